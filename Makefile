@@ -1,0 +1,26 @@
+# Everything a newcomer needs. Each target only calls CMake presets and the programs they build.
+.PHONY: demo test build packages test-packages install clean
+
+PREFIX ?= /usr/local
+
+demo: build
+	scripts/demo.sh build/release demo
+
+test: test-packages build
+	ctest --preset release
+
+build: packages
+	cmake --preset release
+	cmake --build --preset release
+
+packages:
+	scripts/install-packages.sh
+
+test-packages:
+	scripts/install-packages.sh --tests
+
+install: build
+	cmake --install build/release --prefix $(PREFIX)
+
+clean:
+	rm -rf build demo

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/reconstruction_loss.h"
+
+namespace eelsvae {
+
+// Everything a run can be told. The keys, defaults, units and one-line explanations that users see are listed
+// once, in io/config.cpp; the defaults here are the published setting's where there is one.
+
+struct DataConfig {
+  std::string data_path;
+  std::optional<std::array<double, 2>> energy_range;  // eV; the whole axis if absent
+  int64_t dataset = -1;                               // which image of a file; -1: the EELS spectrum image
+  bool swap_axes = false;                             // exchange y and x
+};
+
+enum class Scaling { robust_minmax, minmax, zscore, quantile, none };
+
+struct PreprocessConfig {
+  double sigma = 0.5;  // Gaussian filter over (y, x, E), in pixels and channels; 0: off
+  Scaling scaling_method = Scaling::robust_minmax;
+  std::array<double, 2> percentiles = {1, 99};  // of robust_minmax
+  int64_t xy_window = 3;                        // side of the spatial mean, odd; 1: off
+};
+
+struct TilesConfig {
+  int64_t image_size = 24;             // side of a tile, a multiple of 4
+  int64_t sliding_window_stride = 24;  // of training tiles
+  std::vector<int64_t> anomaly_indices;  // tiles left out of training, counted row by row
+};
+
+struct ModelConfig {
+  std::array<int64_t, 4> channels = {32, 64, 128, 256};
+  int64_t hidden = 512;
+  int64_t latent_dim = 48;
+};
+
+struct LossConfig {
+  ReconstructionLoss reconstruction = ReconstructionLoss::cross_entropy;
+  double dose = 1;       // factor on the reconstruction term
+  double kl_weight = 1;  // beta
+  int64_t kl_warmup_epochs = 0;  // beta rises linearly over so many epochs
+};
+
+struct TrainingConfig {
+  int64_t epochs = 300;
+  int64_t batch_size = 1;
+  double learning_rate = 1e-4;
+  double clip_value = 3.53;  // global gradient norm; 0: off
+  int64_t lr_patience = 10;  // epochs without progress before the rate is lowered; 0: never lowered
+  double lr_factor = 0.5;
+  bool augment = false;  // random flips and quarter turns of tiles
+  uint64_t seed = 0;
+  double validation_fraction = 0;  // of the training tiles
+};
+
+enum class Blend { uniform, cosine };
+
+struct DetectionConfig {
+  std::string score = "pearson";
+  std::optional<std::array<double, 2>> window;  // eV; the whole range if absent
+  std::optional<double> threshold;              // on the score; Otsu's if absent
+  int64_t stride = 0;                           // of overlapping tiles; 0: half a tile
+  Blend blend = Blend::cosine;
+};
+
+struct Config {
+  DataConfig data;
+  PreprocessConfig preprocess;
+  TilesConfig tiles;
+  ModelConfig model;
+  LossConfig loss;
+  TrainingConfig training;
+  DetectionConfig detection;
+  std::string device = "auto";
+  std::string precision = "auto";
+};
+
+}  // namespace eelsvae

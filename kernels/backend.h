@@ -1,0 +1,74 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/adam.h"
+#include "kernels/array.h"
+#include "kernels/bias_relu.h"
+#include "kernels/conv3d.h"
+#include "kernels/latent.h"
+#include "kernels/linear.h"
+#include "kernels/norms.h"
+#include "kernels/reconstruction_loss.h"
+
+namespace eelsvae {
+
+struct DeviceMemory {
+  size_t total = 0, available = 0;  // bytes
+};
+
+// A device with its kernels, at one precision. Everything above kernels/ works on this interface and does not
+// ask which device is behind it. Operations are queued in order; synchronize() or download() waits for them.
+// Pointers handed to operations are in the backend's memory.
+class Backend : public Conv3dOperations,
+                public LinearOperations,
+                public BiasReluOperations,
+                public LatentOperations,
+                public ReconstructionLossOperations,
+                public NormOperations,
+                public AdamOperations {
+ public:
+  // Device, library versions and precision in one line, for logs and reports.
+  virtual std::string description() const = 0;
+  virtual std::string device() const = 0;     // "cpu", "cuda:0"
+  virtual std::string precision() const = 0;  // "fp32", "tf32", "bf16", "fp64"
+
+  // Storage type of activations, their gradients and what the big products read.
+  virtual DType activation_type() const = 0;
+  // Type of master weights, their gradients, Adam's moments, targets.
+  virtual DType master_type() const = 0;
+
+  virtual DeviceMemory memory() const = 0;
+  // Zeroed memory aligned to 4096 bytes. Throws UserError, with the sizes, if there is not enough.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void release(void* memory, size_t bytes) noexcept = 0;
+  virtual void upload(const void* host, void* device, size_t bytes) = 0;
+  virtual void download(const void* device, void* host, size_t bytes) = 0;
+  virtual void synchronize() = 0;
+
+  // destination[i] = source[i] in the destination's type, rounded to nearest.
+  virtual void convert(ConstArray source, Array destination) = 0;
+};
+
+// What a backend folder contributes. `probe` answers nullopt where the device can be used, else the reason.
+struct BackendFactory {
+  const char* kind;  // "cpu", "cuda", "reference"
+  bool automatic;    // whether --device auto may choose it
+  int preference;    // auto takes the highest that can be used
+  std::optional<std::string> (*probe)();
+  // device: what follows the colon in "cuda:1" (0 without one); precision: auto | fp32 | tf32 | bf16 | fp64.
+  // Throws UserError where the device has no such precision.
+  std::unique_ptr<Backend> (*create)(int device, const std::string& precision);
+};
+
+// Every backend built into this program.
+const std::vector<const BackendFactory*>& backend_factories();
+
+// device: auto | cpu | cuda[:n] | reference. `reason`, if not null, receives why auto fell back, or stays empty.
+std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision,
+                                      std::string* reason = nullptr);
+
+}  // namespace eelsvae

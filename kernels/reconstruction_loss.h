@@ -1,0 +1,34 @@
+#pragma once
+
+#include "kernels/array.h"
+#include "kernels/step_scalars.h"
+
+namespace eelsvae {
+
+// Reconstruction terms over (tiles, pixels, energy). logits have the activation type, targets the master type.
+//
+// Cross-entropy with soft targets, per spectrum with lse = log sum exp x and T = sum t:
+//   loss = sum over energy of t (lse - x),   d loss / d x = softmax(x) T - t
+// Mean squared error in its summed form, as the published training sums over a tile:
+//   loss = sum over energy of (x - t)^2,     d loss / d x = 2 (x - t)
+//
+// Memory of both: logits and targets once in, gradient once out; nothing of the logits' size besides.
+enum class ReconstructionLoss { cross_entropy, mse };
+
+class ReconstructionLossOperations {
+ public:
+  virtual ~ReconstructionLossOperations() = default;
+
+  // loss[tile] (f64) is the unweighted sum over the tile. gradient, if not null, receives
+  // scalars->reconstruction_weight times the derivative and may be the logits' own memory.
+  virtual void reconstruction_loss(ReconstructionLoss kind, int64_t tiles, int64_t pixels, int64_t energy,
+                                   ConstArray logits, ConstArray targets, const StepScalars* scalars,
+                                   Array loss, Array gradient) = 0;
+
+  // What the network says a spectrum should be, in the targets' units and of the master type: for
+  // cross-entropy softmax(x) * T, since the softmax discards a spectrum's total; for mse x itself.
+  virtual void reconstruct(ReconstructionLoss kind, int64_t spectra, int64_t energy, ConstArray logits,
+                           ConstArray targets, Array reconstruction) = 0;
+};
+
+}  // namespace eelsvae

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs the Debian packages that building (default) or building and testing (--tests) need. Packages that
+# are there already are left alone; nothing is asked for when nothing is missing.
+set -eu
+packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev libbenchmark-dev
+  libcli11-dev libspdlog-dev libhdf5-dev libpng-dev libeigen3-dev libjs-chart.js"
+if [ "${1:-}" = "--tests" ]; then
+  # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
+  packages="$packages clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy"
+fi
+missing=""
+for package in $packages; do
+  state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+echo "Installing:$missing"
+root=""
+[ "$(id -u)" -eq 0 ] || root=sudo
+$root apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq --no-install-recommends $missing
