@@ -1,0 +1,45 @@
+#include "io/program.h"
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include <unistd.h>
+
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+volatile std::sig_atomic_t interrupts = 0;
+
+void on_interrupt(int) {
+  if (interrupts++ > 0) _exit(interrupted_status);
+}
+
+}  // namespace
+
+bool interrupted() { return interrupts > 0; }
+
+int run_program(const char* name, const std::function<int()>& body) {
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  // A full disk or a closed pipe is an error of the write that meets it, with a file name, not a signal.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  try {
+    return body();
+  } catch (const UserError& error) {
+    std::fprintf(stderr, "%s: %s\n", name, error.what());
+    return 2;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "%s: not enough memory\n", name);
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: unexpected failure: %s\n", name, error.what());
+    return 1;
+  }
+}
+
+}  // namespace eelsvae
