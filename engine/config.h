@@ -30,8 +30,8 @@ struct PreprocessConfig {
 };
 
 struct TilesConfig {
-  int64_t image_size = 24;             // side of a tile, a multiple of 4
-  int64_t sliding_window_stride = 24;  // of training tiles
+  int64_t image_size = 24;               // side of a tile, a multiple of 4
+  int64_t sliding_window_stride = 24;    // of training tiles
   std::vector<int64_t> anomaly_indices;  // tiles left out of training, counted row by row
 };
 
@@ -43,8 +43,8 @@ struct ModelConfig {
 
 struct LossConfig {
   ReconstructionLoss reconstruction = ReconstructionLoss::cross_entropy;
-  double dose = 1;       // factor on the reconstruction term
-  double kl_weight = 1;  // beta
+  double dose = 1;               // factor on the reconstruction term
+  double kl_weight = 1;          // beta
   int64_t kl_warmup_epochs = 0;  // beta rises linearly over so many epochs
 };
 

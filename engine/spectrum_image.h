@@ -21,9 +21,9 @@ struct Axis {
 // An EELS spectrum image: counts (y, x, E), energy innermost.
 struct SpectrumImage {
   std::string title;
-  Axis y, x, energy;           // energy loss in eV once calibrated
-  std::vector<float> counts;   // y.size * x.size * energy.size
-  std::string metadata = "{}"; // acquisition metadata as JSON text, carried along unread
+  Axis y, x, energy;            // energy loss in eV once calibrated
+  std::vector<float> counts;    // y.size * x.size * energy.size
+  std::string metadata = "{}";  // acquisition metadata as JSON text, carried along unread
 
   int64_t pixels() const { return y.size * x.size; }
   const float* spectrum(int64_t pixel) const { return counts.data() + pixel * energy.size; }

@@ -20,7 +20,9 @@ void on_interrupt(int) {
 
 }  // namespace
 
-bool interrupted() { return interrupts > 0; }
+bool interrupted() {
+  return interrupts > 0;
+}
 
 int run_program(const char* name, const std::function<int()>& body) {
   std::signal(SIGINT, on_interrupt);

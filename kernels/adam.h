@@ -41,10 +41,10 @@ class AdamOperations {
   // One update of w with gradient g; w, m, v, g of the master type.
   virtual void adam(ConstArray gradient, const StepScalars* scalars, Array w, Array m, Array v) = 0;
 
-  // One update of a Linear layer's w (out, in) with the gradient d^T x, x (batch, in) and d (batch, out) of the
-  // activation type, formed tile by tile and never stored. shadow, if not null, receives the new weights in
-  // the activation type.
-  // Memory per weight: w, m, v in and out (24 bytes in f32) and the shadow out (2 in bf16).
+  // One update of a Linear layer's w (out, in) with the gradient d^T x, x (batch, in) and d (batch, out) of
+  // the activation type, formed tile by tile and never stored. shadow, if not null, receives the new weights
+  // in the activation type. Memory per weight: w, m, v in and out (24 bytes in f32) and the shadow out (2 in
+  // bf16).
   virtual void adam_outer_product(int64_t batch, int64_t in, int64_t out, ConstArray x, ConstArray d,
                                   const StepScalars* scalars, Array w, Array m, Array v, Array shadow) = 0;
 };

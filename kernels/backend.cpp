@@ -7,12 +7,15 @@
 
 namespace eelsvae {
 
-const std::vector<const BackendFactory*>& backend_factories() { return generated_backend_table(); }
+const std::vector<const BackendFactory*>& backend_factories() {
+  return generated_backend_table();
+}
 
 std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision,
                                       std::string* reason) {
   std::vector<const BackendFactory*> factories = backend_factories();
-  std::sort(factories.begin(), factories.end(), [](auto* a, auto* b) { return a->preference > b->preference; });
+  std::sort(factories.begin(), factories.end(),
+            [](auto* a, auto* b) { return a->preference > b->preference; });
 
   if (device == "auto") {
     for (const BackendFactory* factory : factories) {

@@ -45,8 +45,12 @@ class Backend : public Conv3dOperations,
   // Zeroed memory aligned to 4096 bytes. Throws UserError, with the sizes, if there is not enough.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory, size_t bytes) noexcept = 0;
-  virtual void upload(const void* host, void* device, size_t bytes) = 0;
-  virtual void download(const void* device, void* host, size_t bytes) = 0;
+  // Copies between the host and this backend's memory: `rows` rows of `width` bytes, dense on the host and
+  // `pitch` bytes apart on the device. Both return when the host's side is done with.
+  virtual void upload_rows(const void* host, size_t width, void* device, size_t pitch, int64_t rows) = 0;
+  virtual void download_rows(const void* device, size_t pitch, void* host, size_t width, int64_t rows) = 0;
+  void upload(const void* host, void* device, size_t bytes) { upload_rows(host, bytes, device, bytes, 1); }
+  void download(const void* device, void* host, size_t bytes) { download_rows(device, bytes, host, bytes, 1); }
   virtual void synchronize() = 0;
 
   // destination[i] = source[i] in the destination's type, rounded to nearest.
@@ -67,7 +71,8 @@ struct BackendFactory {
 // Every backend built into this program.
 const std::vector<const BackendFactory*>& backend_factories();
 
-// device: auto | cpu | cuda[:n] | reference. `reason`, if not null, receives why auto fell back, or stays empty.
+// device: auto | cpu | cuda[:n] | reference. `reason`, if not null, receives why auto fell back, or stays
+// empty.
 std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision,
                                       std::string* reason = nullptr);
 

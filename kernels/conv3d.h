@@ -45,9 +45,9 @@ struct Conv3dProblem {
 };
 
 // A convolution or transposed convolution made ready for one problem: algorithms chosen, memory needs known.
-// source and destination below are the layer's own input and output: x and y of the problem for a convolution,
-// y and x for its transpose. Activations have the backend's activation type, weights, biases and their
-// gradients its master type.
+// source and destination below are the layer's own input and output: x and y of the problem for a
+// convolution, y and x for its transpose. Activations have the backend's activation type, weights, biases and
+// their gradients its master type.
 class Conv3d {
  public:
   virtual ~Conv3d() = default;

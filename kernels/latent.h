@@ -12,7 +12,8 @@ namespace eelsvae {
 // then the logarithm of the variance lv.
 //
 //   z  = mu + exp(lv / 2) eps,  eps standard normal, drawn from (seed, step, element)
-//   KL = -1/2 sum over the latent axis of (1 + lv - mu^2 - exp(lv))        (Kingma & Welling 2014, appendix B)
+//   KL = -1/2 sum over the latent axis of (1 + lv - mu^2 - exp(lv))        (Kingma & Welling 2014, appendix
+//   B)
 
 EELSVAE_HOST_DEVICE inline double posterior_noise(uint64_t seed, uint64_t step, int64_t element) {
   Philox4 r = philox(seed, RandomStream::posterior, step, static_cast<uint64_t>(element / 2));

@@ -15,9 +15,9 @@ struct LinearProblem {
 };
 
 // A Linear layer made ready for one problem. x, y, w and their gradients have the backend's activation type
-// (w is a shadow of the master weights where the types differ), the bias the master type. There is no pass for
-// the weight gradient: it is x^T dy of rank `batch`, its norm comes from squared_norm_outer_product and the
-// optimizer forms it on the fly (adam_outer_product).
+// (w is a shadow of the master weights where the types differ), the bias the master type. There is no pass
+// for the weight gradient: it is x^T dy of rank `batch`, its norm comes from squared_norm_outer_product and
+// the optimizer forms it on the fly (adam_outer_product).
 class Linear {
  public:
   virtual ~Linear() = default;

@@ -34,7 +34,9 @@ EELSVAE_HOST_DEVICE inline Philox4 philox(uint64_t key, uint64_t counter_low, ui
 }
 
 // A number in (0, 1), never 0 or 1.
-EELSVAE_HOST_DEVICE inline double uniform(uint32_t word) { return (word + 0.5) * (1.0 / 4294967296.0); }
+EELSVAE_HOST_DEVICE inline double uniform(uint32_t word) {
+  return (word + 0.5) * (1.0 / 4294967296.0);
+}
 
 // Two independent standard normal numbers from two words (Box-Muller).
 struct NormalPair {
@@ -47,7 +49,13 @@ EELSVAE_HOST_DEVICE inline NormalPair normal_pair(uint32_t a, uint32_t b) {
 }
 
 // What a stream of draws is for; the upper counter bits, so that no two uses share a number.
-enum class RandomStream : uint32_t { posterior = 1, initialization = 2, shuffle = 3, augmentation = 4, simulation = 5 };
+enum class RandomStream : uint32_t {
+  posterior = 1,
+  initialization = 2,
+  shuffle = 3,
+  augmentation = 4,
+  simulation = 5
+};
 
 EELSVAE_HOST_DEVICE inline Philox4 philox(uint64_t seed, RandomStream stream, uint64_t step, uint64_t index) {
   return philox(seed, index, (static_cast<uint64_t>(stream) << 48) ^ step);

@@ -5,7 +5,8 @@
 
 namespace eelsvae {
 
-// Reconstruction terms over (tiles, pixels, energy). logits have the activation type, targets the master type.
+// Reconstruction terms over (tiles, pixels, energy). logits have the activation type, targets the master
+// type.
 //
 // Cross-entropy with soft targets, per spectrum with lse = log sum exp x and T = sum t:
 //   loss = sum over energy of t (lse - x),   d loss / d x = softmax(x) T - t

@@ -1,0 +1,128 @@
+#include "kernels/reconstruction_loss.h"
+
+#include <vector>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/loops.h"
+
+namespace eelsvae {
+namespace {
+
+struct Softmax {
+  float maximum, inverse_sum, log_sum;  // lse = maximum + log_sum
+};
+
+// One pass over a spectrum of logits for the maximum, one for exp(x - maximum), which is left in `scratch`.
+template <typename T>
+Softmax softmax(const T* logits, int64_t energy, float* scratch) {
+  float maximum = -std::numeric_limits<float>::infinity();
+#pragma omp simd reduction(max : maximum)
+  for (int64_t i = 0; i < energy; ++i) maximum = std::max(maximum, static_cast<float>(logits[i]));
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < energy; ++i) {
+    float e = cpu::vector_exp(static_cast<float>(logits[i]) - maximum);
+    scratch[i] = e;
+    sum += e;
+  }
+  return {maximum, 1.0f / sum, std::log(sum)};
+}
+
+float total(const float* values, int64_t count) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; ++i) sum += values[i];
+  return sum;
+}
+
+// A spectrum fits the first-level cache, so the passes over it read memory once. Returns its loss; gradient
+// may be null or the logits themselves.
+template <typename T>
+double cross_entropy(const T* logits, const float* targets, int64_t energy, float weight, float* scratch,
+                     T* gradient) {
+  Softmax s = softmax(logits, energy, scratch);
+  float sum_t = 0, sum_tx = 0;
+#pragma omp simd reduction(+ : sum_t, sum_tx)
+  for (int64_t i = 0; i < energy; ++i) {
+    sum_t += targets[i];
+    sum_tx += targets[i] * (s.maximum - static_cast<float>(logits[i]));
+  }
+  if (gradient) {
+    float scale = s.inverse_sum * sum_t;
+#pragma omp simd
+    for (int64_t i = 0; i < energy; ++i)
+      gradient[i] = static_cast<T>(weight * (scratch[i] * scale - targets[i]));
+  }
+  return static_cast<double>(sum_tx) + static_cast<double>(sum_t) * s.log_sum;
+}
+
+template <typename T>
+double squared_error(const T* logits, const float* targets, int64_t energy, float weight, T* gradient) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < energy; ++i) {
+    float difference = static_cast<float>(logits[i]) - targets[i];
+    sum += difference * difference;
+  }
+  if (gradient) {
+#pragma omp simd
+    for (int64_t i = 0; i < energy; ++i)
+      gradient[i] = static_cast<T>(2 * weight * (static_cast<float>(logits[i]) - targets[i]));
+  }
+  return sum;
+}
+
+}  // namespace
+
+void CpuBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tiles, int64_t pixels, int64_t energy,
+                                     ConstArray logits, ConstArray targets, const StepScalars* scalars,
+                                     Array loss, Array gradient) {
+  expect(logits.count == tiles * pixels * energy && targets.count == logits.count && loss.count == tiles,
+         "reconstruction_loss: wrong sizes");
+  const float* t = targets.as<float>();
+  const float weight = static_cast<float>(scalars->reconstruction_weight);
+  std::vector<double> losses(static_cast<size_t>(tiles * pixels));
+  cpu::with_activation_type(activation_, [&]<typename T>(T) {
+    const T* x = logits.as<T>();
+    T* g = gradient ? gradient.as<T>() : nullptr;
+    cpu::for_pieces(tiles * pixels, 8, [&](int64_t first, int64_t last, int64_t) {
+      std::vector<float> scratch(static_cast<size_t>(energy));
+      for (int64_t p = first; p < last; ++p) {
+        int64_t at = p * energy;
+        T* gp = g ? g + at : nullptr;
+        losses[static_cast<size_t>(p)] =
+            kind == ReconstructionLoss::cross_entropy
+                ? cross_entropy(x + at, t + at, energy, weight, scratch.data(), gp)
+                : squared_error(x + at, t + at, energy, weight, gp);
+      }
+    });
+  });
+  double* l = loss.as<double>();
+  for (int64_t n = 0; n < tiles; ++n) {
+    l[n] = 0;
+    for (int64_t p = 0; p < pixels; ++p) l[n] += losses[static_cast<size_t>(n * pixels + p)];
+  }
+}
+
+void CpuBackend::reconstruct(ReconstructionLoss kind, int64_t spectra, int64_t energy, ConstArray logits,
+                             ConstArray targets, Array reconstruction) {
+  if (kind == ReconstructionLoss::mse) return convert(logits, reconstruction);
+  expect(logits.count == spectra * energy && targets.count == logits.count &&
+             reconstruction.count == logits.count,
+         "reconstruct: wrong sizes");
+  const float* t = targets.as<float>();
+  float* out = reconstruction.as<float>();
+  cpu::with_activation_type(activation_, [&]<typename T>(T) {
+    const T* x = logits.as<T>();
+    cpu::for_pieces(spectra, 8, [&](int64_t first, int64_t last, int64_t) {
+      for (int64_t p = first; p < last; ++p) {
+        float* row = out + p * energy;
+        float scale = softmax(x + p * energy, energy, row).inverse_sum * total(t + p * energy, energy);
+#pragma omp simd
+        for (int64_t i = 0; i < energy; ++i) row[i] *= scale;
+      }
+    });
+  });
+}
+
+}  // namespace eelsvae
