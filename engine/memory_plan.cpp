@@ -9,7 +9,9 @@ namespace {
 
 constexpr size_t alignment = 256;  // of the strictest reader: vector loads on a GPU
 
-double gib(size_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
+double gib(size_t bytes) {
+  return static_cast<double>(bytes) / (1 << 30);
+}
 
 std::string line(const char* format, auto... values) {
   char text[256];
@@ -64,7 +66,8 @@ std::string MemoryPlan::table(const DeviceMemory& memory) const {
   for (const Buffer* b : order) {
     std::string shape;
     for (int64_t extent : b->shape) shape += (shape.empty() ? "" : " x ") + std::to_string(extent);
-    std::string life = b->last == forever ? "always" : std::to_string(b->first) + " to " + std::to_string(b->last);
+    std::string life =
+        b->last == forever ? "always" : std::to_string(b->first) + " to " + std::to_string(b->last);
     text += line("%-34s %-26s %-5s %12.3f  %s\n", b->name.c_str(), shape.c_str(),
                  b->shape.empty() ? "bytes" : name_of(b->type), static_cast<double>(b->bytes) / (1 << 20),
                  life.c_str());
@@ -79,15 +82,20 @@ std::string MemoryPlan::table(const DeviceMemory& memory) const {
 Arena::Arena(Backend& backend, const MemoryPlan& plan) : backend_(backend), plan_(plan), memory_(nullptr) {
   DeviceMemory memory = backend.memory();
   if (plan.bytes() > memory.available)
-    throw UserError(line("not enough memory on %s: the plan needs %.2f GiB, %.2f GiB are free; lower "
-                         "training.batch_size, tiles.image_size or the model's sizes (--plan lists the buffers)",
-                         backend.device().c_str(), gib(plan.bytes()), gib(memory.available)));
+    throw UserError(
+        line("not enough memory on %s: the plan needs %.2f GiB, %.2f GiB are free; lower "
+             "training.batch_size, tiles.image_size or the model's sizes (--plan lists the buffers)",
+             backend.device().c_str(), gib(plan.bytes()), gib(memory.available)));
   memory_ = static_cast<char*>(backend.allocate(plan.bytes()));
 }
 
-Arena::~Arena() { backend_.release(memory_, plan_.bytes()); }
+Arena::~Arena() {
+  backend_.release(memory_, plan_.bytes());
+}
 
-void* Arena::at(BufferId id) const { return memory_ + plan_[id].offset; }
+void* Arena::at(BufferId id) const {
+  return memory_ + plan_[id].offset;
+}
 
 Array Arena::array(BufferId id) const {
   const MemoryPlan::Buffer& buffer = plan_[id];

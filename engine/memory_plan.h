@@ -13,8 +13,8 @@ namespace eelsvae {
 using BufferId = int;
 constexpr BufferId no_buffer = -1;
 
-// A table of named buffers with lifetimes. Time is counted in operations of a step: buffers whose lifetimes do
-// not meet may share memory. Everything is known before anything is allocated.
+// A table of named buffers with lifetimes. Time is counted in operations of a step: buffers whose lifetimes
+// do not meet may share memory. Everything is known before anything is allocated.
 class MemoryPlan {
  public:
   struct Buffer {
@@ -28,7 +28,8 @@ class MemoryPlan {
   static constexpr int start = 0;
   static constexpr int forever = 1 << 20;
 
-  BufferId add(std::string name, std::vector<int64_t> shape, DType type, int first = start, int last = forever);
+  BufferId add(std::string name, std::vector<int64_t> shape, DType type, int first = start,
+               int last = forever);
   // Raw memory without a type of its own.
   BufferId add_bytes(std::string name, size_t bytes, int first = start, int last = forever);
 

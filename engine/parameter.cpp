@@ -65,7 +65,8 @@ void read_in_file_order(Backend& backend, const Parameter& parameter, ConstArray
             block[static_cast<size_t>(k * run.rows + r)] =
                 static_cast<float>(staged[static_cast<size_t>(r * run.width + k)]);
       } else {
-        std::transform(staged.begin(), staged.end(), block.begin(), [](T v) { return static_cast<float>(v); });
+        std::transform(staged.begin(), staged.end(), block.begin(),
+                       [](T v) { return static_cast<float>(v); });
       }
       sink(block.data(), static_cast<int64_t>(count));
     }

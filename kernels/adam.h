@@ -22,7 +22,7 @@ struct AdamStep {
   EELSVAE_HOST_DEVICE explicit AdamStep(const StepScalars& s)
       : gradient_scale(static_cast<Real>(s.gradient_scale)),
         step_size(static_cast<Real>(s.learning_rate / s.bias_correction1)),
-        inverse_sqrt_correction2(static_cast<Real>(1.0 / sqrt(s.bias_correction2))) {}
+        inverse_sqrt_correction2(static_cast<Real>(1.0 / std::sqrt(s.bias_correction2))) {}
 };
 
 template <typename Real>
@@ -31,7 +31,7 @@ EELSVAE_HOST_DEVICE inline void adam_update(Real& w, Real& m, Real& v, Real g, c
   g *= s.gradient_scale;
   m = b1 * m + (Real(1) - b1) * g;
   v = b2 * v + (Real(1) - b2) * g * g;
-  w -= s.step_size * m / (sqrt(v) * s.inverse_sqrt_correction2 + Real(AdamConstants::epsilon));
+  w -= s.step_size * m / (std::sqrt(v) * s.inverse_sqrt_correction2 + Real(AdamConstants::epsilon));
 }
 
 class AdamOperations {

@@ -14,12 +14,13 @@ struct bfloat16 {
   uint16_t bits;
 
   bfloat16() = default;
-  // Rounds to nearest, ties to even; NaN stays NaN.
-  EELSVAE_HOST_DEVICE explicit bfloat16(float value) {
+  EELSVAE_HOST_DEVICE explicit bfloat16(float value) : bits(rounded(value)) {}
+  // The bits of the nearest value, ties to even; NaN stays NaN.
+  EELSVAE_HOST_DEVICE static uint16_t rounded(float value) {
     uint32_t u = std::bit_cast<uint32_t>(value);
-    uint32_t rounded = u + 0x7fffu + ((u >> 16) & 1u);
+    uint32_t nearest = u + 0x7fffu + ((u >> 16) & 1u);
     bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
-    bits = static_cast<uint16_t>((is_nan ? (u | 0x400000u) : rounded) >> 16);
+    return static_cast<uint16_t>((is_nan ? (u | 0x400000u) : nearest) >> 16);
   }
   EELSVAE_HOST_DEVICE operator float() const {
     return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);

@@ -50,7 +50,9 @@ class Backend : public Conv3dOperations,
   virtual void upload_rows(const void* host, size_t width, void* device, size_t pitch, int64_t rows) = 0;
   virtual void download_rows(const void* device, size_t pitch, void* host, size_t width, int64_t rows) = 0;
   void upload(const void* host, void* device, size_t bytes) { upload_rows(host, bytes, device, bytes, 1); }
-  void download(const void* device, void* host, size_t bytes) { download_rows(device, bytes, host, bytes, 1); }
+  void download(const void* device, void* host, size_t bytes) {
+    download_rows(device, bytes, host, bytes, 1);
+  }
   virtual void synchronize() = 0;
 
   // destination[i] = source[i] in the destination's type, rounded to nearest.

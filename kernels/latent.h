@@ -23,7 +23,7 @@ EELSVAE_HOST_DEVICE inline double posterior_noise(uint64_t seed, uint64_t step, 
 
 template <typename Real>
 EELSVAE_HOST_DEVICE Real kl_term(Real mu, Real lv) {
-  return Real(-0.5) * (Real(1) + lv - mu * mu - exp(lv));
+  return Real(-0.5) * (Real(1) + lv - mu * mu - std::exp(lv));
 }
 
 // Gradient of  weight * KL + L(z)  with respect to mu and lv, given dL/dz.
@@ -34,7 +34,7 @@ struct PosteriorGradient {
 template <typename Real>
 EELSVAE_HOST_DEVICE PosteriorGradient<Real> posterior_gradient(Real mu, Real lv, Real eps, Real dz,
                                                                Real weight) {
-  Real sigma = exp(Real(0.5) * lv);
+  Real sigma = std::exp(Real(0.5) * lv);
   return {dz + weight * mu, Real(0.5) * (dz * eps * sigma + weight * (sigma * sigma - Real(1)))};
 }
 

@@ -43,9 +43,9 @@ struct NormalPair {
   double first, second;
 };
 EELSVAE_HOST_DEVICE inline NormalPair normal_pair(uint32_t a, uint32_t b) {
-  double radius = sqrt(-2.0 * log(uniform(a)));
+  double radius = std::sqrt(-2.0 * std::log(uniform(a)));
   double angle = 6.283185307179586476925 * uniform(b);
-  return {radius * cos(angle), radius * sin(angle)};
+  return {radius * std::cos(angle), radius * std::sin(angle)};
 }
 
 // What a stream of draws is for; the upper counter bits, so that no two uses share a number.

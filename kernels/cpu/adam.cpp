@@ -57,7 +57,7 @@ void CpuBackend::adam_outer_product(int64_t batch, int64_t in, int64_t out, Cons
 #pragma omp simd
             for (int64_t i = begin; i < end; ++i) {
               adam_update(pw[row + i], pm[row + i], pv[row + i], gradient[i - begin], step);
-              ps[row + i] = static_cast<T>(pw[row + i]);
+              cpu::store(pw[row + i], ps + row + i);
             }
           } else {
 #pragma omp simd

@@ -41,7 +41,7 @@ void CpuBackend::bias_relu(int64_t rows, int64_t channels, ConstArray bias, bool
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
           float value = static_cast<float>(values[at + i]) + b[i];
-          values[at + i] = static_cast<T>(value < floor ? floor : value);  // keeps NaN
+          cpu::store(value < floor ? floor : value, values + at + i);  // keeps NaN
         }
       }
     });
@@ -65,7 +65,7 @@ void CpuBackend::bias_relu_backward(int64_t rows, int64_t channels, ConstArray y
 #pragma omp simd
           for (int64_t i = 0; i < count; ++i) {
             float masked = static_cast<float>(output[at + i]) > 0 ? static_cast<float>(g[at + i]) : 0.0f;
-            g[at + i] = static_cast<T>(masked);
+            cpu::store(masked, g + at + i);
             sum[i] += masked;
           }
         } else {

@@ -19,7 +19,7 @@ void CpuBackend::reparameterize(int64_t batch, int64_t latent, ConstArray head, 
         float mu = h[b * 2 * latent + j], lv = h[b * 2 * latent + latent + j];
         float noise = 0;
         if (sample) noise = static_cast<float>(posterior_noise(scalars->seed, scalars->step, b * latent + j));
-        pz[b * latent + j] = static_cast<T>(mu + std::exp(0.5f * lv) * noise);
+        cpu::store(mu + std::exp(0.5f * lv) * noise, pz + b * latent + j);
         sum += kl_term(mu, lv);
       }
       pkl[b] = sum;
@@ -42,8 +42,8 @@ void CpuBackend::reparameterize_backward(int64_t batch, int64_t latent, ConstArr
         float noise = static_cast<float>(posterior_noise(scalars->seed, scalars->step, b * latent + j));
         PosteriorGradient<float> g = posterior_gradient<float>(h[mu], h[lv], noise, dz[b * latent + j],
                                                                static_cast<float>(scalars->kl_weight));
-        dh[mu] = static_cast<T>(g.mu);
-        dh[lv] = static_cast<T>(g.lv);
+        cpu::store(g.mu, dh + mu);
+        cpu::store(g.lv, dh + lv);
       }
   });
 }

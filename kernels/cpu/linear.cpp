@@ -100,7 +100,7 @@ void forward_group(int64_t in, int64_t out, const T* x, const T* w, const float*
     for (int r = 0; r < Rows; ++r)
       for (int64_t o = first; o < last; ++o) {
         float value = static_cast<float>(sums[static_cast<size_t>(r * (last - first) + o - first)] + bias[o]);
-        y[r * out + o] = static_cast<T>(relu && value < 0 ? 0.0f : value);
+        cpu::store(relu && value < 0 ? 0.0f : value, y + r * out + o);
       }
   });
 }
@@ -144,7 +144,7 @@ void backward_group(int64_t in, int64_t out, const T* dy, const T* w, T* dx, flo
       for (int64_t i = begin; i < end; ++i) {
         float sum = 0;
         for (int64_t p = 0; p < parts; ++p) sum += workspace[p * Rows * in + i];
-        dx[i] = static_cast<T>(sum);
+        cpu::store(sum, dx + i);
       }
     });
   } else {
@@ -153,7 +153,7 @@ void backward_group(int64_t in, int64_t out, const T* dy, const T* w, T* dx, flo
       std::fill_n(acc, Rows * piece, 0.0f);
       add_weighted_rows<Rows>(in, out, dy, w, 0, out, begin, end - begin, acc, piece);
       for (int r = 0; r < Rows; ++r)
-        for (int64_t i = begin; i < end; ++i) dx[r * in + i] = static_cast<T>(acc[r * piece + i - begin]);
+        for (int64_t i = begin; i < end; ++i) cpu::store(acc[r * piece + i - begin], dx + r * in + i);
     });
   }
 }

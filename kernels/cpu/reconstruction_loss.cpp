@@ -50,8 +50,7 @@ double cross_entropy(const T* logits, const float* targets, int64_t energy, floa
   if (gradient) {
     float scale = s.inverse_sum * sum_t;
 #pragma omp simd
-    for (int64_t i = 0; i < energy; ++i)
-      gradient[i] = static_cast<T>(weight * (scratch[i] * scale - targets[i]));
+    for (int64_t i = 0; i < energy; ++i) cpu::store(weight * (scratch[i] * scale - targets[i]), gradient + i);
   }
   return static_cast<double>(sum_tx) + static_cast<double>(sum_t) * s.log_sum;
 }
@@ -67,7 +66,7 @@ double squared_error(const T* logits, const float* targets, int64_t energy, floa
   if (gradient) {
 #pragma omp simd
     for (int64_t i = 0; i < energy; ++i)
-      gradient[i] = static_cast<T>(2 * weight * (static_cast<float>(logits[i]) - targets[i]));
+      cpu::store(2 * weight * (static_cast<float>(logits[i]) - targets[i]), gradient + i);
   }
   return sum;
 }

@@ -1,0 +1,438 @@
+#include "engine/model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/philox.h"
+
+namespace eelsvae {
+namespace {
+
+// The published encoder; the decoder mirrors it.
+struct ConvGeometry {
+  Extent3 kernel, stride, padding;
+};
+constexpr ConvGeometry geometry[4] = {{{1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
+                                      {{3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
+                                      {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
+                                      {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}}};
+// Indices of the layers with parameters in PyTorch's two nn.Sequential.
+constexpr int conv_index[4] = {0, 2, 4, 6}, transposed_index[4] = {5, 7, 9, 11};
+
+// Parameters that share a buffer start at multiples of so many elements.
+constexpr int64_t parameter_alignment = 64;
+
+int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+Conv3dProblem ModelShape::convolution(int k, int64_t batch) const {
+  Conv3dProblem p;
+  p.batch = batch;
+  p.in = {image_size, image_size, energy};
+  for (int i = 0; i <= k; ++i) {
+    if (i > 0) p.in = p.out();
+    p.in_channels = i == 0 ? 1 : channels[static_cast<size_t>(i) - 1];
+    p.out_channels = channels[static_cast<size_t>(i)];
+    p.kernel = geometry[i].kernel;
+    p.stride = geometry[i].stride;
+    p.padding = geometry[i].padding;
+  }
+  return p;
+}
+
+std::vector<Parameter> ModelShape::parameters() const {
+  std::vector<Parameter> list;
+  auto add = [&](const std::string& module, std::vector<int64_t> shape, std::array<int64_t, 4> view,
+                 int64_t fan_in, std::array<int64_t, 4> bias_view) {
+    list.push_back({module + ".weight", std::move(shape), view, fan_in});
+    int64_t bias = bias_view[0] * bias_view[1] * bias_view[2] * bias_view[3];
+    list.push_back({module + ".bias", {bias}, bias_view, fan_in});
+  };
+  auto conv = [&](const std::string& module, int k, bool transposed) {
+    Conv3dProblem p = convolution(k, 1);
+    // A transposed layer's weight is that of its convolution: (in, out) of the one are (out, in) of the
+    // other.
+    int64_t bias = transposed ? p.in_channels : p.out_channels;
+    int64_t fan_in = p.in_channels * p.kernel.volume();
+    add(module, {p.out_channels, p.in_channels, p.kernel.h, p.kernel.w, p.kernel.e},
+        {p.out_channels, p.in_channels, p.kernel.volume(), 1}, fan_in, {bias, 1, 1, 1});
+  };
+  const int64_t c = channels[3], positions = bottleneck().volume();
+  for (int k = 0; k < 4; ++k) conv("encoder." + std::to_string(conv_index[k]), k, false);
+  add("encoder.9", {hidden, flattened()}, {hidden, c, positions, 1}, flattened(), {hidden, 1, 1, 1});
+  add("encoder.11", {2 * latent, hidden}, {2 * latent, hidden, 1, 1}, hidden, {2 * latent, 1, 1, 1});
+  add("decoder.0", {hidden, latent}, {hidden, latent, 1, 1}, latent, {hidden, 1, 1, 1});
+  add("decoder.2", {flattened(), hidden}, {1, c, positions, hidden}, hidden, {1, c, positions, 1});
+  for (int k = 0; k < 4; ++k) conv("decoder." + std::to_string(transposed_index[k]), 3 - k, true);
+  return list;
+}
+
+int64_t ModelShape::parameter_count() const {
+  int64_t sum = 0;
+  for (const Parameter& p : parameters()) sum += p.count();
+  return sum;
+}
+
+ModelShape model_shape(const TilesConfig& tiles, const ModelConfig& model, int64_t energy) {
+  if (tiles.image_size < 4 || tiles.image_size % 4 != 0)
+    throw UserError("tiles.image_size: " + std::to_string(tiles.image_size) + " is not a multiple of 4");
+  if (energy < 16 || energy % 16 != 0)
+    throw UserError("the network needs a multiple of 16 energy channels, not " + std::to_string(energy));
+  return {tiles.image_size, energy, model.channels, model.hidden, model.latent_dim};
+}
+
+Model::Model(Backend& backend, const ModelShape& shape, ReconstructionLoss loss, int64_t batch,
+             Purpose purpose)
+    : backend_(backend), shape_(shape), loss_(loss), batch_(batch), purpose_(purpose) {
+  add_parameters();
+  add_layers();
+  wire();
+  plan_.place();
+}
+
+void Model::add_parameters() {
+  const DType master = backend_.master_type(), activation = backend_.activation_type();
+  const bool training = purpose_ == Purpose::training;
+  std::vector<Parameter> all = shape_.parameters();
+  auto is_linear_weight = [](const Parameter& p) { return p.shape.size() == 2; };
+
+  int64_t small = 0;
+  for (const Parameter& p : all)
+    if (!is_linear_weight(p)) small += round_up(p.count(), parameter_alignment);
+  small_ = plan_.add("small parameters", {small}, master);
+  if (training) {
+    small_gradient_ = plan_.add("small parameters: gradient", {small}, master);
+    small_m_ = plan_.add("small parameters: Adam m", {small}, master);
+    small_v_ = plan_.add("small parameters: Adam v", {small}, master);
+  }
+
+  int64_t offset = 0;
+  for (Parameter& p : all) {
+    ParameterStorage s{std::move(p)};
+    const std::string& name = s.parameter.name;
+    if (!is_linear_weight(s.parameter)) {
+      s.compute = s.master = small_;
+      s.gradient = small_gradient_;
+      s.m = small_m_;
+      s.v = small_v_;
+      s.offset = offset;
+      offset += round_up(s.parameter.count(), parameter_alignment);
+    } else if (training) {
+      s.master = plan_.add(name, s.parameter.shape, master);
+      s.m = plan_.add(name + ": Adam m", s.parameter.shape, master);
+      s.v = plan_.add(name + ": Adam v", s.parameter.shape, master);
+      s.compute =
+          master == activation ? s.master : plan_.add(name + ": shadow", s.parameter.shape, activation);
+    } else {
+      s.compute = s.master = plan_.add(name, s.parameter.shape, activation);
+    }
+    parameters_.push_back(std::move(s));
+  }
+
+  for (const ParameterStorage& s : parameters_)
+    states_.push_back({s.parameter.name, s.parameter, s.master, s.offset, true});
+  if (training)
+    for (auto [prefix, moment] :
+         {std::pair{"optimizer.m.", &ParameterStorage::m}, {"optimizer.v.", &ParameterStorage::v}})
+      for (const ParameterStorage& s : parameters_)
+        states_.push_back({prefix + s.parameter.name, s.parameter, s.*moment, s.offset, false});
+}
+
+void Model::add_layers() {
+  int parameter = 0;
+  auto with_parameters = [&](std::unique_ptr<Layer> layer) {
+    layer->weight = parameter++;
+    layer->bias = parameter++;
+    layers_.push_back(std::move(layer));
+  };
+  auto conv = [&](int k, bool transposed, bool relu) {
+    with_parameters(
+        std::make_unique<ConvLayer>(backend_, shape_.convolution(k, batch_), transposed, relu, parameters_));
+  };
+  auto linear = [&](int64_t in, int64_t out, bool relu) {
+    auto layer = std::make_unique<LinearLayer>(backend_, LinearProblem{batch_, in, out}, relu, parameters_);
+    linears_.push_back(layer.get());
+    with_parameters(std::move(layer));
+  };
+  for (int k = 0; k < 4; ++k) conv(k, false, true);
+  linear(shape_.flattened(), shape_.hidden, true);
+  linear(shape_.hidden, 2 * shape_.latent, false);
+  auto posterior = std::make_unique<PosteriorLayer>(backend_, batch_, shape_.latent);
+  posterior_ = posterior.get();
+  layers_.push_back(std::move(posterior));
+  linear(shape_.latent, shape_.hidden, true);
+  linear(shape_.hidden, shape_.flattened(), true);
+  for (int k = 3; k >= 0; --k) conv(k, true, k > 0);
+}
+
+// Names every activation and gradient and says how long each is needed. With L layers, operation k is the
+// forward pass of layer k, L the loss, 2 L - k the backward pass of layer k, 2 L + 1 the update.
+void Model::wire() {
+  const DType master = backend_.master_type(), activation = backend_.activation_type();
+  const bool training = purpose_ == Purpose::training;
+  const int count = static_cast<int>(layers_.size()), loss = count, update = 2 * count + 1;
+  auto backward = [&](int k) { return 2 * count - k; };
+  auto is_linear = [&](int k) {
+    return dynamic_cast<LinearLayer*>(layers_[static_cast<size_t>(k)].get()) != nullptr;
+  };
+
+  struct Activation {
+    std::string name;
+    std::vector<int64_t> shape;
+  };
+  std::vector<Activation> outputs;
+  auto conv_output = [&](const std::string& name, Extent3 e, int64_t channels) {
+    outputs.push_back({name, {batch_, e.h, e.w, e.e, channels}});
+  };
+  for (int k = 0; k < 4; ++k)
+    conv_output("encoder." + std::to_string(conv_index[k]), shape_.convolution(k, batch_).out(),
+                shape_.channels[static_cast<size_t>(k)]);
+  outputs.push_back({"encoder.9", {batch_, shape_.hidden}});
+  outputs.push_back({"encoder.11", {batch_, 2 * shape_.latent}});
+  outputs.push_back({"latent", {batch_, shape_.latent}});
+  outputs.push_back({"decoder.0", {batch_, shape_.hidden}});
+  outputs.push_back({"decoder.2", {batch_, shape_.flattened()}});
+  for (int k = 0; k < 4; ++k) {
+    Conv3dProblem p = shape_.convolution(3 - k, batch_);
+    conv_output("decoder." + std::to_string(transposed_index[k]), p.in, p.in_channels);
+  }
+
+  const std::vector<int64_t> tile_shape = {batch_, shape_.image_size, shape_.image_size, shape_.energy};
+  targets_ = plan_.add("targets", tile_shape, master, 0, loss);
+  // A layer's weight gradient needs its input again in the backward pass, a Linear's even in the update.
+  input_ = plan_.add("input", tile_shape, activation, 0, training ? backward(0) : 0);
+
+  BufferId previous = input_, previous_gradient = no_buffer;
+  for (int k = 0; k < count; ++k) {
+    Layer& layer = *layers_[static_cast<size_t>(k)];
+    const Activation& output = outputs[static_cast<size_t>(k)];
+    const bool is_last = k + 1 == count;
+    int last_use = is_last ? loss : k + 1;
+    if (training) last_use = !is_last && is_linear(k + 1) ? update : backward(k);
+    if (output.name == "encoder.11") last_use = MemoryPlan::forever;  // read by posterior()
+    layer.wiring.input = previous;
+    layer.wiring.input_gradient = previous_gradient;
+    layer.wiring.output = plan_.add(output.name, output.shape, activation, k, last_use);
+    if (training)
+      layer.wiring.output_gradient =
+          is_last ? layer.wiring.output  // the loss writes its gradient over the logits
+                  : plan_.add(output.name + ": gradient", output.shape, activation, backward(k + 1),
+                              is_linear(k) ? update : backward(k));
+    previous = layer.wiring.output;
+    previous_gradient = layer.wiring.output_gradient;
+  }
+  logits_ = previous;
+  if (!training) reconstruction_ = plan_.add("reconstruction", tile_shape, master, loss, loss);
+
+  size_t workspace = 0;
+  for (auto& layer : layers_) {
+    workspace = std::max(workspace, layer->workspace_bytes());
+    if (size_t bytes = layer->packed_bytes())
+      layer->packed =
+          plan_.add_bytes(parameters_[static_cast<size_t>(layer->weight)].parameter.name + ": packed", bytes);
+  }
+  BufferId shared = plan_.add_bytes("workspace", workspace);
+  for (auto& layer : layers_) layer->wiring.workspace = shared;
+
+  scalars_ = plan_.add_bytes("step scalars", sizeof(StepScalars));
+  tile_loss_ = plan_.add("reconstruction loss", {batch_}, DType::f64);
+  tile_kl_ = plan_.add("KL divergence", {batch_}, DType::f64);
+  if (training) {
+    squares_ = plan_.add("squared gradient norms", {1 + static_cast<int64_t>(linears_.size())}, DType::f64);
+    norm_ = plan_.add("gradient norm", {1}, DType::f64);
+  }
+  posterior_->scalars = scalars_;
+  posterior_->kl = tile_kl_;
+}
+
+void Model::allocate() {
+  arena_ = std::make_unique<Arena>(backend_, plan_);
+}
+
+void Model::initialize(uint64_t seed) {
+  uint64_t index = 0;
+  for (const State& state : states_) {
+    if (!state.weight) continue;
+    const double bound = 1.0 / std::sqrt(static_cast<double>(state.parameter.fan_in));
+    int64_t element = 0;
+    write_state(state, [&](float* block, int64_t count) {
+      // Four elements share one draw; a block may begin and end within a group of four.
+      const int64_t first_group = element / 4, last_group = (element + count - 1) / 4;
+#pragma omp parallel for schedule(static)
+      for (int64_t group = first_group; group <= last_group; ++group) {
+        Philox4 r = philox(seed, RandomStream::initialization, index, static_cast<uint64_t>(group));
+        for (int64_t e = std::max(element, 4 * group); e < std::min(element + count, 4 * group + 4); ++e)
+          block[e - element] = static_cast<float>(bound * (2 * uniform(r.v[e % 4]) - 1));
+      }
+      element += count;
+    });
+    ++index;
+  }
+  refresh();
+}
+
+void Model::load_tiles(const float* tiles) {
+  Array targets = arena_->array(targets_), input = arena_->array(input_);
+  if (targets.type == DType::f32) {
+    backend_.upload(tiles, targets.data, targets.bytes());
+  } else {
+    std::vector<double> wide(tiles, tiles + targets.count);
+    backend_.upload(wide.data(), targets.data, targets.bytes());
+  }
+  backend_.convert(targets, input);
+}
+
+void Model::upload_scalars() {
+  backend_.upload(&step_, arena_->at(scalars_), sizeof step_);
+}
+
+void Model::forward(bool sample) {
+  posterior_->sample = sample;
+  for (auto& layer : layers_) layer->forward(*arena_);
+}
+
+std::vector<TileLoss> Model::loss(Array gradient) {
+  Array tile_loss = arena_->array(tile_loss_), tile_kl = arena_->array(tile_kl_);
+  backend_.reconstruction_loss(loss_, batch_, shape_.image_size * shape_.image_size, shape_.energy,
+                               arena_->array(logits_), arena_->array(targets_),
+                               static_cast<const StepScalars*>(arena_->at(scalars_)), tile_loss, gradient);
+  std::vector<double> losses(static_cast<size_t>(batch_)), kls(losses.size());
+  backend_.download(tile_loss.data, losses.data(), tile_loss.bytes());
+  backend_.download(tile_kl.data, kls.data(), tile_kl.bytes());
+  std::vector<TileLoss> tiles(losses.size());
+  for (size_t i = 0; i < tiles.size(); ++i) tiles[i] = {losses[i], kls[i]};
+  return tiles;
+}
+
+TileLoss mean_of(const std::vector<TileLoss>& tiles) {
+  TileLoss mean;
+  for (const TileLoss& tile : tiles) {
+    mean.reconstruction += tile.reconstruction / static_cast<double>(tiles.size());
+    mean.kl += tile.kl / static_cast<double>(tiles.size());
+  }
+  return mean;
+}
+
+std::vector<TileLoss> Model::forward_backward(const LossWeights& weights, uint64_t seed, uint64_t step) {
+  expect(purpose_ == Purpose::training, "a model built for inference cannot be trained");
+  step_.seed = seed;
+  step_.step = step;
+  step_.reconstruction_weight = weights.dose / static_cast<double>(batch_);
+  step_.kl_weight = weights.kl_weight / static_cast<double>(batch_);
+  upload_scalars();
+  forward(true);
+  std::vector<TileLoss> result = loss(arena_->array(logits_));
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) (*layer)->backward(*arena_);
+  return result;
+}
+
+double Model::update(double learning_rate, double limit) {
+  const double t = static_cast<double>(step_.step + 1);
+  step_.learning_rate = learning_rate;
+  step_.bias_correction1 = 1 - std::pow(AdamConstants::beta1, t);
+  step_.bias_correction2 = 1 - std::pow(AdamConstants::beta2, t);
+  upload_scalars();
+  StepScalars* scalars = static_cast<StepScalars*>(arena_->at(scalars_));
+
+  Array squares = arena_->array(squares_), norm = arena_->array(norm_);
+  backend_.squared_norm(arena_->array(small_gradient_), slice(squares, 0, 1));
+  for (size_t i = 0; i < linears_.size(); ++i)
+    linears_[i]->squared_gradient_norm(*arena_, slice(squares, static_cast<int64_t>(i) + 1, 1));
+  backend_.clip(squares, limit, norm, scalars);
+
+  backend_.adam(arena_->array(small_gradient_), scalars, arena_->array(small_), arena_->array(small_m_),
+                arena_->array(small_v_));
+  for (LinearLayer* linear : linears_) linear->update(*arena_, scalars);
+  for (auto& layer : layers_) layer->refresh(*arena_);
+  double value = 0;
+  backend_.download(norm.data, &value, sizeof value);
+  return value;
+}
+
+std::vector<TileLoss> Model::evaluate() {
+  upload_scalars();
+  forward(false);
+  return loss({});
+}
+
+void Model::reconstruct(float* reconstruction) {
+  expect(purpose_ == Purpose::inference, "a model built for training cannot reconstruct");
+  forward(false);
+  Array result = arena_->array(reconstruction_);
+  backend_.reconstruct(loss_, batch_ * shape_.image_size * shape_.image_size, shape_.energy,
+                       arena_->array(logits_), arena_->array(targets_), result);
+  expect(result.type == DType::f32, "reconstruct: only f32 results are handed out");
+  backend_.download(result.data, reconstruction, result.bytes());
+}
+
+namespace {
+
+std::vector<double> download_as_double(Backend& backend, ConstArray array) {
+  std::vector<double> values(static_cast<size_t>(array.count));
+  auto copy = [&]<typename T>(T) {
+    std::vector<T> raw(values.size());
+    backend.download(array.data, raw.data(), array.bytes());
+    std::copy(raw.begin(), raw.end(), values.begin());
+  };
+  if (array.type == DType::f64) copy(double{});
+  if (array.type == DType::f32) copy(float{});
+  if (array.type == DType::bf16) copy(bfloat16{});
+  return values;
+}
+
+}  // namespace
+
+std::vector<double> Model::posterior() const {
+  return download_as_double(backend_, arena_->array(posterior_->wiring.input));
+}
+
+std::vector<double> Model::logits() const {
+  return download_as_double(backend_, arena_->array(logits_));
+}
+
+void Model::read_state(const State& state, const std::function<void(const float*, int64_t)>& sink) const {
+  read_in_file_order(backend_, state.parameter,
+                     slice(arena_->array(state.buffer), state.offset, state.parameter.count()), sink);
+}
+
+void Model::write_state(const State& state, const std::function<void(float*, int64_t)>& source) {
+  write_in_file_order(backend_, state.parameter,
+                      slice(arena_->array(state.buffer), state.offset, state.parameter.count()), source);
+}
+
+void Model::refresh() {
+  for (const ParameterStorage& s : parameters_)
+    if (s.compute != s.master) backend_.convert(arena_->array(s.master), arena_->array(s.compute));
+  for (auto& layer : layers_) layer->refresh(*arena_);
+}
+
+const ParameterStorage& Model::storage(const std::string& name) const {
+  auto found = std::find_if(parameters_.begin(), parameters_.end(),
+                            [&](const ParameterStorage& s) { return s.parameter.name == name; });
+  expect(found != parameters_.end(), "no such parameter");
+  return *found;
+}
+
+Array Model::parameter_array(const std::string& name) const {
+  const ParameterStorage& s = storage(name);
+  return slice(arena_->array(s.master), s.offset, s.parameter.count());
+}
+
+Array Model::gradient_array(const std::string& name) const {
+  const ParameterStorage& s = storage(name);
+  expect(s.gradient != no_buffer, "the gradient of a Linear weight is not stored");
+  return slice(arena_->array(s.gradient), s.offset, s.parameter.count());
+}
+
+Model::Factors Model::gradient_factors(const std::string& name) const {
+  const ParameterStorage& s = storage(name);
+  for (const LinearLayer* linear : linears_)
+    if (&parameters_[static_cast<size_t>(linear->weight)] == &s)
+      return {arena_->array(linear->wiring.input), arena_->array(linear->wiring.output_gradient)};
+  throw std::logic_error("internal error: not a Linear weight");
+}
+
+}  // namespace eelsvae

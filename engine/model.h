@@ -1,0 +1,145 @@
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/layers.h"
+#include "engine/memory_plan.h"
+
+namespace eelsvae {
+
+// Sizes of the network. A tile is (image_size, image_size, energy).
+struct ModelShape {
+  int64_t image_size = 24, energy = 1312;
+  std::array<int64_t, 4> channels = {32, 64, 128, 256};
+  int64_t hidden = 512, latent = 48;
+
+  // The convolutions' size after the encoder's four layers.
+  Extent3 bottleneck() const { return {image_size / 4, image_size / 4, energy / 16}; }
+  int64_t flattened() const { return bottleneck().volume() * channels[3]; }
+  int64_t tile_count() const { return image_size * image_size * energy; }
+  // The k-th of the encoder's convolutions; the decoder's k-th last layer is the transpose of the same.
+  Conv3dProblem convolution(int k, int64_t batch) const;
+  // Every parameter, in PyTorch's order of registration.
+  std::vector<Parameter> parameters() const;
+  int64_t parameter_count() const;
+  bool operator==(const ModelShape&) const = default;
+};
+
+// Throws UserError where image_size is no multiple of 4 or energy none of 16.
+ModelShape model_shape(const TilesConfig& tiles, const ModelConfig& model, int64_t energy);
+
+enum class Purpose { training, inference };
+
+// The factors on a tile's two terms; the loss of a batch is the mean over its tiles of
+//   dose * reconstruction + kl_weight * KL.
+struct LossWeights {
+  double dose = 1, kl_weight = 1;
+};
+
+// A tile's two terms, without dose and kl_weight.
+struct TileLoss {
+  double reconstruction = 0, kl = 0;
+  double total(const LossWeights& w) const { return w.dose * reconstruction + w.kl_weight * kl; }
+};
+TileLoss mean_of(const std::vector<TileLoss>& tiles);
+
+// The 3D-CVAE: network, loss and optimizer on one backend. Building one chooses algorithms and plans memory;
+// allocate() takes the memory, once, for everything that follows.
+class Model {
+ public:
+  Model(Backend& backend, const ModelShape& shape, ReconstructionLoss loss, int64_t batch, Purpose purpose);
+
+  const ModelShape& shape() const { return shape_; }
+  int64_t batch() const { return batch_; }
+  Purpose purpose() const { return purpose_; }
+  Backend& backend() const { return backend_; }
+  const MemoryPlan& plan() const { return plan_; }
+
+  // Throws UserError where the plan does not fit the device.
+  void allocate();
+
+  // PyTorch's default initialization: uniform in +-1/sqrt(fan_in), weights and biases alike. A number depends
+  // on (seed, parameter, element in PyTorch's order) only.
+  void initialize(uint64_t seed);
+
+  // Uploads `batch` tiles (batch, image_size, image_size, energy), which are the network's input and target.
+  void load_tiles(const float* tiles);
+
+  // Forward and backward pass over the loaded tiles; leaves gradients in place. The posterior's noise is
+  // drawn from (seed, step).
+  std::vector<TileLoss> forward_backward(const LossWeights& weights, uint64_t seed, uint64_t step);
+  // Global gradient norm over every parameter, clipping at `limit` (0: none), one Adam step, number step + 1.
+  // Returns the norm before clipping.
+  double update(double learning_rate, double limit);
+  // The loss of every loaded tile at the posterior's mean; changes nothing.
+  std::vector<TileLoss> evaluate();
+  // What the network makes of the loaded tiles at the posterior's mean, in the targets' units:
+  // (batch, image_size, image_size, energy).
+  void reconstruct(float* reconstruction);
+
+  // After a pass: mean and log-variance of the posterior (batch, 2 latent), logits (batch, H, W, E).
+  std::vector<double> posterior() const;
+  std::vector<double> logits() const;
+
+  // Named state that files hold: weights by their PyTorch names and, in training, Adam's moments as
+  // "optimizer.m.<name>" and "optimizer.v.<name>".
+  struct State {
+    std::string name;
+    Parameter parameter;
+    BufferId buffer;
+    int64_t offset;
+    bool weight;
+  };
+  const std::vector<State>& states() const { return states_; }
+  // Blocks in PyTorch's order; see parameter.h.
+  void read_state(const State& state, const std::function<void(const float*, int64_t)>& sink) const;
+  void write_state(const State& state, const std::function<void(float*, int64_t)>& source);
+  // To be called after weights were written: remakes what is derived from them.
+  void refresh();
+
+  // A parameter's memory and that of its gradient, for tests; Linear weights have no stored gradient.
+  Array parameter_array(const std::string& name) const;
+  Array gradient_array(const std::string& name) const;
+  // The two factors x (batch, in) and d (batch, out) of a Linear weight's gradient d^T x.
+  struct Factors {
+    Array x, d;
+  };
+  Factors gradient_factors(const std::string& name) const;
+
+ private:
+  void add_parameters();
+  void add_layers();
+  void wire();
+  void forward(bool sample);
+  std::vector<TileLoss> loss(Array gradient);
+  void upload_scalars();
+  const ParameterStorage& storage(const std::string& name) const;
+
+  Backend& backend_;
+  ModelShape shape_;
+  ReconstructionLoss loss_;
+  int64_t batch_;
+  Purpose purpose_;
+
+  MemoryPlan plan_;
+  std::vector<ParameterStorage> parameters_;
+  std::vector<State> states_;
+  std::vector<std::unique_ptr<Layer>> layers_;
+  std::vector<LinearLayer*> linears_;
+  PosteriorLayer* posterior_ = nullptr;
+
+  // Small parameters (all but the Linear weights) share one buffer each for values, gradients and moments.
+  BufferId small_ = no_buffer, small_gradient_ = no_buffer, small_m_ = no_buffer, small_v_ = no_buffer;
+  BufferId targets_ = no_buffer, input_ = no_buffer, logits_ = no_buffer, reconstruction_ = no_buffer;
+  BufferId scalars_ = no_buffer, tile_loss_ = no_buffer, tile_kl_ = no_buffer, squares_ = no_buffer,
+           norm_ = no_buffer;
+  StepScalars step_;
+  std::unique_ptr<Arena> arena_;
+};
+
+}  // namespace eelsvae

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/model.h"
+#include "engine/spectrum_image.h"
+
+namespace eelsvae {
+
+// What the model makes of every spectrum of a prepared image: a cube (y, x, E) in the image's own units, from
+// the mean of the posterior. Tiles are `stride` pixels apart (0: half a tile) and anchored at the far edges,
+// so that every pixel is covered; where tiles overlap their reconstructions are blended.
+// after_batch(done, total) is called with the number of tiles; returning false gives up (empty result).
+// UserError if the image is smaller than a tile.
+std::vector<float> reconstruct_image(Model& model, const SpectrumImage& prepared, int64_t stride, Blend blend,
+                                     const std::function<bool(int64_t, int64_t)>& after_batch);
+
+}  // namespace eelsvae

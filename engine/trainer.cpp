@@ -1,0 +1,183 @@
+#include "engine/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "kernels/philox.h"
+
+namespace eelsvae {
+namespace {
+
+// Counter of the draw that splits off the validation tiles; epochs count from 0.
+constexpr uint64_t split_draw = ~uint64_t{0} >> 16;
+
+// Fisher-Yates with the draws of (seed, stream shuffle, step).
+void shuffle(std::vector<int64_t>& values, uint64_t seed, uint64_t step) {
+  for (size_t i = values.size(); i > 1; --i) {
+    double u = uniform(philox(seed, RandomStream::shuffle, step, i).v[0]);
+    std::swap(values[i - 1], values[static_cast<size_t>(u * static_cast<double>(i))]);
+  }
+}
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+int64_t active_units(const std::vector<double>& mean_sum, const std::vector<double>& mean_square_sum,
+                     int64_t tiles) {
+  int64_t active = 0;
+  const double n = static_cast<double>(tiles);
+  for (size_t i = 0; i < mean_sum.size(); ++i) {
+    double mean = mean_sum[i] / n;
+    if (mean_square_sum[i] / n - mean * mean > 0.01) ++active;
+  }
+  return active;
+}
+
+Trainer::Trainer(Model& model, const Config& config, const SpectrumImage& prepared)
+    : model_(model),
+      config_(config),
+      image_(prepared),
+      grid_(make_tile_grid(prepared.y.size, prepared.x.size, config.tiles.image_size,
+                           config.tiles.sliding_window_stride)),
+      batch_(static_cast<size_t>(model.batch() * model.shape().tile_count())) {
+  training_.resize(static_cast<size_t>(grid_.size()));
+  std::iota(training_.begin(), training_.end(), 0);
+  for (int64_t left_out : config.tiles.anomaly_indices) {
+    if (left_out < 0 || left_out >= grid_.size())
+      throw UserError("tiles.anomaly_indices: there is no tile " + std::to_string(left_out) +
+                      "; the image has " + std::to_string(grid_.size()) + " tiles, counted from 0");
+    std::erase(training_, left_out);
+  }
+  if (config.training.validation_fraction > 0 && training_.size() > 1) {
+    shuffle(training_, config.training.seed, split_draw);
+    double share = config.training.validation_fraction * static_cast<double>(training_.size());
+    size_t count = std::clamp<size_t>(static_cast<size_t>(std::lround(share)), 1, training_.size() - 1);
+    validation_.assign(training_.end() - static_cast<std::ptrdiff_t>(count), training_.end());
+    training_.resize(training_.size() - count);
+    std::sort(training_.begin(), training_.end());
+    std::sort(validation_.begin(), validation_.end());
+  }
+  if (training_.empty()) throw UserError("tiles.anomaly_indices leaves no tile to train on");
+}
+
+int64_t Trainer::batches_per_epoch() const {
+  return (training_tiles() + model_.batch() - 1) / model_.batch();
+}
+
+TrainingState Trainer::initial_state() const {
+  TrainingState state;
+  state.schedule.learning_rate = config_.training.learning_rate;
+  state.mean_sum.assign(static_cast<size_t>(model_.shape().latent), 0.0);
+  state.mean_square_sum = state.mean_sum;
+  return state;
+}
+
+std::vector<int64_t> Trainer::epoch_order(int64_t epoch) const {
+  std::vector<int64_t> order = training_;
+  shuffle(order, config_.training.seed, static_cast<uint64_t>(epoch));
+  // The last batch is filled up from the beginning of the same epoch.
+  const size_t wanted = static_cast<size_t>(batches_per_epoch() * model_.batch());
+  for (size_t i = 0; order.size() < wanted; ++i) order.push_back(order[i]);
+  return order;
+}
+
+// Fills the batch with tiles[first...]; past the end the last one repeats. epoch < 0: no augmentation.
+void Trainer::gather(const std::vector<int64_t>& tiles, int64_t first, int64_t epoch) {
+  for (int64_t b = 0; b < model_.batch(); ++b) {
+    int64_t tile = tiles[static_cast<size_t>(std::min<int64_t>(first + b, std::ssize(tiles) - 1))];
+    int orientation = 0;
+    if (epoch >= 0 && config_.training.augment) {
+      Philox4 draw = philox(config_.training.seed, RandomStream::augmentation, static_cast<uint64_t>(epoch),
+                            static_cast<uint64_t>(first + b));
+      orientation = static_cast<int>(draw.v[0] % orientation_count);
+    }
+    copy_tile(image_, grid_.origins[static_cast<size_t>(tile)], grid_.tile, orientation,
+              batch_.data() + b * model_.shape().tile_count());
+  }
+  model_.load_tiles(batch_.data());
+}
+
+EpochLoss Trainer::validate() {
+  const int64_t count = validation_tiles();
+  EpochLoss sum;
+  for (int64_t first = 0; first < count; first += model_.batch()) {
+    gather(validation_, first, -1);
+    std::vector<TileLoss> losses = model_.evaluate();
+    for (int64_t b = 0; b < std::min(model_.batch(), count - first); ++b) {
+      sum.reconstruction += losses[static_cast<size_t>(b)].reconstruction / static_cast<double>(count);
+      sum.kl += losses[static_cast<size_t>(b)].kl / static_cast<double>(count);
+    }
+  }
+  sum.loss = config_.loss.dose * sum.reconstruction + config_.loss.kl_weight * sum.kl;
+  return sum;
+}
+
+bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
+  const int64_t batches = batches_per_epoch();
+  const int64_t latent = model_.shape().latent;
+  while (state.epoch < config_.training.epochs) {
+    const double began = seconds_now();
+    const std::vector<int64_t> order = epoch_order(state.epoch);
+    const LossWeights weights = {config_.loss.dose, kl_weight_at(config_.loss, state.epoch)};
+    while (state.batch < batches) {
+      gather(order, state.batch * model_.batch(), state.epoch);
+      TileLoss loss = mean_of(model_.forward_backward(weights, config_.training.seed, state.step));
+      double norm = model_.update(state.schedule.learning_rate, config_.training.clip_value);
+      if (!std::isfinite(loss.total(weights)) || !std::isfinite(norm))
+        throw UserError("the loss is no longer a finite number in epoch " + std::to_string(state.epoch + 1) +
+                        ", step " + std::to_string(state.step + 1) +
+                        "; lower training.learning_rate or set training.clip_value");
+      state.reconstruction_sum += loss.reconstruction;
+      state.kl_sum += loss.kl;
+      state.norm_sum += norm;
+      const std::vector<double> posterior = model_.posterior();
+      for (int64_t b = 0; b < model_.batch(); ++b)
+        for (int64_t j = 0; j < latent; ++j) {
+          double mean = posterior[static_cast<size_t>(b * 2 * latent + j)];
+          state.mean_sum[static_cast<size_t>(j)] += mean;
+          state.mean_square_sum[static_cast<size_t>(j)] += mean * mean;
+        }
+      ++state.batch;
+      ++state.step;
+      observer.on_step(state, batches, loss.total({config_.loss.dose, config_.loss.kl_weight}));
+      if (state.batch < batches && observer.stop_requested()) return false;
+    }
+
+    EpochRecord record;
+    const double n = static_cast<double>(batches);
+    record.epoch = state.epoch + 1;
+    record.steps = static_cast<int64_t>(state.step);
+    record.training = {
+        (config_.loss.dose * state.reconstruction_sum + config_.loss.kl_weight * state.kl_sum) / n,
+        state.reconstruction_sum / n, state.kl_sum / n};
+    if (!validation_.empty()) record.validation = validate();
+    record.learning_rate = state.schedule.learning_rate;
+    record.kl_weight = weights.kl_weight;
+    record.gradient_norm = state.norm_sum / n;
+    record.active_latent_units =
+        active_units(state.mean_sum, state.mean_square_sum, batches * model_.batch());
+    record.seconds = seconds_now() - began;
+
+    const double counted = record.validation ? record.validation->loss : record.training.loss;
+    const bool improved = counted < state.best_loss;
+    if (improved) state.best_loss = counted;
+    state.schedule.observe(counted, config_.training.lr_patience, config_.training.lr_factor);
+    state.history.push_back(record);
+    ++state.epoch;
+    state.batch = 0;
+    state.reconstruction_sum = state.kl_sum = state.norm_sum = 0;
+    std::fill(state.mean_sum.begin(), state.mean_sum.end(), 0.0);
+    std::fill(state.mean_square_sum.begin(), state.mean_square_sum.end(), 0.0);
+    observer.on_epoch(state, improved);
+    if (state.epoch < config_.training.epochs && observer.stop_requested()) return false;
+  }
+  return true;
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/model.h"
+#include "engine/schedule.h"
+#include "engine/spectrum_image.h"
+#include "engine/tiling.h"
+
+namespace eelsvae {
+
+// Means over an epoch's tiles; the loss is dose * reconstruction + kl_weight * kl at the full kl_weight.
+struct EpochLoss {
+  double loss = 0, reconstruction = 0, kl = 0;
+};
+
+struct EpochRecord {
+  int64_t epoch = 0;  // counted from 1
+  int64_t steps = 0;  // optimizer steps so far
+  EpochLoss training;
+  std::optional<EpochLoss> validation;
+  double learning_rate = 0;
+  double kl_weight = 0;      // during this epoch
+  double gradient_norm = 0;  // mean before clipping
+  int64_t active_latent_units = 0;
+  double seconds = 0;
+};
+
+// Everything besides weights and moments that a training run needs to go on exactly where it was.
+struct TrainingState {
+  int64_t epoch = 0;  // epochs completed
+  int64_t batch = 0;  // batches done of the epoch under way
+  uint64_t step = 0;  // optimizer steps done
+  PlateauSchedule schedule;
+  double best_loss = std::numeric_limits<double>::infinity();
+  // Sums over the epoch under way.
+  double reconstruction_sum = 0, kl_sum = 0, norm_sum = 0;
+  std::vector<double> mean_sum, mean_square_sum;  // of the posterior's mean, per latent unit
+  std::vector<EpochRecord> history;
+};
+
+// What a training run tells and asks while it runs.
+class TrainingObserver {
+ public:
+  virtual ~TrainingObserver() = default;
+  // After every optimizer step. batches: of the epoch.
+  virtual void on_step(const TrainingState& state, int64_t batches, double loss) = 0;
+  // After every epoch; improved: the loss that counts (validation's if there is one) is the best so far.
+  virtual void on_epoch(const TrainingState& state, bool improved) = 0;
+  // Asked after every step; true ends the run with everything in `state`.
+  virtual bool stop_requested() = 0;
+};
+
+// Latent units whose posterior mean varies over the tiles by more than a variance of 0.01 (Burda et al.,
+// "Importance weighted autoencoders", ICLR 2016, section 5.2). Units that do not have collapsed to the prior.
+int64_t active_units(const std::vector<double>& mean_sum, const std::vector<double>& mean_square_sum,
+                     int64_t tiles);
+
+// Trains a model on the tiles of a prepared image. Order of tiles, orientation and noise depend on the seed,
+// the epoch and the step only, so a run that stops and goes on gives the same bits as one that does not.
+class Trainer {
+ public:
+  // UserError: the image is smaller than a tile, an index of anomaly_indices is no tile, no tile is left.
+  Trainer(Model& model, const Config& config, const SpectrumImage& prepared);
+
+  int64_t training_tiles() const { return static_cast<int64_t>(training_.size()); }
+  int64_t validation_tiles() const { return static_cast<int64_t>(validation_.size()); }
+  int64_t batches_per_epoch() const;
+
+  TrainingState initial_state() const;
+  // Runs until config.training.epochs are complete (true) or the observer stops it (false). UserError if the
+  // loss is no longer finite.
+  bool run(TrainingState& state, TrainingObserver& observer);
+
+ private:
+  EpochLoss validate();
+  void gather(const std::vector<int64_t>& tiles, int64_t first, int64_t epoch);
+  std::vector<int64_t> epoch_order(int64_t epoch) const;
+
+  Model& model_;
+  const Config& config_;
+  const SpectrumImage& image_;
+  TileGrid grid_;
+  std::vector<int64_t> training_, validation_;  // indices into the grid
+  std::vector<float> batch_;
+};
+
+}  // namespace eelsvae
