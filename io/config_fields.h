@@ -1,0 +1,237 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/config.h"
+
+// The table of every configuration key. Reading, writing, --set, suggestions and docs/config.md all follow
+// it; a new key is a member in engine/config.h and a line here.
+namespace eelsvae {
+
+struct Field {
+  const char* group;  // "": the top level
+  const char* key;
+  const char* unit;
+  const char* meaning;
+};
+
+// What a value must satisfy besides its type; the text completes "must be ...".
+template <typename Test>
+struct Rule {
+  std::string text;
+  Test holds;
+};
+template <typename Test>
+Rule(std::string, Test) -> Rule<Test>;
+
+inline std::string joined(const std::vector<std::string>& words, const char* separator, const char* last) {
+  std::string text;
+  for (size_t i = 0; i < words.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == words.size() ? last : separator) + words[i];
+  return text;
+}
+
+inline std::string any_of(const std::vector<std::string>& words) {
+  return joined(words, ", ", " or ");
+}
+
+inline auto anything() {
+  return Rule{"", [](const auto&) { return true; }};
+}
+inline auto at_least(int64_t low) {
+  return Rule{std::to_string(low) + " or more", [low](auto value) { return value >= low; }};
+}
+inline auto from_to(int64_t low, int64_t high) {
+  return Rule{"from " + std::to_string(low) + " to " + std::to_string(high),
+              [low, high](auto value) { return value >= low && value <= high; }};
+}
+inline auto above_zero() {
+  return Rule{"greater than 0", [](double value) { return value > 0; }};
+}
+inline auto ascending() {
+  return Rule{"ascending", [](const std::array<double, 2>& range) { return range[0] < range[1]; }};
+}
+inline auto one_of(std::vector<std::string> words) {
+  std::string text = any_of(words);
+  return Rule{text, [words](const std::string& value) {
+                return std::find(words.begin(), words.end(), value) != words.end();
+              }};
+}
+
+inline std::array<std::pair<const char*, Scaling>, 5> choices(Scaling) {
+  return {{{"robust_minmax", Scaling::robust_minmax},
+           {"minmax", Scaling::minmax},
+           {"zscore", Scaling::zscore},
+           {"quantile", Scaling::quantile},
+           {"none", Scaling::none}}};
+}
+inline std::array<std::pair<const char*, ReconstructionLoss>, 2> choices(ReconstructionLoss) {
+  return {{{"cross_entropy", ReconstructionLoss::cross_entropy}, {"mse", ReconstructionLoss::mse}}};
+}
+inline std::array<std::pair<const char*, Blend>, 2> choices(Blend) {
+  return {{{"uniform", Blend::uniform}, {"cosine", Blend::cosine}}};
+}
+
+// Which devices there are is the business of the backends; here only the form counts, so that a configuration
+// made on another machine can be read.
+inline auto device_name() {
+  return Rule{"auto, cpu, cuda or cuda:N", [](const std::string& value) {
+                size_t letters = value.find_first_not_of("abcdefghijklmnopqrstuvwxyz");
+                if (letters == std::string::npos) return !value.empty();
+                return letters > 0 && value[letters] == ':' && value.size() > letters + 1 &&
+                       value.find_first_not_of("0123456789", letters + 1) == std::string::npos;
+              }};
+}
+
+// Calls visit(Field, member, Rule) for every key, groups together and the top level last. AnyConfig: Config
+// or const Config. The upper limits of the sizes keep every product of them inside 64 bits.
+template <typename AnyConfig, typename Visitor>
+void visit_fields(AnyConfig& config, Visitor&& visit) {
+  auto& data = config.data;
+  visit(
+      Field{"data", "data_path", "", "the spectrum image to read; `--data` on the command line replaces it"},
+      data.data_path, anything());
+  visit(Field{"data", "energy_range", "eV",
+              "part of the energy axis to use, narrowed symmetrically to a multiple of 16 channels; null: "
+              "all of it"},
+        data.energy_range, ascending());
+  visit(Field{"data", "dataset", "",
+              "which image of a file, as `eelsvae-info` counts them from 0; -1: its EELS spectrum image"},
+        data.dataset, at_least(-1));
+  visit(Field{"data", "swap_axes", "", "exchange y and x"}, data.swap_axes, anything());
+
+  auto& preprocess = config.preprocess;
+  visit(Field{"preprocess", "sigma", "pixels and channels",
+              "standard deviation of the Gaussian filter over (y, x, E); 0: off"},
+        preprocess.sigma, from_to(0, 100));
+  visit(Field{"preprocess", "scaling_method", "",
+              "how counts become targets. robust_minmax: `percentiles` to 0 and 1, clipped; minmax: extremes "
+              "to 0 "
+              "and 1; zscore: mean 0, deviation 1; quantile: ranks from 0 to 1; none: counts as they are"},
+        preprocess.scaling_method, anything());
+  visit(Field{"preprocess", "percentiles", "%", "what robust_minmax maps to 0 and 1"}, preprocess.percentiles,
+        Rule{"ascending and within 0 and 100", [](const std::array<double, 2>& range) {
+               return 0 <= range[0] && range[0] < range[1] && range[1] <= 100;
+             }});
+  visit(Field{"preprocess", "xy_window", "pixels",
+              "side of the square over which spectra are averaged; 1: off"},
+        preprocess.xy_window,
+        Rule{"odd, from 1 to 99", [](int64_t side) { return side % 2 == 1 && side >= 1 && side <= 99; }});
+
+  auto& tiles = config.tiles;
+  visit(Field{"tiles", "image_size", "pixels", "side of the square tiles that the network sees"},
+        tiles.image_size, Rule{"a multiple of 4 from 4 to 1024", [](int64_t side) {
+                                 return side % 4 == 0 && side >= 4 && side <= 1024;
+                               }});
+  visit(Field{"tiles", "sliding_window_stride", "pixels", "distance between neighbouring training tiles"},
+        tiles.sliding_window_stride, at_least(1));
+  visit(Field{"tiles", "anomaly_indices", "",
+              "tiles left out of training because they hold anomalies, counted from 0, row by row"},
+        tiles.anomaly_indices,
+        Rule{"each 0 or more", [](const std::vector<int64_t>& indices) {
+               return std::all_of(indices.begin(), indices.end(), [](int64_t index) { return index >= 0; });
+             }});
+
+  auto& model = config.model;
+  visit(Field{"model", "channels", "", "feature channels after each of the encoder's four convolutions"},
+        model.channels, Rule{"each from 1 to 4096", [](const std::array<int64_t, 4>& channels) {
+                               return std::all_of(channels.begin(), channels.end(),
+                                                  [](int64_t count) { return count >= 1 && count <= 4096; });
+                             }});
+  visit(
+      Field{"model", "hidden", "", "width of the fully connected layer on either side of the latent vector"},
+      model.hidden, from_to(1, 65536));
+  visit(Field{"model", "latent_dim", "", "length of the latent vector of a tile"}, model.latent_dim,
+        from_to(1, 65536));
+
+  auto& loss = config.loss;
+  visit(Field{"loss", "reconstruction", "",
+              "cross_entropy: of the softmax over energy against the spectrum as soft targets; mse: squared "
+              "differences; either summed over a tile"},
+        loss.reconstruction, anything());
+  visit(Field{"loss", "dose", "",
+              "factor on the reconstruction term. With targets from 0 to 1 and a dose of 1 the KL term can "
+              "win and "
+              "the latent units fall silent; a larger dose stands for more detected electrons"},
+        loss.dose, above_zero());
+  visit(Field{"loss", "kl_weight", "", "beta, the factor on the KL divergence"}, loss.kl_weight, at_least(0));
+  visit(Field{"loss", "kl_warmup_epochs", "epochs", "beta rises linearly from 0 over so many; 0: constant"},
+        loss.kl_warmup_epochs, at_least(0));
+
+  auto& training = config.training;
+  visit(Field{"training", "epochs", "epochs", "passes over the training tiles"}, training.epochs,
+        from_to(1, 1'000'000));
+  visit(Field{"training", "batch_size", "tiles", "tiles per optimizer step"}, training.batch_size,
+        from_to(1, 4096));
+  visit(Field{"training", "learning_rate", "", "of Adam, at the start"}, training.learning_rate,
+        above_zero());
+  visit(Field{"training", "clip_value", "",
+              "largest norm of the whole gradient, longer ones are shortened; 0: off"},
+        training.clip_value, at_least(0));
+  visit(Field{"training", "lr_patience", "epochs",
+              "epochs without progress after which the learning rate is lowered; 0: never lowered"},
+        training.lr_patience, at_least(0));
+  visit(Field{"training", "lr_factor", "", "what the learning rate is then multiplied by"},
+        training.lr_factor, Rule{"between 0 and 1", [](double factor) { return 0 < factor && factor < 1; }});
+  visit(Field{"training", "augment", "", "flip and quarter-turn training tiles at random"}, training.augment,
+        anything());
+  visit(Field{"training", "seed", "", "of every random number; the same seed repeats a run"}, training.seed,
+        anything());
+  visit(Field{"training", "validation_fraction", "",
+              "share of the training tiles kept for validation; 0: none"},
+        training.validation_fraction,
+        Rule{"0 or more and below 1", [](double share) { return 0 <= share && share < 1; }});
+
+  auto& detection = config.detection;
+  visit(Field{"detection", "score", "",
+              "how unlike its reconstruction a spectrum is. pearson: 1 - correlation, as published"},
+        detection.score, Rule{"the name of a score", [](const std::string& name) { return !name.empty(); }});
+  visit(Field{"detection", "window", "eV", "energies that the score looks at; null: all"}, detection.window,
+        ascending());
+  visit(Field{"detection", "threshold", "of the score", "pixels that score more are anomalous; null: Otsu's"},
+        detection.threshold, anything());
+  visit(Field{"detection", "stride", "pixels", "distance between the tiles that are scored; 0: half a tile"},
+        detection.stride, at_least(0));
+  visit(Field{"detection", "blend", "",
+              "weight of a pixel inside overlapping tiles. uniform: the same; cosine: falling towards the "
+              "border"},
+        detection.blend, anything());
+
+  visit(Field{"", "device", "", "where to compute; auto takes the fastest that this machine and build have"},
+        config.device, device_name());
+  visit(Field{"", "precision", "",
+              "fp32; tf32: products on a GPU's tensor cores; bf16: activations in bf16, weights kept in "
+              "fp32; fp64: "
+              "only the reference backend; auto: the fastest that the device has natively"},
+        config.precision, one_of({"auto", "fp32", "tf32", "bf16", "fp64"}));
+}
+
+// Conditions between keys; `text` completes "key: ..." in messages and in the reference.
+struct Combination {
+  const char* key;
+  const char* text;
+  bool (*holds)(const Config&);
+};
+
+inline const std::array<Combination, 2>& combinations() {
+  static const std::array<Combination, 2> table = {{
+      {"preprocess.scaling_method",
+       "zscore makes negative targets, and loss.reconstruction=cross_entropy needs targets of 0 or more; use "
+       "robust_minmax, minmax or quantile, or loss.reconstruction=mse",
+       [](const Config& c) {
+         return c.preprocess.scaling_method != Scaling::zscore ||
+                c.loss.reconstruction != ReconstructionLoss::cross_entropy;
+       }},
+      {"detection.stride",
+       "must not exceed tiles.image_size, or pixels between the tiles would have no score",
+       [](const Config& c) { return c.detection.stride <= c.tiles.image_size; }},
+  }};
+  return table;
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,139 @@
+#include "io/run_log.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <nlohmann/json.hpp>
+
+#include "io/progress.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+[[noreturn]] void cannot_write(const std::filesystem::path& path, int error) {
+  throw UserError("cannot write " + path.string() + ": " + std::strerror(error));
+}
+
+class ConsoleSink : public spdlog::sinks::base_sink<std::mutex> {
+ protected:
+  // A console that is gone (a closed pipe) is no reason to end a run: failures are not looked at.
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    clear_progress_line();
+    std::string line(message.payload.data(), message.payload.size());
+    if (message.level >= spdlog::level::warn) {
+      std::fprintf(stderr, "%s: %s\n", message.level == spdlog::level::warn ? "warning" : "error",
+                   line.c_str());
+      std::fflush(stderr);
+    } else {
+      std::fprintf(stdout, "%s\n", line.c_str());
+      std::fflush(stdout);
+    }
+  }
+  void flush_() override {}
+};
+
+std::shared_ptr<spdlog::logger> make_log(std::vector<spdlog::sink_ptr> sinks) {
+  auto log = std::make_shared<spdlog::logger>("eelsvae", sinks.begin(), sinks.end());
+  log->set_level(spdlog::level::info);
+  log->flush_on(spdlog::level::info);
+  return log;
+}
+
+// An open file that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int number() const { return number_; }
+
+  // 0, or the errno of what failed.
+  int write(const std::string& text) const {
+    for (size_t written = 0; written < text.size();) {
+      ssize_t n = ::write(number_, text.data() + written, text.size() - written);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return errno;
+      written += static_cast<size_t>(n);
+    }
+    return 0;
+  }
+
+ private:
+  int number_;
+};
+
+// Writes beside the target, flushes to the disk and renames.
+void replace_file(const std::filesystem::path& path, const std::string& text) {
+  std::string beside = path.string() + ".XXXXXX";
+  Descriptor file(::mkostemp(beside.data(), O_CLOEXEC));
+  if (file.number() < 0) cannot_write(path, errno);
+  int error = file.write(text);
+  if (error == 0 && ::fchmod(file.number(), 0644) != 0) error = errno;  // mkostemp's 0600 is for secrets
+  if (error == 0 && ::fsync(file.number()) != 0) error = errno;
+  if (error == 0 && ::rename(beside.c_str(), path.c_str()) != 0) error = errno;
+  if (error != 0) {
+    ::unlink(beside.c_str());
+    cannot_write(path, error);
+  }
+}
+
+std::string json_line(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+std::shared_ptr<spdlog::logger> make_console_log() {
+  return make_log({std::make_shared<ConsoleSink>()});
+}
+
+std::shared_ptr<spdlog::logger> make_run_log(const std::filesystem::path& run_folder, bool append) {
+  const std::filesystem::path path = run_folder / "log.txt";
+  std::shared_ptr<spdlog::sinks::basic_file_sink_mt> file;
+  try {
+    file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string(), !append);
+  } catch (const spdlog::spdlog_ex& error) {
+    throw UserError("cannot write " + path.string() + ": " + error.what());
+  }
+  file->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");
+  auto log = make_log({std::make_shared<ConsoleSink>(), file});
+  // spdlog's own handler prints at most one complaint a second and goes on.
+  log->set_error_handler([path](const std::string& message) {
+    throw UserError("cannot write " + path.string() + ": " + message);
+  });
+  return log;
+}
+
+void append_metric(const std::filesystem::path& path, const nlohmann::json& epoch) {
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
+  if (file.number() < 0) cannot_write(path, errno);
+  off_t size = ::lseek(file.number(), 0, SEEK_END);
+  if (int error = file.write(json_line(epoch))) {
+    if (size < 0 || ::ftruncate(file.number(), size) != 0) {
+      // A pipe or a device; the line cannot be taken back.
+    }
+    cannot_write(path, error);
+  }
+}
+
+void write_metrics(const std::filesystem::path& path, const std::vector<nlohmann::json>& epochs) {
+  std::string text;
+  for (const nlohmann::json& epoch : epochs) text += json_line(epoch);
+  replace_file(path, text);
+}
+
+}  // namespace eelsvae
