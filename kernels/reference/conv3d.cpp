@@ -1,0 +1,199 @@
+#include "kernels/conv3d.h"
+
+#include <algorithm>
+
+#include "kernels/reference/reference_backend.h"
+
+namespace eelsvae {
+namespace {
+
+// Flat indices of the three arrays of a problem.
+struct Indices {
+  Conv3dProblem p;
+  Extent3 out = p.out();
+
+  int64_t x(int64_t n, int64_t h, int64_t w, int64_t e, int64_t ic) const {
+    return (((n * p.in.h + h) * p.in.w + w) * p.in.e + e) * p.in_channels + ic;
+  }
+  int64_t y(int64_t n, int64_t h, int64_t w, int64_t e, int64_t oc) const {
+    return (((n * out.h + h) * out.w + w) * out.e + e) * p.out_channels + oc;
+  }
+  int64_t w(int64_t oc, int64_t kh, int64_t kw, int64_t ke, int64_t ic) const {
+    return (((oc * p.kernel.h + kh) * p.kernel.w + kw) * p.kernel.e + ke) * p.in_channels + ic;
+  }
+};
+
+// The outputs o along one axis with o * stride + k - padding inside the input: first <= o < last.
+struct Range {
+  int64_t first, last;
+};
+Range outputs_reaching(int64_t in, int64_t out, int64_t k, int64_t stride, int64_t padding) {
+  Range range{out, 0};
+  for (int64_t o = 0; o < out; ++o) {
+    int64_t i = o * stride + k - padding;
+    if (i < 0 || i >= in) continue;
+    range.first = std::min(range.first, o);
+    range.last = o + 1;
+  }
+  return range;
+}
+
+// Calls visit(oh, ow, oe, ih, iw, ie) for every output position and the input position that the tap (kh, kw,
+// ke) pairs it with.
+template <typename Visit>
+void for_each_pair(const Conv3dProblem& p, int64_t kh, int64_t kw, int64_t ke, Visit visit) {
+  Extent3 out = p.out();
+  Range h = outputs_reaching(p.in.h, out.h, kh, p.stride.h, p.padding.h);
+  Range w = outputs_reaching(p.in.w, out.w, kw, p.stride.w, p.padding.w);
+  Range e = outputs_reaching(p.in.e, out.e, ke, p.stride.e, p.padding.e);
+  for (int64_t oh = h.first; oh < h.last; ++oh)
+    for (int64_t ow = w.first; ow < w.last; ++ow)
+      for (int64_t oe = e.first; oe < e.last; ++oe)
+        visit(oh, ow, oe, oh * p.stride.h + kh - p.padding.h, ow * p.stride.w + kw - p.padding.w,
+              oe * p.stride.e + ke - p.padding.e);
+}
+
+template <typename Visit>
+void for_each_tap(const Conv3dProblem& p, Visit visit) {
+  for (int64_t kh = 0; kh < p.kernel.h; ++kh)
+    for (int64_t kw = 0; kw < p.kernel.w; ++kw)
+      for (int64_t ke = 0; ke < p.kernel.e; ++ke) visit(kh, kw, ke);
+}
+
+// y[n, o, oc] = sum over k, ic of x[n, o * stride + k - padding, ic] w[oc, k, ic]
+void convolve(const Conv3dProblem& p, const double* x, const double* w, double* y) {
+  Indices at{p};
+  std::fill_n(y, p.y_count(), 0.0);
+#pragma omp parallel for collapse(2)
+  for (int64_t n = 0; n < p.batch; ++n)
+    for (int64_t oc = 0; oc < p.out_channels; ++oc)
+      for_each_tap(p, [&](int64_t kh, int64_t kw, int64_t ke) {
+        for_each_pair(p, kh, kw, ke,
+                      [&](int64_t oh, int64_t ow, int64_t oe, int64_t ih, int64_t iw, int64_t ie) {
+                        double sum = 0;
+                        for (int64_t ic = 0; ic < p.in_channels; ++ic)
+                          sum += x[at.x(n, ih, iw, ie, ic)] * w[at.w(oc, kh, kw, ke, ic)];
+                        y[at.y(n, oh, ow, oe, oc)] += sum;
+                      });
+      });
+}
+
+// The adjoint in x: x[n, i, ic] = sum over oc and over o, k with o * stride + k - padding = i of
+// y[n, o, oc] w[oc, k, ic]
+void convolve_adjoint(const Conv3dProblem& p, const double* y, const double* w, double* x) {
+  Indices at{p};
+  std::fill_n(x, p.x_count(), 0.0);
+#pragma omp parallel for collapse(2)
+  for (int64_t n = 0; n < p.batch; ++n)
+    for (int64_t ic = 0; ic < p.in_channels; ++ic)
+      for_each_tap(p, [&](int64_t kh, int64_t kw, int64_t ke) {
+        for_each_pair(p, kh, kw, ke,
+                      [&](int64_t oh, int64_t ow, int64_t oe, int64_t ih, int64_t iw, int64_t ie) {
+                        double sum = 0;
+                        for (int64_t oc = 0; oc < p.out_channels; ++oc)
+                          sum += y[at.y(n, oh, ow, oe, oc)] * w[at.w(oc, kh, kw, ke, ic)];
+                        x[at.x(n, ih, iw, ie, ic)] += sum;
+                      });
+      });
+}
+
+// The adjoint in w: w[oc, k, ic] = sum over n, o of y[n, o, oc] x[n, o * stride + k - padding, ic]
+void correlate(const Conv3dProblem& p, const double* x, const double* y, double* w) {
+  Indices at{p};
+#pragma omp parallel for
+  for (int64_t oc = 0; oc < p.out_channels; ++oc)
+    for_each_tap(p, [&](int64_t kh, int64_t kw, int64_t ke) {
+      for (int64_t ic = 0; ic < p.in_channels; ++ic) {
+        double sum = 0;
+        for (int64_t n = 0; n < p.batch; ++n)
+          for_each_pair(p, kh, kw, ke,
+                        [&](int64_t oh, int64_t ow, int64_t oe, int64_t ih, int64_t iw, int64_t ie) {
+                          sum += y[at.y(n, oh, ow, oe, oc)] * x[at.x(n, ih, iw, ie, ic)];
+                        });
+        w[at.w(oc, kh, kw, ke, ic)] = sum;
+      }
+    });
+}
+
+void add_bias(int64_t rows, int64_t channels, const double* bias, bool relu, double* y) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < channels; ++c) {
+      double sum = y[r * channels + c] + bias[c];
+      y[r * channels + c] = relu && sum < 0 ? 0 : sum;
+    }
+}
+
+class ReferenceConv3d : public Conv3d {
+ public:
+  explicit ReferenceConv3d(const Conv3dProblem& problem) : problem_(problem) {}
+
+  size_t workspace_bytes() const override { return 0; }
+  size_t packed_bytes() const override {
+    return static_cast<size_t>(problem_.weight_count()) * sizeof(double);
+  }
+  void pack(ConstArray weights, void* packed, void*) override {
+    std::copy_n(elements(weights, problem_.weight_count()), problem_.weight_count(),
+                static_cast<double*>(packed));
+  }
+
+  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
+               void*) override {
+    const Conv3dProblem& p = problem_;
+    double* y = elements(destination, p.y_count());
+    convolve(p, elements(source, p.x_count()), static_cast<const double*>(packed), y);
+    add_bias(p.batch * p.out().volume(), p.out_channels, elements(bias, p.out_channels), relu, y);
+  }
+  void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
+                     void*) override {
+    const Conv3dProblem& p = problem_;
+    convolve_adjoint(p, elements(destination_gradient, p.y_count()), static_cast<const double*>(packed),
+                     elements(source_gradient, p.x_count()));
+  }
+  void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
+                        void*) override {
+    const Conv3dProblem& p = problem_;
+    correlate(p, elements(source, p.x_count()), elements(destination_gradient, p.y_count()),
+              elements(weight_gradient, p.weight_count()));
+  }
+
+ protected:
+  Conv3dProblem problem_;
+};
+
+// The same three sums with the roles of x and y exchanged.
+class ReferenceTransposedConv3d final : public ReferenceConv3d {
+ public:
+  using ReferenceConv3d::ReferenceConv3d;
+
+  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
+               void*) override {
+    const Conv3dProblem& p = problem_;
+    double* x = elements(destination, p.x_count());
+    convolve_adjoint(p, elements(source, p.y_count()), static_cast<const double*>(packed), x);
+    add_bias(p.batch * p.in.volume(), p.in_channels, elements(bias, p.in_channels), relu, x);
+  }
+  void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
+                     void*) override {
+    const Conv3dProblem& p = problem_;
+    convolve(p, elements(destination_gradient, p.x_count()), static_cast<const double*>(packed),
+             elements(source_gradient, p.y_count()));
+  }
+  void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
+                        void*) override {
+    const Conv3dProblem& p = problem_;
+    correlate(p, elements(destination_gradient, p.x_count()), elements(source, p.y_count()),
+              elements(weight_gradient, p.weight_count()));
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Conv3d> ReferenceBackend::make_conv3d(const Conv3dProblem& problem) {
+  return std::make_unique<ReferenceConv3d>(problem);
+}
+
+std::unique_ptr<Conv3d> ReferenceBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
+  return std::make_unique<ReferenceTransposedConv3d>(problem);
+}
+
+}  // namespace eelsvae

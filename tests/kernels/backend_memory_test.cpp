@@ -1,0 +1,56 @@
+#include <cstdint>
+#include <limits>
+
+#include "tests/kernels/backend_test.h"
+
+namespace eelsvae {
+namespace {
+
+class BackendMemoryTest : public BackendTest {};
+EELSVAE_FOR_EACH_BACKEND(BackendMemoryTest);
+
+TEST_P(BackendMemoryTest, IsAlignedAndZeroed) {
+  for (size_t bytes : {size_t{1}, size_t{4096}, size_t{5000}, size_t{3} << 20}) {
+    SCOPED_TRACE(bytes);
+    // The second round may get the memory that the first one dirtied.
+    for (int round = 0; round < 2; ++round) {
+      void* memory = backend().allocate(bytes);
+      ASSERT_NE(memory, nullptr);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % 4096, 0u);
+      std::vector<unsigned char> host(bytes, 1);
+      backend().download(memory, host.data(), bytes);
+      EXPECT_EQ(std::count(host.begin(), host.end(), 0), static_cast<std::ptrdiff_t>(bytes));
+      std::fill(host.begin(), host.end(), static_cast<unsigned char>(0x5a));
+      backend().upload(host.data(), memory, bytes);
+      backend().release(memory, bytes);
+    }
+  }
+}
+
+TEST_P(BackendMemoryTest, UploadAndDownloadRoundTrip) {
+  Values values = rounded(random_normal(10007, 1, 1), activation());
+  EXPECT_TRUE(equal(DeviceArray(backend(), activation(), values).download(), values));
+}
+
+TEST_P(BackendMemoryTest, TooMuchIsTheUsersMistake) {
+  DeviceMemory memory = backend().memory();
+  EXPECT_GT(memory.available, 0u);
+  EXPECT_LE(memory.available, memory.total);
+  for (size_t bytes : {2 * memory.total, std::numeric_limits<size_t>::max()}) {
+    try {
+      backend().release(backend().allocate(bytes), bytes);
+      ADD_FAILURE() << bytes << " bytes of " << memory.total << " were promised";
+    } catch (const UserError& error) {
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST_P(BackendMemoryTest, NamesItself) {
+  EXPECT_EQ(backend().device().substr(0, GetParam().device.size()), GetParam().device);
+  EXPECT_EQ(backend().precision(), GetParam().precision);
+  EXPECT_FALSE(backend().description().empty());
+}
+
+}  // namespace
+}  // namespace eelsvae

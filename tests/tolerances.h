@@ -1,0 +1,50 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+#include "kernels/array.h"
+
+namespace eelsvae {
+
+// How far a result may be from the same thing computed in double: ||a - b|| / ||b|| over a whole array, for
+// inputs that both sides got in the same rounded form. The only place where tests get such numbers from;
+// whoever changes one writes the reason down here.
+struct Tolerance {
+  double operation;  // one kernel
+  double output;     // a model's forward pass: activations, losses, scores
+  double gradient;   // a model's gradients and what follows from them
+};
+
+//       unit roundoff   reason
+// fp64  1.1e-16         sums of up to 10^4 terms in another order
+// fp32  6.0e-8          sums of up to 10^5 terms lose about a hundred roundoffs, worse where terms cancel;
+//                       gradients pass through twice as many layers
+// tf32  4.9e-4          factors of products are rounded to 11 bits, sums are f32; errors of a product are
+// independent,
+//                       so a sum of many is off by about one roundoff
+// bf16  3.9e-3          results are rounded to 8 bits once or twice (a mean error of 0.2 % each), sums are
+// f32;
+//                       a dozen layers add up like a random walk
+inline Tolerance tolerance_of(const std::string& precision) {
+  if (precision == "fp64") return {1e-12, 1e-12, 1e-11};
+  if (precision == "fp32") return {1e-5, 1e-5, 1e-4};
+  if (precision == "tf32") return {1e-3, 3e-3, 1e-2};
+  if (precision == "bf16") return {5e-3, 1e-2, 2e-2};
+  throw std::logic_error("no tolerances for precision " + precision);
+}
+
+// Of what is stored and computed in `type`, such as losses and optimizer state in the master type.
+inline Tolerance tolerance_of(DType type) {
+  switch (type) {
+    case DType::f64:
+      return tolerance_of("fp64");
+    case DType::f32:
+      return tolerance_of("fp32");
+    case DType::bf16:
+      return tolerance_of("bf16");
+  }
+  throw std::logic_error("no tolerances for this type");
+}
+
+}  // namespace eelsvae
