@@ -15,7 +15,8 @@ namespace {
 volatile std::sig_atomic_t interrupts = 0;
 
 void on_interrupt(int) {
-  if (interrupts++ > 0) _exit(interrupted_status);
+  if (interrupts > 0) _exit(interrupted_status);
+  interrupts = interrupts + 1;
 }
 
 }  // namespace

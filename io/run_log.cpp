@@ -8,13 +8,13 @@
 #include <utility>
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <nlohmann/json.hpp>
 
+#include "io/atomic_file.h"
 #include "io/progress.h"
 #include "kernels/error.h"
 
@@ -29,6 +29,7 @@ class ConsoleSink : public spdlog::sinks::base_sink<std::mutex> {
  protected:
   // A console that is gone (a closed pipe) is no reason to end a run: failures are not looked at.
   void sink_it_(const spdlog::details::log_msg& message) override {
+    if (message.level < spdlog::level::info) return;
     clear_progress_line();
     std::string line(message.payload.data(), message.payload.size());
     if (message.level >= spdlog::level::warn) {
@@ -45,8 +46,8 @@ class ConsoleSink : public spdlog::sinks::base_sink<std::mutex> {
 
 std::shared_ptr<spdlog::logger> make_log(std::vector<spdlog::sink_ptr> sinks) {
   auto log = std::make_shared<spdlog::logger>("eelsvae", sinks.begin(), sinks.end());
-  log->set_level(spdlog::level::info);
-  log->flush_on(spdlog::level::info);
+  log->set_level(spdlog::level::debug);
+  log->flush_on(spdlog::level::debug);
   return log;
 }
 
@@ -75,21 +76,6 @@ class Descriptor {
  private:
   int number_;
 };
-
-// Writes beside the target, flushes to the disk and renames.
-void replace_file(const std::filesystem::path& path, const std::string& text) {
-  std::string beside = path.string() + ".XXXXXX";
-  Descriptor file(::mkostemp(beside.data(), O_CLOEXEC));
-  if (file.number() < 0) cannot_write(path, errno);
-  int error = file.write(text);
-  if (error == 0 && ::fchmod(file.number(), 0644) != 0) error = errno;  // mkostemp's 0600 is for secrets
-  if (error == 0 && ::fsync(file.number()) != 0) error = errno;
-  if (error == 0 && ::rename(beside.c_str(), path.c_str()) != 0) error = errno;
-  if (error != 0) {
-    ::unlink(beside.c_str());
-    cannot_write(path, error);
-  }
-}
 
 std::string json_line(const nlohmann::json& value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -133,7 +119,7 @@ void append_metric(const std::filesystem::path& path, const nlohmann::json& epoc
 void write_metrics(const std::filesystem::path& path, const std::vector<nlohmann::json>& epochs) {
   std::string text;
   for (const nlohmann::json& epoch : epochs) text += json_line(epoch);
-  replace_file(path, text);
+  write_file(path.string(), text);
 }
 
 }  // namespace eelsvae

@@ -10,7 +10,7 @@
 namespace eelsvae {
 
 // What a program tells its user: info lines on stdout as they are, warnings and errors on stderr with their
-// level before them, each written out at once. A progress bar makes room.
+// level before them, each written out at once. A progress bar makes room. Debug lines are for log.txt only.
 std::shared_ptr<spdlog::logger> make_console_log();
 
 // The same, and every line with its time and level in log.txt of the run folder; append: after what is there,

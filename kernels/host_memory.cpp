@@ -1,5 +1,6 @@
 #include "kernels/host_memory.h"
 
+#include <cstring>
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -121,6 +122,12 @@ void* allocate_host(size_t bytes) {
 
 void release_host(void* memory, size_t bytes) noexcept {
   if (memory) munmap(memory, mapped_bytes(bytes));
+}
+
+void copy_rows(const void* from, size_t from_pitch, void* to, size_t to_pitch, size_t width, int64_t rows) {
+  for (int64_t r = 0; r < rows; ++r)
+    std::memcpy(static_cast<char*>(to) + static_cast<size_t>(r) * to_pitch,
+                static_cast<const char*>(from) + static_cast<size_t>(r) * from_pitch, width);
 }
 
 }  // namespace eelsvae

@@ -18,4 +18,7 @@ void* allocate_host(size_t bytes);
 // `bytes` as given to allocate_host; null is allowed.
 void release_host(void* memory, size_t bytes) noexcept;
 
+// Copies `rows` rows of `width` bytes between two places whose rows are a pitch apart.
+void copy_rows(const void* from, size_t from_pitch, void* to, size_t to_pitch, size_t width, int64_t rows);
+
 }  // namespace eelsvae

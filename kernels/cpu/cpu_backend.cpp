@@ -1,6 +1,5 @@
 #include "kernels/cpu/cpu_backend.h"
 
-#include <cstring>
 #include <fstream>
 
 #include <omp.h>
@@ -37,13 +36,6 @@ std::unique_ptr<Backend> create(int device, const std::string& precision) {
   if (precision != "fp32" && precision != "bf16")
     throw UserError("precision " + precision + ": the CPU has auto, fp32 and bf16");
   return std::make_unique<CpuBackend>(precision);
-}
-
-// `rows` rows of `width` bytes between two regular layouts of host memory.
-void copy_rows(const void* from, size_t from_pitch, void* to, size_t to_pitch, size_t width, int64_t rows) {
-  for (int64_t r = 0; r < rows; ++r)
-    std::memcpy(static_cast<char*>(to) + static_cast<size_t>(r) * to_pitch,
-                static_cast<const char*>(from) + static_cast<size_t>(r) * from_pitch, width);
 }
 
 }  // namespace

@@ -57,12 +57,12 @@ void ReferenceBackend::release(void* memory, size_t bytes) noexcept {
   release_host(memory, bytes);
 }
 
-void ReferenceBackend::upload(const void* host, void* device, size_t bytes) {
-  std::copy_n(static_cast<const std::byte*>(host), bytes, static_cast<std::byte*>(device));
+void ReferenceBackend::upload_rows(const void* host, size_t width, void* device, size_t pitch, int64_t rows) {
+  copy_rows(host, width, device, pitch, width, rows);
 }
-
-void ReferenceBackend::download(const void* device, void* host, size_t bytes) {
-  std::copy_n(static_cast<const std::byte*>(device), bytes, static_cast<std::byte*>(host));
+void ReferenceBackend::download_rows(const void* device, size_t pitch, void* host, size_t width,
+                                     int64_t rows) {
+  copy_rows(device, pitch, host, width, width, rows);
 }
 
 void ReferenceBackend::convert(ConstArray source, Array destination) {

@@ -17,8 +17,8 @@ class ReferenceBackend final : public Backend {
   DeviceMemory memory() const override;
   void* allocate(size_t bytes) override;
   void release(void* memory, size_t bytes) noexcept override;
-  void upload(const void* host, void* device, size_t bytes) override;
-  void download(const void* device, void* host, size_t bytes) override;
+  void upload_rows(const void* host, size_t width, void* device, size_t pitch, int64_t rows) override;
+  void download_rows(const void* device, size_t pitch, void* host, size_t width, int64_t rows) override;
   void synchronize() override {}
   void convert(ConstArray source, Array destination) override;
 

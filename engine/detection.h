@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/energy_axis.h"
+#include "engine/model.h"
+#include "engine/spectrum_image.h"
+
+namespace eelsvae {
+
+// What a detection found in a prepared image; maps are (y, x).
+struct Detection {
+  std::vector<float> reconstruction;  // (y, x, E), in the prepared image's units
+  std::vector<float> scores;          // larger fits worse
+  double threshold = 0;
+  std::vector<uint8_t> mask;  // 1 where the score is above the threshold
+  ChannelWindow window;       // over which the score was taken
+
+  int64_t anomalous_pixels() const;
+};
+
+// Reconstructs every spectrum with a model built for inference and scores it. after_batch as in
+// reconstruct_image; where it gives up the result is empty. UserError if the window is not on the energy axis
+// or the image is smaller than a tile.
+Detection detect(Model& model, const SpectrumImage& prepared, const DetectionConfig& config,
+                 const std::function<bool(int64_t, int64_t)>& after_batch);
+
+}  // namespace eelsvae
