@@ -1,0 +1,249 @@
+#include "engine/scaling.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+// Order-preserving image of a float among the unsigned numbers.
+uint32_t ordered_key(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value + 0.0f);  // -0 becomes +0
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+float value_of_key(uint32_t key) {
+  return std::bit_cast<float>(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
+// The values at the given ranks (0: the smallest) by radix selection: a histogram of the keys' leading digit
+// finds each rank's digit, the next pass counts the second digit among keys that share a wanted first digit,
+// and so on. The wanted prefixes form a tree, kept in `child`.
+std::vector<float> order_statistics(std::span<const float> values, std::span<const int64_t> ranks) {
+  constexpr int64_t levels = 3, radix = 2048;
+  constexpr std::array<int, levels> shift = {21, 10, 0};
+  constexpr std::array<uint32_t, levels> mask = {2047, 2047, 1023};
+  struct Query {
+    int64_t rank;   // among the keys of its group
+    int64_t group;  // of keys with the same leading digits
+    uint32_t key;
+  };
+  std::vector<Query> queries;
+  for (int64_t rank : ranks) queries.push_back({rank, 0, 0});
+
+  std::array<std::vector<int32_t>, levels> child;  // child[level][group * radix + digit]: next group, or -1
+  int64_t groups = 1;
+  // Each thread's table may take 32 MB; eight threads are enough to read memory at its full rate.
+  const int threads = std::min(omp_get_max_threads(), 8);
+  const auto count = static_cast<int64_t>(values.size());
+  for (size_t level = 0; level < levels; ++level) {
+    const int64_t bins = groups * radix;
+    std::vector<int64_t> tables(static_cast<size_t>(threads * bins));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < count; ++i) {
+      uint32_t key = ordered_key(values[static_cast<size_t>(i)]);
+      int64_t group = 0;
+      for (size_t l = 0; l < level && group >= 0; ++l)
+        group = child[l][static_cast<size_t>(group * radix + ((key >> shift[l]) & mask[l]))];
+      if (group >= 0)
+        ++tables[static_cast<size_t>(omp_get_thread_num() * bins + group * radix +
+                                     ((key >> shift[level]) & mask[level]))];
+    }
+    for (int thread = 1; thread < threads; ++thread)
+      for (int64_t bin = 0; bin < bins; ++bin)
+        tables[static_cast<size_t>(bin)] += tables[static_cast<size_t>(thread * bins + bin)];
+
+    child[level].assign(static_cast<size_t>(bins), -1);
+    groups = 0;
+    for (Query& query : queries) {
+      int64_t bin = query.group * radix;
+      while (query.rank >= tables[static_cast<size_t>(bin)]) query.rank -= tables[static_cast<size_t>(bin++)];
+      query.key |= static_cast<uint32_t>(bin - query.group * radix) << shift[level];
+      int32_t& next = child[level][static_cast<size_t>(bin)];
+      if (next < 0) next = static_cast<int32_t>(groups++);
+      query.group = next;
+    }
+  }
+  std::vector<float> found;
+  for (const Query& query : queries) found.push_back(value_of_key(query.key));
+  return found;
+}
+
+// Sum of term(x) in double, added up in blocks of fixed size so that the number of threads does not show.
+template <typename Term>
+double sum_of(std::span<const float> values, Term term) {
+  constexpr int64_t block = 1 << 16;
+  const auto count = static_cast<int64_t>(values.size());
+  std::vector<double> partial(static_cast<size_t>((count + block - 1) / block));
+#pragma omp parallel for schedule(static)
+  for (int64_t b = 0; b < static_cast<int64_t>(partial.size()); ++b) {
+    double sum = 0;
+    for (int64_t i = b * block; i < std::min(count, (b + 1) * block); ++i)
+      sum += term(static_cast<double>(values[static_cast<size_t>(i)]));
+    partial[static_cast<size_t>(b)] = sum;
+  }
+  return std::accumulate(partial.begin(), partial.end(), 0.0);
+}
+
+template <typename Map>
+void transform(std::span<float> values, Map map) {
+  float* data = values.data();
+  const auto count = static_cast<int64_t>(values.size());
+#pragma omp parallel for simd schedule(static)
+  for (int64_t i = 0; i < count; ++i) data[i] = map(data[i]);
+}
+
+// The mean of the two shares at which a run of equal quantiles begins and ends, so that ties are treated
+// alike from both sides (sklearn interpolates once forwards and once backwards).
+float share_below(const std::vector<double>& quantiles, double x) {
+  if (x <= quantiles.front()) return 0;
+  if (x >= quantiles.back()) return 1;
+  // The last quantile that is not above x. Halving without branches, which here cannot be predicted.
+  size_t below = 0;
+  for (size_t left = quantiles.size(); left > 1;) {
+    const size_t half = left / 2;
+    below += quantiles[below + half] <= x ? half : 0;
+    left -= half;
+  }
+  auto position = static_cast<double>(below);
+  if (quantiles[below] == x) {
+    auto first = std::lower_bound(quantiles.begin(), quantiles.end(), x);
+    position = 0.5 * (position + static_cast<double>(first - quantiles.begin()));
+  } else {
+    position += (x - quantiles[below]) / (quantiles[below + 1] - quantiles[below]);
+  }
+  return static_cast<float>(position / static_cast<double>(quantiles.size() - 1));
+}
+
+// A place among the sorted values: so far from rank `below` towards the next.
+struct Position {
+  int64_t below;
+  double fraction;
+};
+
+std::vector<double> interpolate(std::span<const float> values, const std::vector<Position>& positions) {
+  expect(!values.empty(), "percentiles of nothing");
+  const auto last = static_cast<int64_t>(values.size()) - 1;
+  std::vector<int64_t> ranks;
+  for (const Position& position : positions) {
+    ranks.push_back(position.below);
+    ranks.push_back(std::min(position.below + 1, last));
+  }
+  const std::vector<float> neighbours = order_statistics(values, ranks);
+  std::vector<double> result;
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const double below = neighbours[2 * i], above = neighbours[2 * i + 1];
+    result.push_back(below + (above - below) * positions[i].fraction);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<double> percentiles(std::span<const float> values, std::span<const double> percents) {
+  const auto last = static_cast<double>(values.size()) - 1;
+  std::vector<Position> positions;
+  for (double percent : percents) {
+    expect(percent >= 0 && percent <= 100, "percentile outside 0 to 100");
+    const double position = percent / 100 * last;
+    positions.push_back({static_cast<int64_t>(position), position - std::floor(position)});
+  }
+  return interpolate(values, positions);
+}
+
+ScalingParameters ScalingParameters::fit(std::span<const float> counts, const PreprocessConfig& config) {
+  expect(!counts.empty(), "scaling of nothing");
+  ScalingParameters fitted;
+  fitted.method = config.scaling_method;
+  switch (config.scaling_method) {
+    case Scaling::none:
+      return fitted;
+    case Scaling::robust_minmax: {
+      std::vector<double> limits = percentiles(counts, config.percentiles);
+      fitted.offset = limits[0];
+      fitted.range = limits[1] - limits[0];
+      break;
+    }
+    case Scaling::minmax: {
+      std::vector<double> limits = percentiles(counts, std::array<double, 2>{0, 100});
+      fitted.offset = limits[0];
+      fitted.range = limits[1] - limits[0];
+      break;
+    }
+    case Scaling::zscore: {
+      const auto n = static_cast<double>(counts.size());
+      const double mean = sum_of(counts, [](double x) { return x; }) / n;
+      fitted.offset = mean;
+      fitted.range = std::sqrt(sum_of(counts, [mean](double x) { return (x - mean) * (x - mean); }) / n);
+      // Of equal counts the rounding of their mean is left.
+      if (fitted.range <= 1e-12 * std::abs(mean)) fitted.range = 0;
+      break;
+    }
+    case Scaling::quantile: {
+      const auto last = static_cast<int64_t>(counts.size()) - 1;
+      const int64_t steps = std::clamp<int64_t>(last, 1, 999);
+      // In whole numbers: counts are often whole, and a quantile that rounding moves off a run of equal
+      // counts would count half of the run elsewhere.
+      std::vector<Position> positions;
+      for (int64_t i = 0; i <= steps; ++i)
+        positions.push_back(
+            {i * last / steps, static_cast<double>(i * last % steps) / static_cast<double>(steps)});
+      fitted.quantiles = interpolate(counts, positions);
+      fitted.range = fitted.quantiles.back() - fitted.quantiles.front();
+      break;
+    }
+  }
+  if (!(fitted.range > 0)) {
+    bool robust = config.scaling_method == Scaling::robust_minmax;
+    throw UserError(
+        std::string(robust ? "all counts between preprocess.percentiles are equal" : "all counts are equal") +
+        ", so there is nothing to scale by; check the data and data.energy_range");
+  }
+  if (config.scaling_method == Scaling::quantile) fitted.range = 1;
+  return fitted;
+}
+
+void ScalingParameters::apply(std::span<float> counts) const {
+  const auto zero = static_cast<float>(offset), factor = static_cast<float>(1 / range);
+  switch (method) {
+    case Scaling::none:
+      return;
+    case Scaling::robust_minmax:
+      return transform(counts, [=](float x) { return std::min(1.0f, std::max(0.0f, (x - zero) * factor)); });
+    case Scaling::minmax:
+    case Scaling::zscore:
+      return transform(counts, [=](float x) { return (x - zero) * factor; });
+    case Scaling::quantile:
+      expect(quantiles.size() >= 2, "quantile scaling without quantiles");
+      return transform(counts, [this](float x) { return share_below(quantiles, x); });
+  }
+}
+
+void ScalingParameters::invert(std::span<float> scaled) const {
+  const auto zero = static_cast<float>(offset), factor = static_cast<float>(range);
+  switch (method) {
+    case Scaling::none:
+      return;
+    case Scaling::robust_minmax:
+    case Scaling::minmax:
+    case Scaling::zscore:
+      return transform(scaled, [=](float x) { return zero + x * factor; });
+    case Scaling::quantile:
+      expect(quantiles.size() >= 2, "quantile scaling without quantiles");
+      return transform(scaled, [this](float x) {
+        const auto last = static_cast<double>(quantiles.size() - 1);
+        double position = std::clamp(static_cast<double>(x), 0.0, 1.0) * last;
+        auto below = static_cast<size_t>(std::min(position, last - 1));
+        double fraction = position - static_cast<double>(below);
+        return static_cast<float>(quantiles[below] + fraction * (quantiles[below + 1] - quantiles[below]));
+      });
+  }
+}
+
+}  // namespace eelsvae
