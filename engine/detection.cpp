@@ -8,13 +8,15 @@
 
 namespace eelsvae {
 
-int64_t Detection::anomalous_pixels() const { return std::count(mask.begin(), mask.end(), uint8_t{1}); }
+int64_t Detection::anomalous_pixels() const {
+  return std::count(mask.begin(), mask.end(), uint8_t{1});
+}
 
 Detection detect(Model& model, const SpectrumImage& prepared, const DetectionConfig& config,
                  const std::function<bool(int64_t, int64_t)>& after_batch) {
   Detection found;
-  found.window =
-      config.window ? channel_window(prepared.energy, *config.window) : ChannelWindow{0, prepared.energy.size};
+  found.window = config.window ? channel_window(prepared.energy, *config.window)
+                               : ChannelWindow{0, prepared.energy.size};
   found.reconstruction = reconstruct_image(model, prepared, config.stride, config.blend, after_batch);
   if (found.reconstruction.empty()) return found;
   found.scores = pearson_scores(prepared, found.reconstruction, found.window);

@@ -20,7 +20,11 @@ const std::pair<Scaling, const char*> scaling_names[] = {{Scaling::robust_minmax
                                                          {Scaling::none, "none"}};
 
 json to_json(const Axis& axis) {
-  return {{"name", axis.name}, {"units", axis.units}, {"offset", axis.offset}, {"scale", axis.scale}, {"size", axis.size}};
+  return {{"name", axis.name},
+          {"units", axis.units},
+          {"offset", axis.offset},
+          {"scale", axis.scale},
+          {"size", axis.size}};
 }
 
 Axis axis_from(const json& j) {
@@ -51,7 +55,9 @@ json to_json(const EpochLoss& loss) {
   return {{"loss", loss.loss}, {"reconstruction", loss.reconstruction}, {"kl", loss.kl}};
 }
 
-EpochLoss loss_from(const json& j) { return {j.at("loss"), j.at("reconstruction"), j.at("kl")}; }
+EpochLoss loss_from(const json& j) {
+  return {j.at("loss"), j.at("reconstruction"), j.at("kl")};
+}
 
 json to_json(const EpochRecord& r) {
   return {{"epoch", r.epoch},
@@ -80,8 +86,12 @@ EpochRecord record_from(const json& j) {
 }
 
 // JSON has no infinity: "no best loss yet" is null.
-json finite_or_null(double value) { return std::isfinite(value) ? json(value) : json(); }
-double or_infinity(const json& j) { return j.is_null() ? std::numeric_limits<double>::infinity() : j.get<double>(); }
+json finite_or_null(double value) {
+  return std::isfinite(value) ? json(value) : json();
+}
+double or_infinity(const json& j) {
+  return j.is_null() ? std::numeric_limits<double>::infinity() : j.get<double>();
+}
 
 json to_json(const TrainingState& s) {
   return {{"epoch", s.epoch},
@@ -118,7 +128,8 @@ TrainingState state_from(const json& j) {
 float half_to_float(uint16_t half) {
   const float sign = (half & 0x8000u) ? -1.0f : 1.0f;
   const int exponent = (half >> 10) & 31, mantissa = half & 1023;
-  if (exponent == 31) return mantissa ? std::numeric_limits<float>::quiet_NaN() : sign * std::numeric_limits<float>::infinity();
+  if (exponent == 31)
+    return mantissa ? std::numeric_limits<float>::quiet_NaN() : sign * std::numeric_limits<float>::infinity();
   if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
   return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
 }
@@ -133,7 +144,8 @@ void copy_floats(const TensorView& tensor, int64_t first, int64_t count, float* 
     }
   };
   if (tensor.dtype == "F32")
-    std::memcpy(out, tensor.data + static_cast<size_t>(first) * sizeof(float), static_cast<size_t>(count) * sizeof(float));
+    std::memcpy(out, tensor.data + static_cast<size_t>(first) * sizeof(float),
+                static_cast<size_t>(count) * sizeof(float));
   else if (tensor.dtype == "F64")
     convert(double{}, [](double v) { return static_cast<float>(v); });
   else if (tensor.dtype == "BF16")
@@ -207,7 +219,8 @@ void load_checkpoint(const SafetensorsFile& file, Model& model, bool moments) {
                       ", the configured model needs " + text(state.parameter.shape));
     }
     if (tensor.dtype != "F32" && tensor.dtype != "F64" && tensor.dtype != "BF16" && tensor.dtype != "F16")
-      throw UserError(file.path() + ": " + state.name + " is of type " + tensor.dtype + ", not a floating-point type");
+      throw UserError(file.path() + ": " + state.name + " is of type " + tensor.dtype +
+                      ", not a floating-point type");
     int64_t first = 0;
     model.write_state(state, [&](float* block, int64_t count) {
       copy_floats(tensor, first, count, block);
@@ -220,6 +233,8 @@ void load_checkpoint(const SafetensorsFile& file, Model& model, bool moments) {
   model.refresh();
 }
 
-json metrics_of(const EpochRecord& record) { return to_json(record); }
+json metrics_of(const EpochRecord& record) {
+  return to_json(record);
+}
 
 }  // namespace eelsvae

@@ -1,0 +1,118 @@
+#include <CLI/CLI.hpp>
+
+#include "engine/preprocess.h"
+#include "io/config.h"
+#include "io/detect_folder.h"
+#include "io/npy.h"
+#include "io/output_folder.h"
+#include "io/program.h"
+#include "io/progress.h"
+#include "io/run_log.h"
+#include "io/spectrum_image_file.h"
+#include "io/training_run.h"
+
+using namespace eelsvae;
+
+namespace {
+
+struct Options {
+  std::string model, data, output = "found", truth;
+  std::vector<std::string> settings;
+  bool save_reconstruction = false;
+};
+
+// What belongs to the trained model stays as it was trained.
+void apply(const std::vector<std::string>& settings, Config& config) {
+  for (const std::string& setting : settings) {
+    std::string key = setting.substr(0, setting.find('='));
+    if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
+        key != "precision" && key != "training.batch_size")
+      throw UserError("--set " + key +
+                      ": belongs to the trained model; a detection can set detection.*, data.*, "
+                      "training.batch_size, device and precision");
+    set_value(config, setting);
+  }
+  check_config(config, "--set");
+}
+
+int run_detection(const Options& options) {
+  const SafetensorsFile file(model_file(options.model));
+  CheckpointInfo info = read_checkpoint_info(file);
+  apply(options.settings, info.config);
+  const Config& config = info.config;
+  const std::string data = options.data.empty() ? config.data.data_path : options.data;
+
+  SpectrumImage image = read_spectrum_image(data, config.data.dataset, config.data.swap_axes);
+  crop_to_axis(image, info.energy);
+  const PreparedImage prepared = prepare(std::move(image), config.preprocess, std::nullopt, &info.scaling);
+  check_non_negative(prepared.image, config.loss.reconstruction);
+  std::vector<uint8_t> truth;
+  if (!options.truth.empty())
+    truth = read_npy_mask(options.truth, prepared.image.y.size, prepared.image.x.size);
+  prepare_output_folder(options.output, detect_folder_bytes(prepared.image, options.save_reconstruction));
+
+  std::string fallback;
+  std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
+  auto log = make_console_log();
+  if (!fallback.empty()) log->info("{}", fallback);
+  log->info("{}", backend->description());
+
+  Model model(*backend, model_shape(config.tiles, config.model, info.energy.size), config.loss.reconstruction,
+              config.training.batch_size, Purpose::inference);
+  model.allocate();
+  load_checkpoint(file, model, false);
+  std::optional<Progress> progress;
+  const Detection found = detect(model, prepared.image, config.detection, [&](int64_t done, int64_t total) {
+    if (!progress) progress.emplace("Reconstructing", total, "tiles");
+    progress->update(done);
+    return !interrupted();
+  });
+  if (progress) progress->finish();
+  if (found.scores.empty()) {
+    log->info("Interrupted; nothing was written");
+    return interrupted_status;
+  }
+
+  DetectionOutput output{prepared.image, found, info, data, file.path(), truth, std::nullopt, {}, false};
+  if (!truth.empty()) output.metrics = detection_metrics(found.scores, truth, found.threshold);
+  output.versions = {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}};
+  output.save_reconstruction = options.save_reconstruction;
+  write_detect_folder(options.output, output);
+
+  log->info("{} of {} spectra do not fit (score above {:.4g})", found.anomalous_pixels(),
+            prepared.image.pixels(), found.threshold);
+  if (output.metrics)
+    log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", output.metrics->f1,
+              output.metrics->precision, output.metrics->recall);
+  log->info("Map: {0}/scores.png, report: {0}/report.html", options.output);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Finds the spectra of an EELS spectrum image that do not fit a trained model.");
+  app.name("eelsvae-detect");
+  app.footer(
+      "Example:\n"
+      "  eelsvae-detect --model run --data CuZn_EELS_mapping.hspy --output found\n"
+      "writes scores.hspy, scores.npy, mask.npy, scores.png, summary.json and report.html to the folder "
+      "found.");
+  app.add_option("--model", options.model, "run folder of eelsvae-train, or a checkpoint")->required();
+  app.add_option("--data", options.data, "spectrum image (otherwise the one the model was trained on)");
+  app.add_option("--output", options.output, "folder for the results")->capture_default_str();
+  app.add_option("--truth", options.truth, "mask (y, x) of known anomalies, .npy; adds F1 and the like");
+  app.add_flag("--save-reconstruction", options.save_reconstruction,
+               "also write reconstruction.npy (y, x, E)");
+  app.add_option("--set", options.settings, "override a key: --set detection.threshold=0.3 (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.set_version_flag("--version", EELSVAE_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return run_program("eelsvae-detect", [&] { return run_detection(options); });
+}

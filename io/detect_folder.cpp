@@ -1,0 +1,101 @@
+#include "io/detect_folder.h"
+
+#include <nlohmann/json.hpp>
+
+#include "io/atomic_file.h"
+#include "io/config.h"
+#include "io/hspy.h"
+#include "io/map_image.h"
+#include "io/npy.h"
+#include "io/png.h"
+#include "io/report.h"
+
+namespace eelsvae {
+namespace {
+
+nlohmann::ordered_json summarize(const DetectionOutput& o) {
+  const Axis& energy = o.prepared.energy;
+  const ChannelWindow& window = o.detection.window;
+  auto or_null = [](const std::optional<double>& value) {
+    return value ? nlohmann::ordered_json(*value) : nullptr;
+  };
+  nlohmann::ordered_json summary = {
+      {"data", o.data_file},
+      {"model", o.model_file},
+      {"score", o.model.config.detection.score},
+      {"window_ev",
+       {energy.value(static_cast<double>(window.first)), energy.value(static_cast<double>(window.last - 1))}},
+      {"threshold", o.detection.threshold},
+      {"threshold_method", o.model.config.detection.threshold ? "given" : "otsu"},
+      {"anomalous_pixels", o.detection.anomalous_pixels()},
+      {"pixels", o.prepared.pixels()}};
+  if (o.metrics) {
+    summary["f1"] = o.metrics->f1;
+    summary["precision"] = o.metrics->precision;
+    summary["recall"] = o.metrics->recall;
+    summary["roc_auc"] = or_null(o.metrics->roc_auc);
+    summary["average_precision"] = or_null(o.metrics->average_precision);
+  }
+  for (const auto& [name, version] : o.versions) summary["versions"][name] = version;
+  return summary;
+}
+
+DetectionReport make_report(const DetectionOutput& o) {
+  DetectionReport report;
+  report.title = o.prepared.title;
+  report.data_file = o.data_file;
+  report.model = o.model_file;
+  report.score = o.model.config.detection.score;
+  report.y = o.prepared.y;
+  report.x = o.prepared.x;
+  report.energy = o.prepared.energy;
+  report.scores = o.detection.scores;
+  report.threshold = o.detection.threshold;
+  report.mask = o.detection.mask;
+  report.truth = o.truth;
+  report.window = {o.detection.window.first, o.detection.window.last};
+  report.observed = o.prepared.counts;
+  report.reconstruction = o.detection.reconstruction;
+  if (o.metrics) {
+    report.metrics = {
+        {"F1", o.metrics->f1}, {"precision", o.metrics->precision}, {"recall", o.metrics->recall}};
+    if (o.metrics->roc_auc) report.metrics.emplace_back("ROC-AUC", *o.metrics->roc_auc);
+    if (o.metrics->average_precision)
+      report.metrics.emplace_back("average precision", *o.metrics->average_precision);
+  }
+  for (const EpochRecord& record : o.model.history)
+    report.history.push_back({record.epoch, record.training.loss,
+                              record.validation ? std::optional(record.validation->loss) : std::nullopt});
+  report.configuration = to_json_text(o.model.config);
+  report.versions = o.versions;
+  return report;
+}
+
+}  // namespace
+
+uint64_t detect_folder_bytes(const SpectrumImage& prepared, bool save_reconstruction) {
+  const uint64_t pixels = static_cast<uint64_t>(prepared.pixels());
+  const uint64_t cube = pixels * static_cast<uint64_t>(prepared.energy.size) * sizeof(float);
+  constexpr uint64_t report = 16 << 20;
+  return report + pixels * 16 + (save_reconstruction ? cube : 0);
+}
+
+void write_detect_folder(const std::filesystem::path& folder, const DetectionOutput& o) {
+  const std::vector<int64_t> shape = {o.prepared.y.size, o.prepared.x.size};
+  const nlohmann::ordered_json summary = summarize(o);
+  write_npy(folder / "scores.npy", shape, o.detection.scores.data());
+  write_npy(folder / "mask.npy", shape, o.detection.mask.data());
+  if (o.save_reconstruction)
+    write_npy(folder / "reconstruction.npy", {shape[0], shape[1], o.prepared.energy.size},
+              o.detection.reconstruction.data());
+  write_hspy_map(folder / "scores.hspy", "eelsvae scores of " + o.prepared.title, o.prepared.y, o.prepared.x,
+                 o.detection.scores.data(), nlohmann::json({{"eelsvae", summary}}).dump());
+  write_png(folder / "scores.png", draw_map(o.detection.scores, o.prepared.y, o.prepared.x, o.detection.mask,
+                                            {.limits = {}, .threshold = o.detection.threshold})
+                                       .image);
+  write_file(folder / "report.html", render_report(make_report(o)));
+  // Last: whoever sees the summary may rely on the rest.
+  write_file(folder / "summary.json", summary.dump(2) + "\n");
+}
+
+}  // namespace eelsvae

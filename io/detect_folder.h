@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/detection.h"
+#include "engine/metrics.h"
+#include "io/checkpoint.h"
+
+namespace eelsvae {
+
+// What a detection folder is made from.
+struct DetectionOutput {
+  const SpectrumImage& prepared;  // as the model saw it
+  const Detection& detection;
+  const CheckpointInfo& model;
+  std::string data_file, model_file;
+  std::vector<uint8_t> truth;  // (y, x); empty if not known
+  std::optional<DetectionMetrics> metrics;
+  std::vector<std::pair<std::string, std::string>> versions;
+  bool save_reconstruction = false;
+};
+
+// Writes scores.hspy (map with axes), scores.npy and mask.npy (y, x), scores.png, summary.json, report.html
+// and, if asked for, reconstruction.npy (y, x, E) into the folder, which must exist. Each file is complete or
+// not there. UserError if one cannot be written.
+void write_detect_folder(const std::filesystem::path& folder, const DetectionOutput& output);
+
+// Bytes that the folder takes on disk at most.
+uint64_t detect_folder_bytes(const SpectrumImage& prepared, bool save_reconstruction);
+
+}  // namespace eelsvae

@@ -1,0 +1,110 @@
+#include "io/training_run.h"
+
+#include <nlohmann/json.hpp>
+
+#include "io/config.h"
+#include "io/program.h"
+#include "io/run_log.h"
+
+namespace eelsvae {
+namespace {
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return text;
+}
+
+std::string describe(const EpochRecord& r) {
+  std::string text = "loss " + number(r.training.loss);
+  if (r.validation) text += ", validation " + number(r.validation->loss);
+  return text;
+}
+
+}  // namespace
+
+std::string model_file(const std::string& run_or_file) {
+  namespace fs = std::filesystem;
+  if (!fs::exists(run_or_file)) throw UserError(run_or_file + ": no such run folder or model file");
+  if (!fs::is_directory(run_or_file)) return run_or_file;
+  std::string best = RunFolder{run_or_file}.best();
+  if (!fs::exists(best))
+    throw UserError(run_or_file + ": holds no model.safetensors; has eelsvae-train finished an epoch there?");
+  return best;
+}
+
+void check_same_run(const Config& before, const Config& now, const std::string& checkpoint) {
+  auto comparable = [](Config config) {
+    config.data.data_path.clear();
+    config.device = config.precision = "auto";
+    config.training.epochs = 1;
+    config.detection = {};
+    return nlohmann::json::parse(to_json_text(config));
+  };
+  const nlohmann::json difference = nlohmann::json::diff(comparable(before), comparable(now));
+  if (difference.empty()) return;
+  std::string key = difference[0]["path"].get<std::string>().substr(1);
+  std::replace(key.begin(), key.end(), '/', '.');
+  throw UserError(key + " differs from the run in " + checkpoint +
+                  ", which cannot go on with it; use the run's own config.json or another --output");
+}
+
+TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, const TrainingState& state,
+                         int64_t batches, spdlog::logger& log)
+    : folder_(std::move(folder)),
+      model_(model),
+      info_(std::move(info)),
+      log_(log),
+      progress_("Training", info_.config.training.epochs * batches, "steps",
+                static_cast<int64_t>(state.step)),
+      saved_step_(state.step),
+      saved_at_(std::chrono::steady_clock::now()) {
+  std::vector<nlohmann::json> lines;
+  for (const EpochRecord& record : state.history) lines.push_back(metrics_of(record));
+  write_metrics(folder_.metrics(), lines);
+}
+
+void TrainingRun::on_step(const TrainingState& state, int64_t, double loss) {
+  if (status_.empty()) status_ = "loss " + number(loss);
+  progress_.update(static_cast<int64_t>(state.step),
+                   "epoch " + std::to_string(state.history.size() + 1) + ", " + status_);
+}
+
+void TrainingRun::on_epoch(const TrainingState& state, bool improved) {
+  const EpochRecord& record = state.history.back();
+  status_ = describe(record);
+  append_metric(folder_.metrics(), metrics_of(record));
+  log_.debug(
+      "epoch {}: {}, kl {:.4g}, gradient norm {:.4g}, learning rate {:.3g}, active latent units {}, {:.2f} "
+      "s{}",
+      record.epoch, describe(record), record.training.kl, record.gradient_norm, record.learning_rate,
+      record.active_latent_units, record.seconds, improved ? ", best so far" : "");
+  if (improved) {
+    CheckpointInfo info = info_;
+    info.history = state.history;
+    write_checkpoint(folder_.best(), model_, info);
+  }
+  if (std::chrono::steady_clock::now() - saved_at_ >= 20 * save_duration_) save_last(state);
+}
+
+bool TrainingRun::stop_requested() {
+  return interrupted();
+}
+
+void TrainingRun::save_last(const TrainingState& state) {
+  const auto began = std::chrono::steady_clock::now();
+  CheckpointInfo info = info_;
+  info.training = state;
+  info.history = state.history;
+  write_checkpoint(folder_.last(), model_, info);
+  saved_at_ = std::chrono::steady_clock::now();
+  save_duration_ = saved_at_ - began;
+  saved_step_ = state.step;
+}
+
+void TrainingRun::finish(const TrainingState& state) {
+  if (saved_step_ != state.step || !std::filesystem::exists(folder_.last())) save_last(state);
+  progress_.finish();
+}
+
+}  // namespace eelsvae
