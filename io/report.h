@@ -1,0 +1,54 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/spectrum_image.h"
+
+namespace eelsvae {
+
+struct TrainingEpoch {
+  int64_t epoch = 0;
+  double train_loss = 0;
+  std::optional<double> validation_loss;
+};
+
+// What a detection found, for people to look at. Maps are (y, x) and cubes (y, x, E) with the sizes of the
+// axes; the spans belong to the caller.
+struct DetectionReport {
+  std::string title;  // of the spectrum image
+  std::string data_file;
+  std::string model;  // file or run folder
+  std::string score;  // name of the score
+  Axis y, x, energy;
+
+  std::span<const float> scores;                 // larger is more anomalous; NaN: no score
+  std::optional<double> threshold;               // on the scores
+  std::span<const uint8_t> mask;                 // not 0: anomalous
+  std::span<const uint8_t> truth;                // not 0: known to be anomalous; empty: unknown
+  std::optional<std::array<int64_t, 2>> window;  // first and past-the-last channel of the score
+
+  std::span<const float> observed;        // preprocessed cube; empty: the report shows no spectra
+  std::span<const float> reconstruction;  // empty: spectra are shown without one
+  std::string intensity_label = "preprocessed intensity";
+
+  std::vector<std::pair<std::string, double>> metrics;        // against the truth: "F1", 0.97
+  std::vector<std::pair<std::string, std::string>> summary;   // what else to list, as text
+  std::vector<TrainingEpoch> history;                         // empty: unknown
+  std::string configuration;                                  // JSON text; empty: none
+  std::vector<std::pair<std::string, std::string>> versions;  // of programs, libraries and device
+};
+
+// One HTML file that needs nothing else, not even a network: a map to click on, the spectra behind it, the
+// histogram of the scores, the most anomalous spectra, and what the detection was made of. It stays below
+// about 9 MB up to half a million spectra: where not all spectra fit, those of the highest scores are kept in
+// full, the others averaged over neighbouring channels and, if need be, on a grid of every n-th pixel; the
+// page says which. Throws std::logic_error where sizes disagree.
+std::string render_report(const DetectionReport& report);
+
+}  // namespace eelsvae

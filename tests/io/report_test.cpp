@@ -1,0 +1,317 @@
+#include "io/report.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+constexpr float nan_f = std::numeric_limits<float>::quiet_NaN();
+
+// A report and the arrays that it points to.
+struct Sample {
+  std::vector<float> scores, observed, reconstruction;
+  std::vector<uint8_t> mask, truth;
+  DetectionReport report;
+
+  Sample(int64_t rows, int64_t columns, int64_t channels) {
+    const auto pixels = static_cast<size_t>(rows * columns), count = static_cast<size_t>(channels);
+    std::mt19937 random(3);
+    std::uniform_real_distribution<float> uniform(0, 1);
+    for (size_t i = 0; i < pixels; ++i) {
+      scores.push_back(0.3f * uniform(random));
+      for (size_t e = 0; e < count; ++e) {
+        const float model = 0.2f + 0.6f * static_cast<float>(e) / static_cast<float>(count);
+        reconstruction.push_back(model);
+        observed.push_back(model + 0.1f * uniform(random));
+      }
+    }
+    scores[pixels / 2] = 0.9f;
+    mask.assign(pixels, 0);
+    mask[pixels / 2] = 1;
+    report.title = "BiFeO3 film";
+    report.data_file = "film.dm3";
+    report.model = "runs/film";
+    report.score = "pearson";
+    report.y = {"y", "nm", 0, 0.8, rows};
+    report.x = {"x", "nm", 0, 0.8, columns};
+    report.energy = {"Energy loss", "eV", 423.3, 0.3, channels};
+    report.threshold = 0.3125;
+    point();
+  }
+
+  void point() {
+    report.scores = scores;
+    report.mask = mask;
+    report.truth = truth;
+    report.observed = observed;
+    report.reconstruction = reconstruction;
+  }
+};
+
+bool has(const std::string& page, const std::string& part) {
+  return page.find(part) != std::string::npos;
+}
+
+nlohmann::json data_of(const std::string& page) {
+  const std::string open = "id='report-data'>";
+  const size_t first = page.find(open) + open.size();
+  return nlohmann::json::parse(page.substr(first, page.find("</script>", first) - first));
+}
+
+template <typename T>
+std::vector<T> decoded(const nlohmann::json& base64) {
+  std::string bytes;
+  uint32_t group = 0, bits = 0;
+  for (char c : base64.get<std::string>()) {
+    if (c == '=') break;
+    const uint32_t digit = c >= 'a'   ? c - 'a' + 26
+                           : c >= 'A' ? c - 'A'
+                           : c >= '0' ? c - '0' + 52
+                           : c == '+' ? 62
+                                      : 63;
+    group = group << 6 | digit;
+    if ((bits += 6) >= 8) bytes += static_cast<char>(group >> (bits -= 8) & 255);
+  }
+  std::vector<T> values(bytes.size() / sizeof(T));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
+  return values;
+}
+
+// The stored spectrum in a slot of a table.
+template <typename T>
+std::vector<double> spectrum_in(const nlohmann::json& table, size_t slot, const char* values,
+                                const char* ranges) {
+  const auto steps = decoded<T>(table[values]);
+  const auto range = decoded<float>(table[ranges]);
+  const size_t channels = table["channels"];
+  std::vector<double> spectrum(channels);
+  for (size_t e = 0; e < channels; ++e) {
+    spectrum[e] = range[2 * slot] + (range[2 * slot + 1] - static_cast<double>(range[2 * slot])) *
+                                        steps[slot * channels + e] / std::numeric_limits<T>::max();
+  }
+  return spectrum;
+}
+
+TEST(Report, SaysWhatWasFound) {
+  Sample sample(96, 96, 8);
+  std::fill_n(sample.mask.begin(), 61, 1);
+  sample.mask[96 * 48] = 0;
+  const std::string page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "61 of 9,216 spectra do not fit (0.662 %), threshold 0.312"));
+  EXPECT_TRUE(has(page, "96 \u00d7 96 pixels (y, x)"));
+  EXPECT_TRUE(has(page, "8 channels, 423 to 425 eV"));
+  for (const char* part :
+       {"<title>BiFeO3 film</title>", "film.dm3", "runs/film", "pearson", "20 nm", "id='map'",
+        "id='spectrum'", "id='residual'", "id='histogram'", "id='ranking'", "Chart.js v"}) {
+    EXPECT_TRUE(has(page, part)) << part;
+  }
+  for (const char* absent : {"id='training'", "Against the truth", "id='show-truth'", "Configuration",
+                             "Made with", "id='window-range'", "without a score"}) {
+    EXPECT_FALSE(has(page, absent)) << absent;
+  }
+}
+
+TEST(Report, ShowsWhatIsGiven) {
+  Sample sample(4, 5, 40);
+  sample.truth.assign(20, 0);
+  sample.truth[10] = sample.truth[11] = 1;
+  sample.scores[3] = nan_f;
+  sample.point();
+  sample.report.window = {{10, 20}};
+  sample.report.metrics = {{"F1", 0.66666}, {"ROC-AUC", std::nan("")}};
+  sample.report.summary = {{"tiles", "4"}};
+  sample.report.versions = {{"oneDNN", "2.6.3"}};
+  sample.report.history = {{1, 2000.5, 2100.25}, {2, std::nan(""), {}}};
+  sample.report.configuration = R"({"zeta": 1, "alpha": {"b": [1]}})";
+  const std::string page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "1 of 20 spectra does not fit (5 %)"));
+  EXPECT_TRUE(has(page, "1 spectrum without a score."));
+  EXPECT_TRUE(has(page, "1 of 2 known anomalies found, no false alarms."));
+  EXPECT_TRUE(has(page, "<dt>F1</dt><dd>0.667</dd>"));
+  EXPECT_TRUE(has(page, "<dt>ROC-AUC</dt><dd>n/a</dd>"));
+  EXPECT_TRUE(has(page, "<dt>missed</dt><dd>1</dd>"));
+  EXPECT_TRUE(has(page, "<dt>rightly left</dt><dd>18</dd>"));
+  EXPECT_TRUE(has(page, "<th scope='row'>tiles</th><td>4</td>"));
+  EXPECT_TRUE(has(page, "<th scope='row'>oneDNN</th><td>2.6.3</td>"));
+  EXPECT_TRUE(has(page, "id='training'"));
+  EXPECT_LT(page.find("&quot;zeta&quot;"), page.find("&quot;alpha&quot;"))
+      << "the configuration keeps its order";
+
+  const auto data = data_of(page);
+  EXPECT_EQ(data["history"], nlohmann::json::parse(R"([{"epoch": 1, "train": 2000.5, "validation": 2100.25},
+                                                       {"epoch": 2, "train": null, "validation": null}])"));
+  EXPECT_NEAR(data["window"][0], 423.3 + 0.3 * 9.5, 1e-9);
+  EXPECT_NEAR(data["window"][1], 423.3 + 0.3 * 19.5, 1e-9);
+  EXPECT_EQ(data["ranking"].size(), 20u);
+  EXPECT_EQ(data["ranking"][0], 10);
+  EXPECT_EQ(data["ranking"][19], 3) << "a pixel without a score ranks last";
+  const auto flags = decoded<uint8_t>(data["flags"]);
+  EXPECT_EQ(flags[10], 3);
+  EXPECT_EQ(flags[11], 2);
+}
+
+TEST(Report, HoldsTheScoresAndSpectraOfASmallImage) {
+  Sample sample(6, 9, 50);
+  const auto data = data_of(render_report(sample.report));
+  EXPECT_EQ(data["rows"], 6);
+  EXPECT_EQ(data["columns"], 9);
+  EXPECT_EQ(decoded<float>(data["scores"]), sample.scores);
+  ASSERT_EQ(data["spectra"].size(), 1u);
+  const auto& table = data["spectra"][0];
+  EXPECT_EQ(table["bin"], 1);
+  EXPECT_EQ(table["step"], 1);
+  EXPECT_EQ(table["bits"], 16);
+  for (size_t pixel : {0, 13, 53}) {
+    const auto observed = spectrum_in<uint16_t>(table, pixel, "observed", "observedRange");
+    const auto model = spectrum_in<uint16_t>(table, pixel, "reconstruction", "reconstructionRange");
+    for (size_t e = 0; e < 50; ++e) {
+      EXPECT_NEAR(observed[e], sample.observed[pixel * 50 + e], 2e-5);
+      EXPECT_NEAR(model[e], sample.reconstruction[pixel * 50 + e], 2e-5);
+    }
+  }
+  // The mean of all spectra but the anomalous one.
+  const auto mean = decoded<float>(data["normalMean"]);
+  double expected = 0;
+  for (size_t pixel = 0; pixel < 54; ++pixel)
+    expected += sample.mask[pixel] != 0 ? 0 : sample.observed[pixel * 50 + 7] / 53;
+  EXPECT_NEAR(mean[7], expected, 1e-6);
+}
+
+TEST(Report, CountsEveryScoreInItsHistogram) {
+  Sample sample(40, 50, 2);
+  sample.scores[1] = 1e6f;
+  sample.scores[2] = nan_f;
+  sample.scores[3] = std::numeric_limits<float>::infinity();
+  const auto histogram = data_of(render_report(sample.report))["histogram"];
+  int64_t total = 0;
+  for (int64_t count : histogram["counts"]) total += count;
+  EXPECT_EQ(total, 1998);
+  EXPECT_EQ(histogram["beyond"], 1);
+  EXPECT_LT(histogram["high"], 10) << "one outlier must not flatten the rest";
+  EXPECT_GE(histogram["high"], 0.9);
+}
+
+TEST(Report, LargeImagesStaySmallAndKeepTheAnomaliesInFull) {
+  Sample sample(150, 130, 700);
+  const std::string page = render_report(sample.report);
+  EXPECT_LT(page.size(), 9'000'000u);
+  const auto data = data_of(page);
+  ASSERT_EQ(data["spectra"].size(), 2u);
+  const auto& full = data["spectra"][0];
+  const auto& overview = data["spectra"][1];
+  const size_t anomaly = 150 * 130 / 2;
+  EXPECT_EQ(full["bin"], 1);
+  EXPECT_EQ(full["pixels"][0], anomaly);
+  EXPECT_NEAR(spectrum_in<uint16_t>(full, 0, "observed", "observedRange")[123],
+              sample.observed[anomaly * 700 + 123], 2e-5);
+
+  const size_t step = overview["step"], bin = overview["bin"];
+  EXPECT_TRUE(overview["pixels"].is_null());
+  EXPECT_GT(step * bin, 1u);
+  EXPECT_EQ(overview["channels"], (700 + bin - 1) / bin);
+  EXPECT_GE(overview["channels"], 256);
+  // The second row and third column of the stored grid, its first averaged channel.
+  const size_t across = (130 + step - 1) / step, slot = across + 2, pixel = step * 130 + 2 * step;
+  double expected = 0;
+  for (size_t e = 0; e < bin; ++e) expected += sample.observed[pixel * 700 + e] / static_cast<double>(bin);
+  EXPECT_NEAR(spectrum_in<uint8_t>(overview, slot, "observed", "observedRange")[0], expected, 3e-3);
+  EXPECT_EQ(decoded<float>(overview["observedRange"]).size(), 2 * across * ((150 + step - 1) / step));
+}
+
+TEST(Report, HostileTextStaysText) {
+  Sample sample(2, 2, 4);
+  const std::string hostile =
+      "</script><script>alert('x')</script><!-- <img src=x onerror=\"alert(1)\"> \xff\xfe \u2028 &amp;";
+  DetectionReport& report = sample.report;
+  report.title = report.data_file = report.model = report.score = report.intensity_label = hostile;
+  report.x.units = report.y.units = report.energy.units = hostile;
+  report.summary = report.versions = {{hostile, hostile}};
+  report.metrics = {{hostile, 1.0}};
+  report.configuration = "{\"a\": \"" + std::string("</pre></script><script>") + "\"}";
+  report.truth = sample.mask;
+  const std::string page = render_report(report);
+  EXPECT_FALSE(has(page, "<script>alert"));
+  EXPECT_FALSE(has(page, "<img"));
+  EXPECT_FALSE(has(page, "</pre></script>"));
+  size_t scripts = 0;
+  for (size_t at = page.find("<script"); at != std::string::npos; at = page.find("<script", at + 1))
+    ++scripts;
+  EXPECT_EQ(scripts, 3u) << "the data, Chart.js and the page's own script, and no other";
+  EXPECT_EQ(data_of(page)["x"]["units"].get<std::string>().substr(0, 9), "</script>");
+
+  report.configuration = "not JSON <b>";
+  EXPECT_TRUE(has(render_report(report), "not JSON &lt;b&gt;"));
+}
+
+TEST(Report, AsksForNothingFromOutside) {
+  Sample sample(2, 2, 4);
+  std::string page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "default-src 'none'"));
+  for (const char* request : {" src=", "<link", "@import", "url(", "fetch(", "XMLHttpRequest", "import("}) {
+    EXPECT_FALSE(has(page, request)) << request;
+  }
+}
+
+TEST(Report, OddScoresAndShapes) {
+  for (auto [rows, columns, channels] :
+       {std::array<int64_t, 3>{1, 1, 1}, {1, 100, 20}, {60, 1, 20}, {3, 7, 4000}}) {
+    for (float score : {0.0f, 0.25f, nan_f, std::numeric_limits<float>::infinity(), 3e38f, -3e38f}) {
+      Sample sample(rows, columns, channels);
+      std::fill(sample.scores.begin(), sample.scores.end(), score);
+      std::fill(sample.mask.begin(), sample.mask.end(), uint8_t{1});
+      sample.observed[0] = nan_f;
+      sample.report.threshold = score;
+      sample.report.x.scale = std::nan("");
+      sample.report.energy.offset = nan_f;
+      sample.report.history = {{1, std::nan(""), std::numeric_limits<double>::infinity()}};
+      const auto data = data_of(render_report(sample.report));
+      EXPECT_EQ(decoded<uint32_t>(data["scores"]).size(), sample.scores.size());
+      EXPECT_TRUE(data["limits"][0].is_number() && data["limits"][1].is_number());
+      EXPECT_LT(data["limits"][0], data["limits"][1]);
+      EXPECT_LT(data["histogram"]["low"], data["histogram"]["high"]);
+      EXPECT_TRUE(data["normalMean"].is_null()) << "there are no normal spectra to average";
+      EXPECT_EQ(data["threshold"].is_null(), !std::isfinite(score));
+    }
+  }
+}
+
+TEST(Report, WithoutSpectraOrThreshold) {
+  Sample sample(3, 4, 5);
+  sample.report.observed = sample.report.reconstruction = {};
+  sample.report.threshold.reset();
+  std::fill(sample.mask.begin(), sample.mask.end(), uint8_t{0});
+  const std::string page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "All 12 spectra fit</p>"));
+  EXPECT_FALSE(has(page, "id='spectrum'"));
+  EXPECT_TRUE(data_of(page)["spectra"].empty());
+
+  Sample score_only(3, 4, 5);  // a score that has no reconstruction
+  score_only.report.reconstruction = {};
+  const std::string other = render_report(score_only.report);
+  EXPECT_TRUE(has(other, "id='spectrum'"));
+  EXPECT_FALSE(has(other, "id='residual'"));
+  EXPECT_TRUE(data_of(other)["spectra"][0]["reconstruction"].is_null());
+}
+
+TEST(Report, SizesThatDisagreeAreRefused) {
+  Sample sample(3, 4, 5);
+  sample.report.mask = sample.report.mask.subspan(1);
+  EXPECT_THROW(render_report(sample.report), std::logic_error);
+  sample.point();
+  sample.report.observed = sample.report.observed.subspan(1);
+  EXPECT_THROW(render_report(sample.report), std::logic_error);
+  sample.point();
+  sample.report.observed = {};
+  EXPECT_THROW(render_report(sample.report), std::logic_error) << "a reconstruction of nothing";
+}
+
+}  // namespace
+}  // namespace eelsvae
