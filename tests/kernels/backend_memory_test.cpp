@@ -32,6 +32,21 @@ TEST_P(BackendMemoryTest, UploadAndDownloadRoundTrip) {
   EXPECT_TRUE(equal(DeviceArray(backend(), activation(), values).download(), values));
 }
 
+// Two columns of a (3, 5) array: the others keep what they hold.
+TEST_P(BackendMemoryTest, RowsCopyAPartOfEachRow) {
+  DeviceArray array(backend(), DType::f32, random_integers(15, 9, 1));
+  Values expected = array.download();
+  std::vector<float> columns = {1, 2, 3, 4, 5, 6}, back(6);
+  float* first = static_cast<float*>(array.data()) + 3;
+  backend().upload_rows(columns.data(), 2 * sizeof(float), first, 5 * sizeof(float), 3);
+  for (size_t row = 0; row < 3; ++row)
+    for (size_t c = 0; c < 2; ++c) expected[row * 5 + 3 + c] = columns[row * 2 + c];
+  EXPECT_TRUE(equal(array.download(), expected));
+  backend().download_rows(first, 5 * sizeof(float), back.data(), 2 * sizeof(float), 3);
+  EXPECT_EQ(back, columns);
+  backend().upload_rows(nullptr, 0, first, 5 * sizeof(float), 0);  // no rows, nothing to read
+}
+
 TEST_P(BackendMemoryTest, TooMuchIsTheUsersMistake) {
   DeviceMemory memory = backend().memory();
   EXPECT_GT(memory.available, 0u);

@@ -105,12 +105,13 @@ TEST_P(ReconstructionLossTest, GradientMayReplaceTheLogitsOrBeLeftOut) {
       DeviceScalars scalars(backend(), StepScalars{});
       backend().reconstruction_loss(kind, size.tiles, size.pixels, size.energy, x, t, scalars, loss_alone,
                                     Array{});
-      EXPECT_TRUE(equal(loss_alone.download(), apart.loss));
+      // Not to the bit: a compiler may fuse multiply-adds differently where arrays overlap or are absent.
+      EXPECT_TRUE(close(loss_alone.download(), apart.loss, master_tolerance()));
       EXPECT_TRUE(equal(x.download(), rounded(logits, activation()))) << "logits are changed";
 
       backend().reconstruction_loss(kind, size.tiles, size.pixels, size.energy, x, t, scalars, loss, x);
-      EXPECT_TRUE(equal(loss.download(), apart.loss));
-      EXPECT_TRUE(equal(x.download(), apart.gradient));
+      EXPECT_TRUE(close(loss.download(), apart.loss, master_tolerance()));
+      EXPECT_TRUE(close(x.download(), apart.gradient, tolerance()));
     }
 }
 
