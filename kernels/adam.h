@@ -28,9 +28,11 @@ struct AdamStep {
 template <typename Real>
 EELSVAE_HOST_DEVICE inline void adam_update(Real& w, Real& m, Real& v, Real g, const AdamStep<Real>& s) {
   constexpr Real b1 = Real(AdamConstants::beta1), b2 = Real(AdamConstants::beta2);
+  // Rounded from double: 1 - 0.999f is off by 1.3e-5.
+  constexpr Real c1 = Real(1 - AdamConstants::beta1), c2 = Real(1 - AdamConstants::beta2);
   g *= s.gradient_scale;
-  m = b1 * m + (Real(1) - b1) * g;
-  v = b2 * v + (Real(1) - b2) * g * g;
+  m = b1 * m + c1 * g;
+  v = b2 * v + c2 * g * g;
   w -= s.step_size * m / (std::sqrt(v) * s.inverse_sqrt_correction2 + Real(AdamConstants::epsilon));
 }
 

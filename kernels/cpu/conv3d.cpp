@@ -67,10 +67,25 @@ class Primitives {
     data_ = Pass(BackwardData::primitive_desc(
         BackwardData::desc(direct, x_, any_weights, y_, strides, padding, padding_after),
         cpu::user_scratchpad(), engine, hint));
+    // oneDNN 2.6's bf16 kernels read past what they have written where a strided axis has an odd length; such
+    // weight gradients are computed in f32 from converted activations.
+    auto odd = [](int64_t size, int64_t stride) { return stride > 1 && size % 2 != 0; };
+    widened_ = activation == DType::bf16 &&
+               (odd(p.in.h, p.stride.h) || odd(p.in.w, p.stride.w) || odd(p.in.e, p.stride.e));
+    wide_x_ = widened_ ? memory::desc(x_.dims(), f32, Tag::ndhwc) : x_;
+    wide_y_ = widened_ ? memory::desc(y_.dims(), f32, Tag::ndhwc) : y_;
+    const Forward::primitive_desc wide_hint(
+        Forward::desc(training, direct, wide_x_, widened_ ? any_gradient : any_weights, wide_y_, strides,
+                      padding, padding_after),
+        cpu::user_scratchpad(), engine);
     using BackwardWeights = dnnl::convolution_backward_weights;
     weights_ = Pass(BackwardWeights::primitive_desc(
-        BackwardWeights::desc(direct, x_, any_gradient, y_, strides, padding, padding_after),
-        cpu::user_scratchpad(), engine, hint));
+        BackwardWeights::desc(direct, wide_x_, any_gradient, wide_y_, strides, padding, padding_after),
+        cpu::user_scratchpad(), engine, wide_hint));
+    if (widened_) {
+      widen_x_ = make_reorder(x_, wide_x_);
+      widen_y_ = make_reorder(y_, wide_y_);
+    }
 
     // The three forward variants may prefer different orders; each distinct one is packed once.
     for (Pass* pass : {&plain_, &biased_, &rectified_, &data_}) {
@@ -88,13 +103,15 @@ class Primitives {
     for (const Pass* pass : {&plain_, &biased_, &rectified_, &data_})
       workspace_bytes_ = std::max(workspace_bytes_, pass->scratchpad.get_size());
     gradient_offset_ = aligned(weights_.scratchpad.get_size());
-    workspace_bytes_ = std::max(workspace_bytes_, gradient_offset_ + aligned(weights_.weights.get_size()));
+    wide_x_offset_ = gradient_offset_ + aligned(weights_.weights.get_size());
+    wide_y_offset_ = wide_x_offset_ + (widened_ ? aligned(wide_x_.get_size()) : 0);
+    workspace_bytes_ =
+        std::max(workspace_bytes_, wide_y_offset_ + (widened_ ? aligned(wide_y_.get_size()) : 0));
     for (const Form& form : forms_)
       workspace_bytes_ = std::max(workspace_bytes_, form.reorder.scratchpad.get_size());
-    if (gradient_reorder_.primitive)
-      expect(gradient_reorder_.scratchpad.get_size() <= gradient_offset_ ||
-                 gradient_reorder_.scratchpad.get_size() == 0,
-             "oneDNN reorder wants scratch memory that was not planned");
+    for (const Reorder* reorder : {&gradient_reorder_, &widen_x_, &widen_y_})
+      expect(!reorder->primitive || reorder->scratchpad.get_size() <= gradient_offset_,
+             "a oneDNN reorder wants scratch memory that was not planned");
   }
 
   const Conv3dProblem& problem() const { return problem_; }
@@ -132,8 +149,12 @@ class Primitives {
     expect(gradient.count == problem_.weight_count(), "conv3d: wrong weight gradient count");
     void* blocked =
         gradient_reorder_.primitive ? static_cast<char*>(workspace) + gradient_offset_ : gradient.data;
-    run(weights_.primitive, {{DNNL_ARG_SRC, over(x_, x)},
-                             {DNNL_ARG_DIFF_DST, over(y_, y)},
+    if (widened_) {
+      x = widen(widen_x_, x_, x, wide_x_, workspace, wide_x_offset_);
+      y = widen(widen_y_, y_, y, wide_y_, workspace, wide_y_offset_);
+    }
+    run(weights_.primitive, {{DNNL_ARG_SRC, over(wide_x_, x)},
+                             {DNNL_ARG_DIFF_DST, over(wide_y_, y)},
                              {DNNL_ARG_DIFF_WEIGHTS, over(weights_.weights, blocked)},
                              {DNNL_ARG_SCRATCHPAD, over(weights_.scratchpad, workspace)}});
     if (gradient_reorder_.primitive)
@@ -178,6 +199,15 @@ class Primitives {
     dnnl::reorder::primitive_desc d(engine, from, engine, to, cpu::user_scratchpad());
     return {dnnl::reorder(d), d.scratchpad_desc()};
   }
+  // Converts an activation into its place in the workspace and returns that.
+  static const void* widen(const Reorder& reorder, const memory::desc& from, const void* values,
+                           const memory::desc& to, void* workspace, size_t offset) {
+    void* wide = static_cast<char*>(workspace) + offset;
+    run(reorder.primitive, {{DNNL_ARG_FROM, over(from, values)},
+                            {DNNL_ARG_TO, over(to, wide)},
+                            {DNNL_ARG_SCRATCHPAD, over(reorder.scratchpad, workspace)}});
+    return wide;
+  }
   static const void* weights_of(const Pass& pass, const void* packed) {
     return static_cast<const char*>(packed) + pass.packed_offset;
   }
@@ -188,10 +218,14 @@ class Primitives {
 
   Conv3dProblem problem_;
   memory::desc x_, y_, bias_, master_;
+  bool widened_ = false;
+  memory::desc wide_x_, wide_y_;  // as backward-weights reads the activations
+  Reorder widen_x_, widen_y_;
   Pass plain_, biased_, rectified_, data_, weights_;
   std::vector<Form> forms_;
   Reorder gradient_reorder_;
-  size_t packed_bytes_ = 0, workspace_bytes_ = 0, gradient_offset_ = 0;
+  size_t packed_bytes_ = 0, workspace_bytes_ = 0, gradient_offset_ = 0, wide_x_offset_ = 0,
+         wide_y_offset_ = 0;
 };
 
 class CpuConv3d final : public Conv3d {

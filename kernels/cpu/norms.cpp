@@ -75,7 +75,8 @@ void CpuBackend::squared_norm_outer_product(int64_t batch, int64_t in, int64_t o
   });
   double sum = 0;
   for (int64_t i = 0; i < batch * batch; ++i) sum += gram_x[i] * gram_d[i];
-  *result.as<double>() = sum;
+  // Where the rows' contributions cancel, rounding can leave a little less than nothing.
+  *result.as<double>() = std::max(0.0, sum);
 }
 
 void CpuBackend::clip(ConstArray squares, double limit, Array norm, StepScalars* scalars) {
