@@ -1,0 +1,80 @@
+#pragma once
+
+// Internal to io/: what readers and writers of HDF5 files share. The HDF5 headers are not visible outside.
+
+// Later HDF5 versions then offer the functions by the names they have in 1.10.
+#define H5_USE_110_API
+#include <hdf5.h>
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace eelsvae::hdf5 {
+
+// Owns an HDF5 identifier.
+class Handle {
+ public:
+  using Close = herr_t (*)(hid_t);
+  Handle(hid_t id, Close close) : id_(id), close_(close) {}
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+  Handle& operator=(Handle&& other) noexcept {
+    std::swap(id_, other.id_);
+    std::swap(close_, other.close_);
+    return *this;
+  }
+  operator hid_t() const { return id_; }
+  hid_t release() { return std::exchange(id_, -1); }
+
+ private:
+  hid_t id_;
+  Close close_;
+};
+
+// Throws UserError "context: reason" with the innermost reason on HDF5's error stack, as one line.
+[[noreturn]] void fail(const std::string& context);
+
+// Passes a result on, or fails if it is negative. Takes HDF5's herr_t, htri_t, hid_t and counts.
+template <class T>
+T check(T result, const std::string& context) {
+  if (result < 0) fail(context);
+  return result;
+}
+
+// `context` of the functions below is the beginning of their messages: the file, and the object if it helps.
+
+// Stops HDF5 from printing its errors; open_file() does it too.
+void silence();
+
+Handle open_file(const std::string& path);  // for reading
+Handle open_group(hid_t parent, const std::string& name, const std::string& context);
+Handle open_dataset(hid_t parent, const std::string& name, const std::string& context);
+bool has_group(hid_t parent, const std::string& name, const std::string& context);
+bool has_dataset(hid_t parent, const std::string& name, const std::string& context);
+
+// Names of the members that are hard links, sorted.
+std::vector<std::string> members(hid_t group, const std::string& context);
+
+// A number, boolean, string or one-dimensional array of them; null if there is no such attribute or it is of
+// another kind or larger than 4096 elements.
+nlohmann::json attribute(hid_t object, const std::string& name, const std::string& context);
+
+// The attributes, small datasets and groups below a group as a JSON object; what attribute() has no value for
+// is left out. Members named in `skip` are left out at every level. UserError if groups nest deeper than 32
+// or there are more than 100,000 entries.
+nlohmann::json group_as_json(hid_t group, const std::vector<std::string>& skip, const std::string& context);
+
+std::vector<int64_t> dataset_shape(hid_t dataset, const std::string& context);
+std::string dataset_dtype(hid_t dataset,
+                          const std::string& context);  // "int16"; "compound", ... if not a number
+
+// Reads an integer or float dataset of any byte order into C-ordered floats whose axis i is the dataset's
+// axis order[i]. Converts block by block; axes that are not in order need memory for one layer of chunks.
+void read_floats(hid_t dataset, const std::vector<size_t>& order, float* out, const std::string& context);
+
+}  // namespace eelsvae::hdf5

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace eelsvae {
+
+// NumPy's .npy files, versions 1 to 3
+// (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+
+// Element types that are read; anything else (objects, structures, complex numbers, text) is a UserError.
+enum class NpyType {
+  boolean,
+  int8,
+  uint8,
+  int16,
+  uint16,
+  int32,
+  uint32,
+  int64,
+  uint64,
+  float16,
+  float32,
+  float64
+};
+
+struct NpyHeader {
+  NpyType type = NpyType::float32;
+  bool big_endian = false;
+  bool fortran_order = false;  // the first index runs fastest
+  std::vector<int64_t> shape;  // empty: a single number
+  size_t data_offset = 0;      // of the first element in the file
+  int64_t elements = 1;
+};
+
+struct NpyArray {
+  std::vector<int64_t> shape;
+  std::vector<float> values;  // C order, rounded to the nearest float
+};
+
+const char* npy_type_name(NpyType type);  // "float32"
+
+// Parses the header of a file's content and checks it against the content's length; `name` is the file to
+// name in a UserError.
+NpyHeader parse_npy_header(std::span<const std::byte> content, const std::string& name);
+NpyHeader read_npy_header(const std::string& path);
+
+// A whole file; decode_npy takes its content from memory (a member of a .npz archive, say).
+NpyArray decode_npy(std::span<const std::byte> content, const std::string& name);
+NpyArray read_npy(const std::string& path);
+
+// A truth mask (y, x) of any integer or boolean type, as 0 and 1. UserError if it has another shape.
+std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int64_t x_size);
+
+// Little-endian float32 and, from zero / non-zero bytes, boolean; C order, all or nothing (AtomicFile).
+void write_npy(const std::string& path, const std::vector<int64_t>& shape, const float* values);
+void write_npy(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* mask);
+
+// "(50, 40, 162)", "(5,)", "()": as Python prints a tuple.
+std::string shape_text(const std::vector<int64_t>& shape);
+
+}  // namespace eelsvae

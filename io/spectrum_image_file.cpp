@@ -1,0 +1,202 @@
+#include "io/spectrum_image_file.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <iterator>
+#include <limits>
+#include <optional>
+
+#include "io/hspy.h"
+#include "io/mapped_file.h"
+#include "io/npy.h"
+#include "io/npy_image.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+// A new format joins here.
+const ImageFormat* const formats[] = {&hspy_format, &npy_format};
+
+struct Unit {
+  const char* name;
+  const char* target;
+  double factor;
+};
+
+// The micro sign and the angstrom each have two code points, and a Latin-1 byte that is not UTF-8.
+constexpr Unit units[] = {
+    {"eV", "eV", 1},      {"ev", "eV", 1},         {"meV", "eV", 1e-3},     {"keV", "eV", 1e3},
+    {"nm", "nm", 1},      {"pm", "nm", 1e-3},      {"\u00b5m", "nm", 1e3},  {"\u03bcm", "nm", 1e3},
+    {"\xb5m", "nm", 1e3}, {"um", "nm", 1e3},       {"micron", "nm", 1e3},   {"mm", "nm", 1e6},
+    {"m", "nm", 1e9},     {"\u00c5", "nm", 0.1},   {"\u212b", "nm", 0.1},   {"\xc5", "nm", 0.1},
+    {"A", "nm", 0.1},     {"Angstrom", "nm", 0.1}, {"angstrom", "nm", 0.1},
+};
+
+const ImageFormat& format_of(const std::string& path) {
+  std::string start;
+  {
+    const MappedFile file(path);
+    if (file.size() == 0) throw UserError(path + ": empty file");
+    start.assign(reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 4096));
+  }
+  std::string known;
+  for (const ImageFormat* format : formats) {
+    if (format->recognises(path, start)) return *format;
+    known += std::string(known.empty() ? "" : ", ") + format->name + " (" + format->extension + ")";
+  }
+  throw UserError(path + ": not in a known format; known are " + known);
+}
+
+std::vector<ImageInfo> list_converted(const ImageFormat& format, const std::string& path) {
+  std::vector<ImageInfo> images = format.list(path);
+  for (ImageInfo& image : images) {
+    for (Axis& axis : image.axes) convert_units(axis);
+  }
+  return images;
+}
+
+std::string describe(const ImageInfo& image) {
+  const bool vowel =
+      !image.kind.empty() && std::string_view("aeiou").find(image.kind[0]) != std::string_view::npos;
+  return (vowel ? "an " : "a ") + image.kind + " " + shape_text(image.shape);
+}
+
+// Index of the image to read.
+size_t choose(const std::string& path, const std::vector<ImageInfo>& images, int64_t dataset) {
+  const auto count = static_cast<int64_t>(images.size());
+  if (images.empty()) throw UserError(path + ": holds no image");
+  if (dataset < -1 || dataset >= count)
+    throw UserError(path + ": has no image " + std::to_string(dataset) + ", " +
+                    (count == 1 ? "only image 0" : "it holds 0 to " + std::to_string(count - 1)));
+  if (dataset >= 0) return static_cast<size_t>(dataset);
+  for (const char* signal : {"EELS", ""}) {
+    for (size_t i = 0; i < images.size(); ++i) {
+      if (images[i].signal == signal && images[i].kind == "spectrum image") return i;
+    }
+  }
+  if (count == 1 && images[0].kind != "spectrum image") return 0;  // check_shape() says what it is
+  std::string found;
+  for (size_t i = 0; i < std::min<size_t>(images.size(), 4); ++i) {
+    found += (i ? "; " : "") + std::to_string(i) + ": " + describe(images[i]) +
+             (images[i].signal.empty() ? "" : " of " + images[i].signal);
+  }
+  throw UserError(path + ": holds no spectrum image (y, x, E) of EELS (" + found +
+                  (count > 4 ? "; ..." : "") + "); choose one by data.dataset");
+}
+
+void check_shape(const std::string& path, const ImageInfo& image) {
+  if (image.kind != "spectrum image")
+    throw UserError(path + ": holds " + describe(image) + ", a spectrum image (y, x, E) is needed");
+  const char* names[] = {"y", "x", "E"};
+  int64_t bytes = sizeof(float);
+  for (size_t i = 0; i < 3; ++i) {
+    if (image.shape[i] <= 0)
+      throw UserError(path + ": the spectrum image is empty: " + names[i] + " has size " +
+                      std::to_string(image.shape[i]));
+    if (__builtin_mul_overflow(bytes, image.shape[i], &bytes)) bytes = std::numeric_limits<int64_t>::max();
+    if (bytes == std::numeric_limits<int64_t>::max()) break;
+  }
+  const double memory =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (static_cast<double>(bytes) > memory) {
+    char text[96];
+    std::snprintf(text, sizeof text, " needs %.1f GB as float32, this machine has %.1f GB",
+                  static_cast<double>(bytes) * 1e-9, memory * 1e-9);
+    throw UserError(path + ": the spectrum image " + shape_text(image.shape) + text);
+  }
+}
+
+void check_axis(const std::string& path, const Axis& axis, const char* which) {
+  const bool usable = std::isfinite(axis.scale) && std::isfinite(axis.offset) && axis.scale != 0;
+  if (!usable || (which[0] == 'E' && axis.scale < 0)) {
+    char text[160];
+    std::snprintf(text, sizeof text, ": axis %s has offset %g and scale %g; %s", which, axis.offset,
+                  axis.scale,
+                  usable ? "energy must rise with the channel" : "both must be finite and the scale not 0");
+    throw UserError(path + text);
+  }
+}
+
+void check_finite(const std::string& path, const SpectrumImage& image) {
+  int64_t count = 0, first = -1;
+  for (int64_t i = 0, n = static_cast<int64_t>(image.counts.size()); i < n; ++i) {
+    if (std::isfinite(image.counts[static_cast<size_t>(i)])) continue;
+    if (count++ == 0) first = i;
+  }
+  if (count == 0) return;
+  const int64_t channel = first % image.energy.size, pixel = first / image.energy.size;
+  throw UserError(path + ": " + std::to_string(count) + (count == 1 ? " value is" : " values are") +
+                  " not finite (NaN or infinite), the first at (y, x, channel) = " +
+                  shape_text({pixel / image.x.size, pixel % image.x.size, channel}));
+}
+
+void exchange_y_and_x(SpectrumImage& image) {
+  std::vector<float> counts(image.counts.size());
+  float* out = counts.data();
+  for (int64_t x = 0; x < image.x.size; ++x) {
+    for (int64_t y = 0; y < image.y.size; ++y)
+      out = std::copy_n(image.spectrum(y * image.x.size + x), image.energy.size, out);
+  }
+  image.counts = std::move(counts);
+  std::swap(image.y, image.x);
+  std::swap(image.y.name, image.x.name);  // the names tell the axes' places
+}
+
+}  // namespace
+
+std::string image_kind(size_t navigation_axes, size_t signal_axes) {
+  if (signal_axes == 1) {
+    if (navigation_axes == 0) return "single spectrum";
+    if (navigation_axes == 1) return "line scan";
+    if (navigation_axes == 2) return "spectrum image";
+  }
+  if (signal_axes == 2) {
+    if (navigation_axes == 0) return "image";
+    if (navigation_axes == 1) return "stack of images";
+  }
+  return std::to_string(navigation_axes + signal_axes) + "-dimensional data set";
+}
+
+std::string one_line(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; }, ' ');
+  return text;
+}
+
+std::vector<ImageInfo> list_images(const std::string& path) {
+  return list_converted(format_of(path), path);
+}
+
+std::string image_format_name(const std::string& path) {
+  return format_of(path).name;
+}
+
+SpectrumImage read_spectrum_image(const std::string& path, int64_t dataset, bool swap_axes) {
+  const ImageFormat& format = format_of(path);
+  const std::vector<ImageInfo> images = list_converted(format, path);
+  const size_t index = choose(path, images, dataset);
+  check_shape(path, images[index]);
+  const char* names[] = {"y", "x", "E"};
+  for (size_t i = 0; i < 3; ++i) check_axis(path, images[index].axes[i], names[i]);
+
+  SpectrumImage image = format.read(path, index);
+  for (Axis* axis : {&image.y, &image.x, &image.energy}) convert_units(*axis);
+  check_finite(path, image);
+  if (swap_axes) exchange_y_and_x(image);
+  return image;
+}
+
+void convert_units(Axis& axis) {
+  const auto unit =
+      std::find_if(std::begin(units), std::end(units), [&](const Unit& u) { return axis.units == u.name; });
+  if (unit == std::end(units)) return;
+  axis.units = unit->target;
+  axis.scale *= unit->factor;
+  axis.offset *= unit->factor;
+}
+
+}  // namespace eelsvae

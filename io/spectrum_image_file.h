@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/spectrum_image.h"
+
+namespace eelsvae {
+
+// What a file's headers say about one image. Axes stand in display order, signal axes last; energies are in
+// eV and lengths in nm where the file states a unit that can be converted.
+struct ImageInfo {
+  std::string title;
+  std::string signal;  // HyperSpy's signal type: "EELS", "EDS_TEM", "" if the file does not say
+  std::string kind;    // image_kind()
+  std::vector<int64_t> shape;
+  std::string dtype;  // as NumPy names it: "int16"
+  std::vector<Axis> axes;
+};
+
+// A file format: what the table in spectrum_image_file.cpp knows of it.
+struct ImageFormat {
+  const char* name;       // "HyperSpy"
+  const char* extension;  // ".hspy", for messages; files are recognised by their content
+
+  // `start` is the file's first 4096 bytes, or fewer if it is shorter.
+  bool (*recognises)(const std::string& path, std::string_view start);
+
+  // All images of the file. Neither function converts units.
+  std::vector<ImageInfo> (*list)(const std::string& path);
+
+  // Image `index` of that list, which is of kind "spectrum image" and not empty.
+  SpectrumImage (*read)(const std::string& path, size_t index);
+};
+
+// "spectrum image" for two navigation axes and one signal axis, "line scan", "single spectrum", "image", ...
+std::string image_kind(size_t navigation_axes, size_t signal_axes);
+
+// The images of a file, from its headers. UserError if the file cannot be read or is of no known format.
+std::vector<ImageInfo> list_images(const std::string& path);
+
+// The format's name, "HyperSpy"; errors as list_images.
+std::string image_format_name(const std::string& path);
+
+// Reads a spectrum image (y, x, E) with energy in eV and lengths in nm. `dataset` is an index into
+// list_images(); -1 takes the first spectrum image of signal EELS, or else the first that names no signal.
+// `swap_axes` exchanges y and x and needs the image twice in memory. UserError if there is no such image, if
+// it is not a spectrum image, is empty, has an unusable axis, does not fit into memory, or holds a value that
+// is not finite.
+SpectrumImage read_spectrum_image(const std::string& path, int64_t dataset = -1, bool swap_axes = false);
+
+// Text from a file, fit for a line of output: control characters become spaces.
+std::string one_line(std::string text);
+
+// Converts energies to eV and lengths to nm if the axis has a unit that is known; leaves it alone otherwise.
+void convert_units(Axis& axis);
+
+}  // namespace eelsvae
