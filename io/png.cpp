@@ -5,7 +5,7 @@
 
 #include <png.h>
 
-#include "io/whole_file.h"
+#include "io/atomic_file.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -51,7 +51,7 @@ std::string encode_png(const Image& image) {
 }
 
 void write_png(const std::string& path, const Image& image) {
-  write_whole_file(path, encode_png(image));
+  write_file(path, encode_png(image));
 }
 
 }  // namespace eelsvae

@@ -28,7 +28,7 @@ struct Image {
 // The image as the bytes of a PNG file.
 std::string encode_png(const Image& image);
 
-// Writes the image as a PNG file; see write_whole_file for errors.
+// Writes the image as a PNG file; see write_file for errors.
 void write_png(const std::string& path, const Image& image);
 
 }  // namespace eelsvae
