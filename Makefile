@@ -1,13 +1,17 @@
 # Everything a newcomer needs. Each target only calls CMake presets and the programs they build.
-.PHONY: demo test build packages test-packages install clean
+.PHONY: demo test build programs packages test-packages install clean
 
 PREFIX ?= /usr/local
 
-demo: build
+demo: programs
 	scripts/demo.sh build/release demo
 
 test: test-packages build
 	ctest --preset release
+
+programs: packages
+	cmake --preset release
+	cmake --build --preset release --target programs
 
 build: packages
 	cmake --preset release

@@ -2,7 +2,7 @@
 # Installs the Debian packages that building (default) or building and testing (--tests) need. Packages that
 # are there already are left alone; nothing is asked for when nothing is missing.
 set -eu
-packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev libbenchmark-dev
+packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libpng-dev libeigen3-dev libjs-chart.js"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
