@@ -1,6 +1,7 @@
 // Times a whole forward pass of the network against the sum of its bare oneDNN primitives, in alternation, so
 // that both see the same machine. What lies between the two is ours: bias and ReLU of the transposed layers,
-// the posterior, the loss. The Linear layers' bare primitive is oneDNN's inner product on the same plain weights.
+// the posterior, the loss. The Linear layers' bare primitive is oneDNN's inner product on the same plain
+// weights.
 //
 //   benchmark_forward_vs_primitives [--precision fp32|bf16] [--batch N] [--energy N] [--rounds N]
 
@@ -32,7 +33,8 @@ double seconds_of(const std::function<void()>& work) {
 }
 
 double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
+                   values.end());
   return values[values.size() / 2];
 }
 
@@ -59,7 +61,9 @@ struct Bare {
 Bare bare_convolution(const Conv3dProblem& p, memory::data_type type, bool transposed) {
   auto& engine = cpu::onednn_engine();
   const Extent3 out = p.out();
-  auto after = [](int64_t o, int64_t i, int64_t k, int64_t s, int64_t pad) { return (o - 1) * s + k - i - pad; };
+  auto after = [](int64_t o, int64_t i, int64_t k, int64_t s, int64_t pad) {
+    return (o - 1) * s + k - i - pad;
+  };
   const memory::dims strides = {p.stride.h, p.stride.w, p.stride.e};
   const memory::dims before = {p.padding.h, p.padding.w, p.padding.e};
   const memory::dims behind = {after(out.h, p.in.h, p.kernel.h, p.stride.h, p.padding.h),
@@ -76,7 +80,8 @@ Bare bare_convolution(const Conv3dProblem& p, memory::data_type type, bool trans
   relu.set_post_ops(operations);
   using Forward = dnnl::convolution_forward;
   const Forward::primitive_desc forward(
-      Forward::desc(dnnl::prop_kind::forward_inference, direct, x, w, b, y, strides, before, behind), relu, engine);
+      Forward::desc(dnnl::prop_kind::forward_inference, direct, x, w, b, y, strides, before, behind), relu,
+      engine);
 
   Bare bare;
   bare.name = std::string(transposed ? "transposed " : "convolution ") + std::to_string(p.in_channels) + "-" +
@@ -85,7 +90,8 @@ Bare bare_convolution(const Conv3dProblem& p, memory::data_type type, bool trans
   bare.bytes = 0;
   if (transposed) {
     using Backward = dnnl::convolution_backward_data;
-    const Backward::primitive_desc d(Backward::desc(direct, x, w, y, strides, before, behind), engine, forward);
+    const Backward::primitive_desc d(Backward::desc(direct, x, w, y, strides, before, behind), engine,
+                                     forward);
     bare.primitive = Backward(d);
     bare.argument(DNNL_ARG_DIFF_DST, y);
     bare.argument(DNNL_ARG_WEIGHTS, d.weights_desc());
@@ -101,10 +107,12 @@ Bare bare_convolution(const Conv3dProblem& p, memory::data_type type, bool trans
 }
 
 Bare bare_linear(const LinearProblem& p, memory::data_type type) {
-  const memory::desc x({p.batch, p.in}, type, Tag::ab), w({p.out, p.in}, type, Tag::ab), y({p.batch, p.out}, type, Tag::ab);
+  const memory::desc x({p.batch, p.in}, type, Tag::ab), w({p.out, p.in}, type, Tag::ab),
+      y({p.batch, p.out}, type, Tag::ab);
   const memory::desc b({p.out}, memory::data_type::f32, Tag::a);
   using Forward = dnnl::inner_product_forward;
-  const Forward::primitive_desc d(Forward::desc(dnnl::prop_kind::forward_inference, x, w, b, y), cpu::onednn_engine());
+  const Forward::primitive_desc d(Forward::desc(dnnl::prop_kind::forward_inference, x, w, b, y),
+                                  cpu::onednn_engine());
   Bare bare;
   bare.name = "linear " + std::to_string(p.in) + "-" + std::to_string(p.out);
   bare.flops = p.flops();
@@ -121,9 +129,9 @@ int benchmark(const std::string& precision, int64_t batch, int64_t energy, int r
   std::unique_ptr<Backend> backend = make_backend("cpu", precision);
   ModelShape shape;
   shape.energy = energy;
-  std::printf("%s; %lld parameters, batch %lld, %lld channels, median of %d rounds\n", backend->description().c_str(),
-              static_cast<long long>(shape.parameter_count()), static_cast<long long>(batch),
-              static_cast<long long>(energy), rounds);
+  std::printf("%s; %lld parameters, batch %lld, %lld channels, median of %d rounds\n",
+              backend->description().c_str(), static_cast<long long>(shape.parameter_count()),
+              static_cast<long long>(batch), static_cast<long long>(energy), rounds);
   Model model(*backend, shape, ReconstructionLoss::cross_entropy, batch, Purpose::inference);
   model.allocate();
   model.initialize(1);
@@ -158,7 +166,8 @@ int benchmark(const std::string& precision, int64_t batch, int64_t energy, int r
   std::printf("%-24s %10s %10s %10s\n", "bare primitive", "ms", "GFLOP/s", "GB/s");
   for (const Bare& b : bare) {
     double s = median(b.seconds);
-    std::printf("%-24s %10.2f %10.0f %10.1f\n", b.name.c_str(), 1e3 * s, b.flops / s * 1e-9, b.bytes / s * 1e-9);
+    std::printf("%-24s %10.2f %10.0f %10.1f\n", b.name.c_str(), 1e3 * s, b.flops / s * 1e-9,
+                b.bytes / s * 1e-9);
   }
   std::printf("%-24s %10.2f\n%-24s %10.2f\n", "sum of primitives", 1e3 * median(sums), "whole forward pass",
               1e3 * median(whole));
@@ -176,7 +185,9 @@ int main(int argc, char** argv) {
   CLI::App app("Times the network's forward pass against the sum of its bare oneDNN primitives.");
   app.add_option("--precision", precision, "fp32 or bf16")->capture_default_str();
   app.add_option("--batch", batch, "tiles")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--energy", energy, "channels, a multiple of 16")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--energy", energy, "channels, a multiple of 16")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("--rounds", rounds, "timed repetitions")->capture_default_str()->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   return run_program("forward_vs_primitives", [&] { return benchmark(precision, batch, energy, rounds); });

@@ -190,7 +190,7 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
   auto& detection = config.detection;
   visit(Field{"detection", "score", "",
               "how unlike its reconstruction a spectrum is. pearson: 1 - correlation, as published"},
-        detection.score, Rule{"the name of a score", [](const std::string& name) { return !name.empty(); }});
+        detection.score, one_of({"pearson"}));
   visit(Field{"detection", "window", "eV", "energies that the score looks at; null: all"}, detection.window,
         ascending());
   visit(Field{"detection", "threshold", "of the score", "pixels that score more are anomalous; null: Otsu's"},

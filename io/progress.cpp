@@ -15,7 +15,7 @@
 namespace eelsvae {
 namespace {
 
-constexpr double redraw_interval = 0.1, line_interval = 30;  // seconds
+constexpr double redraw_interval = 0.1, shortest_silence = 30, longest_silence = 300;  // seconds
 constexpr double line_fraction = 0.1;
 constexpr double rate_memory = 15;  // seconds; time constant of the smoothed rate
 
@@ -171,8 +171,9 @@ void Progress::update(int64_t done, const std::string& status) {
     return;
   }
   double step = line_fraction * static_cast<double>(state_.total);
-  if (now - shown_ >= line_interval && static_cast<double>(state_.done - shown_done_) >= step &&
-      state_.done < state_.total) {
+  const double silence = now - shown_;
+  const bool due = static_cast<double>(state_.done - shown_done_) >= step || silence >= longest_silence;
+  if (due && silence >= shortest_silence && state_.done < state_.total) {
     std::fprintf(output_.file, "%s\n", format_line(state_).c_str());
     std::fflush(output_.file);
     shown_ = now;

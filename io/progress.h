@@ -54,7 +54,8 @@ std::string format_duration(double seconds);
 std::string format_rate(double per_second);
 
 // Shows how far a piece of work is: on a terminal one line, redrawn at most ten times a second; into a file
-// or pipe a plain line after every 10 %, but not within 30 s of the last one. Not thread-safe; one at a time.
+// or pipe a plain line after every 10 % or five minutes, but not within 30 s of the last one. Not
+// thread-safe; one at a time.
 class Progress {
  public:
   // unit: plural, such as "tiles". start: what a resumed run has done already, which does not count for the

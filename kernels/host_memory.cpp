@@ -1,9 +1,9 @@
 #include "kernels/host_memory.h"
 
-#include <cstring>
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>

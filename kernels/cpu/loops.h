@@ -27,8 +27,12 @@ void for_pieces(int64_t count, int64_t piece, F&& f) {
 }
 
 // *to = value in the storage type. (GCC does not vectorise the copy of a class, so bf16 is written as bits.)
-inline void store(float value, float* to) { *to = value; }
-inline void store(float value, bfloat16* to) { to->bits = bfloat16::rounded(value); }
+inline void store(float value, float* to) {
+  *to = value;
+}
+inline void store(float value, bfloat16* to) {
+  to->bits = bfloat16::rounded(value);
+}
 
 // exp(x) to about one unit in the last place of float, in operations that vectorise: exp(x) = 2^n exp(r) with
 // |r| <= ln(2)/2 and the minimax polynomial of Cephes' expf. Results below 2^-126 become 0.
