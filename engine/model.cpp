@@ -26,6 +26,19 @@ int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+std::vector<double> download_as_double(Backend& backend, ConstArray array) {
+  std::vector<double> values(static_cast<size_t>(array.count));
+  auto copy = [&]<typename T>(T) {
+    std::vector<T> raw(values.size());
+    backend.download(array.data, raw.data(), array.bytes());
+    std::copy(raw.begin(), raw.end(), values.begin());
+  };
+  if (array.type == DType::f64) copy(double{});
+  if (array.type == DType::f32) copy(float{});
+  if (array.type == DType::bf16) copy(bfloat16{});
+  return values;
+}
+
 }  // namespace
 
 Conv3dProblem ModelShape::convolution(int k, int64_t batch) const {
@@ -364,26 +377,13 @@ void Model::reconstruct(float* reconstruction) {
   Array result = arena_->array(reconstruction_);
   backend_.reconstruct(loss_, batch_ * shape_.image_size * shape_.image_size, shape_.energy,
                        arena_->array(logits_), arena_->array(targets_), result);
-  expect(result.type == DType::f32, "reconstruct: only f32 results are handed out");
-  backend_.download(result.data, reconstruction, result.bytes());
+  if (result.type == DType::f32) {
+    backend_.download(result.data, reconstruction, result.bytes());
+  } else {
+    const std::vector<double> wide = download_as_double(backend_, result);
+    std::transform(wide.begin(), wide.end(), reconstruction, [](double v) { return static_cast<float>(v); });
+  }
 }
-
-namespace {
-
-std::vector<double> download_as_double(Backend& backend, ConstArray array) {
-  std::vector<double> values(static_cast<size_t>(array.count));
-  auto copy = [&]<typename T>(T) {
-    std::vector<T> raw(values.size());
-    backend.download(array.data, raw.data(), array.bytes());
-    std::copy(raw.begin(), raw.end(), values.begin());
-  };
-  if (array.type == DType::f64) copy(double{});
-  if (array.type == DType::f32) copy(float{});
-  if (array.type == DType::bf16) copy(bfloat16{});
-  return values;
-}
-
-}  // namespace
 
 std::vector<double> Model::posterior() const {
   return download_as_double(backend_, arena_->array(posterior_->wiring.input));

@@ -53,6 +53,8 @@ TileLoss mean_of(const std::vector<TileLoss>& tiles);
 class Model {
  public:
   Model(Backend& backend, const ModelShape& shape, ReconstructionLoss loss, int64_t batch, Purpose purpose);
+  Model(const Model&) = delete;  // layers and the arena refer to it
+  Model& operator=(const Model&) = delete;
 
   const ModelShape& shape() const { return shape_; }
   int64_t batch() const { return batch_; }

@@ -11,9 +11,10 @@ namespace eelsvae {
 // inputs that both sides got in the same rounded form. The only place where tests get such numbers from;
 // whoever changes one writes the reason down here.
 struct Tolerance {
-  double operation;  // one kernel
-  double output;     // a model's forward pass: activations, losses, scores
-  double gradient;   // a model's gradients and what follows from them
+  double operation;      // one kernel
+  double output;         // a model's forward pass: activations, losses, scores
+  double gradient;       // a model's gradients, as long as rounding turns no ReLU on or off
+  double relu_gradient;  // the same where arguments of ReLUs lie near zero, and global norms
 };
 
 //       unit roundoff   reason
@@ -21,16 +22,19 @@ struct Tolerance {
 // fp32  6.0e-8          sums of up to 10^5 terms lose about a hundred roundoffs, worse where terms cancel;
 //                       gradients pass through twice as many layers
 // tf32  4.9e-4          factors of products are rounded to 11 bits, sums are f32; errors of a product are
-// independent,
-//                       so a sum of many is off by about one roundoff
+//                       independent, so a sum of many is off by about one roundoff
 // bf16  3.9e-3          results are rounded to 8 bits once or twice (a mean error of 0.2 % each), sums are
-// f32;
-//                       a dozen layers add up like a random walk
+//                       f32; a dozen layers add up like a random walk
+//
+// relu_gradient: of random arguments about a share u lies within a roundoff u of zero. A ReLU that changes
+// sides changes its part of the gradient altogether, so gradients are off by about sqrt(u). PyTorch in double
+// with the factors of all products rounded is off by up to 2.0e-2 (tf32) and 7.4e-2 (bf16) in a tensor of the
+// PyTorch fixtures, PyTorch's own bf16 autocast by 6.3e-2.
 inline Tolerance tolerance_of(const std::string& precision) {
-  if (precision == "fp64") return {1e-12, 1e-12, 1e-11};
-  if (precision == "fp32") return {1e-5, 1e-5, 1e-4};
-  if (precision == "tf32") return {1e-3, 3e-3, 1e-2};
-  if (precision == "bf16") return {5e-3, 1e-2, 2e-2};
+  if (precision == "fp64") return {1e-12, 1e-12, 1e-11, 1e-11};
+  if (precision == "fp32") return {1e-5, 1e-5, 1e-4, 1e-4};
+  if (precision == "tf32") return {1e-3, 3e-3, 1e-2, 3e-2};
+  if (precision == "bf16") return {5e-3, 1e-2, 2e-2, 1e-1};
   throw std::logic_error("no tolerances for precision " + precision);
 }
 
