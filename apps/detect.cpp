@@ -1,11 +1,9 @@
-#include <CLI/CLI.hpp>
-
+#include "apps/command_line.h"
 #include "engine/preprocess.h"
 #include "io/config.h"
 #include "io/detect_folder.h"
 #include "io/npy.h"
 #include "io/output_folder.h"
-#include "io/program.h"
 #include "io/progress.h"
 #include "io/run_log.h"
 #include "io/spectrum_image_file.h"
@@ -46,21 +44,23 @@ int run_detection(const Options& options) {
   crop_to_axis(image, info.energy);
   const PreparedImage prepared = prepare(std::move(image), config.preprocess, std::nullopt, &info.scaling);
   check_non_negative(prepared.image, config.loss.reconstruction);
+  check_detection(prepared.image, config.tiles, config.detection);
   std::vector<uint8_t> truth;
   if (!options.truth.empty())
     truth = read_npy_mask(options.truth, prepared.image.y.size, prepared.image.x.size);
-  prepare_output_folder(options.output, detect_folder_bytes(prepared.image, options.save_reconstruction));
 
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
-  auto log = make_console_log();
-  if (!fallback.empty()) log->info("{}", fallback);
-  log->info("{}", backend->description());
-
   Model model(*backend, model_shape(config.tiles, config.model, info.energy.size), config.loss.reconstruction,
               config.training.batch_size, Purpose::inference);
   model.allocate();
   load_checkpoint(file, model, false);
+
+  // From here on only the machine can fail.
+  prepare_output_folder(options.output, detect_folder_bytes(prepared.image, options.save_reconstruction));
+  auto log = make_console_log();
+  if (!fallback.empty()) log->info("{}", fallback);
+  log->info("{}", backend->description());
   std::optional<Progress> progress;
   const Detection found = detect(model, prepared.image, config.detection, [&](int64_t done, int64_t total) {
     if (!progress) progress.emplace("Reconstructing", total, "tiles");
@@ -92,8 +92,8 @@ int run_detection(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("Finds the spectra of an EELS spectrum image that do not fit a trained model.");
-  app.name("eelsvae-detect");
+  CLI::App app("Finds the spectra of an EELS spectrum image that do not fit a trained model.",
+               "eelsvae-detect");
   app.footer(
       "Example:\n"
       "  eelsvae-detect --model run --data CuZn_EELS_mapping.hspy --output found\n"
@@ -108,11 +108,5 @@ int main(int argc, char** argv) {
   app.add_option("--set", options.settings, "override a key: --set detection.threshold=0.3 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  app.set_version_flag("--version", EELSVAE_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  return run_program("eelsvae-detect", [&] { return run_detection(options); });
+  return run_command(app, argc, argv, [&] { return run_detection(options); });
 }

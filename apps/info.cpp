@@ -1,13 +1,12 @@
 // eelsvae-info: what is in a file, from its headers.
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "apps/command_line.h"
 #include "io/npy.h"
-#include "io/program.h"
 #include "io/safetensors.h"
 #include "io/spectrum_image_file.h"
 
@@ -103,19 +102,14 @@ void print_tensors(const SafetensorsFile& file) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Says what is in a file: images, axes, units and type; tensors of a model file. Reads headers only.");
+      "Says what is in a file: images, axes, units and type; tensors of a model file. Reads headers only.",
+      "eelsvae-info");
   app.footer("Example: eelsvae-info specimen.hspy");
   std::string path;
   bool as_json = false;
   app.add_option("FILE", path, "A spectrum image or a model.safetensors")->required();
   app.add_flag("--json", as_json, "Print JSON");
-  app.set_version_flag("--version", std::string("eelsvae ") + EELSVAE_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  return run_program("eelsvae-info", [&] {
+  return run_command(app, argc, argv, [&] {
     if (looks_like_safetensors(path)) {
       const SafetensorsFile file(path);
       if (as_json)

@@ -1,14 +1,13 @@
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include "apps/command_line.h"
 #include "engine/energy_axis.h"
 #include "engine/simulate.h"
 #include "io/hspy.h"
 #include "io/npy.h"
-#include "io/program.h"
 #include "kernels/error.h"
 
 using namespace eelsvae;
@@ -28,7 +27,8 @@ int main(int argc, char** argv) {
 
   CLI::App app{
       "Simulates an EELS spectrum image of a BiFeO3 film in which the Fe L2,3 lines of known pixels are "
-      "shifted."};
+      "shifted.",
+      "eelsvae-simulate"};
   app.footer(
       "Example: a small image around the Fe L edge, with the answer beside it\n"
       "  eelsvae-simulate --shape 96 96 256 --offset-ev 660 --seed 1 --output film.hspy --truth truth.npy");
@@ -46,14 +46,7 @@ int main(int argc, char** argv) {
   app.add_option("--anomalies", settings.anomalies,
                  "Share of pixels that are anomalous if below 1, else the number of anomalies");
   app.add_option("--anomaly-radius", settings.anomaly_radius, "Pixels; 0 for anomalies of a single pixel");
-  app.set_version_flag("--version", EELSVAE_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-
-  return run_program("eelsvae-simulate", [&] {
+  return run_command(app, argc, argv, [&] {
     if (!ends_with(output, ".hspy") && !ends_with(output, ".npy"))
       throw UserError("--output " + output + " must end in .hspy or .npy");
     if (!truth.empty() && !ends_with(truth, ".npy"))

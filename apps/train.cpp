@@ -1,10 +1,8 @@
-#include <CLI/CLI.hpp>
-
+#include "apps/command_line.h"
 #include "engine/preprocess.h"
 #include "io/atomic_file.h"
 #include "io/config.h"
 #include "io/output_folder.h"
-#include "io/program.h"
 #include "io/run_log.h"
 #include "io/spectrum_image_file.h"
 #include "io/training_run.h"
@@ -26,10 +24,19 @@ int train(const Options& options) {
     throw UserError("no data: give --data FILE or data.data_path in " + options.config);
 
   const RunFolder folder{options.output};
-  const bool has_state = std::filesystem::exists(folder.last());
-  if (has_state && !options.resume && !options.plan)
-    throw UserError(options.output +
-                    " already holds a training run; continue it with --resume or choose another --output");
+  if (const std::string file = folder.existing(); !file.empty() && !options.resume && !options.plan)
+    throw UserError("there is a run in " + options.output + " (" + file +
+                    "); continue it with --resume or choose another --output");
+  std::optional<SafetensorsFile> checkpoint;
+  CheckpointInfo saved;
+  if (options.resume && std::filesystem::exists(folder.last())) {
+    checkpoint.emplace(folder.last());
+    saved = read_checkpoint_info(*checkpoint);
+    if (!saved.training) throw UserError(folder.last() + ": holds no optimizer state; it cannot be resumed");
+    check_same_run(saved.config, config, folder.last());
+  } else if (options.resume && std::filesystem::exists(folder.config())) {
+    check_same_run(read_config(folder.config()), config, folder.config());
+  }
 
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
@@ -37,6 +44,10 @@ int train(const Options& options) {
       prepare(read_spectrum_image(config.data.data_path, config.data.dataset, config.data.swap_axes),
               config.preprocess, config.data.energy_range);
   check_non_negative(prepared.image, config.loss.reconstruction);
+  CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}};
+  if (checkpoint && (saved.energy != info.energy || saved.scaling != info.scaling))
+    throw UserError(config.data.data_path + ": is not the image that the run in " + options.output +
+                    " was started on");
   const ModelShape shape = model_shape(config.tiles, config.model, prepared.image.energy.size);
   Model model(*backend, shape, config.loss.reconstruction, config.training.batch_size, Purpose::training);
   if (options.plan) {
@@ -45,9 +56,19 @@ int train(const Options& options) {
   }
   Trainer trainer(model, config, prepared.image);
   model.allocate();
+  TrainingState state = trainer.initial_state();
+  if (checkpoint) {
+    load_checkpoint(*checkpoint, model, true);
+    state = *saved.training;
+  } else {
+    model.initialize(config.training.seed);
+    if (!options.weights.empty()) load_checkpoint(SafetensorsFile(options.weights), model, false);
+  }
 
-  // A checkpoint is written beside the one it replaces.
+  // Nothing was written until here, and from here on only the machine can fail. A checkpoint is written
+  // beside the one it replaces.
   prepare_output_folder(folder.path, 2 * checkpoint_bytes(shape, true) + 2 * checkpoint_bytes(shape, false));
+  folder.remove_leftovers();
   std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, options.resume);
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend->description());
@@ -57,28 +78,14 @@ int train(const Options& options) {
             prepared.image.energy.offset, trainer.training_tiles(), trainer.validation_tiles());
   log->info("{} parameters, {} of memory on {}", shape.parameter_count(), human_bytes(model.plan().bytes()),
             backend->device());
-
-  CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}};
-  TrainingState state = trainer.initial_state();
-  if (has_state) {
-    const SafetensorsFile file(folder.last());
-    CheckpointInfo saved = read_checkpoint_info(file);
-    if (!saved.training) throw UserError(folder.last() + ": holds no optimizer state; it cannot be resumed");
-    check_same_run(saved.config, config, folder.last());
-    if (saved.energy != info.energy || saved.scaling != info.scaling)
-      throw UserError(config.data.data_path + ": is not the image that the run in " + options.output +
-                      " was started on");
-    load_checkpoint(file, model, true);
-    state = *saved.training;
+  if (checkpoint)
     log->info("Resuming after {} epochs and {} steps", state.epoch, state.step);
-  } else {
-    if (options.resume) log->info("Nothing to resume in {}; starting from the beginning", options.output);
-    model.initialize(config.training.seed);
-    if (!options.weights.empty()) load_checkpoint(SafetensorsFile(options.weights), model, false);
-  }
+  else if (options.resume)
+    log->info("Nothing to resume in {}; starting from the beginning", options.output);
   write_file(folder.config(), to_json_text(config));
 
   TrainingRun run(folder, model, info, state, trainer.batches_per_epoch(), *log);
+  checkpoint.reset();  // the run replaces the file
   const bool complete = trainer.run(state, run);
   run.finish(state);
   if (!complete) {
@@ -100,15 +107,14 @@ int train(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("Trains a model of the normal spectra of an EELS spectrum image.");
-  app.name("eelsvae-train");
+  CLI::App app("Trains a model of the normal spectra of an EELS spectrum image.", "eelsvae-train");
   app.footer(
       "Example:\n"
       "  eelsvae-train configs/cuzn.json --data CuZn_EELS_mapping.hspy --output run\n"
       "Ctrl-C finishes the step, saves and exits with status 130; --resume continues with the same bits as "
       "if\n"
       "it had never stopped. docs/config.md lists every key of the configuration.");
-  app.add_option("config", options.config, "configuration, JSON")->required();
+  app.add_option("CONFIG", options.config, "configuration, JSON")->required();
   app.add_option("--data", options.data, "spectrum image (instead of data.data_path)");
   app.add_option("--output", options.output, "run folder")->capture_default_str();
   app.add_option("--set", options.settings, "override a key: --set training.epochs=5 (repeatable)")
@@ -118,11 +124,5 @@ int main(int argc, char** argv) {
   app.add_option("--weights", options.weights,
                  "start from the weights of this checkpoint instead of random ones");
   app.add_flag("--plan", options.plan, "print the memory plan and stop");
-  app.set_version_flag("--version", EELSVAE_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  return run_program("eelsvae-train", [&] { return train(options); });
+  return run_command(app, argc, argv, [&] { return train(options); });
 }

@@ -22,6 +22,10 @@ struct Detection {
   int64_t anomalous_pixels() const;
 };
 
+// UserError where detect() could not begin: the score is not known, its window is not on the energy axis, the
+// image is smaller than a tile. For programs that ask before they write anything.
+void check_detection(const SpectrumImage& prepared, const TilesConfig& tiles, const DetectionConfig& config);
+
 // Reconstructs every spectrum with a model built for inference and scores it. after_batch as in
 // reconstruct_image; where it gives up the result is empty. UserError if the window is not on the energy axis
 // or the image is smaller than a tile.

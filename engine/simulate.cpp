@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <numeric>
 #include <sstream>
 #include <string>
@@ -125,11 +126,13 @@ std::vector<int8_t> place_anomalies(const SimulationSettings& s) {
     for (auto offset : disc) at(offset) = sign;
     ++placed;
   }
-  if (placed < wanted)
-    throw UserError("only " + std::to_string(static_cast<int64_t>(placed)) + " of " +
-                    std::to_string(static_cast<int64_t>(std::min(wanted, 1e18))) + " anomalies of radius " +
-                    std::to_string(s.anomaly_radius) + " fit into " + std::to_string(s.height) + " x " +
-                    std::to_string(s.width) + " pixels");
+  if (placed < wanted) {
+    char text[160];
+    std::snprintf(text, sizeof text, "only %.0f of %.0f anomalies of radius %g fit into %lld x %lld pixels",
+                  static_cast<double>(placed), wanted, s.anomaly_radius, static_cast<long long>(s.height),
+                  static_cast<long long>(s.width));
+    throw UserError(text);
+  }
   return signed_truth;
 }
 

@@ -22,6 +22,14 @@ void shuffle(std::vector<int64_t>& values, uint64_t seed, uint64_t step) {
   }
 }
 
+TileGrid training_grid(const SpectrumImage& prepared, const TilesConfig& tiles) {
+  if (tiles.sliding_window_stride > tiles.image_size)
+    throw UserError("tiles.sliding_window_stride: must not exceed tiles.image_size, " +
+                    std::to_string(tiles.image_size) +
+                    ", or the model would never see the pixels between the tiles");
+  return make_tile_grid(prepared.y.size, prepared.x.size, tiles.image_size, tiles.sliding_window_stride);
+}
+
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -43,8 +51,7 @@ Trainer::Trainer(Model& model, const Config& config, const SpectrumImage& prepar
     : model_(model),
       config_(config),
       image_(prepared),
-      grid_(make_tile_grid(prepared.y.size, prepared.x.size, config.tiles.image_size,
-                           config.tiles.sliding_window_stride)),
+      grid_(training_grid(prepared, config.tiles)),
       batch_(static_cast<size_t>(model.batch() * model.shape().tile_count())) {
   training_.resize(static_cast<size_t>(grid_.size()));
   std::iota(training_.begin(), training_.end(), 0);

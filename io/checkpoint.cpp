@@ -125,6 +125,14 @@ TrainingState state_from(const json& j) {
   return s;
 }
 
+// What training relies on when it goes on from a state that was read.
+void check_state(const TrainingState& s, const Config& config, const std::string& file) {
+  const auto latent = static_cast<size_t>(config.model.latent_dim);
+  if (s.epoch < 0 || s.epoch != std::ssize(s.history) || s.batch < 0 || s.mean_sum.size() != latent ||
+      s.mean_square_sum.size() != latent)
+    throw UserError(file + ": the training state in the metadata is damaged: its parts do not go together");
+}
+
 float half_to_float(uint16_t half) {
   const float sign = (half & 0x8000u) ? -1.0f : 1.0f;
   const int exponent = (half >> 10) & 31, mantissa = half & 1023;
@@ -199,6 +207,7 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
     if (metadata.contains("training")) {
       info.training = state_from(json::parse(part("training")));
       info.training->history = info.history;
+      check_state(*info.training, info.config, file.path());
     }
   } catch (const json::exception& error) {
     throw UserError(file.path() + ": the model description in the metadata is damaged: " + error.what());

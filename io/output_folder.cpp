@@ -39,7 +39,7 @@ void prepare_output_folder(const fs::path& folder, uint64_t required_bytes) {
       existing = existing.parent_path();
     fs::space_info space = fs::space(existing, error);
     if (error) throw UserError("output folder " + name + ": cannot ask for free space: " + error.message());
-    if (space.available < required_bytes)
+    if (space.capacity > 0 && space.available < required_bytes)  // /proc and the like have none at all
       throw UserError("output folder " + name + ": needs " + human_bytes(required_bytes) +
                       ", but its disk has only " + human_bytes(space.available) + " free");
   }

@@ -23,6 +23,22 @@ std::string describe(const EpochRecord& r) {
 
 }  // namespace
 
+std::string RunFolder::existing() const {
+  for (const std::string& file : {last(), best(), metrics(), config(), log()})
+    if (std::filesystem::exists(file)) return file;
+  return "";
+}
+
+void RunFolder::remove_leftovers() const {
+  std::error_code ignored;  // a leftover that stays does no harm
+  for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
+    const std::string file = entry.path().string();
+    if (!file.ends_with(".tmp")) continue;
+    for (const std::string& target : {last(), best(), metrics(), config()})
+      if (file.starts_with(target + ".")) std::filesystem::remove(entry.path(), ignored);
+  }
+}
+
 std::string model_file(const std::string& run_or_file) {
   namespace fs = std::filesystem;
   if (!fs::exists(run_or_file)) throw UserError(run_or_file + ": no such run folder or model file");
@@ -41,12 +57,15 @@ void check_same_run(const Config& before, const Config& now, const std::string& 
     config.detection = {};
     return nlohmann::json::parse(to_json_text(config));
   };
-  const nlohmann::json difference = nlohmann::json::diff(comparable(before), comparable(now));
-  if (difference.empty()) return;
-  std::string key = difference[0]["path"].get<std::string>().substr(1);
-  std::replace(key.begin(), key.end(), '/', '.');
-  throw UserError(key + " differs from the run in " + checkpoint +
-                  ", which cannot go on with it; use the run's own config.json or another --output");
+  const nlohmann::json then = comparable(before), given = comparable(now);
+  for (const auto& [group, keys] : then.items()) {
+    if (!keys.is_object()) continue;
+    for (const auto& [key, value] : keys.items())
+      if (given[group][key] != value)
+        throw UserError(group + "." + key + ": the run in " + checkpoint + " has " + value.dump() + ", not " +
+                        given[group][key].dump() +
+                        "; continue it with its own configuration, or choose another --output");
+  }
 }
 
 TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, const TrainingState& state,

@@ -21,6 +21,13 @@ struct RunFolder {
   std::string best() const { return path / "model.safetensors"; }  // lowest loss so far
   std::string last() const { return path / "last.safetensors"; }   // with optimizer state
   std::string metrics() const { return path / "metrics.jsonl"; }   // a line per epoch
+  std::string log() const { return path / "log.txt"; }
+
+  // The first of these files that is there already, "" if none is.
+  std::string existing() const;
+  // Removes what writing left beside the checkpoints when a run was killed: temporary files, as large as
+  // they.
+  void remove_leftovers() const;
 };
 
 // The checkpoint that `--model` means: a run folder's best one, or the file itself. UserError if there is

@@ -54,12 +54,12 @@ TEST_F(RunLogTest, UserSeesPlainLinesAndTheFileTheirTimes) {
     log->info("{} tiles of {} pixels", 64, 24);
     log->warn("narrowed to {} channels", 1312);
     log->error("lost");
-    log->debug("not shown");
+    log->debug("for the file");
     // Everything is in the file before the log is closed: a killed run leaves its log.
     std::stringstream lines(text_of(folder_ / "log.txt"));
     std::string line;
-    for (const char* message :
-         {"info: 64 tiles of 24 pixels", "warning: narrowed to 1312 channels", "error: lost"}) {
+    for (const char* message : {"info: 64 tiles of 24 pixels", "warning: narrowed to 1312 channels",
+                                "error: lost", "debug: for the file"}) {
       ASSERT_TRUE(std::getline(lines, line));
       int digits = 0, year, month, day, hour, minute, second, millisecond;
       EXPECT_EQ(std::sscanf(line.c_str(), "%4d-%2d-%2d %2d:%2d:%2d.%3d %n", &year, &month, &day, &hour,
