@@ -1,7 +1,9 @@
 #include "io/checkpoint.h"
 
-#include <bit>
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <set>
 
 #include <nlohmann/json.hpp>
@@ -28,7 +30,9 @@ json to_json(const Axis& axis) {
 }
 
 Axis axis_from(const json& j) {
-  return {j.at("name"), j.at("units"), j.at("offset"), j.at("scale"), j.at("size")};
+  const Axis axis = {j.at("name"), j.at("units"), j.at("offset"), j.at("scale"), j.at("size")};
+  if (axis.size < 1) throw UserError("the energy axis has no channels");
+  return axis;
 }
 
 json to_json(const ScalingParameters& scaling) {
@@ -43,12 +47,15 @@ ScalingParameters scaling_from(const json& j) {
   scaling.offset = j.at("offset");
   scaling.range = j.at("range");
   scaling.quantiles = j.at("quantiles").get<std::vector<double>>();
-  for (auto [method, name] : scaling_names)
-    if (j.at("method") == name) {
-      scaling.method = method;
-      return scaling;
-    }
-  throw UserError("unknown scaling method");
+  const auto method = std::find_if(std::begin(scaling_names), std::end(scaling_names),
+                                   [&](const auto& named) { return j.at("method") == named.second; });
+  if (method == std::end(scaling_names)) throw UserError("unknown scaling method");
+  scaling.method = method->first;
+  if (!(scaling.range > 0)) throw UserError("the scaling's range is not positive");
+  if (scaling.method == Scaling::quantile &&
+      (scaling.quantiles.size() < 2 || !std::is_sorted(scaling.quantiles.begin(), scaling.quantiles.end())))
+    throw UserError("the scaling has no ascending quantiles");
+  return scaling;
 }
 
 json to_json(const EpochLoss& loss) {
@@ -108,7 +115,7 @@ json to_json(const TrainingState& s) {
           {"mean_square_sum", s.mean_square_sum}};
 }
 
-TrainingState state_from(const json& j) {
+TrainingState state_from(const json& j, int64_t latent) {
   TrainingState s;
   s.epoch = j.at("epoch");
   s.batch = j.at("batch");
@@ -122,15 +129,17 @@ TrainingState state_from(const json& j) {
   s.norm_sum = j.at("norm_sum");
   s.mean_sum = j.at("mean_sum").get<std::vector<double>>();
   s.mean_square_sum = j.at("mean_square_sum").get<std::vector<double>>();
+  if (s.epoch < 0 || s.batch < 0) throw UserError("a count of epochs or batches is negative");
+  for (const std::vector<double>* sums : {&s.mean_sum, &s.mean_square_sum})
+    if (std::ssize(*sums) != latent)
+      throw UserError("sums over " + std::to_string(sums->size()) + " latent units, the model has " +
+                      std::to_string(latent));
   return s;
 }
 
-// What training relies on when it goes on from a state that was read.
-void check_state(const TrainingState& s, const Config& config, const std::string& file) {
-  const auto latent = static_cast<size_t>(config.model.latent_dim);
-  if (s.epoch < 0 || s.epoch != std::ssize(s.history) || s.batch < 0 || s.mean_sum.size() != latent ||
-      s.mean_square_sum.size() != latent)
-    throw UserError(file + ": the training state in the metadata is damaged: its parts do not go together");
+// A name from a file, on one line whatever it holds.
+std::string quoted_text(const std::string& text) {
+  return json(text.substr(0, 80)).dump(-1, ' ', true, json::error_handler_t::replace);
 }
 
 float half_to_float(uint16_t half) {
@@ -200,17 +209,23 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
   };
   CheckpointInfo info;
   info.config = parse_config(part("config"), file.path() + " (metadata)");
+  const std::string &energy = part("energy"), &scaling = part("scaling"), &history = part("history");
+  auto damaged = [&](const std::string& what) {
+    return UserError(file.path() +
+                     ": the model description in the metadata is damaged: " + what.substr(0, 160));
+  };
   try {
-    info.energy = axis_from(json::parse(part("energy")));
-    info.scaling = scaling_from(json::parse(part("scaling")));
-    for (const json& record : json::parse(part("history"))) info.history.push_back(record_from(record));
+    info.energy = axis_from(json::parse(energy));
+    info.scaling = scaling_from(json::parse(scaling));
+    for (const json& record : json::parse(history)) info.history.push_back(record_from(record));
     if (metadata.contains("training")) {
-      info.training = state_from(json::parse(part("training")));
+      info.training = state_from(json::parse(metadata.at("training")), info.config.model.latent_dim);
       info.training->history = info.history;
-      check_state(*info.training, info.config, file.path());
     }
   } catch (const json::exception& error) {
-    throw UserError(file.path() + ": the model description in the metadata is damaged: " + error.what());
+    throw damaged(error.what());
+  } catch (const UserError& error) {
+    throw damaged(error.what());
   }
   return info;
 }
@@ -238,7 +253,7 @@ void load_checkpoint(const SafetensorsFile& file, Model& model, bool moments) {
   }
   for (const std::string& name : file.names())
     if (!known.contains(name) && !name.starts_with("optimizer."))
-      throw UserError(file.path() + ": has a tensor " + name + " that the model does not know");
+      throw UserError(file.path() + ": has a tensor " + quoted_text(name) + " that the model does not know");
   model.refresh();
 }
 

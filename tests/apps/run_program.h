@@ -27,7 +27,7 @@ inline ProgramResult run(const std::vector<std::string>& arguments) {
       if (descriptor < 0) throw std::runtime_error("cannot make a temporary file");
       unlink(path);
     }
-    ~Capture() { close(descriptor); }
+    ~Capture() { ::close(descriptor); }
     std::string text() const {
       std::string text(static_cast<size_t>(lseek(descriptor, 0, SEEK_END)), '\0');
       size_t filled = 0;
