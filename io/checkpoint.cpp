@@ -210,7 +210,10 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
       check_state(*info.training, info.config, file.path());
     }
   } catch (const json::exception& error) {
-    throw UserError(file.path() + ": the model description in the metadata is damaged: " + error.what());
+    const std::string text = error.what();  // "[json.exception.type_error.302] type must be ..."
+    throw UserError(file.path() + ": the model description in the metadata is damaged: " +
+                    text.substr(text.find("] ") + 2) +
+                    "; give a run folder or a checkpoint that eelsvae-train wrote");
   }
   return info;
 }
