@@ -220,12 +220,22 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
     for (const json& record : json::parse(history)) info.history.push_back(record_from(record));
     if (metadata.contains("training")) {
       info.training = state_from(json::parse(metadata.at("training")), info.config.model.latent_dim);
+      if (info.training->epoch != std::ssize(info.history))
+        throw UserError("the history has " + std::to_string(info.history.size()) + " epochs, the training state " +
+                        std::to_string(info.training->epoch));
       info.training->history = info.history;
     }
   } catch (const json::exception& error) {
+<<<<<<< HEAD
     throw damaged(error.what());
   } catch (const UserError& error) {
     throw damaged(error.what());
+=======
+    const std::string text = error.what();  // "[json.exception.type_error.302] type must be ..."
+    throw UserError(file.path() + ": the model description in the metadata is damaged: " +
+                    text.substr(text.find("] ") + 2) +
+                    "; give a run folder or a checkpoint that eelsvae-train wrote");
+>>>>>>> programs
   }
   return info;
 }

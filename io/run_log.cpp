@@ -99,6 +99,8 @@ std::shared_ptr<spdlog::logger> make_run_log(const std::filesystem::path& run_fo
   auto log = make_log({std::make_shared<ConsoleSink>(), file});
   // spdlog's own handler prints at most one complaint a second and goes on.
   log->set_error_handler([path](const std::string& message) {
+    // A failing flush comes twice: by itself, and as the failure of the message that it belongs to.
+    if (message.starts_with("cannot write ")) throw UserError(message);
     throw UserError("cannot write " + path.string() + ": " + message);
   });
   return log;

@@ -104,7 +104,7 @@ constexpr const char* every_key = R"({
     "validation_fraction": 0.125
   },
   "detection": {
-    "score": "other",
+    "score": "pearson",
     "window": [693.3, 730.5],
     "threshold": -0.25,
     "stride": 5,
@@ -181,7 +181,7 @@ TEST(ConfigSet, ReadsEveryKindOfValue) {
   EXPECT_TRUE(config.training.augment);
   EXPECT_EQ(config.model.channels, (std::array<int64_t, 4>{8, 16, 32, 64}));
   EXPECT_EQ(*config.data.energy_range, (std::array{420.0, 800.5}));
-  EXPECT_EQ(config.tiles.anomaly_indices, std::vector<int64_t>{18});
+  EXPECT_EQ(config.tiles.anomaly_indices, std::vector<int64_t>{20});
   EXPECT_EQ(config.preprocess.scaling_method, Scaling::minmax);
   EXPECT_EQ(config.data.data_path, "a=b.dm3");
   EXPECT_EQ(config.device, "cpu");
@@ -381,7 +381,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"training", "lr_factor", "0", "must be between 0 and 1, got 0"},
         {"training", "validation_fraction", "1", "must be 0 or more and below 1, got 1"},
         {"training", "validation_fraction", "-0.1", "must be 0 or more and below 1, got -0.1"},
-        {"detection", "score", "\"\"", "must be the name of a score, got \"\""},
+        {"detection", "score", "\"\"", "must be pearson, got \"\""},
         {"detection", "window", "[730.5, 693.3]", "must be ascending, got [730.5,693.3]"},
         {"detection", "stride", "-1", "must be 0 or more, got -1"},
         {"", "device", "\"cuda:one\"", "must be auto, cpu, cuda or cuda:N, got \"cuda:one\""},
@@ -455,7 +455,7 @@ TEST(ConfigFile, BfoPaperIsTheReleasedSetting) {
   EXPECT_EQ(config.training.lr_patience, 10);
   EXPECT_EQ(config.training.lr_factor, 0.5);
   EXPECT_EQ(*config.data.energy_range, (std::array{423.3, 816.6}));
-  EXPECT_EQ(config.tiles.anomaly_indices, std::vector<int64_t>{18});
+  EXPECT_EQ(config.tiles.anomaly_indices, std::vector<int64_t>{20});
   EXPECT_EQ(*config.detection.window, (std::array{693.3, 730.5}));
 }
 
