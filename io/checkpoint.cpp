@@ -211,8 +211,10 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
   info.config = parse_config(part("config"), file.path() + " (metadata)");
   const std::string &energy = part("energy"), &scaling = part("scaling"), &history = part("history");
   auto damaged = [&](const std::string& what) {
-    return UserError(file.path() +
-                     ": the model description in the metadata is damaged: " + what.substr(0, 160));
+    size_t tag = what.find("] ");  // "[json.exception.type_error.302] type must be ..."
+    return UserError(file.path() + ": the model description in the metadata is damaged: " +
+                     what.substr(tag == std::string::npos ? 0 : tag + 2, 160) +
+                     "; give a run folder or a checkpoint that eelsvae-train wrote");
   };
   try {
     info.energy = axis_from(json::parse(energy));
@@ -221,21 +223,14 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
     if (metadata.contains("training")) {
       info.training = state_from(json::parse(metadata.at("training")), info.config.model.latent_dim);
       if (info.training->epoch != std::ssize(info.history))
-        throw UserError("the history has " + std::to_string(info.history.size()) + " epochs, the training state " +
-                        std::to_string(info.training->epoch));
+        throw UserError("the history has " + std::to_string(info.history.size()) +
+                        " epochs, the training state " + std::to_string(info.training->epoch));
       info.training->history = info.history;
     }
   } catch (const json::exception& error) {
-<<<<<<< HEAD
     throw damaged(error.what());
   } catch (const UserError& error) {
     throw damaged(error.what());
-=======
-    const std::string text = error.what();  // "[json.exception.type_error.302] type must be ..."
-    throw UserError(file.path() + ": the model description in the metadata is damaged: " +
-                    text.substr(text.find("] ") + 2) +
-                    "; give a run folder or a checkpoint that eelsvae-train wrote");
->>>>>>> programs
   }
   return info;
 }

@@ -106,7 +106,7 @@ class RunningProgram {
       if (descriptor < 0) throw std::runtime_error("cannot make a temporary file");
       unlink(path);
     }
-    ~Capture() { close(descriptor); }
+    ~Capture() { ::close(descriptor); }
     // Reads at offsets: the place in the file is shared with the program that writes.
     std::string text() const {
       std::string text;

@@ -181,7 +181,7 @@ TEST(ConfigSet, ReadsEveryKindOfValue) {
   EXPECT_TRUE(config.training.augment);
   EXPECT_EQ(config.model.channels, (std::array<int64_t, 4>{8, 16, 32, 64}));
   EXPECT_EQ(*config.data.energy_range, (std::array{420.0, 800.5}));
-  EXPECT_EQ(config.tiles.anomaly_indices, std::vector<int64_t>{20});
+  EXPECT_EQ(config.tiles.anomaly_indices, std::vector<int64_t>{18});
   EXPECT_EQ(config.preprocess.scaling_method, Scaling::minmax);
   EXPECT_EQ(config.data.data_path, "a=b.dm3");
   EXPECT_EQ(config.device, "cpu");
