@@ -282,8 +282,10 @@ TEST_F(CheckpointTest, DamagedMetadataAreAUsersErrorThatNamesTheFile) {
         true));
   };
   const std::string damaged = "the model description in the metadata is damaged: ";
+  const std::string advice = "; give a run folder or a checkpoint that eelsvae-train wrote";
   EXPECT_EQ(error("scaling", [](json&) {}), "");
-  EXPECT_EQ(error("scaling", [](json& j) { j["method"] = "sqrt"; }), damaged + "unknown scaling method");
+  EXPECT_EQ(error("scaling", [](json& j) { j["method"] = "sqrt"; }),
+            damaged + "unknown scaling method" + advice);
   EXPECT_EQ(error("scaling", [](json& j) { j["quantiles"] = {1.0}; }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("scaling", [](json& j) { j["quantiles"] = {1.0, 3.0, 2.0}; }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("scaling", [](json& j) { j["range"] = 0; }).rfind(damaged, 0), 0u);
@@ -297,9 +299,9 @@ TEST_F(CheckpointTest, DamagedMetadataAreAUsersErrorThatNamesTheFile) {
                   [](json& j) {
                     j["mean_sum"] = {0.5, 1.0};
                   }),
-            damaged + "sums over 2 latent units, the model has 3");
+            damaged + "sums over 2 latent units, the model has 3" + advice);
   EXPECT_EQ(error("training", [](json& j) { j["mean_square_sum"].push_back(1); }),
-            damaged + "sums over 4 latent units, the model has 3");
+            damaged + "sums over 4 latent units, the model has 3" + advice);
   EXPECT_EQ(error("training", [](json& j) { j["batch"] = -1; }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("training", [](json& j) { j["epoch"] = -1; }).rfind(damaged, 0), 0u);
   EXPECT_NE(error("config", [](json& j) { j["model"]["latent_dim"] = 0; }), "");
