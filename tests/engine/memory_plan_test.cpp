@@ -2,13 +2,21 @@
 
 #include <gtest/gtest.h>
 
-#include <regex>
+#include <cstdio>
 
 #include "kernels/philox.h"
 #include "tests/engine/plan_properties.h"
 
 namespace eelsvae {
 namespace {
+
+// Runs of spaces as one.
+std::string squeezed(const std::string& text) {
+  std::string result;
+  for (char c : text)
+    if (c != ' ' || result.empty() || result.back() != ' ') result += c;
+  return result;
+}
 
 TEST(MemoryPlan, BuffersOfRandomLifetimesNeverShareMemoryWhileBothLive) {
   for (uint64_t trial = 0; trial < 300; ++trial) {
@@ -66,10 +74,10 @@ TEST(MemoryPlan, TableListsBuffersLargestFirstAndTotals) {
   plan.add("other big thing", {1 << 20, 256}, DType::f32, 4, 5);
   plan.add_bytes("scratch", 1000);
   plan.place();
-  const std::string table = plan.table({size_t{8} << 30, size_t{3} << 29});
+  const std::string table = squeezed(plan.table({size_t{8} << 30, size_t{3} << 29}));
   EXPECT_LT(table.find("big thing"), table.find("small thing")) << table;
-  EXPECT_TRUE(std::regex_search(table, std::regex("small thing +2 x 3 +bf16 +0\\.000 +4 to 7\n"))) << table;
-  EXPECT_TRUE(std::regex_search(table, std::regex("scratch +bytes +0\\.001 +always\n"))) << table;
+  EXPECT_NE(table.find("\nsmall thing 2 x 3 bf16 0.000 4 to 7\n"), std::string::npos) << table;
+  EXPECT_NE(table.find("\nscratch bytes 0.001 always\n"), std::string::npos) << table;
   EXPECT_NE(table.find("4 buffers, 2.000 GiB; sharing by lifetime brings them down to 1.000 GiB."),
             std::string::npos)
       << table;
@@ -86,9 +94,15 @@ TEST(Arena, RefusesAPlanThatDoesNotFitWithBothNumbers) {
     FAIL() << "got 1 PiB";
   } catch (const UserError& error) {
     const std::string message = error.what();
-    EXPECT_TRUE(
-        std::regex_search(message, std::regex("needs 1048576\\.00 GiB, [0-9]+\\.[0-9]{2} GiB are free")))
+    double needed = 0, available = 0;
+    const size_t numbers = message.find("the plan needs");
+    ASSERT_NE(numbers, std::string::npos) << message;
+    EXPECT_EQ(std::sscanf(message.c_str() + numbers, "the plan needs %lf GiB, %lf GiB are free", &needed,
+                          &available),
+              2)
         << message;
+    EXPECT_EQ(needed, 1 << 20);
+    EXPECT_GT(available, 0);
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
   }
 }
