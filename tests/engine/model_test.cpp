@@ -94,6 +94,22 @@ TEST_P(ModelTest, PlansOfSmallNetworksAreSound) {
     }
 }
 
+// Whether a buffer that is given up too early is overwritten depends on sizes, so the plan itself is asked.
+TEST_P(ModelTest, FactorsOfLinearGradientsLiveUntilTheUpdate) {
+  const Model model(backend(), small_shape(), ReconstructionLoss::mse, 2, Purpose::training);
+  const auto buffer = [&](const std::string& name) -> const MemoryPlan::Buffer& {
+    const auto& buffers = model.plan().buffers();
+    const auto found = std::find_if(buffers.begin(), buffers.end(), [&](auto& b) { return b.name == name; });
+    if (found == buffers.end()) throw std::logic_error("no buffer " + name);
+    return *found;
+  };
+  const int last_of_backward = buffer("encoder.0: gradient").last;
+  for (const char* input : {"encoder.6", "encoder.9", "latent", "decoder.0"})
+    EXPECT_GT(buffer(input).last, last_of_backward) << input;
+  for (const char* output : {"encoder.9", "encoder.11", "decoder.0", "decoder.2"})
+    EXPECT_GT(buffer(output + std::string(": gradient")).last, last_of_backward) << output;
+}
+
 TEST_P(ModelTest, InitializationIsUniformWithinOneOverRootOfFanIn) {
   const ModelShape shape = {8, 48, {8, 16, 24, 32}, 40, 10};
   AllocatedModel model(backend(), shape, ReconstructionLoss::mse, 1, Purpose::training);
