@@ -21,26 +21,27 @@ constexpr int64_t piece = 4096;
 // whose sums are added in order.
 constexpr int64_t output_parts = 64;
 
-// sums[r * sums_stride] += dot(x[r], w) for `Rows` rows of x that are `stride` apart.
-template <int Rows, typename T>
-void dots(const T* x, int64_t stride, const T* w, int64_t count, double* sums, int64_t sums_stride) {
-  // Few rows leave the multiply-add latency exposed: several independent sums hide it.
-  constexpr int unroll = Rows >= 4 ? 1 : 4 / Rows;
-  Vector acc[Rows][unroll] = {};
+// sums[r * sums_stride + k] += dot(x[r], w[k]) for `Rows` rows of x and `Outputs` rows of w, each `stride`
+// apart. Several rows of w at a time keep several reads of memory, and several sums, under way.
+template <int Rows, int Outputs, typename T>
+void dots(const T* x, const T* w, int64_t stride, int64_t count, double* sums, int64_t sums_stride) {
+  Vector acc[Rows][Outputs] = {};
   int64_t i = 0;
-  for (; i + unroll * lanes <= count; i += unroll * lanes)
-    for (int u = 0; u < unroll; ++u) {
-      Vector wv = load(w + i + u * lanes);
-      for (int r = 0; r < Rows; ++r) acc[r][u] += wv * load(x + r * stride + i + u * lanes);
+  for (; i + lanes <= count; i += lanes) {
+    Vector wv[Outputs];
+    for (int k = 0; k < Outputs; ++k) wv[k] = load(w + k * stride + i);
+    for (int r = 0; r < Rows; ++r) {
+      Vector xv = load(x + r * stride + i);
+      for (int k = 0; k < Outputs; ++k) acc[r][k] += wv[k] * xv;
     }
-  for (int r = 0; r < Rows; ++r) {
-    Vector sum = acc[r][0];
-    for (int u = 1; u < unroll; ++u) sum += acc[r][u];
-    float rest = 0;
-    for (int64_t j = i; j < count; ++j)
-      rest += static_cast<float>(w[j]) * static_cast<float>(x[r * stride + j]);
-    sums[r * sums_stride] += static_cast<double>(cpu::stdx::reduce(sum)) + rest;
   }
+  for (int r = 0; r < Rows; ++r)
+    for (int k = 0; k < Outputs; ++k) {
+      float rest = 0;
+      for (int64_t j = i; j < count; ++j)
+        rest += static_cast<float>(w[k * stride + j]) * static_cast<float>(x[r * stride + j]);
+      sums[r * sums_stride + k] += static_cast<double>(cpu::stdx::reduce(acc[r][k])) + rest;
+    }
 }
 
 // acc[r, i] += sum over Outputs rows k of w of factors[k * Rows + r] * w[k, i].
@@ -90,12 +91,18 @@ void with_rows(int64_t rows, F&& f) {
 template <int Rows, typename T>
 void forward_group(int64_t in, int64_t out, const T* x, const T* w, const float* bias, bool relu, T* y) {
   const int64_t outputs_per_task = std::clamp<int64_t>(out / 64, 1, 256);
+  constexpr int outputs = Rows <= 2 ? 8 : Rows <= 4 ? 4 : 2;  // as many sums as there are registers for
+  constexpr int64_t forward_piece = 4 * piece / Rows;
   cpu::for_pieces(out, outputs_per_task, [&](int64_t first, int64_t last, int64_t) {
     std::vector<double> sums(static_cast<size_t>((last - first) * Rows), 0.0);
-    for (int64_t begin = 0; begin < in; begin += piece) {
-      int64_t count = std::min(in - begin, piece);
-      for (int64_t o = first; o < last; ++o)
-        dots<Rows>(x + begin, in, w + o * in + begin, count, sums.data() + (o - first), last - first);
+    for (int64_t begin = 0; begin < in; begin += forward_piece) {
+      const int64_t count = std::min(in - begin, forward_piece);
+      int64_t o = first;
+      for (; o + outputs <= last; o += outputs)
+        dots<Rows, outputs>(x + begin, w + o * in + begin, in, count, sums.data() + (o - first),
+                            last - first);
+      for (; o < last; ++o)
+        dots<Rows, 1>(x + begin, w + o * in + begin, in, count, sums.data() + (o - first), last - first);
     }
     for (int r = 0; r < Rows; ++r)
       for (int64_t o = first; o < last; ++o) {
