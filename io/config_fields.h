@@ -160,7 +160,8 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
               "the latent units fall silent; a larger dose stands for more detected electrons"},
         loss.dose, above_zero());
   visit(Field{"loss", "kl_weight", "", "beta, the factor on the KL divergence"}, loss.kl_weight, at_least(0));
-  visit(Field{"loss", "kl_warmup_epochs", "epochs", "beta rises linearly from 0 over so many; 0: constant"},
+  visit(Field{"loss", "kl_warmup_epochs", "epochs",
+              "beta rises linearly, epoch by epoch, to kl_weight in so many; 0: constant"},
         loss.kl_warmup_epochs, at_least(0));
 
   auto& training = config.training;
