@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/host_memory.h"
+
 namespace eelsvae {
 
 // A calibrated axis: value(i) = offset + scale * i, in `units` ("eV", "nm", "" if uncalibrated).
@@ -18,12 +20,17 @@ struct Axis {
   bool operator==(const Axis&) const = default;
 };
 
+// Cubes lie in huge pages and are not zeroed by resize(): the first touch of 4 KB pages takes longer than
+// reading a file from the page cache.
+using CountArray = std::vector<float, HostAllocator<float>>;
+
 // An EELS spectrum image: counts (y, x, E), energy innermost.
 struct SpectrumImage {
   std::string title;
-  Axis y, x, energy;            // energy loss in eV once calibrated
-  std::vector<float> counts;    // y.size * x.size * energy.size
-  std::string metadata = "{}";  // acquisition metadata as JSON text, carried along unread
+  Axis y, x, energy;              // energy loss in eV once calibrated
+  CountArray counts;              // y.size * x.size * energy.size
+  std::vector<uint8_t> excluded;  // (y, x), non-zero: left out of training and detection; empty: none
+  std::string metadata = "{}";    // acquisition metadata as JSON text, carried along unread
 
   int64_t pixels() const { return y.size * x.size; }
   const float* spectrum(int64_t pixel) const { return counts.data() + pixel * energy.size; }

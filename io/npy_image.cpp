@@ -48,7 +48,7 @@ SpectrumImage read_npy_image(const std::string& path, size_t) {
   image.y = std::move(info.axes[0]);
   image.x = std::move(info.axes[1]);
   image.energy = std::move(info.axes[2]);
-  image.counts = std::move(array.values);
+  image.counts.assign(array.values.begin(), array.values.end());
   return image;
 }
 

@@ -135,7 +135,7 @@ void check_finite(const std::string& path, const SpectrumImage& image) {
 }
 
 void exchange_y_and_x(SpectrumImage& image) {
-  std::vector<float> counts(image.counts.size());
+  CountArray counts(image.counts.size());
   float* out = counts.data();
   for (int64_t x = 0; x < image.x.size; ++x) {
     for (int64_t y = 0; y < image.y.size; ++y)

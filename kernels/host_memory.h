@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <new>
+#include <utility>
 
 #include "kernels/backend.h"
 
@@ -17,6 +19,27 @@ DeviceMemory host_memory(const std::filesystem::path& root = "/");
 void* allocate_host(size_t bytes);
 // `bytes` as given to allocate_host; null is allowed.
 void release_host(void* memory, size_t bytes) noexcept;
+
+// For containers of large arrays that are written as a whole: memory from allocate_host, elements left
+// uninitialized where no value is given.
+template <class T>
+struct HostAllocator {
+  using value_type = T;
+  HostAllocator() = default;
+  template <class U>
+  HostAllocator(const HostAllocator<U>&) {}
+  T* allocate(size_t count) { return static_cast<T*>(allocate_host(count * sizeof(T))); }
+  void deallocate(T* memory, size_t count) noexcept { release_host(memory, count * sizeof(T)); }
+  template <class U>
+  void construct(U* element) {
+    ::new (static_cast<void*>(element)) U;
+  }
+  template <class U, class... Arguments>
+  void construct(U* element, Arguments&&... arguments) {
+    ::new (static_cast<void*>(element)) U(std::forward<Arguments>(arguments)...);
+  }
+  bool operator==(const HostAllocator&) const { return true; }
+};
 
 // Copies `rows` rows of `width` bytes between two places whose rows are a pitch apart.
 void copy_rows(const void* from, size_t from_pitch, void* to, size_t to_pitch, size_t width, int64_t rows);

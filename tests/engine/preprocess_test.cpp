@@ -175,9 +175,9 @@ TEST_P(ScalingMethods, AreTheReferences) {
 TEST_P(ScalingMethods, AreReversibleWithinTheirLimits) {
   PreprocessConfig config = off();
   config.scaling_method = GetParam().method;
-  std::vector<float> counts = random_image(4, 4, 128, 11).counts;
+  CountArray counts = random_image(4, 4, 128, 11).counts;
   ScalingParameters scaling = ScalingParameters::fit(counts, config);
-  std::vector<float> scaled = counts;
+  CountArray scaled = counts;
   scaling.apply(scaled);
   scaling.invert(scaled);
   const bool clips = scaling.method == Scaling::robust_minmax;
@@ -201,13 +201,13 @@ TEST(Scaling, QuantilesFittedElsewhereAreSklearns) {
                      reference::cube.begin() + (y + 1) * line);
   PreprocessConfig config = off();
   config.scaling_method = Scaling::quantile;
-  std::vector<float> counts = reference_image().counts;
+  CountArray counts = reference_image().counts;
   ScalingParameters::fit(fitted_on, config).apply(counts);
   expect_close(counts, reference::quantile_of_others);
 }
 
 TEST(Scaling, QuantileMapOfMoreValuesThanQuantilesIsMonotoneAndUniform) {
-  std::vector<float> counts = random_image(8, 8, 512, 12).counts;
+  CountArray counts = random_image(8, 8, 512, 12).counts;
   PreprocessConfig config = off();
   config.scaling_method = Scaling::quantile;
   ScalingParameters scaling = ScalingParameters::fit(counts, config);

@@ -29,7 +29,7 @@ TEST(PearsonScores, AreOneMinusTheCorrelationInTheWindow) {
   for (auto& spectrum : spectra)
     for (float& count : spectrum) count = normal(generator);
   SpectrumImage image = image_of(spectra);
-  std::vector<float> reconstruction = image.counts;
+  std::vector<float> reconstruction(image.counts.begin(), image.counts.end());
   for (float& value : reconstruction) value += normal(generator);
   std::vector<float> scores = pearson_scores(image, reconstruction, {first, last});
   ASSERT_EQ(scores.size(), 9u);

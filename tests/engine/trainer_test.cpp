@@ -42,7 +42,7 @@ SpectrumImage image_of_tiles(int64_t rows, int64_t columns, const ModelShape& sh
 
 SpectrumImage random_image(int64_t rows, int64_t columns, const ModelShape& shape) {
   SpectrumImage image = image_of_tiles(rows, columns, shape);
-  image.counts = random_tiles(shape, rows * columns, 1);
+  std::ranges::copy(random_tiles(shape, rows * columns, 1), image.counts.begin());
   return image;
 }
 

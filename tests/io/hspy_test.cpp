@@ -47,7 +47,7 @@ SpectrumImage example() {
   return image;
 }
 
-double checksum(const std::vector<float>& values) {
+double checksum(std::span<const float> values) {
   double sum = 0;
   for (size_t i = 0; i < values.size(); ++i) sum += double(values[i]) * double(i % 1009);
   return sum;
@@ -128,8 +128,7 @@ TEST_F(HspyTest, EveryNumberType) {
   for (size_t i = 0; i < 7; ++i) {
     const bool is_unsigned = images[i].dtype.rfind("uint", 0) == 0;
     const SpectrumImage image = read_spectrum_image(fixture("hspy/dtypes.hspy"), static_cast<int64_t>(i));
-    const std::vector<float> expected =
-        is_unsigned ? std::vector<float>{0, 0, 0, 0, 1, 2} : std::vector<float>{-10, -9, -8, 0, 1, 2};
+    const CountArray expected = is_unsigned ? CountArray{0, 0, 0, 0, 1, 2} : CountArray{-10, -9, -8, 0, 1, 2};
     EXPECT_EQ(image.counts, expected) << images[i].dtype;
   }
   for (const auto& [index, type] : {std::pair{7, "bool"}, {8, "compound"}})

@@ -15,14 +15,14 @@ namespace {
 
 class SpectrumImageFileTest : public FileTest {
  protected:
-  std::string write(std::vector<float> values, std::vector<int64_t> shape) {
+  std::string write(const CountArray& values, std::vector<int64_t> shape) {
     write_npy(path("image.npy"), shape, values.data());
     return path("image.npy");
   }
 };
 
-std::vector<float> counted(size_t size) {
-  std::vector<float> values(size);
+CountArray counted(size_t size) {
+  CountArray values(size);
   std::iota(values.begin(), values.end(), 0.f);
   return values;
 }
@@ -65,7 +65,7 @@ TEST_F(SpectrumImageFileTest, ContentDecidesNotTheName) {
   image.counts = {5};
   write_hspy(path("really_hspy.npy"), image);
   EXPECT_EQ(image_format_name(path("really_hspy.npy")), "HyperSpy");
-  EXPECT_EQ(read_spectrum_image(path("really_hspy.npy")).counts, std::vector<float>{5});
+  EXPECT_EQ(read_spectrum_image(path("really_hspy.npy")).counts, CountArray{5});
   // HDF5 may stand behind a block of the user's own.
   write_bytes(path("user_block"), std::string(512, 'u') + read_bytes(path("really_hspy.npy")));
   EXPECT_EQ(image_format_name(path("user_block")), "HyperSpy");
@@ -107,7 +107,7 @@ TEST_F(SpectrumImageFileTest, SaysWhatIsWrongWithAFile) {
 }
 
 TEST_F(SpectrumImageFileTest, CountsValuesThatAreNotFinite) {
-  std::vector<float> values = counted(24);
+  CountArray values = counted(24);
   values[17] = std::numeric_limits<float>::quiet_NaN();
   std::string file = write(values, {2, 3, 4});
   EXPECT_EQ(user_error([&] { read_spectrum_image(file); }),
