@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "io/stored_array.h"
+
 namespace eelsvae::hdf5 {
 
 // Owns an HDF5 identifier.
@@ -73,8 +75,10 @@ std::vector<int64_t> dataset_shape(hid_t dataset, const std::string& context);
 std::string dataset_dtype(hid_t dataset,
                           const std::string& context);  // "int16"; "compound", ... if not a number
 
-// Reads an integer or float dataset of any byte order into C-ordered floats whose axis i is the dataset's
-// axis order[i]. Converts block by block; axes that are not in order need memory for one layer of chunks.
-void read_floats(hid_t dataset, const std::vector<size_t>& order, float* out, const std::string& context);
+// The numbers of a dataset whose axis order[i] is the image's axis i, read when they are asked for. Null if
+// they are not integers or floats. `dataset` is its path in the file.
+std::shared_ptr<const ImageValues> dataset_values(hid_t file, const std::string& path,
+                                                  const std::string& dataset, std::vector<size_t> order,
+                                                  const std::string& context);
 
 }  // namespace eelsvae::hdf5

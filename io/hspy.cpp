@@ -177,6 +177,20 @@ json read_metadata(hid_t experiment, const std::string& context) {
   return result;
 }
 
+std::vector<StoredImage> open_hspy(const std::string& path) {
+  const Handle file = hdf5::open_file(path);
+  std::vector<StoredImage> images;
+  for (HspyImage& image : read_all_headers(file, path)) {
+    const std::string group = "/Experiments/" + image.group;
+    const std::string context = path + ": image '" + one_line(image.group) + "'";
+    auto values = hdf5::dataset_values(file, path, group + "/data", std::move(image.order), context);
+    images.push_back(
+        {std::move(image.info), std::move(values),
+         [=] { return read_metadata(hdf5::open_group(hdf5::open_file(path), group, context), context); }});
+  }
+  return images;
+}
+
 // The signature stands at the start or behind a user block of 512, 1024, ... bytes.
 bool recognises_hspy(const std::string& path, std::string_view start) {
   const std::string_view signature = "\x89HDF\r\n\x1a\n";
@@ -190,40 +204,6 @@ bool recognises_hspy(const std::string& path, std::string_view start) {
 
 }  // namespace
 
-const ImageFormat hspy_format = {"HyperSpy", ".hspy", recognises_hspy, list_hspy, read_hspy};
-
-std::vector<ImageInfo> list_hspy(const std::string& path) {
-  const Handle file = hdf5::open_file(path);
-  std::vector<ImageInfo> images;
-  for (HspyImage& image : read_all_headers(file, path)) images.push_back(std::move(image.info));
-  return images;
-}
-
-SpectrumImage read_hspy(const std::string& path, size_t index) {
-  const Handle file = hdf5::open_file(path);
-  const std::vector<HspyImage> images = read_all_headers(file, path);
-  if (index >= images.size()) throw UserError(path + ": has no image " + std::to_string(index));
-  const auto& [group_name, order, info] = images[index];
-  const std::string context = path + ": image '" + one_line(group_name) + "'";
-  if (info.kind != "spectrum image") throw UserError(context + " is not a spectrum image");
-  const bool number =
-      info.dtype.starts_with("int") || info.dtype.starts_with("uint") || info.dtype.starts_with("float");
-  if (!number)
-    throw UserError(context + " holds data of type " + info.dtype + ", integers or floats are needed");
-
-  const Handle experiments = hdf5::open_group(file, "Experiments", path);
-  const Handle group = hdf5::open_group(experiments, group_name, context);
-  const Handle data = hdf5::open_dataset(group, "data", context);
-  SpectrumImage image;
-  image.title = info.title;
-  image.y = info.axes[0];
-  image.x = info.axes[1];
-  image.energy = info.axes[2];
-  // An attribute may hold text in another encoding; JSON is UTF-8.
-  image.metadata = read_metadata(group, context).dump(-1, ' ', false, json::error_handler_t::replace);
-  image.counts.resize(static_cast<size_t>(image.pixels() * image.energy.size));
-  hdf5::read_floats(data, order, image.counts.data(), context);
-  return image;
-}
+const ImageFormat hspy_format = {"HyperSpy", ".hspy", recognises_hspy, open_hspy};
 
 }  // namespace eelsvae

@@ -10,21 +10,14 @@
 namespace eelsvae {
 
 // HyperSpy's HDF5 files (https://hyperspy.org/rosettasciio/file_specification/hspy.html). One image lies in
-// /Experiments/<title>: `data`, a group `axis-i` per dimension, `metadata` and `original_metadata`.
+// /Experiments/<title>: `data`, a group `axis-i` per dimension, `metadata` and `original_metadata`, which are
+// read without large arrays. The signal axis may stand anywhere.
 
 extern const ImageFormat hspy_format;
 
-// All images, in the order of the groups' names; units as in the file.
-std::vector<ImageInfo> list_hspy(const std::string& path);
-
-// Image `index` of list_hspy(), which must be a spectrum image. Its signal axis may stand anywhere.
-// `metadata` becomes {"metadata": {...}, "original_metadata": {...}}: attributes, lists and groups, without
-// large arrays.
-SpectrumImage read_hspy(const std::string& path, size_t index);
-
 // Writes an EELS signal with navigation axes y, x and signal axis E, float32, compressed, all or nothing. The
 // compressed file is put together in memory.
-// Metadata in the form that read_hspy gives go back to their places; any other JSON object becomes
+// Metadata in the form of StoredImage::metadata go back to their places; any other JSON object becomes
 // original_metadata.
 void write_hspy(const std::string& path, const SpectrumImage& image);
 

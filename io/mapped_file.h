@@ -20,6 +20,10 @@ class MappedFile {
   size_t size() const { return size_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+  // Lets go of the pages that lie wholly between two places of the file, so that what has been read does not
+  // count as this process's memory. They come back if they are touched again.
+  void release(const std::byte* begin, const std::byte* end) const;
+
  private:
   std::string path_;
   std::byte* data_ = nullptr;

@@ -1,11 +1,8 @@
 #include "io/npy.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <numeric>
 #include <string_view>
 
@@ -23,24 +20,15 @@ constexpr size_t max_dimensions = 32;  // as NumPy 1
 
 struct TypeEntry {
   const char* code;  // without byte order
-  NpyType type;
-  const char* name;
-  size_t size;
+  ElementType type;
 };
 
 constexpr TypeEntry types[] = {
-    {"b1", NpyType::boolean, "bool", 1},    {"i1", NpyType::int8, "int8", 1},
-    {"u1", NpyType::uint8, "uint8", 1},     {"i2", NpyType::int16, "int16", 2},
-    {"u2", NpyType::uint16, "uint16", 2},   {"i4", NpyType::int32, "int32", 4},
-    {"u4", NpyType::uint32, "uint32", 4},   {"i8", NpyType::int64, "int64", 8},
-    {"u8", NpyType::uint64, "uint64", 8},   {"f2", NpyType::float16, "float16", 2},
-    {"f4", NpyType::float32, "float32", 4}, {"f8", NpyType::float64, "float64", 8},
+    {"b1", ElementType::boolean}, {"i1", ElementType::int8},    {"u1", ElementType::uint8},
+    {"i2", ElementType::int16},   {"u2", ElementType::uint16},  {"i4", ElementType::int32},
+    {"u4", ElementType::uint32},  {"i8", ElementType::int64},   {"u8", ElementType::uint64},
+    {"f2", ElementType::float16}, {"f4", ElementType::float32}, {"f8", ElementType::float64},
 };
-
-const TypeEntry& entry(NpyType type) {
-  return *std::find_if(std::begin(types), std::end(types),
-                       [&](const TypeEntry& e) { return e.type == type; });
-}
 
 // Parser of the header's text, a Python dictionary literal such as
 // {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }
@@ -166,93 +154,6 @@ class HeaderParser {
   const std::string& name_;
 };
 
-float half_to_float(uint16_t half) {
-  const int exponent = half >> 10 & 31;
-  const int fraction = half & 1023;
-  float magnitude;
-  if (exponent == 31) {
-    magnitude = fraction ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
-  } else if (exponent == 0) {
-    magnitude = std::ldexp(static_cast<float>(fraction), -24);
-  } else {
-    magnitude = std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
-  }
-  return half & 0x8000 ? -magnitude : magnitude;
-}
-
-template <class T>
-T load(const std::byte* bytes, bool big_endian) {
-  std::byte raw[sizeof(T)];
-  std::memcpy(raw, bytes, sizeof(T));
-  if (big_endian) std::reverse(raw, raw + sizeof(T));
-  T value;
-  std::memcpy(&value, raw, sizeof(T));
-  return value;
-}
-
-// Calls visit(load) where load(bytes) is one element as T; f(T) for every type of the table.
-template <class Visit>
-void with_loader(const NpyHeader& header, const Visit& visit) {
-  const bool big = header.big_endian;
-  switch (header.type) {
-    case NpyType::boolean:
-      return visit([](const std::byte* p) { return *p != std::byte{0}; });
-    case NpyType::int8:
-      return visit([=](const std::byte* p) { return load<int8_t>(p, big); });
-    case NpyType::uint8:
-      return visit([=](const std::byte* p) { return load<uint8_t>(p, big); });
-    case NpyType::int16:
-      return visit([=](const std::byte* p) { return load<int16_t>(p, big); });
-    case NpyType::uint16:
-      return visit([=](const std::byte* p) { return load<uint16_t>(p, big); });
-    case NpyType::int32:
-      return visit([=](const std::byte* p) { return load<int32_t>(p, big); });
-    case NpyType::uint32:
-      return visit([=](const std::byte* p) { return load<uint32_t>(p, big); });
-    case NpyType::int64:
-      return visit([=](const std::byte* p) { return load<int64_t>(p, big); });
-    case NpyType::uint64:
-      return visit([=](const std::byte* p) { return load<uint64_t>(p, big); });
-    case NpyType::float16:
-      return visit([=](const std::byte* p) { return half_to_float(load<uint16_t>(p, big)); });
-    case NpyType::float32:
-      return visit([=](const std::byte* p) { return load<float>(p, big); });
-    case NpyType::float64:
-      return visit([=](const std::byte* p) { return load<double>(p, big); });
-  }
-}
-
-// Reads every element once, in C order: store(i, value) for i = 0, 1, ...
-template <class Store>
-void for_each_element(const NpyHeader& header, const std::byte* data, const Store& store) {
-  const size_t size = entry(header.type).size;
-  const size_t rank = header.shape.size();
-  with_loader(header, [&](const auto& load_element) {
-    if (!header.fortran_order || rank < 2) {
-      for (int64_t i = 0; i < header.elements; ++i)
-        store(i, load_element(data + static_cast<size_t>(i) * size));
-      return;
-    }
-    std::array<size_t, max_dimensions> stride;  // bytes
-    size_t bytes = size;
-    for (size_t d = 0; d < rank; ++d) {
-      stride[d] = bytes;
-      bytes *= static_cast<size_t>(header.shape[d]);
-    }
-    std::array<int64_t, max_dimensions> index{};
-    const std::byte* element = data;
-    for (int64_t i = 0; i < header.elements; ++i) {
-      store(i, load_element(element));
-      for (size_t d = rank; d-- > 0;) {
-        element += stride[d];
-        if (++index[d] < header.shape[d]) break;
-        element -= stride[d] * static_cast<size_t>(index[d]);
-        index[d] = 0;
-      }
-    }
-  });
-}
-
 template <class T>
 void write_array(const std::string& path, const char* descr, const std::vector<int64_t>& shape,
                  const T* values) {
@@ -281,11 +182,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + (shape.size() == 1 ? ",)" : ")");
 }
 
-const char* npy_type_name(NpyType type) {
-  return entry(type).name;
-}
-
-NpyHeader parse_npy_header(std::span<const std::byte> content, const std::string& name) {
+NpyHeader parse_npy_header(std::span<const std::byte> content, uint64_t size, const std::string& name) {
   const auto byte = [&](size_t i) { return std::to_integer<size_t>(content[i]); };
   if (content.size() < magic.size() + 4 || std::memcmp(content.data(), magic.data(), magic.size()) != 0)
     throw UserError(name + ": not a .npy file, or cut off in its first bytes");
@@ -303,35 +200,35 @@ NpyHeader parse_npy_header(std::span<const std::byte> content, const std::string
   NpyHeader header;
   header.data_offset = begin + length;
   HeaderParser({reinterpret_cast<const char*>(content.data()) + begin, length}, name).parse(header);
-  int64_t bytes = static_cast<int64_t>(entry(header.type).size);
-  // Sizes of zero would hide an overflow of the others, so they are left out until the product is known.
-  bool empty = false;
-  for (const int64_t size : header.shape) {
-    empty |= size == 0;
-    if (size != 0 && __builtin_mul_overflow(bytes, size, &bytes))
-      throw UserError(name + ": shape " + shape_text(header.shape) + " is too large");
-  }
-  if (empty) bytes = 0;
-  header.elements = bytes / static_cast<int64_t>(entry(header.type).size);
-  const size_t present = content.size() - header.data_offset;
-  if (present != static_cast<size_t>(bytes))
-    throw UserError(name + ": " + (present < static_cast<size_t>(bytes) ? "cut off: " : "") +
-                    shape_text(header.shape) + " of " + npy_type_name(header.type) + " needs " +
-                    std::to_string(bytes) + " bytes of data, " + std::to_string(present) + " are there");
+  const size_t element = element_size(header.type);
+  header.elements = element_count(header.shape, element);
+  if (header.elements < 0) throw UserError(name + ": shape " + shape_text(header.shape) + " is too large");
+  const uint64_t bytes = static_cast<uint64_t>(header.elements) * element;
+  const uint64_t present = size - header.data_offset;
+  if (present != bytes)
+    throw UserError(name + ": " + (present < bytes ? "cut off: " : "") + shape_text(header.shape) + " of " +
+                    element_name(header.type) + " needs " + std::to_string(bytes) + " bytes of data, " +
+                    std::to_string(present) + " are there");
   return header;
 }
 
 NpyHeader read_npy_header(const std::string& path) {
   const MappedFile file(path);
-  return parse_npy_header(file.bytes(), path);
+  return parse_npy_header(file.bytes(), file.size(), path);
+}
+
+StoredArray stored_array(const NpyHeader& header) {
+  std::vector<size_t> order(header.shape.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (header.fortran_order) std::reverse(order.begin(), order.end());
+  return StoredArray::dense(header.type, header.big_endian, header.shape, order);
 }
 
 NpyArray decode_npy(std::span<const std::byte> content, const std::string& name) {
-  const NpyHeader header = parse_npy_header(content, name);
+  const NpyHeader header = parse_npy_header(content, content.size(), name);
   NpyArray array{header.shape, std::vector<float>(static_cast<size_t>(header.elements))};
-  for_each_element(header, content.data() + header.data_offset, [&](int64_t i, auto value) {
-    array.values[static_cast<size_t>(i)] = static_cast<float>(value);
-  });
+  convert_array(content.data() + header.data_offset, stored_array(header), dense_strides(header.shape),
+                array.values.data());
   return array;
 }
 
@@ -342,16 +239,17 @@ NpyArray read_npy(const std::string& path) {
 
 std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int64_t x_size) {
   const MappedFile file(path);
-  const NpyHeader header = parse_npy_header(file.bytes(), path);
-  if (header.type >= NpyType::float16)
-    throw UserError(path + ": a mask must hold booleans or integers, not " + npy_type_name(header.type));
+  const NpyHeader header = parse_npy_header(file.bytes(), file.size(), path);
+  if (header.type >= ElementType::float16)
+    throw UserError(path + ": a mask must hold booleans or integers, not " + element_name(header.type));
   const std::vector<int64_t> wanted = {y_size, x_size};
   if (header.shape != wanted)
     throw UserError(path + ": the mask has shape " + shape_text(header.shape) +
                     ", the image has (y, x) = " + shape_text(wanted));
-  std::vector<uint8_t> mask(static_cast<size_t>(header.elements));
-  for_each_element(header, file.data() + header.data_offset,
-                   [&](int64_t i, auto value) { mask[static_cast<size_t>(i)] = value != 0; });
+  const NpyArray numbers = decode_npy(file.bytes(), path);
+  std::vector<uint8_t> mask(numbers.values.size());
+  std::transform(numbers.values.begin(), numbers.values.end(), mask.begin(),
+                 [](float value) { return value != 0; });
   return mask;
 }
 

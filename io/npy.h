@@ -6,29 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "io/stored_array.h"
+
 namespace eelsvae {
 
 // NumPy's .npy files, versions 1 to 3
 // (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
 
-// Element types that are read; anything else (objects, structures, complex numbers, text) is a UserError.
-enum class NpyType {
-  boolean,
-  int8,
-  uint8,
-  int16,
-  uint16,
-  int32,
-  uint32,
-  int64,
-  uint64,
-  float16,
-  float32,
-  float64
-};
-
 struct NpyHeader {
-  NpyType type = NpyType::float32;
+  ElementType type = ElementType::float32;
   bool big_endian = false;
   bool fortran_order = false;  // the first index runs fastest
   std::vector<int64_t> shape;  // empty: a single number
@@ -36,16 +22,18 @@ struct NpyHeader {
   int64_t elements = 1;
 };
 
+// How the elements lie behind the header.
+StoredArray stored_array(const NpyHeader& header);
+
 struct NpyArray {
   std::vector<int64_t> shape;
   std::vector<float> values;  // C order, rounded to the nearest float
 };
 
-const char* npy_type_name(NpyType type);  // "float32"
-
-// Parses the header of a file's content and checks it against the content's length; `name` is the file to
-// name in a UserError.
-NpyHeader parse_npy_header(std::span<const std::byte> content, const std::string& name);
+// Parses the header of a file of `size` bytes, of which `content` is the beginning, as long as the header or
+// longer, and checks it against the size; `name` is the file to name in a UserError. Elements other than
+// those of ElementType (objects, structures, complex numbers, text) are a UserError.
+NpyHeader parse_npy_header(std::span<const std::byte> content, uint64_t size, const std::string& name);
 NpyHeader read_npy_header(const std::string& path);
 
 // A whole file; decode_npy takes its content from memory (a member of a .npz archive, say).

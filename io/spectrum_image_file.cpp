@@ -51,10 +51,10 @@ const ImageFormat& format_of(const std::string& path) {
   throw UserError(path + ": not in a known format; known are " + known);
 }
 
-std::vector<ImageInfo> list_converted(const ImageFormat& format, const std::string& path) {
-  std::vector<ImageInfo> images = format.list(path);
-  for (ImageInfo& image : images) {
-    for (Axis& axis : image.axes) convert_units(axis);
+std::vector<StoredImage> open_converted(const std::string& path) {
+  std::vector<StoredImage> images = format_of(path).open(path);
+  for (StoredImage& image : images) {
+    for (Axis& axis : image.info.axes) convert_units(axis);
   }
   return images;
 }
@@ -66,7 +66,7 @@ std::string describe(const ImageInfo& image) {
 }
 
 // Index of the image to read.
-size_t choose(const std::string& path, const std::vector<ImageInfo>& images, int64_t dataset) {
+size_t choose(const std::string& path, const std::vector<StoredImage>& images, int64_t dataset) {
   const auto count = static_cast<int64_t>(images.size());
   if (images.empty()) throw UserError(path + ": holds no image");
   if (dataset < -1 || dataset >= count)
@@ -75,14 +75,14 @@ size_t choose(const std::string& path, const std::vector<ImageInfo>& images, int
   if (dataset >= 0) return static_cast<size_t>(dataset);
   for (const char* signal : {"EELS", ""}) {
     for (size_t i = 0; i < images.size(); ++i) {
-      if (images[i].signal == signal && images[i].kind == "spectrum image") return i;
+      if (images[i].info.signal == signal && images[i].info.kind == "spectrum image") return i;
     }
   }
-  if (count == 1 && images[0].kind != "spectrum image") return 0;  // check_shape() says what it is
+  if (count == 1 && images[0].info.kind != "spectrum image") return 0;  // check_shape() says what it is
   std::string found;
   for (size_t i = 0; i < std::min<size_t>(images.size(), 4); ++i) {
-    found += (i ? "; " : "") + std::to_string(i) + ": " + describe(images[i]) +
-             (images[i].signal.empty() ? "" : " of " + images[i].signal);
+    found += (i ? "; " : "") + std::to_string(i) + ": " + describe(images[i].info) +
+             (images[i].info.signal.empty() ? "" : " of " + images[i].info.signal);
   }
   throw UserError(path + ": holds no spectrum image (y, x, E) of EELS (" + found +
                   (count > 4 ? "; ..." : "") + "); choose one by data.dataset");
@@ -121,29 +121,16 @@ void check_axis(const std::string& path, const Axis& axis, const char* which) {
   }
 }
 
-void check_finite(const std::string& path, const SpectrumImage& image) {
+[[noreturn]] void refuse_infinite(const std::string& path, const SpectrumImage& image) {
   int64_t count = 0, first = -1;
   for (int64_t i = 0, n = static_cast<int64_t>(image.counts.size()); i < n; ++i) {
     if (std::isfinite(image.counts[static_cast<size_t>(i)])) continue;
     if (count++ == 0) first = i;
   }
-  if (count == 0) return;
   const int64_t channel = first % image.energy.size, pixel = first / image.energy.size;
   throw UserError(path + ": " + std::to_string(count) + (count == 1 ? " value is" : " values are") +
                   " not finite (NaN or infinite), the first at (y, x, channel) = " +
                   shape_text({pixel / image.x.size, pixel % image.x.size, channel}));
-}
-
-void exchange_y_and_x(SpectrumImage& image) {
-  CountArray counts(image.counts.size());
-  float* out = counts.data();
-  for (int64_t x = 0; x < image.x.size; ++x) {
-    for (int64_t y = 0; y < image.y.size; ++y)
-      out = std::copy_n(image.spectrum(y * image.x.size + x), image.energy.size, out);
-  }
-  image.counts = std::move(counts);
-  std::swap(image.y, image.x);
-  std::swap(image.y.name, image.x.name);  // the names tell the axes' places
 }
 
 }  // namespace
@@ -168,7 +155,9 @@ std::string one_line(std::string text) {
 }
 
 std::vector<ImageInfo> list_images(const std::string& path) {
-  return list_converted(format_of(path), path);
+  std::vector<ImageInfo> infos;
+  for (StoredImage& image : open_converted(path)) infos.push_back(std::move(image.info));
+  return infos;
 }
 
 std::string image_format_name(const std::string& path) {
@@ -176,17 +165,30 @@ std::string image_format_name(const std::string& path) {
 }
 
 SpectrumImage read_spectrum_image(const std::string& path, int64_t dataset, bool swap_axes) {
-  const ImageFormat& format = format_of(path);
-  const std::vector<ImageInfo> images = list_converted(format, path);
-  const size_t index = choose(path, images, dataset);
-  check_shape(path, images[index]);
+  const std::vector<StoredImage> images = open_converted(path);
+  const auto& [info, values, metadata] = images[choose(path, images, dataset)];
+  check_shape(path, info);
   const char* names[] = {"y", "x", "E"};
-  for (size_t i = 0; i < 3; ++i) check_axis(path, images[index].axes[i], names[i]);
+  for (size_t i = 0; i < 3; ++i) check_axis(path, info.axes[i], names[i]);
+  if (!values)
+    throw UserError(path + ": the spectrum image holds data of type " + info.dtype +
+                    ", integers or floats are needed");
 
-  SpectrumImage image = format.read(path, index);
-  for (Axis* axis : {&image.y, &image.x, &image.energy}) convert_units(*axis);
-  check_finite(path, image);
-  if (swap_axes) exchange_y_and_x(image);
+  SpectrumImage image;
+  image.title = info.title;
+  image.y = info.axes[0];
+  image.x = info.axes[1];
+  image.energy = info.axes[2];
+  if (swap_axes) {
+    std::swap(image.y, image.x);
+    std::swap(image.y.name, image.x.name);  // the names tell the axes' places
+  }
+  // Metadata may hold text in another encoding; JSON is UTF-8.
+  image.metadata = metadata().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  image.counts.resize(static_cast<size_t>(image.pixels() * image.energy.size));
+  std::vector<int64_t> strides = dense_strides(std::vector{image.y.size, image.x.size, image.energy.size});
+  if (swap_axes) std::swap(strides[0], strides[1]);
+  if (!values->read(strides, image.counts.data())) refuse_infinite(path, image);
   return image;
 }
 

@@ -1,11 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/spectrum_image.h"
+#include "io/stored_array.h"
 
 namespace eelsvae {
 
@@ -20,6 +24,14 @@ struct ImageInfo {
   std::vector<Axis> axes;
 };
 
+// An image in a file, nothing but headers read so far.
+struct StoredImage {
+  ImageInfo info;                             // units as in the file
+  std::shared_ptr<const ImageValues> values;  // null if they are not numbers that can be read (colours, say)
+  // Acquisition metadata as HyperSpy keeps them: {"metadata": {...}, "original_metadata": {...}}.
+  std::function<nlohmann::json()> metadata;
+};
+
 // A file format: what the table in spectrum_image_file.cpp knows of it.
 struct ImageFormat {
   const char* name;       // "HyperSpy"
@@ -28,11 +40,8 @@ struct ImageFormat {
   // `start` is the file's first 4096 bytes, or fewer if it is shorter.
   bool (*recognises)(const std::string& path, std::string_view start);
 
-  // All images of the file. Neither function converts units.
-  std::vector<ImageInfo> (*list)(const std::string& path);
-
-  // Image `index` of that list, which is of kind "spectrum image" and not empty.
-  SpectrumImage (*read)(const std::string& path, size_t index);
+  // All images of the file, from its headers. UserError if they are damaged.
+  std::vector<StoredImage> (*open)(const std::string& path);
 };
 
 // "spectrum image" for two navigation axes and one signal axis, "line scan", "single spectrum", "image", ...
@@ -46,9 +55,8 @@ std::string image_format_name(const std::string& path);
 
 // Reads a spectrum image (y, x, E) with energy in eV and lengths in nm. `dataset` is an index into
 // list_images(); -1 takes the first spectrum image of signal EELS, or else the first that names no signal.
-// `swap_axes` exchanges y and x and needs the image twice in memory. UserError if there is no such image, if
-// it is not a spectrum image, is empty, has an unusable axis, does not fit into memory, or holds a value that
-// is not finite.
+// `swap_axes` exchanges y and x. UserError if there is no such image, if it is not a spectrum image, is
+// empty, has an unusable axis, does not fit into memory, or holds a value that is not finite.
 SpectrumImage read_spectrum_image(const std::string& path, int64_t dataset = -1, bool swap_axes = false);
 
 // Text from a file, fit for a line of output: control characters become spaces.

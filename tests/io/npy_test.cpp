@@ -184,7 +184,7 @@ TEST_F(NpyTest, WritesWhatItReads) {
   EXPECT_EQ(array.values, values);
   const std::vector<uint8_t> mask = {0, 1, 7, 0};
   write_npy(path("m.npy"), {2, 2}, mask.data());
-  EXPECT_EQ(read_npy_header(path("m.npy")).type, NpyType::boolean);
+  EXPECT_EQ(read_npy_header(path("m.npy")).type, ElementType::boolean);
   EXPECT_EQ(read_npy_mask(path("m.npy"), 2, 2), (std::vector<uint8_t>{0, 1, 1, 0}));
 }
 

@@ -1,0 +1,399 @@
+#include "io/stored_array.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+#include "kernels/error.h"
+#include "kernels/host_memory.h"
+
+namespace eelsvae {
+namespace {
+
+// An axis of an array on its way from one place to another.
+struct Dimension {
+  int64_t size;
+  int64_t from;  // bytes from one element to the next at the source
+  int64_t to;    // floats, at the target
+};
+
+// The axes that have more than one element, in the order of the target, its fastest last. Axes that follow
+// each other at the source as they do at the target become one.
+std::vector<Dimension> simplified(const StoredArray& array, std::span<const int64_t> out_stride) {
+  std::vector<Dimension> axes;
+  for (size_t d = 0; d < array.shape.size(); ++d) {
+    if (array.shape[d] != 1) axes.push_back({array.shape[d], array.stride[d], out_stride[d]});
+  }
+  std::stable_sort(axes.begin(), axes.end(),
+                   [](const Dimension& a, const Dimension& b) { return a.to > b.to; });
+  for (size_t d = axes.size(); d-- > 1;) {
+    Dimension& outer = axes[d - 1];
+    const Dimension& inner = axes[d];
+    if (outer.from != inner.from * inner.size || outer.to != inner.to * inner.size) continue;
+    outer = {outer.size * inner.size, inner.from, inner.to};
+    axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(d));
+  }
+  if (axes.empty()) axes.push_back({1, static_cast<int64_t>(element_size(array.type)), 1});
+  return axes;
+}
+
+float half_to_float(uint16_t half) {
+  const int exponent = half >> 10 & 31;
+  const int fraction = half & 1023;
+  float magnitude;
+  if (exponent == 31) {
+    magnitude = fraction ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
+  } else if (exponent == 0) {
+    magnitude = std::ldexp(static_cast<float>(fraction), -24);
+  } else {
+    magnitude = std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  }
+  return half & 0x8000 ? -magnitude : magnitude;
+}
+
+// Stand-ins for types that C++ has no name for or that need more than a cast.
+struct Boolean {
+  uint8_t byte;
+  explicit operator float() const { return byte != 0; }
+};
+struct Half {
+  uint16_t bits;
+  explicit operator float() const { return half_to_float(bits); }
+};
+
+template <size_t size>
+using Unsigned = std::conditional_t<
+    size == 1, uint8_t,
+    std::conditional_t<size == 2, uint16_t, std::conditional_t<size == 4, uint32_t, uint64_t>>>;
+
+template <class U>
+U reversed(U value) {
+  if constexpr (sizeof(U) == 2) return __builtin_bswap16(value);
+  if constexpr (sizeof(U) == 4) return __builtin_bswap32(value);
+  if constexpr (sizeof(U) == 8) return __builtin_bswap64(value);
+  return value;
+}
+
+template <class T, bool big_endian>
+struct Element {
+  static constexpr int64_t size = sizeof(T);
+  static constexpr bool may_be_infinite = !std::is_integral_v<T> && !std::is_same_v<T, Boolean>;
+
+  static float load(const std::byte* place) {
+    Unsigned<sizeof(T)> bits;
+    std::memcpy(&bits, place, sizeof bits);
+    if constexpr (big_endian != (std::endian::native == std::endian::big)) bits = reversed(bits);
+    return static_cast<float>(std::bit_cast<T>(bits));
+  }
+};
+
+// A row of n elements. Returns 0, or NaN if one of them is not finite.
+template <class E>
+float convert_row(const std::byte* in, int64_t in_stride, int64_t n, float* out, int64_t out_stride = 1) {
+  float check = 0;
+  if (in_stride == E::size && out_stride == 1) {  // vectorises
+#pragma omp simd reduction(+ : check)
+    for (int64_t i = 0; i < n; ++i) {
+      out[i] = E::load(in + i * E::size);
+      if constexpr (E::may_be_infinite) check += out[i] * 0.0f;
+    }
+  } else {
+    for (int64_t i = 0; i < n; ++i) {
+      const float value = E::load(in + i * in_stride);
+      if constexpr (E::may_be_infinite) check += value * 0.0f;
+      out[i * out_stride] = value;
+    }
+  }
+  return check;
+}
+
+// Calls visit(source, target) for every index of the axes.
+void for_each_index(std::span<const Dimension> axes, const std::byte* in, float* out,
+                    const std::function<void(const std::byte*, float*)>& visit) {
+  if (axes.empty()) return visit(in, out);
+  for (int64_t i = 0; i < axes[0].size; ++i)
+    for_each_index(axes.subspan(1), in + i * axes[0].from, out + i * axes[0].to, visit);
+}
+
+int64_t extent(std::span<const Dimension> axes, int64_t size) {
+  for (const Dimension& axis : axes) size += (axis.size - 1) * axis.from;
+  return size;
+}
+
+constexpr int64_t block_bytes = int64_t{32} << 20;  // between two reports of what is done
+constexpr int64_t piece = int64_t{1} << 16;         // elements that a thread converts at a time
+
+// Row by row of the target: the way for arrays whose fastest axis is the target's too.
+template <class E>
+bool convert_rows(const std::byte* first, std::span<const Dimension> axes, float* first_out,
+                  const Done& done) {
+  const Dimension row = axes.back();
+  float check = 0;
+  if (axes.size() == 1) {
+    const int64_t step = std::max<int64_t>(block_bytes / row.from, 1);
+    for (int64_t begin = 0; begin < row.size; begin += step) {
+      const int64_t end = std::min(begin + step, row.size);
+#pragma omp parallel for schedule(static) reduction(+ : check)
+      for (int64_t i = begin; i < end; i += piece)
+        check += convert_row<E>(first + i * row.from, row.from, std::min(piece, end - i),
+                                first_out + i * row.to, row.to);
+      if (done) done(first + begin * row.from, first + end * row.from);
+    }
+    return check == 0;
+  }
+  const Dimension lines = axes[axes.size() - 2];
+  const int64_t step = std::clamp<int64_t>(block_bytes / std::max<int64_t>(lines.from, 1), 1, lines.size);
+  for_each_index(axes.first(axes.size() - 2), first, first_out, [&](const std::byte* in, float* out) {
+    for (int64_t begin = 0; begin < lines.size; begin += step) {
+      const int64_t end = std::min(begin + step, lines.size);
+#pragma omp parallel for schedule(static) reduction(+ : check)
+      for (int64_t i = begin; i < end; ++i)
+        check += convert_row<E>(in + i * lines.from, row.from, row.size, out + i * lines.to, row.to);
+      if (done) done(in + begin * lines.from, in + (end - 1) * lines.from + extent(axes.last(1), E::size));
+    }
+  });
+  return check == 0;
+}
+
+// A line of the cache: 16 floats.
+constexpr int64_t line = 16;
+using Line = float __attribute__((vector_size(line * sizeof(float))));
+using Lanes = int32_t __attribute__((vector_size(line * sizeof(int32_t))));
+
+// Transposes 16 x 16 floats: four rounds that interleave row i with row i + 8.
+inline void transpose(Line (&rows)[line]) {
+#pragma GCC unroll 4
+  for (int round = 0; round < 4; ++round) {
+    Line next[line];
+#pragma GCC unroll 8
+    for (int i = 0; i < line / 2; ++i) {
+      const Line a = rows[i], b = rows[i + line / 2];
+      next[2 * i] = __builtin_shuffle(a, b, Lanes{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
+      next[2 * i + 1] =
+          __builtin_shuffle(a, b, Lanes{8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31});
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < line; ++i) rows[i] = next[i];
+  }
+}
+
+// Writes a whole line of the cache past it: nothing reads the line before the whole array is there, and a
+// plain store would first read it from memory.
+inline void stream_line(float* to, const float* from) {
+#ifdef __AVX512F__
+  _mm512_stream_ps(to, _mm512_loadu_ps(from));
+#elif defined(__SSE2__)
+  for (int i = 0; i < line; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
+#else
+  std::memcpy(to, from, line * sizeof(float));
+#endif
+}
+
+inline void finish_stream() {
+#ifdef __SSE2__
+  _mm_sfence();
+#endif
+}
+
+// Columns of the source that a thread transposes at a time, and rows: the block and the line before it fit a
+// core's second-level cache, and a row is a page.
+constexpr int64_t block_columns = 1024;
+constexpr int64_t block_rows = 64;
+constexpr int64_t pitch =
+    block_columns + line;  // rows a power of two apart would share few lines of the cache
+
+// The source's fastest axis, `column`, is another than the target's, `row`: energy planes become spectra.
+// The rows are read in order; of each target row the lines are written whole. As these begin at another
+// element in each target row, a block of source rows begins with up to a line of the block before.
+// scratch: (block_rows + line) * pitch floats for each thread.
+template <class E>
+bool transpose_rows(const std::byte* in, Dimension row, Dimension column, float* out, float* scratch,
+                    const Done& done) {
+  const int threads = omp_get_max_threads();
+  const int64_t share = (column.size + threads - 1) / threads;
+  const int64_t width = std::min(block_columns, (share + line - 1) / line * line);
+  float check = 0;
+  for (int64_t begin = 0; begin < row.size + line - 1; begin += block_rows) {
+    const int64_t before = begin - line;  // first source row of the block
+    const int64_t first_row = std::max<int64_t>(before, 0);
+    const int64_t end_row = std::min(begin + block_rows, row.size);
+#pragma omp parallel reduction(+ : check)
+    {
+      float* block = scratch + omp_get_thread_num() * (block_rows + line) * pitch;
+      alignas(sizeof(Line)) float spectra[line][block_rows + line];
+#pragma omp for schedule(static)
+      for (int64_t left = 0; left < column.size; left += width) {
+        const int64_t columns = std::min(width, column.size - left);
+        for (int64_t r = first_row; r < end_row; ++r)
+          check += convert_row<E>(in + r * row.from + left * E::size, E::size, columns,
+                                  block + (r - before) * pitch);
+        for (int64_t c = 0; c < columns; c += line) {
+          for (int64_t r = 0; r < block_rows + line; r += line) {
+            Line square[line];
+            for (int64_t i = 0; i < line; ++i)
+              std::memcpy(&square[i], block + (r + i) * pitch + c, sizeof(Line));
+            transpose(square);
+            for (int64_t i = 0; i < line; ++i) std::memcpy(&spectra[i][r], &square[i], sizeof(Line));
+          }
+          for (int64_t i = 0; i < std::min(line, columns - c); ++i) {
+            float* target = out + (left + c + i) * column.to;  // of source row 0
+            const auto misfit = static_cast<int64_t>(reinterpret_cast<uintptr_t>(target) / sizeof(float) %
+                                                     static_cast<uintptr_t>(line));
+            for (int64_t r = begin - misfit; r < begin - misfit + block_rows; r += line) {
+              const float* values = &spectra[i][r - before];
+              if (r >= 0 && r + line <= row.size)
+                stream_line(target + r, values);
+              else
+                for (int64_t k = std::max<int64_t>(-r, 0); k < std::min(line, row.size - r); ++k)
+                  target[r + k] = values[k];
+            }
+          }
+        }
+      }
+      finish_stream();
+    }
+    // The last rows of this block begin the next one.
+    if (done && end_row > line)
+      done(in + first_row * row.from, in + std::max(end_row - line, first_row) * row.from);
+  }
+  return check == 0;
+}
+
+template <class E>
+bool convert(const std::byte* first, const std::vector<Dimension>& axes, float* out, const Done& done) {
+  const auto fastest = std::min_element(axes.begin(), axes.end() - 1,
+                                        [](const auto& a, const auto& b) { return a.from < b.from; });
+  const Dimension row = axes.back();
+  if (axes.size() < 2 || fastest->from != E::size || row.from <= fastest->from || row.to != 1)
+    return convert_rows<E>(first, axes, out, done);
+
+  const Dimension column = *fastest;
+  std::vector<Dimension> outer(axes.begin(), axes.end() - 1);
+  outer.erase(outer.begin() + (fastest - axes.begin()));
+  std::vector<float, HostAllocator<float>> scratch(
+      static_cast<size_t>(omp_get_max_threads() * (block_rows + line) * pitch));
+  bool finite = true;
+  for_each_index(outer, first, out, [&](const std::byte* in, float* target) {
+    finite &= transpose_rows<E>(in, row, column, target, scratch.data(), done);
+  });
+  return finite;
+}
+
+template <class T>
+bool convert(const std::byte* first, bool big_endian, const std::vector<Dimension>& axes, float* out,
+             const Done& done) {
+  return big_endian ? convert<Element<T, true>>(first, axes, out, done)
+                    : convert<Element<T, false>>(first, axes, out, done);
+}
+
+class MappedValues : public ImageValues {
+ public:
+  MappedValues(std::shared_ptr<const MappedFile> file, size_t offset, StoredArray array)
+      : file_(std::move(file)), offset_(offset), array_(std::move(array)) {}
+
+  bool read(std::span<const int64_t> out_stride, float* out) const override {
+    return convert_array(file_->data() + offset_, array_, out_stride, out,
+                         [&](const std::byte* begin, const std::byte* end) { file_->release(begin, end); });
+  }
+
+ private:
+  std::shared_ptr<const MappedFile> file_;
+  size_t offset_;
+  StoredArray array_;
+};
+
+}  // namespace
+
+StoredArray StoredArray::dense(ElementType type, bool big_endian, std::vector<int64_t> shape,
+                               const std::vector<size_t>& order) {
+  expect(order.size() == shape.size(), "order names every axis");
+  StoredArray array{type, big_endian, std::move(shape), {}};
+  array.stride.resize(order.size());
+  auto stride = static_cast<int64_t>(element_size(type));
+  for (size_t i = order.size(); i-- > 0;) {
+    array.stride[order[i]] = stride;
+    stride *= array.shape[order[i]];
+  }
+  return array;
+}
+
+int64_t element_count(std::span<const int64_t> shape, size_t element_bytes) {
+  int64_t bytes = static_cast<int64_t>(element_bytes);
+  bool empty = false;  // a size of zero would hide an overflow of the others
+  for (const int64_t size : shape) {
+    if (size < 0) return -1;
+    empty |= size == 0;
+    if (size != 0 && __builtin_mul_overflow(bytes, size, &bytes)) return -1;
+  }
+  return empty ? 0 : bytes / static_cast<int64_t>(element_bytes);
+}
+
+std::vector<int64_t> dense_strides(std::span<const int64_t> shape) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t stride = 1;
+  for (size_t d = shape.size(); d-- > 0;) {
+    strides[d] = stride;
+    stride *= shape[d];
+  }
+  return strides;
+}
+
+bool convert_array(const std::byte* first, const StoredArray& array, std::span<const int64_t> out_stride,
+                   float* out, const Done& done) {
+  expect(array.shape.size() == array.stride.size() && array.shape.size() == out_stride.size(),
+         "an array has a stride for every axis");
+  if (std::find(array.shape.begin(), array.shape.end(), 0) != array.shape.end()) return true;
+  const std::vector<Dimension> axes = simplified(array, out_stride);
+  const bool big = array.big_endian;
+  switch (array.type) {
+    case ElementType::boolean:
+      return convert<Boolean>(first, big, axes, out, done);
+    case ElementType::int8:
+      return convert<int8_t>(first, big, axes, out, done);
+    case ElementType::uint8:
+      return convert<uint8_t>(first, big, axes, out, done);
+    case ElementType::int16:
+      return convert<int16_t>(first, big, axes, out, done);
+    case ElementType::uint16:
+      return convert<uint16_t>(first, big, axes, out, done);
+    case ElementType::int32:
+      return convert<int32_t>(first, big, axes, out, done);
+    case ElementType::uint32:
+      return convert<uint32_t>(first, big, axes, out, done);
+    case ElementType::int64:
+      return convert<int64_t>(first, big, axes, out, done);
+    case ElementType::uint64:
+      return convert<uint64_t>(first, big, axes, out, done);
+    case ElementType::float16:
+      return convert<Half>(first, big, axes, out, done);
+    case ElementType::float32:
+      return convert<float>(first, big, axes, out, done);
+    case ElementType::float64:
+      return convert<double>(first, big, axes, out, done);
+  }
+  return true;
+}
+
+std::shared_ptr<const ImageValues> mapped_values(std::shared_ptr<const MappedFile> file, uint64_t offset,
+                                                 StoredArray array, const std::string& context) {
+  const int64_t elements = element_count(array.shape, element_size(array.type));
+  expect(elements >= 0, "an array's size was checked");
+  uint64_t end = element_size(array.type);  // of the last element, seen from the first
+  for (size_t d = 0; d < array.shape.size(); ++d)
+    end += static_cast<uint64_t>(std::max<int64_t>(array.shape[d] - 1, 0)) *
+           static_cast<uint64_t>(array.stride[d]);
+  if (elements > 0 && (offset > file->size() || end > file->size() - offset))
+    throw UserError(context + ": cut off: " + std::to_string(end) + " bytes of data are needed from byte " +
+                    std::to_string(offset) + ", the file has " + std::to_string(file->size()) + " bytes");
+  return std::make_shared<MappedValues>(std::move(file), static_cast<size_t>(offset), std::move(array));
+}
+
+}  // namespace eelsvae
