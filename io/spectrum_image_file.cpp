@@ -51,14 +51,6 @@ const ImageFormat& format_of(const std::string& path) {
   throw UserError(path + ": not in a known format; known are " + known);
 }
 
-std::vector<StoredImage> open_converted(const std::string& path) {
-  std::vector<StoredImage> images = format_of(path).open(path);
-  for (StoredImage& image : images) {
-    for (Axis& axis : image.info.axes) convert_units(axis);
-  }
-  return images;
-}
-
 std::string describe(const ImageInfo& image) {
   const bool vowel =
       !image.kind.empty() && std::string_view("aeiou").find(image.kind[0]) != std::string_view::npos;
@@ -154,9 +146,17 @@ std::string one_line(std::string text) {
   return text;
 }
 
+std::vector<StoredImage> open_images(const std::string& path) {
+  std::vector<StoredImage> images = format_of(path).open(path);
+  for (StoredImage& image : images) {
+    for (Axis& axis : image.info.axes) convert_units(axis);
+  }
+  return images;
+}
+
 std::vector<ImageInfo> list_images(const std::string& path) {
   std::vector<ImageInfo> infos;
-  for (StoredImage& image : open_converted(path)) infos.push_back(std::move(image.info));
+  for (StoredImage& image : open_images(path)) infos.push_back(std::move(image.info));
   return infos;
 }
 
@@ -165,7 +165,7 @@ std::string image_format_name(const std::string& path) {
 }
 
 SpectrumImage read_spectrum_image(const std::string& path, int64_t dataset, bool swap_axes) {
-  const std::vector<StoredImage> images = open_converted(path);
+  const std::vector<StoredImage> images = open_images(path);
   const auto& [info, values, metadata] = images[choose(path, images, dataset)];
   check_shape(path, info);
   const char* names[] = {"y", "x", "E"};

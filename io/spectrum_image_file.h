@@ -26,7 +26,7 @@ struct ImageInfo {
 
 // An image in a file, nothing but headers read so far.
 struct StoredImage {
-  ImageInfo info;                             // units as in the file
+  ImageInfo info;
   std::shared_ptr<const ImageValues> values;  // null if they are not numbers that can be read (colours, say)
   // Acquisition metadata as HyperSpy keeps them: {"metadata": {...}, "original_metadata": {...}}.
   std::function<nlohmann::json()> metadata;
@@ -40,7 +40,7 @@ struct ImageFormat {
   // `start` is the file's first 4096 bytes, or fewer if it is shorter.
   bool (*recognises)(const std::string& path, std::string_view start);
 
-  // All images of the file, from its headers. UserError if they are damaged.
+  // All images of the file, from its headers, with units as in the file. UserError if they are damaged.
   std::vector<StoredImage> (*open)(const std::string& path);
 };
 
@@ -48,6 +48,7 @@ struct ImageFormat {
 std::string image_kind(size_t navigation_axes, size_t signal_axes);
 
 // The images of a file, from its headers. UserError if the file cannot be read or is of no known format.
+std::vector<StoredImage> open_images(const std::string& path);
 std::vector<ImageInfo> list_images(const std::string& path);
 
 // The format's name, "HyperSpy"; errors as list_images.
