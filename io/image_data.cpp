@@ -26,6 +26,22 @@ bool is_finite(const float* spectrum, int64_t channels) {
   return std::all_of(spectrum, spectrum + channels, [](float count) { return std::isfinite(count); });
 }
 
+}  // namespace
+
+void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
+  if (!data.exclude_path && data.exclude.empty()) return;
+  image.excluded.resize(static_cast<size_t>(image.pixels()));
+  if (data.exclude_path) {
+    const std::vector<uint8_t> mask = read_npy_mask(*data.exclude_path, image.y.size, image.x.size);
+    for (size_t pixel = 0; pixel < mask.size(); ++pixel) image.excluded[pixel] |= mask[pixel];
+  }
+  for (const std::array<int64_t, 4>& rectangle : data.exclude) exclude_rectangle(image, rectangle);
+  if (excluded_pixels(image.excluded) == image.pixels())
+    throw UserError((data.exclude_path ? *data.exclude_path + ": " : "") +
+                    "data.exclude_path and data.exclude leave none of the image's " +
+                    std::to_string(image.pixels()) + " pixels");
+}
+
 void check_finite(const SpectrumImage& image, const std::string& path) {
   const int64_t pixels = image.pixels();
   int64_t first = pixels, bad = 0;
@@ -44,22 +60,6 @@ void check_finite(const SpectrumImage& image, const std::string& path) {
                   " counts that are not finite (NaN or infinite), the first at (y, x, channel) = " +
                   shape_text({first / image.x.size, first % image.x.size, channel}) +
                   "; replace them, or leave the pixels out with data.exclude_path or data.exclude");
-}
-
-}  // namespace
-
-void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
-  if (!data.exclude_path && data.exclude.empty()) return;
-  image.excluded.resize(static_cast<size_t>(image.pixels()));
-  if (data.exclude_path) {
-    const std::vector<uint8_t> mask = read_npy_mask(*data.exclude_path, image.y.size, image.x.size);
-    for (size_t pixel = 0; pixel < mask.size(); ++pixel) image.excluded[pixel] |= mask[pixel];
-  }
-  for (const std::array<int64_t, 4>& rectangle : data.exclude) exclude_rectangle(image, rectangle);
-  if (excluded_pixels(image.excluded) == image.pixels())
-    throw UserError((data.exclude_path ? *data.exclude_path + ": " : "") +
-                    "data.exclude_path and data.exclude leave none of the image's " +
-                    std::to_string(image.pixels()) + " pixels");
 }
 
 SpectrumImage read_image_data(const std::string& path, const DataConfig& data) {
