@@ -1,12 +1,13 @@
 #include "apps/command_line.h"
+#include "engine/excluded.h"
 #include "engine/preprocess.h"
 #include "io/config.h"
 #include "io/detect_folder.h"
+#include "io/image_data.h"
 #include "io/npy.h"
 #include "io/output_folder.h"
 #include "io/progress.h"
 #include "io/run_log.h"
-#include "io/spectrum_image_file.h"
 #include "io/training_run.h"
 
 using namespace eelsvae;
@@ -19,8 +20,12 @@ struct Options {
   bool save_reconstruction = false;
 };
 
-// What belongs to the trained model stays as it was trained.
-void apply(const std::vector<std::string>& settings, Config& config) {
+// What belongs to the trained model stays as it was trained. What was excluded from training belongs to its
+// image alone and is forgotten; true if there was anything.
+bool apply(const std::vector<std::string>& settings, Config& config) {
+  const bool forgotten = config.data.exclude_path || !config.data.exclude.empty();
+  config.data.exclude_path.reset();
+  config.data.exclude.clear();
   for (const std::string& setting : settings) {
     std::string key = setting.substr(0, setting.find('='));
     if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
@@ -31,16 +36,17 @@ void apply(const std::vector<std::string>& settings, Config& config) {
     set_value(config, setting);
   }
   check_config(config, "--set");
+  return forgotten;
 }
 
 int run_detection(const Options& options) {
   const SafetensorsFile file(model_file(options.model));
   CheckpointInfo info = read_checkpoint_info(file);
-  apply(options.settings, info.config);
+  const bool forgotten = apply(options.settings, info.config);
   const Config& config = info.config;
   const std::string data = options.data.empty() ? config.data.data_path : options.data;
 
-  SpectrumImage image = read_spectrum_image(data, config.data.dataset, config.data.swap_axes);
+  SpectrumImage image = read_image_data(data, config.data);
   crop_to_axis(image, info.energy);
   const PreparedImage prepared = prepare(std::move(image), config.preprocess, std::nullopt, &info.scaling);
   check_non_negative(prepared.image, config.loss.reconstruction);
@@ -61,6 +67,11 @@ int run_detection(const Options& options) {
   auto log = make_console_log();
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend->description());
+  const int64_t excluded = excluded_pixels(prepared.image.excluded);
+  if (forgotten && excluded == 0)
+    log->info(
+        "The training excluded pixels, this detection excludes none; --set data.exclude_path or "
+        "data.exclude does");
   std::optional<Progress> progress;
   const Detection found = detect(model, prepared.image, config.detection, [&](int64_t done, int64_t total) {
     if (!progress) progress.emplace("Reconstructing", total, "tiles");
@@ -74,13 +85,15 @@ int run_detection(const Options& options) {
   }
 
   DetectionOutput output{prepared.image, found, info, data, file.path(), truth, std::nullopt, {}, false};
-  if (!truth.empty()) output.metrics = detection_metrics(found.scores, truth, found.threshold);
+  if (!truth.empty())
+    output.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
   output.versions = {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}};
   output.save_reconstruction = options.save_reconstruction;
   write_detect_folder(options.output, output);
 
-  log->info("{} of {} spectra do not fit (score above {:.4g})", found.anomalous_pixels(),
-            prepared.image.pixels(), found.threshold);
+  log->info("{} of {} spectra do not fit (score above {:.4g}){}", found.anomalous_pixels(),
+            prepared.image.pixels() - excluded, found.threshold,
+            excluded > 0 ? "; " + std::to_string(excluded) + " are excluded" : "");
   if (output.metrics)
     log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", output.metrics->f1,
               output.metrics->precision, output.metrics->recall);

@@ -1,10 +1,11 @@
 #include "apps/command_line.h"
+#include "engine/excluded.h"
 #include "engine/preprocess.h"
 #include "io/atomic_file.h"
 #include "io/config.h"
+#include "io/image_data.h"
 #include "io/output_folder.h"
 #include "io/run_log.h"
-#include "io/spectrum_image_file.h"
 #include "io/training_run.h"
 
 using namespace eelsvae;
@@ -40,9 +41,8 @@ int train(const Options& options) {
 
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
-  PreparedImage prepared =
-      prepare(read_spectrum_image(config.data.data_path, config.data.dataset, config.data.swap_axes),
-              config.preprocess, config.data.energy_range);
+  PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data), config.preprocess,
+                                   config.data.energy_range);
   check_non_negative(prepared.image, config.loss.reconstruction);
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}};
   if (checkpoint && (saved.energy != info.energy || saved.scaling != info.scaling))
@@ -76,6 +76,9 @@ int train(const Options& options) {
   log->info("{}: {} x {} pixels, {} channels from {:.6g} eV; {} tiles to train on, {} for validation",
             config.data.data_path, prepared.image.y.size, prepared.image.x.size, prepared.image.energy.size,
             prepared.image.energy.offset, trainer.training_tiles(), trainer.validation_tiles());
+  if (const int64_t excluded = excluded_pixels(prepared.image.excluded); excluded > 0)
+    log->info("{} pixels are excluded; {} tiles that hold no others are left out", excluded,
+              trainer.excluded_tiles());
   log->info("{} parameters, {} of memory on {}", shape.parameter_count(), human_bytes(model.plan().bytes()),
             backend->device());
   if (checkpoint)

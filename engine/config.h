@@ -18,6 +18,8 @@ struct DataConfig {
   std::optional<std::array<double, 2>> energy_range;  // eV; the whole axis if absent
   int64_t dataset = -1;                               // which image of a file; -1: the EELS spectrum image
   bool swap_axes = false;                             // exchange y and x
+  std::optional<std::string> exclude_path;            // a .npy mask (y, x), not 0: excluded
+  std::vector<std::array<int64_t, 4>> exclude;        // rectangles [y0, x0, y1, x1), pixels
 };
 
 enum class Scaling { robust_minmax, minmax, zscore, quantile, none };

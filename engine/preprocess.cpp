@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <span>
 
+#include "engine/excluded.h"
 #include "engine/filters.h"
 #include "kernels/error.h"
 
@@ -12,6 +14,20 @@ namespace eelsvae {
 namespace {
 
 constexpr int64_t channel_multiple = 16;  // the network halves the energy axis four times
+
+void check_pixels_left(const SpectrumImage& image) {
+  if (excluded_pixels(image.excluded) == image.pixels())
+    throw UserError("every pixel of the image is excluded, so none is left to work on");
+}
+
+// Excluded pixels hold no counts to go by.
+ScalingParameters fit_scaling(SpectrumImage& image, const PreprocessConfig& config) {
+  const int64_t kept = exchange_excluded(image) * image.energy.size;
+  ScalingParameters fitted =
+      ScalingParameters::fit(std::span(image.counts).first(static_cast<size_t>(kept)), config);
+  exchange_excluded(image);
+  return fitted;
+}
 
 void check_finite(const SpectrumImage& image) {
   const auto count = static_cast<int64_t>(image.counts.size());
@@ -58,13 +74,18 @@ PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
   expect(
       static_cast<int64_t>(image.counts.size()) == image.pixels() * image.energy.size && image.pixels() > 0,
       "a spectrum image's counts do not match its axes");
+  expect(image.excluded.empty() || static_cast<int64_t>(image.excluded.size()) == image.pixels(),
+         "a spectrum image's mask of excluded pixels does not match its axes");
   PreparedImage prepared;
+  clear_excluded(image.excluded, image.counts);
   crop(image, energy_range, prepared.notes);
+  check_pixels_left(image);
   check_finite(image);
   gaussian_filter(image, config.sigma);
-  prepared.scaling = fitted ? *fitted : ScalingParameters::fit(image.counts, config);
+  prepared.scaling = fitted ? *fitted : fit_scaling(image, config);
   prepared.scaling.apply(image.counts);
   spatial_mean(image, config.xy_window);
+  clear_excluded(image.excluded, image.counts);
   prepared.image = std::move(image);
   return prepared;
 }

@@ -22,9 +22,11 @@ struct PreparedImage {
 // and narrow symmetrically to a multiple of 16 channels; Gaussian filter; scaling; spatial mean.
 // `fitted`, if not null, is a trained model's scaling, applied in place of one fitted here; its image should
 // first be brought to the model's energy axis with crop_to_axis().
+// Excluded pixels may hold anything, NaN as well. They come out as zero spectra and nothing depends on them:
+// neither the scaling nor, through the filters, their neighbours.
 // Works in the image's own memory: move it in.
-// UserError: the range misses the axis or leaves fewer than 16 channels, counts that are not finite, counts
-// that are all equal.
+// UserError: the range misses the axis or leaves fewer than 16 channels, every pixel is excluded; of the
+// others, counts that are not finite or all equal.
 PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
                       const ScalingParameters* fitted = nullptr);

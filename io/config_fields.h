@@ -104,6 +104,23 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
               "which image of a file, as `eelsvae-info` counts them from 0; -1: its EELS spectrum image"},
         data.dataset, at_least(-1));
   visit(Field{"data", "swap_axes", "", "exchange y and x"}, data.swap_axes, anything());
+  visit(
+      Field{
+          "data", "exclude_path", "",
+          "a .npy mask (y, x) of booleans or integers: pixels that are not 0 are excluded, that is left out "
+          "of training and detection, whatever their counts are. `eelsvae-detect` excludes only what its "
+          "own `--set` names, whatever the training excluded"},
+      data.exclude_path, anything());
+  visit(
+      Field{"data", "exclude", "pixels",
+            "rectangles that are excluded too; y1 and x1 are the first row and column beyond. Both keys mean "
+            "the image as it lies in the file, after swap_axes"},
+      data.exclude,
+      Rule{"each with 0 <= y0 < y1 and 0 <= x0 < x1", [](const std::vector<std::array<int64_t, 4>>& list) {
+             return std::all_of(list.begin(), list.end(), [](const std::array<int64_t, 4>& r) {
+               return 0 <= r[0] && r[0] < r[2] && 0 <= r[1] && r[1] < r[3];
+             });
+           }});
 
   auto& preprocess = config.preprocess;
   visit(Field{"preprocess", "sigma", "pixels and channels",

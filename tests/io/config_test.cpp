@@ -68,7 +68,9 @@ constexpr const char* every_key = R"({
     "data_path": "a \"b\" ü.dm4",
     "energy_range": [423.3, 816.6],
     "dataset": 2,
-    "swap_axes": true
+    "swap_axes": true,
+    "exclude_path": "dead, hot.npy",
+    "exclude": [[0, 0, 2, 26], [5, 3, 6, 4]]
   },
   "preprocess": {
     "sigma": 0.1,
@@ -190,6 +192,21 @@ TEST(ConfigSet, ReadsEveryKindOfValue) {
   EXPECT_TRUE(config.tiles.anomaly_indices.empty());
   set_value(config, "data.data_path=12");
   EXPECT_EQ(config.data.data_path, "12");
+  using Rectangles = std::vector<std::array<int64_t, 4>>;
+  for (const char* one : {"0,1,2,26", "[0,1,2,26]", "[[0, 1, 2, 26]]"}) {
+    set_value(config, std::string("data.exclude=") + one);
+    EXPECT_EQ(config.data.exclude, (Rectangles{{0, 1, 2, 26}})) << one;
+  }
+  for (const char* two : {"[0,1,2,26],[3,4,5,6]", "[[0,1,2,26],[3,4,5,6]]"}) {
+    set_value(config, std::string("data.exclude=") + two);
+    EXPECT_EQ(config.data.exclude, (Rectangles{{0, 1, 2, 26}, {3, 4, 5, 6}})) << two;
+  }
+  set_value(config, "data.exclude=");
+  EXPECT_TRUE(config.data.exclude.empty());
+  set_value(config, "data.exclude_path=masks/dead pixels.npy");
+  EXPECT_EQ(config.data.exclude_path, "masks/dead pixels.npy");
+  set_value(config, "data.exclude_path=null");
+  EXPECT_FALSE(config.data.exclude_path);
 }
 
 TEST(ConfigSet, IsJudgedTogetherOnlyAtTheEnd) {
@@ -335,6 +352,11 @@ INSTANTIATE_TEST_SUITE_P(
         {"data", "data_path", "5", "expected text, got 5"},
         {"data", "energy_range", "[1, 2, 3]", "expected two numbers [low, high] or null, got [1,2,3]"},
         {"data", "energy_range", "[1, \"2\"]", "expected two numbers [low, high] or null, got [1,\"2\"]"},
+        {"data", "exclude_path", "5", "expected text or null, got 5"},
+        {"data", "exclude", "[0, 0, 2, 26]",
+         "expected a list of rectangles [y0, x0, y1, x1] in whole numbers, got [0,0,2,26]"},
+        {"data", "exclude", "[[0, 0, 2]]",
+         "expected a list of rectangles [y0, x0, y1, x1] in whole numbers, got a list of 1"},
         {"preprocess", "percentiles", "null", "expected two numbers [low, high], got null"},
         {"preprocess", "scaling_method", "\"zscor\"",
          "expected robust_minmax, minmax, zscore, quantile or none, got \"zscor\""},
@@ -353,6 +375,10 @@ INSTANTIATE_TEST_SUITE_P(
         {"data", "energy_range", "[800, 420]", "must be ascending, got [800,420]"},
         {"data", "energy_range", "[420, 420]", "must be ascending, got [420,420]"},
         {"data", "dataset", "-2", "must be -1 or more, got -2"},
+        {"data", "exclude", "[[0, 0, 2, 26], [3, 3, 3, 5]]",
+         "must be each with 0 <= y0 < y1 and 0 <= x0 < x1, got a list of 2"},
+        {"data", "exclude", "[[0, -1, 2, 26]]",
+         "must be each with 0 <= y0 < y1 and 0 <= x0 < x1, got a list of 1"},
         {"preprocess", "sigma", "-0.5", "must be from 0 to 100, got -0.5"},
         {"preprocess", "sigma", "1e30", "must be from 0 to 100, got 1e+30"},
         {"preprocess", "percentiles", "[99, 1]", "must be ascending and within 0 and 100, got [99,1]"},
