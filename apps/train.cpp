@@ -41,11 +41,16 @@ int train(const Options& options) {
 
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
+  std::optional<SpectrumImage> drift_image;
+  if (config.preprocess.align_path)
+    drift_image = read_spectrum_image(*config.preprocess.align_path, config.preprocess.align_dataset,
+                                      config.data.swap_axes);
   PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data), config.preprocess,
-                                   config.data.energy_range);
+                                   config.data.energy_range, nullptr, std::move(drift_image));
   check_non_negative(prepared.image, config.loss.reconstruction);
-  CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}};
-  if (checkpoint && (saved.energy != info.energy || saved.scaling != info.scaling))
+  CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
+  if (checkpoint &&
+      (saved.energy != info.energy || saved.scaling != info.scaling || saved.alignment != info.alignment))
     throw UserError(config.data.data_path + ": is not the image that the run in " + options.output +
                     " was started on");
   const ModelShape shape = model_shape(config.tiles, config.model, prepared.image.energy.size);

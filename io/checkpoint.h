@@ -7,6 +7,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "engine/alignment.h"
 #include "engine/config.h"
 #include "engine/model.h"
 #include "engine/scaling.h"
@@ -25,6 +26,7 @@ struct CheckpointInfo {
   ScalingParameters scaling;              // fitted on the training image
   std::vector<EpochRecord> history;       // of the training so far
   std::optional<TrainingState> training;  // in last.safetensors; its history is the one above
+  std::optional<AlignmentReference> alignment = {};  // of the training image, if preprocess.align is set
 };
 
 // Writes the model's state beside the target, flushes and renames. Moments are written if info.training is

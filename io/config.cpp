@@ -150,6 +150,9 @@ std::string type_text(uint64_t) {
 std::string type_text(const std::array<double, 2>&) {
   return "two numbers [low, high]";
 }
+std::string type_text(const std::array<int64_t, 2>&) {
+  return "two whole numbers [first, last)";
+}
 std::string type_text(const std::array<int64_t, 4>&) {
   return "four whole numbers";
 }

@@ -73,6 +73,16 @@ constexpr const char* every_key = R"({
     "exclude": [[0, 0, 2, 26], [5, 3, 6, 4]]
   },
   "preprocess": {
+    "crop_y": [3, 40],
+    "crop_x": [0, 64],
+    "despike": 8.5,
+    "align": "feature",
+    "align_by": "row",
+    "align_window": [525.0, 560.0],
+    "align_path": "low loss.dm4",
+    "align_dataset": 0,
+    "bin_xy": 2,
+    "bin_energy": 4,
     "sigma": 0.1,
     "scaling_method": "quantile",
     "percentiles": [0.5, 99.5],
@@ -123,6 +133,10 @@ TEST(Config, EveryKeyIsReadAndWritten) {
 
   EXPECT_EQ(config.data.data_path, "a \"b\" ü.dm4");
   EXPECT_EQ(*config.data.energy_range, (std::array{423.3, 816.6}));
+  EXPECT_EQ(*config.preprocess.crop_y, (std::array<int64_t, 2>{3, 40}));
+  EXPECT_EQ(config.preprocess.align, Align::feature);
+  EXPECT_EQ(config.preprocess.align_by, AlignBy::row);
+  EXPECT_EQ(*config.preprocess.align_path, "low loss.dm4");
   EXPECT_EQ(config.preprocess.scaling_method, Scaling::quantile);
   EXPECT_EQ(config.tiles.anomaly_indices, (std::vector<int64_t>{18, 3}));
   EXPECT_EQ(config.model.channels, (std::array<int64_t, 4>{8, 16, 24, 40}));
@@ -379,6 +393,15 @@ INSTANTIATE_TEST_SUITE_P(
          "must be each with 0 <= y0 < y1 and 0 <= x0 < x1, got a list of 2"},
         {"data", "exclude", "[[0, -1, 2, 26]]",
          "must be each with 0 <= y0 < y1 and 0 <= x0 < x1, got a list of 1"},
+        {"preprocess", "crop_y", "[10, 10]", "must be ascending from 0, got [10,10]"},
+        {"preprocess", "crop_x", "[-1, 10]", "must be ascending from 0, got [-1,10]"},
+        {"preprocess", "despike", "2.5", "must be 0 or from 3 to 1000, got 2.5"},
+        {"preprocess", "despike", "-8", "must be 0 or from 3 to 1000, got -8"},
+        {"preprocess", "align_window", "[5, -5]", "must be ascending, got [5,-5]"},
+        {"preprocess", "align_path", "\"\"", "must be not empty, got \"\""},
+        {"preprocess", "align_dataset", "-2", "must be -1 or more, got -2"},
+        {"preprocess", "bin_xy", "0", "must be from 1 to 65536, got 0"},
+        {"preprocess", "bin_energy", "-4", "must be from 1 to 65536, got -4"},
         {"preprocess", "sigma", "-0.5", "must be from 0 to 100, got -0.5"},
         {"preprocess", "sigma", "1e30", "must be from 0 to 100, got 1e+30"},
         {"preprocess", "percentiles", "[99, 1]", "must be ascending and within 0 and 100, got [99,1]"},
@@ -422,6 +445,16 @@ TEST(ConfigMistakes, CrossEntropyNeedsTargetsOfZeroOrMore) {
             "loss.reconstruction=cross_entropy needs targets of 0 or more; use robust_minmax, minmax or "
             "quantile, or "
             "loss.reconstruction=mse");
+}
+
+TEST(ConfigMistakes, AlignmentNeedsToKnowAtWhat) {
+  EXPECT_EQ(mistake_in(R"({"preprocess": {"align": "feature"}})"),
+            "run.json: preprocess.align_window: is needed by preprocess.align=feature");
+  for (const char* unused : {R"("align_window": [-5, 5])", R"("align_path": "low.dm4")"})
+    EXPECT_EQ(mistake_in(std::string(R"({"preprocess": {)") + unused + "}}")
+                  .find("run.json: preprocess.align: is none, so preprocess.align_window and"),
+              0u);
+  EXPECT_EQ(mistake_in(R"({"preprocess": {"align": "zero_loss"}})"), "no error");
 }
 
 TEST(ConfigMistakes, ScoredTilesLeaveNoGaps) {
