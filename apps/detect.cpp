@@ -40,7 +40,7 @@ int run_detection(const Options& options) {
   const Config& config = info.config;
   const std::string data = options.data.empty() ? config.data.data_path : options.data;
 
-  SpectrumImage image = read_spectrum_image(data, config.data.dataset, config.data.swap_axes);
+  SpectrumImage image = read_spectrum_image(data, config.data);
   crop_to_axis(image, info.energy);
   const PreparedImage prepared = prepare(std::move(image), config.preprocess, std::nullopt, &info.scaling);
   check_non_negative(prepared.image, config.loss.reconstruction);

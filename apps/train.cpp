@@ -40,9 +40,8 @@ int train(const Options& options) {
 
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
-  PreparedImage prepared =
-      prepare(read_spectrum_image(config.data.data_path, config.data.dataset, config.data.swap_axes),
-              config.preprocess, config.data.energy_range);
+  PreparedImage prepared = prepare(read_spectrum_image(config.data.data_path, config.data), config.preprocess,
+                                   config.data.energy_range);
   check_non_negative(prepared.image, config.loss.reconstruction);
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}};
   if (checkpoint && (saved.energy != info.energy || saved.scaling != info.scaling))
