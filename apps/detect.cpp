@@ -73,10 +73,7 @@ int run_detection(const Options& options) {
 
   SpectrumImage image = read_image_data(data, config.data);
   const int64_t height = image.y.size, width = image.x.size;
-  std::optional<SpectrumImage> drift_image;
-  if (config.preprocess.align_path)
-    drift_image = read_spectrum_image(*config.preprocess.align_path, config.preprocess.align_dataset,
-                                      config.data.swap_axes);
+  std::optional<SpectrumImage> drift_image = read_drift_image(config);
   const FittedPreprocess fitted{info.energy, info.scaling, info.alignment};
   const PreparedImage prepared =
       prepare(std::move(image), config.preprocess, std::nullopt, &fitted, std::move(drift_image));

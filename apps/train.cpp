@@ -41,10 +41,7 @@ int train(const Options& options) {
 
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
-  std::optional<SpectrumImage> drift_image;
-  if (config.preprocess.align_path)
-    drift_image = read_spectrum_image(*config.preprocess.align_path, config.preprocess.align_dataset,
-                                      config.data.swap_axes);
+  std::optional<SpectrumImage> drift_image = read_drift_image(config);
   PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data), config.preprocess,
                                    config.data.energy_range, nullptr, std::move(drift_image));
   check_non_negative(prepared.image, config.loss.reconstruction);

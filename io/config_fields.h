@@ -113,7 +113,19 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
   visit(Field{"data", "dataset", "",
               "which image of a file, as `eelsvae-info` counts them from 0; -1: its EELS spectrum image"},
         data.dataset, at_least(-1));
+  visit(
+      Field{"data", "axes", "",
+            "what the image's axes are, in the order in which `eelsvae-info` lists them; other than yxE for "
+            "files that do not say where the energy is (.npy, for one)"},
+      data.axes, one_of({"yxE", "xyE", "yEx", "xEy", "Eyx", "Exy"}));
   visit(Field{"data", "swap_axes", "", "exchange y and x"}, data.swap_axes, anything());
+  visit(Field{"data", "energy_offset", "eV",
+              "energy of the first channel, for files without a calibration or with a wrong one; null: the "
+              "file's"},
+        data.energy_offset, anything());
+  visit(Field{"data", "dispersion", "eV per channel",
+              "width of a channel, for files without a calibration or with a wrong one; null: the file's"},
+        data.dispersion, above_zero());
   visit(
       Field{
           "data", "exclude_path", "",

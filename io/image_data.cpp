@@ -63,10 +63,20 @@ void check_finite(const SpectrumImage& image, const std::string& path) {
 }
 
 SpectrumImage read_image_data(const std::string& path, const DataConfig& data) {
-  SpectrumImage image = read_spectrum_image(path, data.dataset, data.swap_axes);
+  bool all_finite = true;
+  SpectrumImage image = read_spectrum_image(path, data, &all_finite);
   exclude_pixels(image, data);
-  check_finite(image, path);
+  if (!all_finite) check_finite(image, path);
   return image;
+}
+
+std::optional<SpectrumImage> read_drift_image(const Config& config) {
+  if (!config.preprocess.align_path) return std::nullopt;
+  ReadOptions options = config.data;
+  options.dataset = config.preprocess.align_dataset;
+  options.energy_offset.reset();
+  options.dispersion.reset();
+  return read_spectrum_image(*config.preprocess.align_path, options);
 }
 
 }  // namespace eelsvae

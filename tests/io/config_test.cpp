@@ -68,7 +68,10 @@ constexpr const char* every_key = R"({
     "data_path": "a \"b\" ü.dm4",
     "energy_range": [423.3, 816.6],
     "dataset": 2,
+    "axes": "Eyx",
     "swap_axes": true,
+    "energy_offset": 420.0,
+    "dispersion": 0.3,
     "exclude_path": "dead, hot.npy",
     "exclude": [[0, 0, 2, 26], [5, 3, 6, 4]]
   },
