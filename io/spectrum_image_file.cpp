@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 
+#include "io/gatan.h"
 #include "io/hspy.h"
 #include "io/mapped_file.h"
 #include "io/npy.h"
@@ -19,7 +20,7 @@ namespace eelsvae {
 namespace {
 
 // A new format joins here.
-const ImageFormat* const formats[] = {&hspy_format, &npy_format};
+const ImageFormat* const formats[] = {&hspy_format, &gatan_format, &gatan_hdf5_format, &npy_format};
 
 struct Unit {
   const char* name;
