@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 
+#include "io/gatan.h"
 #include "io/hspy.h"
 #include "io/mapped_file.h"
 #include "io/npy.h"
@@ -23,7 +24,7 @@ namespace {
 
 // A new format joins here.
 const ImageFormat* const formats[] = {
-    &hspy_format, &npy_format, &npz_format,
+    &hspy_format,   &gatan_format, &gatan_hdf5_format, &npy_format, &npz_format,
     &ripple_format,  // the last: it takes any other .raw file
 };
 
