@@ -12,6 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t largest_value = 4096;  // elements of an attribute or a dataset that is taken for metadata
+constexpr int64_t longest_text = int64_t{16} << 20;
 constexpr int deepest_group = 32;
 constexpr int64_t most_entries = 100000;
 
@@ -182,6 +183,13 @@ void fail(const std::string& context) {
   throw UserError(context + ": " + text);
 }
 
+bool has_signature(std::string_view start) {
+  const std::string_view signature = "\x89HDF\r\n\x1a\n";
+  bool found = start.starts_with(signature);
+  for (size_t at = 512; at < start.size(); at *= 2) found |= start.substr(at).starts_with(signature);
+  return found;
+}
+
 Handle open_file(const std::string& path) {
   silence();
   const std::string context = "cannot read " + path;
@@ -221,6 +229,28 @@ std::vector<std::string> members(hid_t group, const std::string& context) {
 json attribute(hid_t object, const std::string& name, const std::string& context) {
   if (check(H5Aexists(object, name.c_str()), context) == 0) return nullptr;
   return attribute_value(object, name, context).value_or(nullptr);
+}
+
+json small_dataset(hid_t parent, const std::string& name, const std::string& context) {
+  return dataset_value(parent, name, context).value_or(nullptr);
+}
+
+std::string byte_column(hid_t parent, const std::string& name, const std::string& context) {
+  const std::string where = context + ", dataset '" + name + "'";
+  const Handle dataset = open_dataset(parent, name, where);
+  const std::vector<int64_t> shape = dataset_shape(dataset, where);
+  if (shape.empty() || shape.size() > 2 || std::find(shape.begin(), shape.end(), 0) != shape.end() ||
+      shape[0] > longest_text || dataset_dtype(dataset, where) != "uint8")
+    throw UserError(where + ": a column of at most " + std::to_string(longest_text) + " bytes is needed");
+  const hsize_t length = static_cast<hsize_t>(shape[0]);
+  const hsize_t start[] = {0, 0}, count[] = {length, 1};
+  const Handle file_space(check(H5Dget_space(dataset), where), H5Sclose);
+  check(H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, nullptr, count, nullptr), where);
+  const Handle memory_space(check(H5Screate_simple(1, &length, nullptr), where), H5Sclose);
+  std::string text(static_cast<size_t>(length), '\0');
+  check(H5Dread(dataset, H5T_NATIVE_UINT8, memory_space, file_space, H5P_DEFAULT, text.data()), where);
+  text.resize(std::min(text.find('\0'), text.size()));
+  return text;
 }
 
 json group_as_json(hid_t group, const std::vector<std::string>& skip, const std::string& context) {

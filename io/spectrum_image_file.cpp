@@ -11,15 +11,21 @@
 
 #include "io/hspy.h"
 #include "io/mapped_file.h"
+#include "io/ncem.h"
+#include "io/nion_h5.h"
 #include "io/npy.h"
 #include "io/npy_image.h"
+#include "io/other_hdf5.h"
+#include "io/velox.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
 namespace {
 
-// A new format joins here.
-const ImageFormat* const formats[] = {&hspy_format, &npy_format};
+// A new format joins here, before other_hdf5_format.
+const ImageFormat* const formats[] = {
+    &hspy_format, &velox_format, &nion_h5_format, &ncem_format, &npy_format, &other_hdf5_format,
+};
 
 struct Unit {
   const char* name;
@@ -46,6 +52,7 @@ const ImageFormat& format_of(const std::string& path) {
   std::string known;
   for (const ImageFormat* format : formats) {
     if (format->recognises(path, start)) return *format;
+    if (*format->extension == '\0') continue;
     known += std::string(known.empty() ? "" : ", ") + format->name + " (" + format->extension + ")";
   }
   throw UserError(path + ": not in a known format; known are " + known);
