@@ -13,18 +13,23 @@
 #include "io/gatan.h"
 #include "io/hspy.h"
 #include "io/mapped_file.h"
+#include "io/ncem.h"
+#include "io/nion_h5.h"
 #include "io/npy.h"
 #include "io/npy_image.h"
 #include "io/npz_image.h"
+#include "io/other_hdf5.h"
 #include "io/ripple.h"
+#include "io/velox.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
 namespace {
 
-// A new format joins here.
+// A new format joins here, before other_hdf5_format if it is HDF5.
 const ImageFormat* const formats[] = {
-    &hspy_format,   &gatan_format, &gatan_hdf5_format, &npy_format, &npz_format,
+    &hspy_format,   &velox_format, &nion_h5_format, &gatan_hdf5_format, &ncem_format,
+    &gatan_format,  &npy_format,   &npz_format,     &other_hdf5_format,
     &ripple_format,  // the last: it takes any other .raw file
 };
 
@@ -53,6 +58,7 @@ const ImageFormat& format_of(const std::string& path) {
   std::string known;
   for (const ImageFormat* format : formats) {
     if (format->recognises(path, start)) return *format;
+    if (*format->extension == '\0') continue;
     known += std::string(known.empty() ? "" : ", ") + format->name + " (" + format->extension + ")";
   }
   throw UserError(path + ": not in a known format; known are " + known);
