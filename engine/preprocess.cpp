@@ -28,14 +28,13 @@ std::string counted(int64_t n, const char* one, const char* several) {
 // axis: "" or " of the energy range", for the message.
 void check_finite(const SpectrumImage& image, const char* axis) {
   const auto count = static_cast<int64_t>(image.counts.size());
-  int64_t first = count, number = 0;
-#pragma omp parallel for schedule(static) reduction(min : first) reduction(+ : number)
-  for (int64_t i = 0; i < count; ++i) {
-    if (std::isfinite(image.counts[static_cast<size_t>(i)])) continue;
-    first = std::min(first, i);
-    ++number;
-  }
+  int64_t number = 0;
+#pragma omp parallel for simd schedule(static) reduction(+ : number)
+  for (int64_t i = 0; i < count; ++i) number += std::isfinite(image.counts[static_cast<size_t>(i)]) ? 0 : 1;
   if (number == 0) return;
+  const int64_t first = std::find_if(image.counts.begin(), image.counts.end(),
+                                     [](float counts) { return !std::isfinite(counts); }) -
+                        image.counts.begin();
   int64_t pixel = first / image.energy.size;
   throw UserError(std::to_string(number) + " counts are not finite, the first at y " +
                   std::to_string(pixel / image.x.size) + ", x " + std::to_string(pixel % image.x.size) +
@@ -225,8 +224,9 @@ PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
   gaussian_filter(prepared.image, config.sigma);
   CountArray& counts = prepared.image.counts;
   prepared.scaling = fitted ? fitted->scaling : ScalingParameters::fit(counts, config);
-  prepared.scaling.apply(counts);
-  spatial_mean(prepared.image, config.xy_window);
+  const std::optional<LinearMap> linear = prepared.scaling.linear();
+  if (!linear) prepared.scaling.apply(counts);
+  spatial_mean(prepared.image, config.xy_window, linear);
   return prepared;
 }
 
