@@ -1,6 +1,7 @@
 // Times the steps of preprocessing for compare_preprocess.py, which times SciPy and scikit-image in turn with
-// it on the same cube. Reads one step's name per line and answers with its seconds; a copy of the cube is
-// made before the clock starts. "write STEP" also leaves the result in the folder as STEP.npy.
+// it on the same cube. Reads one step's name per line and answers with its seconds, elapsed and of the
+// processors; a copy of the cube is made before the clock starts. "write STEP" also leaves the result in the
+// folder as STEP.npy.
 //
 //   benchmark_preprocess FOLDER
 //
@@ -8,6 +9,7 @@
 // and 0.3 eV per channel.
 
 #include <chrono>
+#include <ctime>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -27,10 +29,16 @@ using namespace eelsvae;
 
 namespace {
 
-double seconds_of(const std::function<void()>& work) {
-  auto begin = std::chrono::steady_clock::now();
+struct Seconds {
+  double wall, processor;  // the latter of all threads together
+};
+
+Seconds seconds_of(const std::function<void()>& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t processor = std::clock();
   work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return {std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
+          static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC};
 }
 
 void write_image(const std::string& path, const SpectrumImage& image) {
@@ -83,9 +91,9 @@ int benchmark(const std::string& folder) {
     const std::string step = write ? line.substr(6) : line;
     if (!steps.contains(step)) throw UserError("no step " + step);
     image = cube;
-    const double seconds = seconds_of(steps.at(step));
+    const Seconds seconds = seconds_of(steps.at(step));
     if (write) results.at(step)(folder + "/" + step + ".npy");
-    std::cout << seconds << std::endl;
+    std::cout << seconds.wall << " " << seconds.processor << std::endl;
   }
   return 0;
 }

@@ -82,7 +82,7 @@ std::vector<float> order_statistics(std::span<const float> values, std::span<con
 // elsewhere after all, or if many values are equal and would all be collected.
 std::optional<std::vector<float>> bracketed_statistics(std::span<const float> values,
                                                        std::span<const int64_t> ranks) {
-  constexpr int64_t sampled = 1 << 16, block = 1 << 14, chunk = 64;
+  constexpr int64_t sampled = 1 << 16, block = 1 << 12;
   constexpr float infinity = std::numeric_limits<float>::infinity();
   const auto count = static_cast<int64_t>(values.size());
   std::vector<float> sample(static_cast<size_t>(sampled));
@@ -119,31 +119,29 @@ std::optional<std::vector<float>> bracketed_statistics(std::span<const float> va
 #pragma omp parallel reduction(|| : too_many)
   {
     std::vector<Bracket> own = brackets;
+    std::array<uint64_t, block / 8> inside;  // a byte for each value
+    auto* flags = reinterpret_cast<uint8_t*>(inside.data());
 #pragma omp for schedule(static)
     for (int64_t b = 0; b < blocks; ++b)
-      for (Bracket& bracket : own)
-        for (int64_t begin = b * block; begin < std::min(count, (b + 1) * block); begin += chunk) {
-          const float* x = values.data() + begin;
-          const int64_t size = std::min(chunk, count - begin);
-          int below = 0, up_to = 0;
-#pragma omp simd reduction(+ : below, up_to)
-          for (int64_t i = 0; i < size; ++i) {
-            below += x[i] < bracket.low ? 1 : 0;
-            up_to += x[i] <= bracket.high ? 1 : 0;
-          }
-          bracket.below += below;
-          too_many = too_many || bracket.inside.size() > most;
-          if (up_to == below || too_many) continue;
-          // Without branches, which here cannot be predicted.
-          std::array<float, chunk> found;
-          size_t number = 0;
-          for (int64_t i = 0; i < size; ++i) {
-            found[number] = x[i];
-            number += x[i] >= bracket.low && x[i] <= bracket.high ? 1 : 0;
-          }
-          bracket.inside.insert(bracket.inside.end(), found.begin(),
-                                found.begin() + static_cast<std::ptrdiff_t>(number));
-        }
+      for (Bracket& bracket : own) {
+        const float *x = values.data() + b * block, low = bracket.low, high = bracket.high;
+        const int64_t size = std::min(block, count - b * block);
+        int below = 0;
+#pragma omp simd reduction(+ : below)
+        for (int64_t i = 0; i < size; ++i) below += x[i] < low ? 1 : 0;
+#pragma omp simd
+        for (int64_t i = 0; i < size; ++i)
+          flags[i] = static_cast<uint8_t>(static_cast<int>(x[i] >= low) & static_cast<int>(x[i] <= high));
+        bracket.below += below;
+        std::fill(flags + size, flags + block, uint8_t{0});
+        too_many = too_many || bracket.inside.size() > most;
+        if (too_many) continue;
+        // Few bytes are set: eight at a time are looked at.
+        for (size_t word = 0; word < inside.size(); ++word)
+          if (inside[word] != 0)
+            for (size_t i = 8 * word; i < 8 * word + 8; ++i)
+              if (flags[i]) bracket.inside.push_back(x[i]);
+      }
 #pragma omp critical
     for (size_t i = 0; i < brackets.size(); ++i) {
       brackets[i].below += own[i].below;

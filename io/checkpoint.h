@@ -22,10 +22,10 @@ namespace eelsvae {
 // What else belongs to a model travels as JSON text in the file's metadata.
 struct CheckpointInfo {
   Config config;
-  Axis energy;                            // of the prepared spectra, eV
-  ScalingParameters scaling;              // fitted on the training image
-  std::vector<EpochRecord> history;       // of the training so far
-  std::optional<TrainingState> training;  // in last.safetensors; its history is the one above
+  Axis energy;                                       // of the prepared spectra, eV
+  ScalingParameters scaling;                         // fitted on the training image
+  std::vector<EpochRecord> history;                  // of the training so far
+  std::optional<TrainingState> training;             // in last.safetensors; its history is the one above
   std::optional<AlignmentReference> alignment = {};  // of the training image, if preprocess.align is set
 };
 
