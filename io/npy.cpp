@@ -137,7 +137,7 @@ class HeaderParser {
   void parse_descr(NpyHeader& header) {
     skip_space();
     if (!text_.empty() && text_[0] == '[')
-      throw UserError(name_ + ": holds a structured array, an array of plain numbers is needed");
+      throw NpyTypeError(name_ + ": holds a structured array, an array of plain numbers is needed");
     const std::string descr = string();
     const std::string code = descr.size() == 3 && std::strchr("<>|=", descr[0]) ? descr.substr(1) : descr;
     for (const TypeEntry& e : types) {
@@ -146,8 +146,8 @@ class HeaderParser {
       header.big_endian = descr[0] == '>';
       return;
     }
-    throw UserError(name_ + ": holds elements of type '" + descr +
-                    "'; bool, integers of 1 to 8 bytes and floats of 2, 4 or 8 bytes can be read");
+    throw NpyTypeError(name_ + ": holds elements of type '" + descr +
+                       "'; bool, integers of 1 to 8 bytes and floats of 2, 4 or 8 bytes can be read");
   }
 
   std::string_view text_;

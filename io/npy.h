@@ -7,11 +7,18 @@
 #include <vector>
 
 #include "io/stored_array.h"
+#include "kernels/error.h"
 
 namespace eelsvae {
 
 // NumPy's .npy files, versions 1 to 3
 // (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+
+// Elements other than those of ElementType: objects, structures, complex numbers, text.
+class NpyTypeError : public UserError {
+ public:
+  using UserError::UserError;
+};
 
 struct NpyHeader {
   ElementType type = ElementType::float32;
@@ -31,8 +38,8 @@ struct NpyArray {
 };
 
 // Parses the header of a file of `size` bytes, of which `content` is the beginning, as long as the header or
-// longer, and checks it against the size; `name` is the file to name in a UserError. Elements other than
-// those of ElementType (objects, structures, complex numbers, text) are a UserError.
+// longer, and checks it against the size; `name` is the file to name in a UserError. NpyTypeError if it is
+// sound as far as the type, which cannot be read.
 NpyHeader parse_npy_header(std::span<const std::byte> content, uint64_t size, const std::string& name);
 NpyHeader read_npy_header(const std::string& path);
 

@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <utility>
 
-#include "io/npy.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -23,8 +22,16 @@ bool recognises_npy(const std::string&, std::string_view start) {
 std::vector<StoredImage> open_npy(const std::string& path) {
   const auto file = std::make_shared<const MappedFile>(path);
   const NpyHeader header = parse_npy_header(file->bytes(), file->size(), path);
+  return {{array_info(std::filesystem::path(path).stem().string(), header),
+           mapped_values(file, header.data_offset, stored_array(header), path),
+           [] { return nlohmann::json::object(); }}};
+}
+
+}  // namespace
+
+ImageInfo array_info(const std::string& title, const NpyHeader& header) {
   ImageInfo info;
-  info.title = std::filesystem::path(path).stem().string();
+  info.title = title;
   info.shape = header.shape;
   info.dtype = element_name(header.type);
   if (header.shape.size() == 3) {
@@ -36,11 +43,8 @@ std::vector<StoredImage> open_npy(const std::string& path) {
     for (size_t i = 0; i < header.shape.size(); ++i)
       info.axes.push_back(uncalibrated("axis-" + std::to_string(i), header.shape[i]));
   }
-  return {{std::move(info), mapped_values(file, header.data_offset, stored_array(header), path),
-           [] { return nlohmann::json::object(); }}};
+  return info;
 }
-
-}  // namespace
 
 const ImageFormat npy_format = {"NumPy", ".npy", recognises_npy, open_npy};
 

@@ -3,28 +3,34 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <iterator>
 #include <limits>
 #include <optional>
 
+#include "io/gatan.h"
 #include "io/hspy.h"
 #include "io/mapped_file.h"
 #include "io/ncem.h"
 #include "io/nion_h5.h"
 #include "io/npy.h"
 #include "io/npy_image.h"
+#include "io/npz_image.h"
 #include "io/other_hdf5.h"
+#include "io/ripple.h"
 #include "io/velox.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
 namespace {
 
-// A new format joins here, before other_hdf5_format.
+// A new format joins here, before other_hdf5_format if it is HDF5.
 const ImageFormat* const formats[] = {
-    &hspy_format, &velox_format, &nion_h5_format, &ncem_format, &npy_format, &other_hdf5_format,
+    &hspy_format,   &velox_format, &nion_h5_format, &gatan_hdf5_format, &ncem_format,
+    &gatan_format,  &npy_format,   &npz_format,     &other_hdf5_format,
+    &ripple_format,  // the last: it takes any other .raw file
 };
 
 struct Unit {
@@ -58,14 +64,6 @@ const ImageFormat& format_of(const std::string& path) {
   throw UserError(path + ": not in a known format; known are " + known);
 }
 
-std::vector<StoredImage> open_converted(const std::string& path) {
-  std::vector<StoredImage> images = format_of(path).open(path);
-  for (StoredImage& image : images) {
-    for (Axis& axis : image.info.axes) convert_units(axis);
-  }
-  return images;
-}
-
 std::string describe(const ImageInfo& image) {
   const bool vowel =
       !image.kind.empty() && std::string_view("aeiou").find(image.kind[0]) != std::string_view::npos;
@@ -95,16 +93,37 @@ size_t choose(const std::string& path, const std::vector<StoredImage>& images, i
                   (count > 4 ? "; ..." : "") + "); choose one by data.dataset");
 }
 
-void check_shape(const std::string& path, const ImageInfo& image) {
-  if (image.kind != "spectrum image")
-    throw UserError(path + ": holds " + describe(image) + ", a spectrum image (y, x, E) is needed");
+const std::string default_axes = "yxE";
+
+// Where y, x and E stand among the axes of the file.
+std::array<size_t, 3> places(const std::string& axes) {
+  const std::array<size_t, 3> place = {axes.find('y'), axes.find('x'), axes.find('E')};
+  expect(axes.size() == 3 && place[0] < 3 && place[1] < 3 && place[2] < 3, "axes are an order of y, x and E");
+  return place;
+}
+
+// Takes the options' energies instead of the file's.
+void calibrate(const std::string& path, const ReadOptions& options, Axis& energy) {
+  const std::optional<double>&offset = options.energy_offset, &dispersion = options.dispersion;
+  if (!offset && !dispersion) return;
+  if (energy.units != "eV" && !(offset && dispersion))
+    throw UserError(path + ": its energy axis has no calibration in eV, so data." +
+                    (offset ? "dispersion" : "energy_offset") + " is needed besides data." +
+                    (offset ? "energy_offset" : "dispersion"));
+  energy.units = "eV";
+  energy.offset = offset.value_or(energy.offset);
+  energy.scale = dispersion.value_or(energy.scale);
+}
+
+// shape: (y, x, E)
+void check_shape(const std::string& path, const std::array<int64_t, 3>& shape) {
   const char* names[] = {"y", "x", "E"};
   int64_t bytes = sizeof(float);
   for (size_t i = 0; i < 3; ++i) {
-    if (image.shape[i] <= 0)
+    if (shape[i] <= 0)
       throw UserError(path + ": the spectrum image is empty: " + names[i] + " has size " +
-                      std::to_string(image.shape[i]));
-    if (__builtin_mul_overflow(bytes, image.shape[i], &bytes)) bytes = std::numeric_limits<int64_t>::max();
+                      std::to_string(shape[i]));
+    if (__builtin_mul_overflow(bytes, shape[i], &bytes)) bytes = std::numeric_limits<int64_t>::max();
     if (bytes == std::numeric_limits<int64_t>::max()) break;
   }
   const double memory =
@@ -113,7 +132,7 @@ void check_shape(const std::string& path, const ImageInfo& image) {
     char text[96];
     std::snprintf(text, sizeof text, " needs %.1f GB as float32, this machine has %.1f GB",
                   static_cast<double>(bytes) * 1e-9, memory * 1e-9);
-    throw UserError(path + ": the spectrum image " + shape_text(image.shape) + text);
+    throw UserError(path + ": the spectrum image " + shape_text({shape[0], shape[1], shape[2]}) + text);
   }
 }
 
@@ -161,9 +180,17 @@ std::string one_line(std::string text) {
   return text;
 }
 
+std::vector<StoredImage> open_images(const std::string& path) {
+  std::vector<StoredImage> images = format_of(path).open(path);
+  for (StoredImage& image : images) {
+    for (Axis& axis : image.info.axes) convert_units(axis);
+  }
+  return images;
+}
+
 std::vector<ImageInfo> list_images(const std::string& path) {
   std::vector<ImageInfo> infos;
-  for (StoredImage& image : open_converted(path)) infos.push_back(std::move(image.info));
+  for (StoredImage& image : open_images(path)) infos.push_back(std::move(image.info));
   return infos;
 }
 
@@ -171,31 +198,49 @@ std::string image_format_name(const std::string& path) {
   return format_of(path).name;
 }
 
-SpectrumImage read_spectrum_image(const std::string& path, int64_t dataset, bool swap_axes) {
-  const std::vector<StoredImage> images = open_converted(path);
-  const auto& [info, values, metadata] = images[choose(path, images, dataset)];
-  check_shape(path, info);
-  const char* names[] = {"y", "x", "E"};
-  for (size_t i = 0; i < 3; ++i) check_axis(path, info.axes[i], names[i]);
+SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options, bool* all_finite) {
+  std::vector<StoredImage> images = open_images(path);
+  auto& [info, values, metadata] = images[choose(path, images, options.dataset)];
+  const bool reordered = options.axes != default_axes;
+  if (info.kind != "spectrum image" && !(reordered && info.axes.size() == 3))
+    throw UserError(path + ": holds " + describe(info) + ", a spectrum image (y, x, E) is needed");
+  const std::array<size_t, 3> place = places(options.axes);
+  const std::array<int64_t, 3> shape = {info.shape[place[0]], info.shape[place[1]], info.shape[place[2]]};
+  check_shape(path, shape);
   if (!values)
     throw UserError(path + ": the spectrum image holds data of type " + info.dtype +
                     ", integers or floats are needed");
 
   SpectrumImage image;
   image.title = info.title;
-  image.y = info.axes[0];
-  image.x = info.axes[1];
-  image.energy = info.axes[2];
-  if (swap_axes) {
+  image.y = info.axes[place[0]];
+  image.x = info.axes[place[1]];
+  image.energy = info.axes[place[2]];
+  if (reordered) {  // a file that misplaces its axes also misnames them
+    image.y.name = "y";
+    image.x.name = "x";
+    image.energy.name = "Energy loss";
+  }
+  calibrate(path, options, image.energy);
+  check_axis(path, image.y, "y");
+  check_axis(path, image.x, "x");
+  check_axis(path, image.energy, "E");
+  if (options.swap_axes) {
     std::swap(image.y, image.x);
     std::swap(image.y.name, image.x.name);  // the names tell the axes' places
   }
   // Metadata may hold text in another encoding; JSON is UTF-8.
   image.metadata = metadata().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   image.counts.resize(static_cast<size_t>(image.pixels() * image.energy.size));
-  std::vector<int64_t> strides = dense_strides(std::vector{image.y.size, image.x.size, image.energy.size});
-  if (swap_axes) std::swap(strides[0], strides[1]);
-  if (!values->read(strides, image.counts.data())) refuse_infinite(path, image);
+  std::vector<int64_t> target = dense_strides(std::vector{image.y.size, image.x.size, image.energy.size});
+  if (options.swap_axes) std::swap(target[0], target[1]);
+  std::vector<int64_t> strides(3);  // of the file's axes
+  for (size_t i = 0; i < 3; ++i) strides[place[i]] = target[i];
+  const bool finite = values->read(strides, image.counts.data());
+  if (all_finite)
+    *all_finite = finite;
+  else if (!finite)
+    refuse_infinite(path, image);
   return image;
 }
 

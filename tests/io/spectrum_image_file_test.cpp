@@ -50,13 +50,55 @@ TEST_F(SpectrumImageFileTest, SwapsAxes) {
   image.energy = {"E", "eV", 5, 6, 4};
   image.counts = counted(24);
   write_hspy(path("a.hspy"), image);
-  const SpectrumImage swapped = read_spectrum_image(path("a.hspy"), -1, true);
+  const SpectrumImage swapped = read_spectrum_image(path("a.hspy"), {.swap_axes = true});
   EXPECT_EQ(swapped.y, (Axis{"y", "nm", 3, 4, 3}));
   EXPECT_EQ(swapped.x, (Axis{"x", "nm", 1, 2, 2}));
   EXPECT_EQ(swapped.energy, image.energy);
   for (int64_t y = 0; y < 2; ++y)
     for (int64_t x = 0; x < 3; ++x)
       for (int64_t e = 0; e < 4; ++e) EXPECT_EQ(swapped.spectrum(x * 2 + y)[e], image.spectrum(y * 3 + x)[e]);
+}
+
+// A file with the axes (E, y, x), without calibration.
+TEST_F(SpectrumImageFileTest, OptionsNameAxesAndEnergies) {
+  const std::string file = write(counted(24), {4, 2, 3});
+  ReadOptions options;
+  options.axes = "Eyx";
+  SpectrumImage image = read_spectrum_image(file, options);
+  EXPECT_EQ(image.y, (Axis{"y", "", 0, 1, 2}));
+  EXPECT_EQ(image.x, (Axis{"x", "", 0, 1, 3}));
+  EXPECT_EQ(image.energy, (Axis{"Energy loss", "", 0, 1, 4}));
+  for (int64_t pixel = 0; pixel < 6; ++pixel)
+    for (int64_t e = 0; e < 4; ++e) EXPECT_EQ(image.spectrum(pixel)[e], float(e * 6 + pixel));
+  options.swap_axes = true;
+  options.energy_offset = 420;
+  options.dispersion = 0.3;
+  image = read_spectrum_image(file, options);
+  EXPECT_EQ(image.y, (Axis{"y", "", 0, 1, 3}));
+  EXPECT_EQ(image.energy, (Axis{"Energy loss", "eV", 420, 0.3, 4}));
+  for (int64_t y = 0; y < 3; ++y)
+    for (int64_t x = 0; x < 2; ++x)
+      for (int64_t e = 0; e < 4; ++e) EXPECT_EQ(image.spectrum(y * 2 + x)[e], float(e * 6 + x * 3 + y));
+  options.dispersion.reset();
+  EXPECT_EQ(user_error([&] { read_spectrum_image(file, options); }),
+            file +
+                ": its energy axis has no calibration in eV, so data.dispersion is needed besides "
+                "data.energy_offset");
+}
+
+TEST_F(SpectrumImageFileTest, OptionsCorrectACalibration) {
+  SpectrumImage image;
+  image.y = {"y", "nm", 1, 2, 2};
+  image.x = {"x", "nm", 3, 4, 3};
+  image.energy = {"E", "eV", 5, 6, 4};
+  image.counts = counted(24);
+  write_hspy(path("a.hspy"), image);
+  ReadOptions options;
+  options.energy_offset = 7.5;
+  EXPECT_EQ(read_spectrum_image(path("a.hspy"), options).energy, (Axis{"E", "eV", 7.5, 6, 4}));
+  const SpectrumImage other = read_spectrum_image(path("a.hspy"), {-1, "yEx", false, 1, 2});
+  EXPECT_EQ(other.x, (Axis{"x", "eV", 5, 6, 4})) << "what the file says of an axis goes with it";
+  EXPECT_EQ(other.energy, (Axis{"Energy loss", "eV", 1, 2, 3}));
 }
 
 TEST_F(SpectrumImageFileTest, ContentDecidesNotTheName) {
@@ -97,7 +139,9 @@ TEST_F(SpectrumImageFileTest, SaysWhatIsWrongWithAFile) {
   EXPECT_EQ(message(path("empty.npy")), path("empty.npy") + ": empty file");
   write_bytes(path("text.npy"), "hello");
   EXPECT_EQ(message(path("text.npy")),
-            path("text.npy") + ": not in a known format; known are HyperSpy (.hspy), NumPy (.npy)");
+            path("text.npy") +
+                ": not in a known format; known are HyperSpy (.hspy), NumPy (.npy), NumPy archive "
+                "(.npz), Nion (.ndata), Ripple (.rpl)");
   std::string file = write(counted(24), {4, 6});
   EXPECT_EQ(message(file), file + ": holds an array (4, 6), a spectrum image (y, x, E) is needed");
   file = write(counted(24), {24});
