@@ -200,15 +200,15 @@ TEST_F(Hdf5Test, FilesOfOtherProgramsAreNamed) {
     writer.group("entry/instrument");
     writer.dataset("values", {1, 2, 3});
   }
-  EXPECT_EQ(
-      user_error([&] { list_images(path("a.h5")); }),
-      path("a.h5") +
-          ": an HDF5 file, but not of HyperSpy, Velox, NCEM or Nion Swift; at its top are 'entry', 'values'");
+  EXPECT_EQ(user_error([&] { list_images(path("a.h5")); }),
+            path("a.h5") +
+                ": an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan; at its top are "
+                "'entry', 'values'");
   { const Hdf5Writer writer(path("b.h5")); }
-  EXPECT_EQ(
-      user_error([&] { list_images(path("b.h5")); }),
-      path("b.h5") +
-          ": an HDF5 file, but not of HyperSpy, Velox, NCEM or Nion Swift; at its top it holds nothing");
+  EXPECT_EQ(user_error([&] { list_images(path("b.h5")); }),
+            path("b.h5") +
+                ": an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan; at its top it holds "
+                "nothing");
 }
 
 }  // namespace

@@ -185,7 +185,8 @@ TEST_F(HspyTest, RefusesWhatCannotBeUsed) {
             "image 't', axis-2 is not uniform (DataAxis); interpolate the data to a uniform axis first");
   EXPECT_EQ(message("bad_cycle.hspy"), "image 't', original_metadata: groups nest deeper than 32");
   EXPECT_EQ(message("bad_no_images.hspy"), "holds no image");
-  EXPECT_EQ(message("other_hdf5.h5").rfind("an HDF5 file, but not of HyperSpy, Velox, NCEM or Nion Swift", 0),
+  EXPECT_EQ(message("other_hdf5.h5")
+                .rfind("an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan", 0),
             0u);
 }
 
