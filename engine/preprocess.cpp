@@ -234,6 +234,16 @@ std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t heigh
   return bin_mask(crop_mask(mask, width, y, x), y[1] - y[0], x[1] - x[0], config.bin_xy);
 }
 
+ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
+                                   const ScalingParameters* fitted) {
+  gaussian_filter(image, config.sigma);
+  const ScalingParameters scaling = fitted ? *fitted : fit_scaling(image, config);
+  scaling.apply(image.counts);
+  spatial_mean(image, config.xy_window);
+  clear_excluded(image.excluded, image.counts);
+  return scaling;
+}
+
 PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
                       const FittedPreprocess* fitted, std::optional<SpectrumImage> drift_image) {
@@ -242,12 +252,7 @@ PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
   PreparedImage prepared{
       std::move(reduced.image), {}, std::move(reduced.alignment), std::move(reduced.notes)};
   narrow(prepared.image, whole, energy_range.has_value(), prepared.notes);
-  gaussian_filter(prepared.image, config.sigma);
-  CountArray& counts = prepared.image.counts;
-  prepared.scaling = fitted ? fitted->scaling : fit_scaling(prepared.image, config);
-  prepared.scaling.apply(counts);
-  spatial_mean(prepared.image, config.xy_window);
-  clear_excluded(prepared.image.excluded, counts);
+  prepared.scaling = smooth_and_scale(prepared.image, config, fitted ? &fitted->scaling : nullptr);
   return prepared;
 }
 

@@ -59,6 +59,13 @@ ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
 std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
                                  const PreprocessConfig& config);
 
+// The published steps but the crop: Gaussian filter, scaling, spatial mean, in the image's own memory.
+// `fitted` is applied in place of a scaling fitted here; returns the one that was applied. Excluded pixels
+// remain zero: neither the scaling nor, through the filters, their neighbours depend on them. UserError if
+// counts are all equal.
+ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
+                                   const ScalingParameters* fitted = nullptr);
+
 struct PreparedImage {
   SpectrumImage image;                          // scaled, on the cropped energy axis
   ScalingParameters scaling;                    // that was applied
@@ -66,13 +73,12 @@ struct PreparedImage {
   std::vector<std::string> notes;               // what the log should say
 };
 
-// What the network sees: reduce(), then the published preprocessing in its order: narrow symmetrically to a
-// multiple of 16 channels; Gaussian filter; scaling; spatial mean.
+// What the network sees: reduce(), narrowed symmetrically to a multiple of 16 channels, then
+// smooth_and_scale().
 // `fitted`, if not null, is a trained model's and is applied in place of what is fitted here; energy_range is
 // then not looked at.
-// Excluded pixels remain zero: neither the scaling nor, through the filters, their neighbours depend on them.
 // Works in the image's own memory: move it in.
-// UserError: as reduce(); the range leaves fewer than 16 channels; counts that are all equal.
+// UserError: as these; the range leaves fewer than 16 channels.
 PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
                       const FittedPreprocess* fitted = nullptr,

@@ -119,7 +119,7 @@ TEST_F(HspyTest, SignalAxisAnywhere) {
   const SpectrumImage middle = read_spectrum_image(fixture("hspy/signal_first.hspy"), {.dataset = 1});
   expect_cube(middle, 3, 5, 4);
   EXPECT_EQ(middle.x.name, "axis2");
-  expect_cube(read_spectrum_image(fixture("hspy/unmarked_axes.hspy")), 2, 3, {.dataset = 4});
+  expect_cube(read_spectrum_image(fixture("hspy/unmarked_axes.hspy")), 2, 3, 4);
 }
 
 TEST_F(HspyTest, EveryNumberType) {
@@ -127,13 +127,14 @@ TEST_F(HspyTest, EveryNumberType) {
   ASSERT_EQ(images.size(), 9u);
   for (size_t i = 0; i < 7; ++i) {
     const bool is_unsigned = images[i].dtype.rfind("uint", 0) == 0;
-    const SpectrumImage image = read_spectrum_image(fixture("hspy/dtypes.hspy"), static_cast<int64_t>(i));
+    const SpectrumImage image =
+        read_spectrum_image(fixture("hspy/dtypes.hspy"), {.dataset = static_cast<int64_t>(i)});
     const CountArray expected = is_unsigned ? CountArray{0, 0, 0, 0, 1, 2} : CountArray{-10, -9, -8, 0, 1, 2};
     EXPECT_EQ(image.counts, expected) << images[i].dtype;
   }
   for (const auto& [index, type] : {std::pair{7, "bool"}, {8, "compound"}})
     EXPECT_NE(user_error([&] {
-                read_spectrum_image(fixture("hspy/dtypes.hspy"), index);
+                read_spectrum_image(fixture("hspy/dtypes.hspy"), {.dataset = index});
               }).find(std::string("holds data of type ") + type + ", integers or floats are needed"),
               std::string::npos);
 }
