@@ -12,6 +12,7 @@
 
 #include "io/hspy.h"
 #include "io/mapped_file.h"
+#include "io/nion_ndata.h"
 #include "io/npy.h"
 #include "io/npy_image.h"
 #include "io/npz_image.h"
@@ -21,10 +22,14 @@
 namespace eelsvae {
 namespace {
 
-// A new format joins here.
+// A new format joins here, a line for each. Nion's archives of .npy files come before NumPy's, and Ripple is
+// the last, as it takes any other .raw file.
 const ImageFormat* const formats[] = {
-    &hspy_format, &npy_format, &npz_format,
-    &ripple_format,  // the last: it takes any other .raw file
+    &hspy_format,        //
+    &npy_format,         //
+    &nion_ndata_format,  //
+    &npz_format,         //
+    &ripple_format,
 };
 
 struct Unit {

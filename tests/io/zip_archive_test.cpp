@@ -21,6 +21,7 @@ class ZipArchiveTest : public FileTest {
   std::string error_of(const std::string& bytes, const std::string& name, size_t limit = 1 << 20) {
     const std::string error = user_error([&] {
       const auto archive = open(bytes);
+      ASSERT_NE(archive->find(name), nullptr);
       archive->read(*archive->find(name), limit);
     });
     return error.rfind(path("a.zip") + ": ", 0) == 0 ? error.substr(path("a.zip").size() + 2) : error;
@@ -58,9 +59,9 @@ TEST_F(ZipArchiveTest, SaysWhatIsWrongWithAMember) {
             "member 'm' has 3000 bytes, at most 2999 make sense");
   ZipFileMember member{"m", content, true};
   member.wrong_crc = true;
-  EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' damaged: CRC error");
+  EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' is damaged: CRC error");
   member.deflated = false;
-  EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' damaged: CRC error");
+  EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' is damaged: CRC error");
   member = {"m", content, true};
   member.flags = 1;
   EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' is encrypted, which cannot be read");
@@ -84,12 +85,13 @@ TEST_F(ZipArchiveTest, BelievesSizesOnlyAsFarAsDataCome) {
   member.zip64 = true;
   const std::string packed = std::to_string(deflated(member.content).size());
   EXPECT_EQ(error_of(zip_file({member}), "m", SIZE_MAX),
-            "member 'm' damaged: " + packed +
+            "member 'm' is damaged: " + packed +
                 " bytes of the archive cannot hold the 4611686018427387904 bytes that its directory states");
   member.deflated = false;
-  EXPECT_EQ(error_of(zip_file({member}), "m", SIZE_MAX),
-            "member 'm' damaged: 100000 bytes of the archive cannot hold the 4611686018427387904 bytes that "
-            "its directory states");
+  EXPECT_EQ(
+      error_of(zip_file({member}), "m", SIZE_MAX),
+      "member 'm' is damaged: 100000 bytes of the archive cannot hold the 4611686018427387904 bytes that "
+      "its directory states");
 }
 
 TEST_F(ZipArchiveTest, RefusesEveryTruncation) {
@@ -165,8 +167,8 @@ TEST_F(ZipArchiveTest, ArraysAreCheckedAgainstTheirChecksum) {
       const auto archive = open(zip_file({member}));
       zip_values(archive, *archive->find("m"), 0, array)->read(std::vector<int64_t>{1}, out.data());
     });
-    EXPECT_EQ(error, path("a.zip") + (packed ? ": member 'm' damaged: CRC error"
-                                             : ": member 'm' damaged: its checksum is wrong"));
+    EXPECT_EQ(error, path("a.zip") + (packed ? ": member 'm' is damaged: CRC error"
+                                             : ": member 'm' is damaged: its checksum is wrong"));
   }
 }
 
