@@ -50,9 +50,11 @@ std::vector<StoredImage> open_ndata(const std::string& path) {
   ImageInfo info =
       nion_image_info(properties, header.shape, element_name(header.type), archive->context(described));
   if (info.title.empty()) info.title = one_line(std::filesystem::path(path).stem().string());
+  // Swift computes the checksum of the numbers in C order, whatever the order in which it stores them.
   std::shared_ptr<const ImageValues> values;
   if (info.shape == header.shape)  // and not colours
-    values = zip_values(archive, data, header.data_offset, stored_array(header));
+    values = zip_values(archive, data, header.data_offset, stored_array(header),
+                        header.fortran_order ? Checksum::ignored : Checksum::compared);
   return {{std::move(info), std::move(values), [properties] { return nion_metadata(properties); }}};
 }
 

@@ -343,7 +343,7 @@ uint64_t ZipArchive::stored_offset(const ZipMember& member) const {
 
 std::shared_ptr<const ImageValues> zip_values(const std::shared_ptr<const ZipArchive>& archive,
                                               const ZipMember& member, uint64_t offset, StoredArray array,
-                                              int64_t block_bytes) {
+                                              Checksum checksum, int64_t block_bytes) {
   if (member.method != ZIP_CM_STORE || member.size == 0)
     return std::make_shared<PackedValues>(archive, member, offset, std::move(array), block_bytes);
   const std::string context = archive->context(member);
@@ -351,6 +351,7 @@ std::shared_ptr<const ImageValues> zip_values(const std::shared_ptr<const ZipArc
   if (member.size > archive->file().size() - begin)
     throw UserError(context + " is cut off: the archive ends");
   auto values = mapped_values(archive->file_, begin + offset, std::move(array), context);
+  if (checksum == Checksum::ignored) return values;
   return std::make_shared<PlainValues>(archive->file_, begin, member, context, std::move(values));
 }
 

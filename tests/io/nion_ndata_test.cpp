@@ -55,6 +55,16 @@ TEST_F(NionNdataTest, SpectrumImage) {
   }
 }
 
+TEST_F(NionNdataTest, FortranOrderWhoseChecksumSwiftComputesInCOrder) {
+  std::vector<float> values;
+  for (int e = 0; e < 4; ++e)
+    for (int x = 0; x < 3; ++x)
+      for (int y = 0; y < 2; ++y) values.push_back(static_cast<float>((y * 3 + x) * 4 + e));
+  ZipFileMember data{"data.npy", npy_file("<f4", "(2, 3, 4)", raw_bytes(values), true)};
+  data.wrong_crc = true;
+  EXPECT_EQ(read_spectrum_image(write({data, {"metadata.json", properties}})).counts, counted(24));
+}
+
 TEST_F(NionNdataTest, ColoursAreListedButNotRead) {
   const std::string file = write({{"data.npy", npy_file("|u1", "(2, 5, 3)", std::string(30, 'c'))},
                                   {"metadata.json", R"({"title": "photo", "collection_dimension_count": 0,

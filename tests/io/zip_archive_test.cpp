@@ -130,7 +130,7 @@ TEST_F(ZipArchiveTest, ArraysInEveryOrderStoredOrDeflated) {
   // Buffers of less than an element, a row and a plane, and of everything; axes of one element in every
   // place.
   for (const std::vector<int64_t>& shape : std::vector<std::vector<int64_t>>{
-           {11, 29, 37}, {1, 70, 33}, {70, 1, 33}, {70, 33, 1}, {200, 1, 1}, {1, 1, 1}}) {
+           {5, 7, 9}, {1, 20, 9}, {20, 1, 9}, {20, 9, 1}, {50, 1, 1}, {1, 1, 1}}) {
     const auto elements = static_cast<size_t>(shape[0] * shape[1] * shape[2]);
     std::vector<uint16_t> source(elements);
     const std::vector<int64_t> target = dense_strides(shape);
@@ -144,10 +144,11 @@ TEST_F(ZipArchiveTest, ArraysInEveryOrderStoredOrDeflated) {
       }
       for (const bool packed : {false, true}) {
         const auto archive = open(zip_file({{"other", "x"}, {"m", "12345" + raw_bytes(source), packed}}));
-        for (const int64_t block : {1, 100, 3000, 1 << 20}) {
+        for (const int64_t block : {1, 30, 200, 1 << 20}) {
           SCOPED_TRACE(testing::PrintToString(shape) + testing::PrintToString(order));
           std::vector<float> out(elements, -1.f);
-          EXPECT_TRUE(zip_values(archive, *archive->find("m"), 5, array, block)->read(target, out.data()));
+          EXPECT_TRUE(zip_values(archive, *archive->find("m"), 5, array, Checksum::compared, block)
+                          ->read(target, out.data()));
           for (size_t i = 0; i < elements; ++i)
             ASSERT_EQ(out[i], static_cast<float>(number(static_cast<int64_t>(i)))) << i;
         }
