@@ -15,6 +15,7 @@
 #include "io/mapped_file.h"
 #include "io/ncem.h"
 #include "io/nion_h5.h"
+#include "io/nion_ndata.h"
 #include "io/npy.h"
 #include "io/npy_image.h"
 #include "io/npz_image.h"
@@ -26,11 +27,20 @@
 namespace eelsvae {
 namespace {
 
-// A new format joins here, before other_hdf5_format if it is HDF5.
+// A new format joins here, a line for each. HDF5's before other_hdf5_format, Nion's archives of .npy files
+// before NumPy's, and Ripple is the last, as it takes any other .raw file.
 const ImageFormat* const formats[] = {
-    &hspy_format,   &velox_format, &nion_h5_format, &gatan_hdf5_format, &ncem_format,
-    &gatan_format,  &npy_format,   &npz_format,     &other_hdf5_format,
-    &ripple_format,  // the last: it takes any other .raw file
+    &hspy_format,        //
+    &velox_format,       //
+    &nion_h5_format,     //
+    &gatan_hdf5_format,  //
+    &ncem_format,        //
+    &other_hdf5_format,  //
+    &gatan_format,       //
+    &npy_format,         //
+    &nion_ndata_format,  //
+    &npz_format,         //
+    &ripple_format,
 };
 
 struct Unit {

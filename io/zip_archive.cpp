@@ -63,7 +63,7 @@ class PlainValues : public ImageValues {
         values_(std::move(values)) {}
 
   bool read(std::span<const int64_t> out_stride, float* out) const override {
-    if (checksum() != member_.crc) throw UserError(context_ + ": damaged: its checksum is wrong");
+    if (checksum() != member_.crc) throw UserError(context_ + " is damaged: its checksum is wrong");
     return values_->read(out_stride, out);
   }
 
@@ -110,7 +110,7 @@ class ZipStream {
     const bool deflated = member.method == ZIP_CM_DEFLATE;
     if (member.packed_size > archive.file().size() || (!deflated && member.packed_size != member.size) ||
         (deflated && member.size / 1032 > member.packed_size))
-      fail("damaged: " + std::to_string(member.packed_size) + " bytes of the archive cannot hold the " +
+      fail("is damaged: " + std::to_string(member.packed_size) + " bytes of the archive cannot hold the " +
            std::to_string(member.size) + " bytes that its directory states");
     file_ = zip_fopen_index(archive.archive_, member.index, 0);
     if (!file_) fail("cannot be read: " + message(zip_get_error(archive.archive_)));
@@ -124,9 +124,9 @@ class ZipStream {
   void read(std::span<std::byte> bytes) {
     while (!bytes.empty()) {
       const zip_int64_t count = zip_fread(file_, bytes.data(), bytes.size());
-      if (count < 0) fail("damaged: " + message(zip_file_get_error(file_)));
+      if (count < 0) fail("is damaged: " + message(zip_file_get_error(file_)));
       if (count == 0)
-        fail("cut off: " + std::to_string(member_.size) + " bytes should be there, " +
+        fail("is cut off: " + std::to_string(member_.size) + " bytes should be there, " +
              std::to_string(member_.size - left_) + " are");
       bytes = bytes.subspan(static_cast<size_t>(count));
       left_ -= std::min(left_, static_cast<uint64_t>(count));
@@ -137,8 +137,9 @@ class ZipStream {
   void finish() {
     std::byte more;
     const zip_int64_t count = zip_fread(file_, &more, 1);
-    if (count < 0) fail("damaged: " + message(zip_file_get_error(file_)));
-    if (count > 0) fail("damaged: it is longer than the " + std::to_string(member_.size) + " bytes stated");
+    if (count < 0) fail("is damaged: " + message(zip_file_get_error(file_)));
+    if (count > 0)
+      fail("is damaged: it is longer than the " + std::to_string(member_.size) + " bytes stated");
   }
 
  private:
@@ -268,6 +269,8 @@ zip_int64_t ZipArchive::Source::command(void* user_data, void* data, zip_uint64_
 ZipArchive::ZipArchive(std::shared_ptr<const MappedFile> file)
     : file_(std::move(file)), source_(std::make_unique<Source>()) {
   source_->bytes = file_->bytes();
+  if (source_->bytes.empty())  // to libzip an archive without members
+    throw UserError(file_->path() + ": damaged or cut off zip archive: empty file");
   zip_error_t error;
   zip_error_init(&error);
   zip_source_t* source = zip_source_function_create(Source::command, source_.get(), &error);
@@ -340,13 +343,15 @@ uint64_t ZipArchive::stored_offset(const ZipMember& member) const {
 
 std::shared_ptr<const ImageValues> zip_values(const std::shared_ptr<const ZipArchive>& archive,
                                               const ZipMember& member, uint64_t offset, StoredArray array,
-                                              int64_t block_bytes) {
+                                              Checksum checksum, int64_t block_bytes) {
   if (member.method != ZIP_CM_STORE || member.size == 0)
     return std::make_shared<PackedValues>(archive, member, offset, std::move(array), block_bytes);
   const std::string context = archive->context(member);
   const uint64_t begin = archive->stored_offset(member);
-  if (member.size > archive->file().size() - begin) throw UserError(context + " cut off: the archive ends");
+  if (member.size > archive->file().size() - begin)
+    throw UserError(context + " is cut off: the archive ends");
   auto values = mapped_values(archive->file_, begin + offset, std::move(array), context);
+  if (checksum == Checksum::ignored) return values;
   return std::make_shared<PlainValues>(archive->file_, begin, member, context, std::move(values));
 }
 

@@ -26,6 +26,9 @@ struct ZipMember {
   bool encrypted = false;
 };
 
+// Whether the checksum of a stored member says anything of its content.
+enum class Checksum { compared, ignored };
+
 // A zip archive, read through libzip. Errors are UserErrors that begin with the archive's path.
 class ZipArchive {
  public:
@@ -50,7 +53,8 @@ class ZipArchive {
   friend class ZipStream;
   friend std::shared_ptr<const ImageValues> zip_values(const std::shared_ptr<const ZipArchive>& archive,
                                                        const ZipMember& member, uint64_t offset,
-                                                       StoredArray array, int64_t block_bytes);
+                                                       StoredArray array, Checksum checksum,
+                                                       int64_t block_bytes);
 
   // Where libzip stands in the file; it reads a stored member's bytes from their very place.
   struct Source;
@@ -66,9 +70,11 @@ class ZipArchive {
 // The numbers of an array that begins `offset` bytes into a member; without gaps (StoredArray::dense) and
 // ending with the member. Numbers of a stored member are read from their place in the file, those of a
 // deflated one pass through a buffer of `block_bytes`: by default some 16 energy planes of a large image.
-// Reading checks the member's checksum. UserError if the member cannot be as long as the directory says.
+// Reading checks the member's checksum, unless that of a stored one is to be ignored. UserError if the member
+// cannot be as long as the directory says.
 std::shared_ptr<const ImageValues> zip_values(const std::shared_ptr<const ZipArchive>& archive,
                                               const ZipMember& member, uint64_t offset, StoredArray array,
+                                              Checksum checksum = Checksum::compared,
                                               int64_t block_bytes = int64_t{64} << 20);
 
 // The name of an archive's first member, from the archive's first bytes; "" if they are no archive's.

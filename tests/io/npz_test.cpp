@@ -127,9 +127,9 @@ TEST_F(NpzTest, SaysWhatIsWrong) {
             ": member 'X.npy' appears twice");
   ZipFileMember member{"X.npy", floats("(1, 2, 3)", 6), true};
   member.wrong_crc = true;
-  EXPECT_EQ(error_of({member}), ": member 'X.npy' damaged: CRC error");
+  EXPECT_EQ(error_of({member}), ": member 'X.npy' is damaged: CRC error");
   member.deflated = false;
-  EXPECT_EQ(error_of({member}), ": member 'X.npy' damaged: its checksum is wrong");
+  EXPECT_EQ(error_of({member}), ": member 'X.npy' is damaged: its checksum is wrong");
   EXPECT_EQ(error_of({{"X.npy", floats("(1, 2, 3)", 5)}}),
             ": member 'X.npy': cut off: (1, 2, 3) of float32 needs 24 bytes of data, 20 are there");
   EXPECT_NE(error_of({{"X.txt", "x"}, {"X.npy", floats("(1, 2, 3)", 6)}}), "");

@@ -21,6 +21,7 @@ class ZipArchiveTest : public FileTest {
   std::string error_of(const std::string& bytes, const std::string& name, size_t limit = 1 << 20) {
     const std::string error = user_error([&] {
       const auto archive = open(bytes);
+      ASSERT_NE(archive->find(name), nullptr);
       archive->read(*archive->find(name), limit);
     });
     return error.rfind(path("a.zip") + ": ", 0) == 0 ? error.substr(path("a.zip").size() + 2) : error;
@@ -58,9 +59,9 @@ TEST_F(ZipArchiveTest, SaysWhatIsWrongWithAMember) {
             "member 'm' has 3000 bytes, at most 2999 make sense");
   ZipFileMember member{"m", content, true};
   member.wrong_crc = true;
-  EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' damaged: CRC error");
+  EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' is damaged: CRC error");
   member.deflated = false;
-  EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' damaged: CRC error");
+  EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' is damaged: CRC error");
   member = {"m", content, true};
   member.flags = 1;
   EXPECT_EQ(error_of(zip_file({member}), "m"), "member 'm' is encrypted, which cannot be read");
@@ -84,12 +85,13 @@ TEST_F(ZipArchiveTest, BelievesSizesOnlyAsFarAsDataCome) {
   member.zip64 = true;
   const std::string packed = std::to_string(deflated(member.content).size());
   EXPECT_EQ(error_of(zip_file({member}), "m", SIZE_MAX),
-            "member 'm' damaged: " + packed +
+            "member 'm' is damaged: " + packed +
                 " bytes of the archive cannot hold the 4611686018427387904 bytes that its directory states");
   member.deflated = false;
-  EXPECT_EQ(error_of(zip_file({member}), "m", SIZE_MAX),
-            "member 'm' damaged: 100000 bytes of the archive cannot hold the 4611686018427387904 bytes that "
-            "its directory states");
+  EXPECT_EQ(
+      error_of(zip_file({member}), "m", SIZE_MAX),
+      "member 'm' is damaged: 100000 bytes of the archive cannot hold the 4611686018427387904 bytes that "
+      "its directory states");
 }
 
 TEST_F(ZipArchiveTest, RefusesEveryTruncation) {
@@ -128,7 +130,7 @@ TEST_F(ZipArchiveTest, ArraysInEveryOrderStoredOrDeflated) {
   // Buffers of less than an element, a row and a plane, and of everything; axes of one element in every
   // place.
   for (const std::vector<int64_t>& shape : std::vector<std::vector<int64_t>>{
-           {11, 29, 37}, {1, 70, 33}, {70, 1, 33}, {70, 33, 1}, {200, 1, 1}, {1, 1, 1}}) {
+           {5, 7, 9}, {1, 20, 9}, {20, 1, 9}, {20, 9, 1}, {50, 1, 1}, {1, 1, 1}}) {
     const auto elements = static_cast<size_t>(shape[0] * shape[1] * shape[2]);
     std::vector<uint16_t> source(elements);
     const std::vector<int64_t> target = dense_strides(shape);
@@ -142,10 +144,11 @@ TEST_F(ZipArchiveTest, ArraysInEveryOrderStoredOrDeflated) {
       }
       for (const bool packed : {false, true}) {
         const auto archive = open(zip_file({{"other", "x"}, {"m", "12345" + raw_bytes(source), packed}}));
-        for (const int64_t block : {1, 100, 3000, 1 << 20}) {
+        for (const int64_t block : {1, 30, 200, 1 << 20}) {
           SCOPED_TRACE(testing::PrintToString(shape) + testing::PrintToString(order));
           std::vector<float> out(elements, -1.f);
-          EXPECT_TRUE(zip_values(archive, *archive->find("m"), 5, array, block)->read(target, out.data()));
+          EXPECT_TRUE(zip_values(archive, *archive->find("m"), 5, array, Checksum::compared, block)
+                          ->read(target, out.data()));
           for (size_t i = 0; i < elements; ++i)
             ASSERT_EQ(out[i], static_cast<float>(number(static_cast<int64_t>(i)))) << i;
         }
@@ -165,8 +168,8 @@ TEST_F(ZipArchiveTest, ArraysAreCheckedAgainstTheirChecksum) {
       const auto archive = open(zip_file({member}));
       zip_values(archive, *archive->find("m"), 0, array)->read(std::vector<int64_t>{1}, out.data());
     });
-    EXPECT_EQ(error, path("a.zip") + (packed ? ": member 'm' damaged: CRC error"
-                                             : ": member 'm' damaged: its checksum is wrong"));
+    EXPECT_EQ(error, path("a.zip") + (packed ? ": member 'm' is damaged: CRC error"
+                                             : ": member 'm' is damaged: its checksum is wrong"));
   }
 }
 

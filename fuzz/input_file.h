@@ -1,0 +1,48 @@
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "io/spectrum_image_file.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+
+// The bytes of an input as a file, for readers that take a path; in memory, and always the same file.
+inline std::string input_file(const uint8_t* data, size_t size) {
+  static const int descriptor = memfd_create("input", 0);
+  if (descriptor < 0 || ftruncate(descriptor, 0) != 0 ||
+      pwrite(descriptor, data, size, 0) != static_cast<ssize_t>(size))
+    std::abort();
+  return "/proc/self/fd/" + std::to_string(descriptor);
+}
+
+// What a user error looks like is no matter here; any other exception ends the program.
+template <class Action>
+void unless_refused(const Action& action) {
+  try {
+    action();
+  } catch (const UserError&) {
+  }
+}
+
+// Lists the images of a file and reads each of them, also with its axes taken in another order.
+inline void read_every_image(const std::string& path) {
+  unless_refused([&] {
+    const size_t count = list_images(path).size();
+    for (size_t i = 0; i < count && i < 16; ++i) {
+      for (const char* axes : {"yxE", "Eyx"}) {
+        ReadOptions options;
+        options.dataset = static_cast<int64_t>(i);
+        options.axes = axes;
+        unless_refused([&] { read_spectrum_image(path, options); });
+      }
+    }
+  });
+}
+
+}  // namespace eelsvae

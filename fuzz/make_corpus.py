@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Makes the first inputs of the fuzz targets, corpus/<target>/*.
+
+Inputs that a fuzzer found are kept beside them, named after what they showed.
+"""
+import io
+import json
+import os
+import pathlib
+import struct
+import zipfile
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+root = pathlib.Path(__file__).parent / "corpus"
+cube = np.arange(24).reshape(2, 3, 4)
+energy = 100 + 0.25 * np.arange(4)
+
+
+def save(target, name, content):
+    folder = root / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
+def npy(array, version=None):
+    file = io.BytesIO()
+    npy_format.write_array(file, array, version=version)
+    return file.getvalue()
+
+
+def npz(writer, **arrays):
+    file = io.BytesIO()
+    writer(file, **arrays)
+    return file.getvalue()
+
+
+def zipped(members, compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in members:
+            archive.writestr(zipfile.ZipInfo(name), content, compression)
+    return file.getvalue()
+
+
+for code in ["b1", "i1", ">u2", "<i4", "<u8", ">f2", "<f4", ">f8"]:
+    save("npy", code.replace("<", "little_").replace(">", "big_"), npy((cube % 2 if code == "b1" else cube).astype(code)))
+save("npy", "fortran", npy(np.asfortranarray(cube.astype("<f4"))))
+save("npy", "version2", npy(cube.astype("<f4"), (2, 0)))
+save("npy", "version3_mask", npy(cube[:, :, 0] > 3, (3, 0)))
+save("npy", "scalar", npy(np.array(1.5)))
+save("npy", "empty", npy(np.zeros((0, 2, 3), "<f4")))
+save("npy", "structure", npy(np.zeros(2, [("a", "<f4")])))
+save("npy", "nan", npy(np.full((1, 1, 2), np.nan, "<f4")))
+
+save("npz", "stored", npz(np.savez, data=cube.astype("<u2"), energy=energy))
+save("npz", "deflated", npz(np.savez_compressed, X=cube.astype(">f4"), ev=energy, x=np.arange(3.0)))
+save("npz", "several", npz(np.savez_compressed, a=cube, b=cube.transpose(2, 0, 1), E=energy, note="text"))
+save("npz", "line", npz(np.savez, data=cube[0], energy=energy, y=np.arange(2), x=np.arange(3)))
+properties = {
+    "version": 13, "title": "a scan", "is_sequence": False, "collection_dimension_count": 2,
+    "datum_dimension_count": 1, "metadata": {"hardware_source": {"signal_type": "eels"}},
+    "dimensional_calibrations": [{"offset": 0.0, "scale": 0.5, "units": "nm"},
+                                 {"offset": 0.0, "scale": 0.5, "units": "nm"},
+                                 {"offset": 100.0, "scale": 0.25, "units": "eV"}]}
+text = json.dumps(properties)
+save("npz", "ndata", zipped([("data.npy", npy(cube.astype("<f4"))), ("metadata.json", text)]))
+save("npz", "ndata_deflated", zipped([("metadata.json", text), ("data.npy", npy(cube))], zipfile.ZIP_DEFLATED))
+
+save("nion", "scan", text.encode())
+old = {"data_sources": [{**properties, "spatial_calibrations": properties["dimensional_calibrations"]}]}
+save("nion", "old", json.dumps(old).encode())
+save("nion", "photo", b'{"title": "photo", "collection_dimension_count": 0, "datum_dimension_count": 2}')
+save("nion", "sequence", json.dumps({**properties, "is_sequence": True}).encode())
+
+plain = ("key\tvalue\nwidth\t3\nheight\t2\ndepth\t4\noffset\t{offset}\ndata-type\t{kind}\ndata-length\t{length}\n"
+         "byte-order\t{order}\nrecord-by\t{record}\n")
+calibrated = ("; as HyperSpy writes it\nbeam-energy\t200.0\ndepth-name\tEnergy loss\ndepth-origin\t420.5\n"
+              "depth-scale\t0.25\ndepth-units\teV\nheight-origin\t-3.0\nheight-scale\t2.0\nheight-units\tnm\n"
+              "signal\tEELS\ntitle\ta title\nwidth-units\t<undefined>\ndate\t\n")
+for kind, code, order, record, offset, more in [
+        ("unsigned", "<u2", "little-endian", "vector", 0, calibrated),
+        ("float", ">f4", "big-endian", "image", 5, "ev-per-chan\t10\n"),
+        ("signed", "i1", "dont-care", "vector", 0, "")]:
+    header = plain.format(kind=kind, length=np.dtype(code).itemsize, order=order, record=record, offset=offset)
+    save("ripple", f"{kind}_{record}",
+         (header + more).encode() + b"\0" + bytes(offset) + cube.astype(code).tobytes())
+
+
+def safetensors(header, data):
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+save("safetensors", "two", safetensors(
+    {"__metadata__": {"config": "{}"}, "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+     "b.weight": {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]}}, bytes(32)))
+save("safetensors", "none", safetensors({}, b""))
+save("safetensors", "scalar", safetensors({"step": {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}}, bytes(8)))
+
+for name in sorted(os.listdir(root.parent.parent / "configs")):
+    save("config", name[:-5], (root.parent.parent / "configs" / name).read_bytes())
+save("config", "settings", b'{"training": {"epochs": 7}, "device": "cpu"}\0training.epochs=5\0detection.window=1,2\0'
+     b"data.energy_range=null\0model.channels=8,16,32,64\0data.axes=Eyx\0precision=bf16")
