@@ -114,4 +114,15 @@ json nion_metadata(const json& properties) {
   return {{"original_metadata", properties}};
 }
 
+json nion_properties(const std::string& text, const std::string& context) {
+  // The parser keeps its own stack, but what it builds is copied and destroyed by recursion.
+  const auto shallow = [&](int depth, json::parse_event_t, json&) {
+    if (depth > 100) throw UserError(context + ": the properties nest deeper than 100");
+    return true;
+  };
+  const json properties = json::parse(text, shallow, false);
+  if (!properties.is_object()) throw UserError(context + ": the properties are not a JSON object");
+  return properties;
+}
+
 }  // namespace eelsvae
