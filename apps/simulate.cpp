@@ -6,6 +6,7 @@
 #include "apps/command_line.h"
 #include "engine/energy_axis.h"
 #include "engine/simulate.h"
+#include "io/gatan_write.h"
 #include "io/hspy.h"
 #include "io/npy.h"
 #include "kernels/error.h"
@@ -34,7 +35,7 @@ int main(int argc, char** argv) {
       "  eelsvae-simulate --shape 96 96 256 --offset-ev 660 --seed 1 --output film.hspy --truth truth.npy");
   app.option_defaults()->always_capture_default();
   app.add_option("--preset", preset, "Specimen")->check(CLI::IsMember({"bfo"}));
-  app.add_option("--output", output, "Image to write, .hspy or .npy")->required();
+  app.add_option("--output", output, "Image to write, .hspy, .dm4 or .npy")->required();
   app.add_option("--truth", truth, "Mask (y, x) of the anomalous pixels to write, .npy");
   app.add_option("--seed", settings.seed, "Seed; the same seed gives the same image");
   app.add_option("--shape", shape, "Pixels along y and x, and channels")->expected(2, 3);
@@ -47,8 +48,8 @@ int main(int argc, char** argv) {
                  "Share of pixels that are anomalous if below 1, else the number of anomalies");
   app.add_option("--anomaly-radius", settings.anomaly_radius, "Pixels; 0 for anomalies of a single pixel");
   return run_command(app, argc, argv, [&] {
-    if (!ends_with(output, ".hspy") && !ends_with(output, ".npy"))
-      throw UserError("--output " + output + " must end in .hspy or .npy");
+    if (!ends_with(output, ".hspy") && !ends_with(output, ".dm4") && !ends_with(output, ".npy"))
+      throw UserError("--output " + output + " must end in .hspy, .dm4 or .npy");
     if (!truth.empty() && !ends_with(truth, ".npy"))
       throw UserError("--truth " + truth + " must end in .npy");
     if (truth == output) throw UserError("--truth and --output name the same file, " + output);
@@ -60,6 +61,8 @@ int main(int argc, char** argv) {
     const SpectrumImage& image = simulated.image;
     if (ends_with(output, ".hspy"))
       write_hspy(output, image);
+    else if (ends_with(output, ".dm4"))
+      write_dm4(output, image);
     else
       write_npy(output, {image.y.size, image.x.size, image.energy.size}, image.counts.data());
     if (!truth.empty()) write_npy(truth, {image.y.size, image.x.size}, simulated.truth.data());
