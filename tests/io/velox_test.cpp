@@ -51,7 +51,7 @@ TEST_F(VeloxTest, EnergyRangesInTheirOrder) {
   EXPECT_EQ(images[2].kind, "image");
   EXPECT_EQ(images[2].shape, (std::vector<int64_t>{3, 4}));
 
-  const SpectrumImage image = read_spectrum_image(file, 1);
+  const SpectrumImage image = read_spectrum_image(file, {.dataset = 1});
   EXPECT_EQ(image.energy, (Axis{"Energy loss", "eV", 800, 0.25, 256}));
   EXPECT_EQ(image.x.units, "nm");
   EXPECT_NEAR(image.x.scale, 2, 1e-12);
@@ -94,10 +94,10 @@ TEST_F(VeloxTest, MeasuredFile) {
   EXPECT_EQ(images[2].title, "EELS 800.0 to 1146.4 eV");
   EXPECT_EQ(images[11].signal, "EDS_TEM");
   EXPECT_EQ(images[17].kind, "event stream");
-  EXPECT_NE(user_error([&] { read_spectrum_image(file, 17); }), "");
+  EXPECT_NE(user_error([&] { read_spectrum_image(file, {.dataset = 17}); }), "");
 
   // As RosettaSciIO reads it.
-  const SpectrumImage image = read_spectrum_image(file, 1);
+  const SpectrumImage image = read_spectrum_image(file, {.dataset = 1});
   EXPECT_EQ(image.energy.scale, 0.1692);
   EXPECT_EQ(image.energy.offset, 480.00000000000006);
   EXPECT_NEAR(image.y.offset, -3966.4509489922783, 1e-9);
