@@ -1,12 +1,13 @@
 #include "apps/command_line.h"
+#include "engine/excluded.h"
 #include "engine/preprocess.h"
 #include "io/config.h"
 #include "io/detect_folder.h"
+#include "io/image_data.h"
 #include "io/npy.h"
 #include "io/output_folder.h"
 #include "io/progress.h"
 #include "io/run_log.h"
-#include "io/spectrum_image_file.h"
 #include "io/training_run.h"
 
 using namespace eelsvae;
@@ -19,35 +20,68 @@ struct Options {
   bool save_reconstruction = false;
 };
 
-// What belongs to the trained model stays as it was trained.
-void apply(const std::vector<std::string>& settings, Config& config) {
+// Keys that speak of one image and not of what the model learned from it.
+constexpr std::array<const char*, 4> image_keys = {"preprocess.crop_y", "preprocess.crop_x",
+                                                   "preprocess.align_path", "preprocess.align_dataset"};
+
+// What belongs to the trained model stays as it was trained. What was excluded from training belongs to its
+// image alone and is forgotten; true if there was anything.
+bool apply(const std::vector<std::string>& settings, Config& config) {
+  const bool forgotten = config.data.exclude_path || !config.data.exclude.empty();
+  config.data.exclude_path.reset();
+  config.data.exclude.clear();
   for (const std::string& setting : settings) {
     std::string key = setting.substr(0, setting.find('='));
     if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
-        key != "precision" && key != "training.batch_size")
-      throw UserError("--set " + key +
-                      ": belongs to the trained model; a detection can set detection.*, data.*, "
-                      "training.batch_size, device and precision");
+        key != "precision" && key != "training.batch_size" &&
+        std::find(image_keys.begin(), image_keys.end(), key) == image_keys.end())
+      throw UserError(
+          "--set " + key +
+          ": belongs to the trained model; a detection can set detection.*, data.*, "
+          "preprocess.crop_y, preprocess.crop_x, preprocess.align_path, preprocess.align_dataset, "
+          "training.batch_size, device and precision");
     set_value(config, setting);
   }
   check_config(config, "--set");
+  return forgotten;
+}
+
+// Another image than the one the model was trained on is used whole and has a low-loss image of its own.
+void forget_training_image(PreprocessConfig& preprocess) {
+  preprocess.crop_y.reset();
+  preprocess.crop_x.reset();
+  preprocess.align_path.reset();
+  preprocess.align_dataset = -1;
 }
 
 int run_detection(const Options& options) {
   const SafetensorsFile file(model_file(options.model));
   CheckpointInfo info = read_checkpoint_info(file);
-  apply(options.settings, info.config);
+  const bool drift_elsewhere = info.config.preprocess.align_path.has_value();
+  if (!options.data.empty() && options.data != info.config.data.data_path)
+    forget_training_image(info.config.preprocess);
+  const bool forgotten = apply(options.settings, info.config);
   const Config& config = info.config;
   const std::string data = options.data.empty() ? config.data.data_path : options.data;
+  if (drift_elsewhere != config.preprocess.align_path.has_value())
+    throw UserError(drift_elsewhere ? file.path() +
+                                          ": was trained with preprocess.align_path; give the low-loss image "
+                                          "of " +
+                                          data + " with --set preprocess.align_path=FILE"
+                                    : "--set preprocess.align_path: " + file.path() +
+                                          " was trained without it; leave it out");
 
-  SpectrumImage image = read_spectrum_image(data, config.data);
-  crop_to_axis(image, info.energy);
-  const PreparedImage prepared = prepare(std::move(image), config.preprocess, std::nullopt, &info.scaling);
+  SpectrumImage image = read_image_data(data, config.data);
+  const int64_t height = image.y.size, width = image.x.size;
+  std::optional<SpectrumImage> drift_image = read_drift_image(config);
+  const FittedPreprocess fitted{info.energy, info.scaling, info.alignment};
+  const PreparedImage prepared =
+      prepare(std::move(image), config.preprocess, std::nullopt, &fitted, std::move(drift_image));
   check_non_negative(prepared.image, config.loss.reconstruction);
   check_detection(prepared.image, config.tiles, config.detection);
   std::vector<uint8_t> truth;
   if (!options.truth.empty())
-    truth = read_npy_mask(options.truth, prepared.image.y.size, prepared.image.x.size);
+    truth = reduce_mask(read_npy_mask(options.truth, height, width), height, width, config.preprocess);
 
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
@@ -61,6 +95,12 @@ int run_detection(const Options& options) {
   auto log = make_console_log();
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend->description());
+  const int64_t excluded = excluded_pixels(prepared.image.excluded);
+  if (forgotten && excluded == 0)
+    log->info(
+        "The training excluded pixels, this detection excludes none; --set data.exclude_path or "
+        "data.exclude does");
+  for (const std::string& note : prepared.notes) log->info("{}", note);
   std::optional<Progress> progress;
   const Detection found = detect(model, prepared.image, config.detection, [&](int64_t done, int64_t total) {
     if (!progress) progress.emplace("Reconstructing", total, "tiles");
@@ -74,13 +114,15 @@ int run_detection(const Options& options) {
   }
 
   DetectionOutput output{prepared.image, found, info, data, file.path(), truth, std::nullopt, {}, false};
-  if (!truth.empty()) output.metrics = detection_metrics(found.scores, truth, found.threshold);
+  if (!truth.empty())
+    output.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
   output.versions = {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}};
   output.save_reconstruction = options.save_reconstruction;
   write_detect_folder(options.output, output);
 
-  log->info("{} of {} spectra do not fit (score above {:.4g})", found.anomalous_pixels(),
-            prepared.image.pixels(), found.threshold);
+  log->info("{} of {} spectra do not fit (score above {:.4g}){}", found.anomalous_pixels(),
+            prepared.image.pixels() - excluded, found.threshold,
+            excluded > 0 ? "; " + std::to_string(excluded) + " are excluded" : "");
   if (output.metrics)
     log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", output.metrics->f1,
               output.metrics->precision, output.metrics->recall);

@@ -1,10 +1,11 @@
 #include "apps/command_line.h"
+#include "engine/excluded.h"
 #include "engine/preprocess.h"
 #include "io/atomic_file.h"
 #include "io/config.h"
+#include "io/image_data.h"
 #include "io/output_folder.h"
 #include "io/run_log.h"
-#include "io/spectrum_image_file.h"
 #include "io/training_run.h"
 
 using namespace eelsvae;
@@ -40,11 +41,13 @@ int train(const Options& options) {
 
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
-  PreparedImage prepared = prepare(read_spectrum_image(config.data.data_path, config.data), config.preprocess,
-                                   config.data.energy_range);
+  std::optional<SpectrumImage> drift_image = read_drift_image(config);
+  PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data), config.preprocess,
+                                   config.data.energy_range, nullptr, std::move(drift_image));
   check_non_negative(prepared.image, config.loss.reconstruction);
-  CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}};
-  if (checkpoint && (saved.energy != info.energy || saved.scaling != info.scaling))
+  CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
+  if (checkpoint &&
+      (saved.energy != info.energy || saved.scaling != info.scaling || saved.alignment != info.alignment))
     throw UserError(config.data.data_path + ": is not the image that the run in " + options.output +
                     " was started on");
   const ModelShape shape = model_shape(config.tiles, config.model, prepared.image.energy.size);
@@ -75,6 +78,9 @@ int train(const Options& options) {
   log->info("{}: {} x {} pixels, {} channels from {:.6g} eV; {} tiles to train on, {} for validation",
             config.data.data_path, prepared.image.y.size, prepared.image.x.size, prepared.image.energy.size,
             prepared.image.energy.offset, trainer.training_tiles(), trainer.validation_tiles());
+  if (const int64_t excluded = excluded_pixels(prepared.image.excluded); excluded > 0)
+    log->info("{} pixels are excluded; {} tiles that hold no others are left out", excluded,
+              trainer.excluded_tiles());
   log->info("{} parameters, {} of memory on {}", shape.parameter_count(), human_bytes(model.plan().bytes()),
             backend->device());
   if (checkpoint)

@@ -6,7 +6,6 @@
 //   benchmark_forward_vs_primitives [--precision fp32|bf16] [--batch N] [--energy N] [--rounds N]
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -16,6 +15,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "benchmarks/timing.h"
 #include "engine/model.h"
 #include "io/program.h"
 #include "kernels/cpu/onednn.h"
@@ -25,18 +25,6 @@ using dnnl::memory;
 using Tag = memory::format_tag;
 
 namespace {
-
-double seconds_of(const std::function<void()>& work) {
-  auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
 
 // A primitive with memory of its own.
 struct Bare {

@@ -1,7 +1,9 @@
 #include "engine/detection.h"
 
 #include <algorithm>
+#include <limits>
 
+#include "engine/excluded.h"
 #include "engine/reconstruction.h"
 #include "engine/scores.h"
 #include "engine/thresholds.h"
@@ -31,8 +33,11 @@ Detection detect(Model& model, const SpectrumImage& prepared, const DetectionCon
                                : ChannelWindow{0, prepared.energy.size};
   found.reconstruction = reconstruct_image(model, prepared, config.stride, config.blend, after_batch);
   if (found.reconstruction.empty()) return found;
+  clear_excluded(prepared.excluded, found.reconstruction);
   found.scores = pearson_scores(prepared, found.reconstruction, found.window);
-  found.threshold = config.threshold ? *config.threshold : otsu_threshold(found.scores);
+  for (size_t pixel = 0; pixel < prepared.excluded.size(); ++pixel)
+    if (prepared.excluded[pixel]) found.scores[pixel] = std::numeric_limits<float>::quiet_NaN();
+  found.threshold = config.threshold ? *config.threshold : otsu_threshold(found.scores, prepared.excluded);
   found.mask = anomalous(found.scores, found.threshold);
   return found;
 }

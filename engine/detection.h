@@ -13,8 +13,8 @@ namespace eelsvae {
 
 // What a detection found in a prepared image; maps are (y, x).
 struct Detection {
-  std::vector<float> reconstruction;  // (y, x, E), in the prepared image's units
-  std::vector<float> scores;          // larger fits worse
+  std::vector<float> reconstruction;  // (y, x, E), in the prepared image's units; 0 in excluded pixels
+  std::vector<float> scores;          // larger fits worse; NaN in excluded pixels, finite in all others
   double threshold = 0;
   std::vector<uint8_t> mask;  // 1 where the score is above the threshold
   ChannelWindow window;       // over which the score was taken

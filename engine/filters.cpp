@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "engine/excluded.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -75,10 +76,29 @@ void filter_contiguous(float* values, int64_t lines, int64_t n, const std::vecto
   }
 }
 
+// Along y and x of (y.size, x.size, depth).
+void filter_plane(const SpectrumImage& image, float* values, int64_t depth, const std::vector<float>& half) {
+  filter_strided(values, 1, image.y.size, image.x.size * depth, half);
+  filter_strided(values, image.y.size, image.x.size, depth, half);
+}
+
+// Normalized convolution (Knutsson and Westin, CVPR 1993): excluded pixels weigh nothing, the others 1, and
+// the filtered counts are divided by the filtered weights. A pixel's own weight keeps these above zero.
 void filter_plane(SpectrumImage& image, const std::vector<float>& half) {
-  float* counts = image.counts.data();
-  filter_strided(counts, 1, image.y.size, image.x.size * image.energy.size, half);
-  filter_strided(counts, image.y.size, image.x.size, image.energy.size, half);
+  clear_excluded(image.excluded, image.counts);
+  filter_plane(image, image.counts.data(), image.energy.size, half);
+  if (excluded_pixels(image.excluded) == 0) return;
+  std::vector<float> weights;
+  for (uint8_t excluded : image.excluded) weights.push_back(excluded ? 0 : 1);
+  filter_plane(image, weights.data(), 1, half);
+#pragma omp parallel for schedule(static)
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel) {
+    const auto i = static_cast<size_t>(pixel);
+    const float factor = image.excluded[i] ? 0 : 1 / weights[i];
+    float* spectrum = image.spectrum(pixel);
+#pragma omp simd
+    for (int64_t e = 0; e < image.energy.size; ++e) spectrum[e] *= factor;
+  }
 }
 
 }  // namespace

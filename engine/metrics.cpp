@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "kernels/error.h"
@@ -17,12 +16,15 @@ double ratio(double numerator, double denominator) {
 }  // namespace
 
 DetectionMetrics detection_metrics(std::span<const float> scores, std::span<const uint8_t> truth,
-                                   double threshold) {
+                                   double threshold, std::span<const uint8_t> left_out) {
   expect(scores.size() == truth.size(), "truth of another size than the scores");
-  expect(std::all_of(scores.begin(), scores.end(), [](float score) { return std::isfinite(score); }),
-         "scores that are not finite");
+  expect(left_out.empty() || left_out.size() == scores.size(), "mask of another size than the scores");
+  std::vector<size_t> order;
+  for (size_t i = 0; i < scores.size(); ++i)
+    if (left_out.empty() || !left_out[i]) order.push_back(i);
   DetectionMetrics m;
-  for (size_t i = 0; i < scores.size(); ++i) {
+  for (size_t i : order) {
+    expect(std::isfinite(scores[i]), "a score that is not finite");
     const bool found = static_cast<double>(scores[i]) > threshold;
     if (truth[i])
       ++(found ? m.true_positives : m.false_negatives);
@@ -37,8 +39,6 @@ DetectionMetrics detection_metrics(std::span<const float> scores, std::span<cons
   m.f1 = ratio(2 * m.precision * m.recall, m.precision + m.recall);
   if (positives == 0) return m;
 
-  std::vector<size_t> order(scores.size());
-  std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
   double seen_positives = 0, seen_negatives = 0, wins = 0, average_precision = 0;
   for (size_t begin = 0; begin < order.size();) {

@@ -15,11 +15,12 @@ struct DetectionMetrics {
   std::optional<double> roc_auc, average_precision;
 };
 
-// truth: nonzero where anomalous. A pixel is found where its score is above the threshold.
+// truth: nonzero where anomalous. A pixel is found where its score is above the threshold. left_out: pixels
+// that do not count (nonzero), or empty; all others have finite scores.
 //   ROC-AUC: probability that an anomalous pixel scores higher than a normal one, ties counting half
 //            (Mann-Whitney U / (positives * negatives))
 //   average precision: sum over distinct scores, descending, of (recall gained) * precision, as in sklearn
 DetectionMetrics detection_metrics(std::span<const float> scores, std::span<const uint8_t> truth,
-                                   double threshold);
+                                   double threshold, std::span<const uint8_t> left_out = {});
 
 }  // namespace eelsvae

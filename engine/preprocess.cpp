@@ -4,8 +4,12 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <span>
 
+#include "engine/binning.h"
+#include "engine/excluded.h"
 #include "engine/filters.h"
+#include "engine/resampling.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -13,7 +17,32 @@ namespace {
 
 constexpr int64_t channel_multiple = 16;  // the network halves the energy axis four times
 
-void check_finite(const SpectrumImage& image) {
+void check_pixels_left(const SpectrumImage& image) {
+  if (excluded_pixels(image.excluded) == image.pixels())
+    throw UserError("every pixel of the image is excluded, so none is left to work on");
+}
+
+// Excluded pixels hold no counts to go by.
+ScalingParameters fit_scaling(SpectrumImage& image, const PreprocessConfig& config) {
+  const int64_t kept = exchange_excluded(image) * image.energy.size;
+  ScalingParameters fitted =
+      ScalingParameters::fit(std::span(image.counts).first(static_cast<size_t>(kept)), config);
+  exchange_excluded(image);
+  return fitted;
+}
+
+std::string number(double value, int digits = 4) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*g", digits, value);
+  return text;
+}
+
+std::string counted(int64_t n, const char* one, const char* several) {
+  return std::to_string(n) + " " + (n == 1 ? one : several);
+}
+
+// axis: "" or " of the energy range", for the message.
+void check_finite(const SpectrumImage& image, const char* axis) {
   const auto count = static_cast<int64_t>(image.counts.size());
   int64_t first = count, number = 0;
 #pragma omp parallel for schedule(static) reduction(min : first) reduction(+ : number)
@@ -26,46 +55,204 @@ void check_finite(const SpectrumImage& image) {
   int64_t pixel = first / image.energy.size;
   throw UserError(std::to_string(number) + " counts are not finite, the first at y " +
                   std::to_string(pixel / image.x.size) + ", x " + std::to_string(pixel % image.x.size) +
-                  ", channel " + std::to_string(first % image.energy.size) +
-                  " of the energy range; replace them before use");
+                  ", channel " + std::to_string(first % image.energy.size) + axis +
+                  "; replace them before use");
 }
 
-void crop(SpectrumImage& image, const std::optional<std::array<double, 2>>& energy_range,
-          std::vector<std::string>& notes) {
-  const Axis axis = image.energy;
-  ChannelWindow window{0, axis.size};
-  if (energy_range) window = channels_within(axis, *energy_range);
-  if (window.size() < channel_multiple)
-    throw UserError((energy_range ? "data.energy_range leaves " : "the energy axis has ") +
-                    std::to_string(window.size()) + " channels, and at least " +
-                    std::to_string(channel_multiple) + " are needed; the image's axis is " + describe(axis));
-  const int64_t surplus = window.size() % channel_multiple;
-  if (surplus > 0) {
-    window.first += surplus / 2;
-    window.last -= surplus - surplus / 2;
+// ---- the steps that yield counts ----
+
+std::string describe(const Spike& spike) {
+  return "y " + std::to_string(spike.y) + ", x " + std::to_string(spike.x) + " at " +
+         number(spike.energy_ev, 6) + " eV (" + number(static_cast<double>(spike.old_counts)) +
+         " counts, now " + number(static_cast<double>(spike.new_counts)) + ")";
+}
+
+std::string spikes_note(const std::vector<Spike>& spikes, int64_t pixels) {
+  if (spikes.empty()) return "despike: no spike found";
+  size_t spectra = 0;
+  for (size_t i = 0; i < spikes.size(); ++i)
+    spectra += i == 0 || spikes[i].y != spikes[i - 1].y || spikes[i].x != spikes[i - 1].x;
+  constexpr size_t named = 3;
+  std::string text = "despike: " + counted(std::ssize(spikes), "channel", "channels") + " replaced in " +
+                     std::to_string(spectra) + " of " + std::to_string(pixels) + " spectra: ";
+  for (size_t i = 0; i < std::min(named, spikes.size()); ++i)
+    text += (i == 0 ? "" : "; ") + describe(spikes[i]);
+  return text + (spikes.size() > named ? "; ..." : "");
+}
+
+void check_same_scan(const SpectrumImage& image, const SpectrumImage& drift_image) {
+  if (image.y.size == drift_image.y.size && image.x.size == drift_image.x.size) return;
+  auto size = [](const SpectrumImage& i) {
+    return std::to_string(i.y.size) + " x " + std::to_string(i.x.size);
+  };
+  throw UserError("preprocess.align_path has " + size(drift_image) + " pixels and the image " + size(image) +
+                  "; both must come from the same scan");
+}
+
+std::string shifts_note(const EnergyShifts& shifts, const PreprocessConfig& config, const Axis& energy,
+                        RepeatedChannels repeated) {
+  std::vector<double> sorted = shifts.ev;
+  std::sort(sorted.begin(), sorted.end());
+  std::string text = std::string("align: spectra shifted by ") + number(sorted[sorted.size() / 2]) +
+                     " eV (median), " + number(sorted.front()) + " to " + number(sorted.back()) + " eV";
+  if (shifts.uncertainty_ev > 0) text += ", each known to " + number(shifts.uncertainty_ev) + " eV";
+  if (shifts.uncertainty_ev > 0.5 * energy.scale && config.align_by == AlignBy::pixel)
+    text += " (more than half a channel: preprocess.align_by=row would be safer)";
+  if (shifts.unclear > 0)
+    text += "; " + std::to_string(shifts.unclear) + " of " + std::to_string(shifts.spectra) + " " +
+            (config.align_by == AlignBy::row ? "scan lines" : "spectra") +
+            " show nothing to align and got the others' median shift";
+  if (repeated.low + repeated.high > 0)
+    text += "; up to " + std::to_string(repeated.low) + " channels at the low-energy end and " +
+            std::to_string(repeated.high) +
+            " at the high-energy end repeat the end value, for want of counts";
+  return text;
+}
+
+// `drift_image`: null if the drift is measured in the image itself.
+void align(ReducedImage& reduced, const PreprocessConfig& config, const AlignmentReference* fitted,
+           const SpectrumImage* drift_image) {
+  SpectrumImage& image = reduced.image;
+  EnergyShifts shifts = measure_shifts(drift_image ? *drift_image : image, config, fitted);
+  if (config.align == Align::zero_loss && !drift_image) {
+    // Calibrate: the channel nearest to the peak becomes 0 eV for the whole image.
+    Axis& axis = image.energy;
+    const AlignmentReference& found = shifts.reference;
+    const double channel = std::round(axis.index(found.energy_ev));
+    const double zero_ev = axis.value(channel), rest_ev = zero_ev - found.energy_ev;
+    for (double& shift : shifts.ev) shift += rest_ev;
+    axis.offset = -channel * axis.scale;
+    reduced.notes.push_back("align: zero-loss peak found at " + number(found.energy_ev) +
+                            " eV (median); the energy axis now starts at " + number(axis.offset, 6) + " eV");
+    shifts.reference.energy_ev = 0;
   }
+  const RepeatedChannels repeated = move_spectra(image, shifts.ev);
+  reduced.notes.push_back(shifts_note(shifts, config, image.energy, repeated));
+  reduced.shifts_ev = std::move(shifts.ev);
+  reduced.alignment = std::move(shifts.reference);
+}
+
+// A model's axis as it was before `bin` channels were added up.
+Axis unbinned(Axis axis, int64_t bin) {
+  axis.scale /= static_cast<double>(bin);
+  axis.offset = axis.value(-0.5 * static_cast<double>(bin - 1));
+  axis.size *= bin;
+  return axis;
+}
+
+void crop_range(SpectrumImage& image, const std::array<double, 2>& energy_range) {
+  const ChannelWindow window = channels_within(image.energy, energy_range);
+  if (window.size() == 0)
+    throw UserError("data.energy_range leaves no channel; the image's axis is " + describe(image.energy));
   crop_energy(image, window);
-  if (surplus > 0)
-    notes.push_back("energy range narrowed by " + std::to_string(surplus) + " channels to " +
-                    describe(image.energy) + ", a multiple of " + std::to_string(channel_multiple));
+}
+
+void bin_with_note(ReducedImage& reduced, const PreprocessConfig& config) {
+  SpectrumImage& image = reduced.image;
+  if (config.bin_xy == 1 && config.bin_energy == 1) return;
+  const int64_t rows = image.y.size, columns = image.x.size, channels = image.energy.size;
+  bin(image, config.bin_xy, config.bin_energy);
+  std::string text = "binned to " + std::to_string(image.y.size) + " x " + std::to_string(image.x.size) +
+                     " pixels and " + describe(image.energy);
+  const int64_t surplus_rows = rows % config.bin_xy, surplus_columns = columns % config.bin_xy,
+                surplus_channels = channels % config.bin_energy;
+  if (surplus_rows > 0) text += "; " + counted(surplus_rows, "row", "rows") + " at the bottom left out";
+  if (surplus_columns > 0)
+    text += "; " + counted(surplus_columns, "column", "columns") + " on the right left out";
+  if (surplus_channels > 0)
+    text += "; " + counted(surplus_channels, "channel", "channels") + " at the high-energy end left out";
+  reduced.notes.push_back(text);
+}
+
+// ---- the published steps ----
+
+// whole: the image's axis before it was cropped.
+void narrow(SpectrumImage& image, const Axis& whole, bool cropped, std::vector<std::string>& notes) {
+  ChannelWindow window{0, image.energy.size};
+  if (window.size() < channel_multiple)
+    throw UserError((cropped ? "data.energy_range leaves " : "the energy axis has ") +
+                    std::to_string(window.size()) + " channels, and at least " +
+                    std::to_string(channel_multiple) + " are needed; the image's axis is " + describe(whole));
+  const int64_t surplus = window.size() % channel_multiple;
+  if (surplus == 0) return;
+  window.first += surplus / 2;
+  window.last -= surplus - surplus / 2;
+  crop_energy(image, window);
+  notes.push_back("energy range narrowed by " + std::to_string(surplus) + " channels to " +
+                  describe(image.energy) + ", a multiple of " + std::to_string(channel_multiple));
 }
 
 }  // namespace
 
-PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
-                      const std::optional<std::array<double, 2>>& energy_range,
-                      const ScalingParameters* fitted) {
+ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
+                    const std::optional<std::array<double, 2>>& energy_range, const FittedPreprocess* fitted,
+                    std::optional<SpectrumImage> drift_image) {
   expect(
       static_cast<int64_t>(image.counts.size()) == image.pixels() * image.energy.size && image.pixels() > 0,
       "a spectrum image's counts do not match its axes");
-  PreparedImage prepared;
-  crop(image, energy_range, prepared.notes);
-  check_finite(image);
+  expect(image.excluded.empty() || static_cast<int64_t>(image.excluded.size()) == image.pixels(),
+         "a spectrum image's mask of excluded pixels does not match its axes");
+  const std::array<int64_t, 2> y = checked_range(config.crop_y, image.y.size, "crop_y"),
+                               x = checked_range(config.crop_x, image.x.size, "crop_x");
+  if (drift_image) check_same_scan(image, *drift_image);
+  clear_excluded(image.excluded, image.counts);
+  ReducedImage reduced;
+  reduced.image = std::move(image);
+  crop_pixels(reduced.image, y, x);
+  check_pixels_left(reduced.image);
+  const bool whole_axis_matters = config.despike > 0 || config.align != Align::none;
+  if (whole_axis_matters) check_finite(reduced.image, "");
+  if (config.despike > 0) {
+    reduced.spikes = remove_spikes(reduced.image, config.despike);
+    for (Spike& spike : reduced.spikes) {
+      spike.y += y[0];
+      spike.x += x[0];
+    }
+    reduced.notes.push_back(spikes_note(reduced.spikes, reduced.image.pixels()));
+  }
+  if (config.align != Align::none) {
+    expect(!fitted || fitted->alignment, "a model that aligns carries no reference");
+    if (drift_image) {
+      crop_pixels(*drift_image, y, x);
+      check_finite(*drift_image, " of preprocess.align_path");
+    }
+    align(reduced, config, fitted ? &*fitted->alignment : nullptr, drift_image ? &*drift_image : nullptr);
+  }
+  if (fitted)
+    crop_to_axis(reduced.image, unbinned(fitted->energy, config.bin_energy));
+  else if (energy_range)
+    crop_range(reduced.image, *energy_range);
+  if (!whole_axis_matters) check_finite(reduced.image, " of the energy range");
+  bin_with_note(reduced, config);
+  return reduced;
+}
+
+std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
+                                 const PreprocessConfig& config) {
+  const std::array<int64_t, 2> y = checked_range(config.crop_y, height, "crop_y"),
+                               x = checked_range(config.crop_x, width, "crop_x");
+  return bin_mask(crop_mask(mask, width, y, x), y[1] - y[0], x[1] - x[0], config.bin_xy);
+}
+
+ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
+                                   const ScalingParameters* fitted) {
   gaussian_filter(image, config.sigma);
-  prepared.scaling = fitted ? *fitted : ScalingParameters::fit(image.counts, config);
-  prepared.scaling.apply(image.counts);
+  const ScalingParameters scaling = fitted ? *fitted : fit_scaling(image, config);
+  scaling.apply(image.counts);
   spatial_mean(image, config.xy_window);
-  prepared.image = std::move(image);
+  clear_excluded(image.excluded, image.counts);
+  return scaling;
+}
+
+PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
+                      const std::optional<std::array<double, 2>>& energy_range,
+                      const FittedPreprocess* fitted, std::optional<SpectrumImage> drift_image) {
+  const Axis whole = image.energy;
+  ReducedImage reduced = reduce(std::move(image), config, energy_range, fitted, std::move(drift_image));
+  PreparedImage prepared{
+      std::move(reduced.image), {}, std::move(reduced.alignment), std::move(reduced.notes)};
+  narrow(prepared.image, whole, energy_range.has_value(), prepared.notes);
+  prepared.scaling = smooth_and_scale(prepared.image, config, fitted ? &fitted->scaling : nullptr);
   return prepared;
 }
 

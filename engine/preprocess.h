@@ -1,33 +1,88 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/alignment.h"
 #include "engine/config.h"
 #include "engine/energy_axis.h"
 #include "engine/scaling.h"
 #include "engine/spectrum_image.h"
+#include "engine/spikes.h"
 
 namespace eelsvae {
 
-struct PreparedImage {
-  SpectrumImage image;             // scaled, on the cropped energy axis
-  ScalingParameters scaling;       // that was applied
-  std::vector<std::string> notes;  // what the log should say
+// What preprocessing takes from a trained model, so that every image it is shown means the same to it.
+struct FittedPreprocess {
+  Axis energy;  // of the prepared spectra
+  ScalingParameters scaling;
+  std::optional<AlignmentReference> alignment;  // if the model's configuration aligns
 };
 
-// The published preprocessing, in its order: crop to the energy range (eV, closed; the whole axis if absent)
-// and narrow symmetrically to a multiple of 16 channels; Gaussian filter; scaling; spatial mean.
-// `fitted`, if not null, is a trained model's scaling, applied in place of one fitted here; its image should
-// first be brought to the model's energy axis with crop_to_axis().
+// A spectrum image of counts still, and what was done to it.
+struct ReducedImage {
+  SpectrumImage image;
+  std::vector<Spike> spikes;                    // replaced; pixels and channels of the image as it was given
+  std::vector<double> shifts_ev;                // (y, x) after the crop in pixels, before binning; or empty
+  std::optional<AlignmentReference> alignment;  // that the shifts lead to
+  std::vector<std::string> notes;               // what the log should say
+};
+
+// The steps that yield counts, in this order; with the default configuration only the crop in energy.
+//
+//   1. crop in pixels     first, because nothing outside matters
+//   2. spikes replaced    before anything spreads them over channels, and while noise is white
+//   3. energy alignment   before the crop in energy, so that measured counts are shifted in from beyond it.
+//                         The axis is kept; where nothing was measured a spectrum's end value is repeated.
+//                         Shifts are eV: those measured in `drift_image` (the low-loss image of the same
+//                         scan, given before the crop in pixels) hold on any dispersion.
+//                         A zero-loss peak in the image itself is brought to 0 eV at a channel's centre: the
+//                         axis is shifted for the whole image, the spectra by what is left.
+//   4. crop in energy     to energy_range (eV, closed; the whole axis if absent). With a model: to the
+//                         channels of its axis, before they were binned.
+//   5. binning            sums of counts
+//
+// Excluded pixels may hold anything, NaN as well. They come out as zero spectra, on which nothing depends.
+// UserError: as the steps say; every pixel is excluded; of the others, counts that are not finite; a drift
+// image of another size; a range that misses the axis; a model's axis that the image does not hold. Works in
+// the images' own memory: move them in.
+ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
+                    const std::optional<std::array<double, 2>>& energy_range,
+                    const FittedPreprocess* fitted = nullptr,
+                    std::optional<SpectrumImage> drift_image = std::nullopt);
+
+// A mask (y, x) of the image as it was given, brought to the size of the reduced image: non-zero where any
+// pixel of a bin is.
+std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
+                                 const PreprocessConfig& config);
+
+// The published steps but the crop: Gaussian filter, scaling, spatial mean, in the image's own memory.
+// `fitted` is applied in place of a scaling fitted here; returns the one that was applied. Excluded pixels
+// remain zero: neither the scaling nor, through the filters, their neighbours depend on them. UserError if
+// counts are all equal.
+ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
+                                   const ScalingParameters* fitted = nullptr);
+
+struct PreparedImage {
+  SpectrumImage image;                          // scaled, on the cropped energy axis
+  ScalingParameters scaling;                    // that was applied
+  std::optional<AlignmentReference> alignment;  // that was applied
+  std::vector<std::string> notes;               // what the log should say
+};
+
+// What the network sees: reduce(), narrowed symmetrically to a multiple of 16 channels, then
+// smooth_and_scale().
+// `fitted`, if not null, is a trained model's and is applied in place of what is fitted here; energy_range is
+// then not looked at.
 // Works in the image's own memory: move it in.
-// UserError: the range misses the axis or leaves fewer than 16 channels, counts that are not finite, counts
-// that are all equal.
+// UserError: as these; the range leaves fewer than 16 channels.
 PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
-                      const ScalingParameters* fitted = nullptr);
+                      const FittedPreprocess* fitted = nullptr,
+                      std::optional<SpectrumImage> drift_image = std::nullopt);
 
 // Cross-entropy takes spectra as distributions over energy. UserError, with a way out, if the loss is
 // cross_entropy and the prepared image has negative values.

@@ -35,6 +35,15 @@ TileGrid make_tile_grid(int64_t height, int64_t width, int64_t tile, int64_t str
   return grid;
 }
 
+bool all_excluded(const SpectrumImage& image, TileOrigin origin, int64_t tile) {
+  if (image.excluded.empty()) return false;
+  for (int64_t y = origin.y; y < origin.y + tile; ++y) {
+    const auto row = image.excluded.begin() + y * image.x.size + origin.x;
+    if (std::find(row, row + tile, uint8_t{0}) != row + tile) return false;
+  }
+  return true;
+}
+
 void copy_tile(const SpectrumImage& image, TileOrigin origin, int64_t tile, int orientation, float* out) {
   expect(origin.y >= 0 && origin.y + tile <= image.y.size && origin.x >= 0 && origin.x + tile <= image.x.size,
          "tile outside the image");

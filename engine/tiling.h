@@ -34,6 +34,9 @@ TileGrid make_tile_grid(int64_t height, int64_t width, int64_t tile, int64_t str
 // 0 is the identity.
 constexpr int orientation_count = 8;
 
+// Whether the tile at origin holds no pixel but excluded ones.
+bool all_excluded(const SpectrumImage& image, TileOrigin origin, int64_t tile);
+
 // Copies the tile at origin into out (tile, tile, E), turned into the orientation.
 void copy_tile(const SpectrumImage& image, TileOrigin origin, int64_t tile, int orientation, float* out);
 

@@ -61,6 +61,9 @@ Trainer::Trainer(Model& model, const Config& config, const SpectrumImage& prepar
                       "; the image has " + std::to_string(grid_.size()) + " tiles, counted from 0");
     std::erase(training_, left_out);
   }
+  excluded_tiles_ = static_cast<int64_t>(std::erase_if(training_, [this](int64_t tile) {
+    return all_excluded(image_, grid_.origins[static_cast<size_t>(tile)], grid_.tile);
+  }));
   if (config.training.validation_fraction > 0 && training_.size() > 1) {
     shuffle(training_, config.training.seed, split_draw);
     double share = config.training.validation_fraction * static_cast<double>(training_.size());
@@ -70,7 +73,10 @@ Trainer::Trainer(Model& model, const Config& config, const SpectrumImage& prepar
     std::sort(training_.begin(), training_.end());
     std::sort(validation_.begin(), validation_.end());
   }
-  if (training_.empty()) throw UserError("tiles.anomaly_indices leaves no tile to train on");
+  if (training_.empty())
+    throw UserError(excluded_tiles_ > 0
+                        ? "tiles.anomaly_indices leaves only tiles of excluded pixels, none to train on"
+                        : "tiles.anomaly_indices leaves no tile to train on");
 }
 
 int64_t Trainer::batches_per_epoch() const {

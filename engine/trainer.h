@@ -70,6 +70,8 @@ class Trainer {
 
   int64_t training_tiles() const { return static_cast<int64_t>(training_.size()); }
   int64_t validation_tiles() const { return static_cast<int64_t>(validation_.size()); }
+  // Tiles that are neither trained on nor validated with because all their pixels are excluded.
+  int64_t excluded_tiles() const { return excluded_tiles_; }
   int64_t batches_per_epoch() const;
 
   TrainingState initial_state() const;
@@ -87,6 +89,7 @@ class Trainer {
   const SpectrumImage& image_;
   TileGrid grid_;
   std::vector<int64_t> training_, validation_;  // indices into the grid
+  int64_t excluded_tiles_ = 0;
   std::vector<float> batch_;
 };
 

@@ -58,6 +58,23 @@ ScalingParameters scaling_from(const json& j) {
   return scaling;
 }
 
+json to_json(const AlignmentReference& reference) {
+  return {{"energy_ev", reference.energy_ev},
+          {"dispersion_ev", reference.dispersion_ev},
+          {"margin", reference.margin},
+          {"spectrum", reference.spectrum}};
+}
+
+AlignmentReference alignment_from(const json& j, Align align) {
+  AlignmentReference reference = {j.at("energy_ev"), j.at("dispersion_ev"), j.at("margin"),
+                                  j.at("spectrum").get<std::vector<double>>()};
+  const bool sound = reference.dispersion_ev > 0 && reference.margin >= 1 &&
+                     reference.margin <= largest_margin &&
+                     std::ssize(reference.spectrum) >= 2 * reference.margin + smallest_window;
+  if (align == Align::feature && !sound) throw UserError("the alignment has no usable reference spectrum");
+  return reference;
+}
+
 json to_json(const EpochLoss& loss) {
   return {{"loss", loss.loss}, {"reconstruction", loss.reconstruction}, {"kl", loss.kl}};
 }
@@ -187,6 +204,7 @@ void write_checkpoint(const std::string& path, const Model& model, const Checkpo
                                                  {"config", to_json_text(info.config)},
                                                  {"energy", to_json(info.energy).dump()},
                                                  {"scaling", to_json(info.scaling).dump()}};
+  if (info.alignment) metadata["alignment"] = to_json(*info.alignment).dump();
   json history = json::array();
   for (const EpochRecord& record : info.history) history.push_back(to_json(record));
   metadata["history"] = history.dump();
@@ -219,6 +237,11 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
   try {
     info.energy = axis_from(json::parse(energy));
     info.scaling = scaling_from(json::parse(scaling));
+    const Align align = info.config.preprocess.align;
+    if (metadata.contains("alignment"))
+      info.alignment = alignment_from(json::parse(metadata.at("alignment")), align);
+    else if (align != Align::none)
+      throw UserError("preprocess.align is set, but the alignment's reference is missing");
     for (const json& record : json::parse(history)) info.history.push_back(record_from(record));
     if (metadata.contains("training")) {
       info.training = state_from(json::parse(metadata.at("training")), info.config.model.latent_dim);

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "engine/alignment.h"
 #include "engine/config.h"
 #include "engine/model.h"
 #include "engine/scaling.h"
@@ -21,10 +22,11 @@ namespace eelsvae {
 // What else belongs to a model travels as JSON text in the file's metadata.
 struct CheckpointInfo {
   Config config;
-  Axis energy;                            // of the prepared spectra, eV
-  ScalingParameters scaling;              // fitted on the training image
-  std::vector<EpochRecord> history;       // of the training so far
-  std::optional<TrainingState> training;  // in last.safetensors; its history is the one above
+  Axis energy;                                       // of the prepared spectra, eV
+  ScalingParameters scaling;                         // fitted on the training image
+  std::vector<EpochRecord> history;                  // of the training so far
+  std::optional<TrainingState> training;             // in last.safetensors; its history is the one above
+  std::optional<AlignmentReference> alignment = {};  // of the training image, if preprocess.align is set
 };
 
 // Writes the model's state beside the target, flushes and renames. Moments are written if info.training is

@@ -39,6 +39,11 @@ template <typename T>
 struct IsList<std::optional<T>> : IsList<T> {};
 
 template <typename Value>
+struct IsListOfLists : std::false_type {};
+template <typename T, size_t N>
+struct IsListOfLists<std::vector<std::array<T, N>>> : std::true_type {};
+
+template <typename Value>
 constexpr bool is_text = std::is_same_v<Value, std::string> || std::is_enum_v<Value>;
 
 // Values of the wrong type are left alone and answered with false.
@@ -145,11 +150,18 @@ std::string type_text(uint64_t) {
 std::string type_text(const std::array<double, 2>&) {
   return "two numbers [low, high]";
 }
+std::string type_text(const std::array<int64_t, 2>&) {
+  return "two whole numbers [first, last)";
+}
 std::string type_text(const std::array<int64_t, 4>&) {
   return "four whole numbers";
 }
 std::string type_text(const std::vector<int64_t>&) {
   return "a list of whole numbers";
+}
+
+std::string type_text(const std::vector<std::array<int64_t, 4>>&) {
+  return "a list of rectangles [y0, x0, y1, x1] in whole numbers";
 }
 
 template <typename Enum, std::enable_if_t<std::is_enum_v<Enum>, int> = 0>
@@ -351,6 +363,9 @@ json argument_value(const std::string& text) {
   json value = parsed(text);
   if constexpr (IsList<Value>::value) {
     if (!value.is_array() && !value.is_null()) value = parsed("[" + text + "]");
+  }
+  if constexpr (IsListOfLists<Value>::value) {  // a single one needs no brackets of its own
+    if (value.is_array() && !value.empty() && !value[0].is_array()) value = json::array({value});
   }
   return value.is_discarded() ? json(text) : value;
 }

@@ -56,6 +56,10 @@ inline auto above_zero() {
 inline auto ascending() {
   return Rule{"ascending", [](const std::array<double, 2>& range) { return range[0] < range[1]; }};
 }
+inline auto pixel_range() {
+  return Rule{"ascending from 0",
+              [](const std::array<int64_t, 2>& range) { return 0 <= range[0] && range[0] < range[1]; }};
+}
 inline auto one_of(std::vector<std::string> words) {
   std::string text = any_of(words);
   return Rule{text, [words](const std::string& value) {
@@ -69,6 +73,12 @@ inline std::array<std::pair<const char*, Scaling>, 5> choices(Scaling) {
            {"zscore", Scaling::zscore},
            {"quantile", Scaling::quantile},
            {"none", Scaling::none}}};
+}
+inline std::array<std::pair<const char*, Align>, 3> choices(Align) {
+  return {{{"none", Align::none}, {"zero_loss", Align::zero_loss}, {"feature", Align::feature}}};
+}
+inline std::array<std::pair<const char*, AlignBy>, 2> choices(AlignBy) {
+  return {{{"pixel", AlignBy::pixel}, {"row", AlignBy::row}}};
 }
 inline std::array<std::pair<const char*, ReconstructionLoss>, 2> choices(ReconstructionLoss) {
   return {{{"cross_entropy", ReconstructionLoss::cross_entropy}, {"mse", ReconstructionLoss::mse}}};
@@ -116,8 +126,60 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
   visit(Field{"data", "dispersion", "eV per channel",
               "width of a channel, for files without a calibration or with a wrong one; null: the file's"},
         data.dispersion, above_zero());
+  visit(
+      Field{
+          "data", "exclude_path", "",
+          "a .npy mask (y, x) of booleans or integers: pixels that are not 0 are excluded, that is left out "
+          "of training and detection, whatever their counts are. `eelsvae-detect` excludes only what its "
+          "own `--set` names, whatever the training excluded"},
+      data.exclude_path, anything());
+  visit(
+      Field{"data", "exclude", "pixels",
+            "rectangles that are excluded too; y1 and x1 are the first row and column beyond. Both keys mean "
+            "the image as it lies in the file, after swap_axes"},
+      data.exclude,
+      Rule{"each with 0 <= y0 < y1 and 0 <= x0 < x1", [](const std::vector<std::array<int64_t, 4>>& list) {
+             return std::all_of(list.begin(), list.end(), [](const std::array<int64_t, 4>& r) {
+               return 0 <= r[0] && r[0] < r[2] && 0 <= r[1] && r[1] < r[3];
+             });
+           }});
 
   auto& preprocess = config.preprocess;
+  visit(Field{"preprocess", "crop_y", "pixels", "rows of the image to use; null: all"}, preprocess.crop_y,
+        pixel_range());
+  visit(Field{"preprocess", "crop_x", "pixels", "columns of the image to use; null: all"}, preprocess.crop_x,
+        pixel_range());
+  visit(Field{"preprocess", "despike", "standard deviations",
+              "channels that stand out of their spectrum and of the neighbouring pixels by so much are taken "
+              "for cosmic rays or X-rays and replaced by interpolation; 8 finds what matters; 0: off"},
+        preprocess.despike, Rule{"0 or from 3 to 1000", [](double sigmas) {
+                                   return sigmas == 0 || (sigmas >= 3 && sigmas <= 1000);
+                                 }});
+  visit(Field{"preprocess", "align", "",
+              "removes energy drift. zero_loss: the zero-loss peak is brought to 0 eV, or where it is in "
+              "another image (`align_path`) to its median position; feature: what `align_window` holds, such "
+              "as an edge, is brought to where it is in the mean spectrum"},
+        preprocess.align, anything());
+  visit(Field{"preprocess", "align_by", "",
+              "pixel: each spectrum has a shift of its own; row: one shift for each scan line (y), measured "
+              "in its mean spectrum, for weak features"},
+        preprocess.align_by, anything());
+  visit(Field{"preprocess", "align_window", "eV",
+              "where to look for the peak or the feature; null, for zero_loss only: everywhere"},
+        preprocess.align_window, ascending());
+  visit(Field{"preprocess", "align_path", "",
+              "image in which the drift is measured, of the same scan: the low-loss image of a dual-EELS "
+              "acquisition; null: the image itself"},
+        preprocess.align_path, Rule{"not empty", [](const std::string& path) { return !path.empty(); }});
+  visit(Field{"preprocess", "align_dataset", "",
+              "which image of `align_path`, counted like `data.dataset`; -1: its EELS spectrum image"},
+        preprocess.align_dataset, at_least(-1));
+  visit(Field{"preprocess", "bin_xy", "pixels",
+              "side of the squares of pixels whose counts are added up; 1: off"},
+        preprocess.bin_xy, from_to(1, 65536));
+  visit(Field{"preprocess", "bin_energy", "channels",
+              "neighbouring channels whose counts are added up; 1: off"},
+        preprocess.bin_energy, from_to(1, 65536));
   visit(Field{"preprocess", "sigma", "pixels and channels",
               "standard deviation of the Gaussian filter over (y, x, E); 0: off"},
         preprocess.sigma, from_to(0, 100));
@@ -231,8 +293,18 @@ struct Combination {
   bool (*holds)(const Config&);
 };
 
-inline const std::array<Combination, 2>& combinations() {
-  static const std::array<Combination, 2> table = {{
+inline const std::array<Combination, 4>& combinations() {
+  static const std::array<Combination, 4> table = {{
+      {"preprocess.align_window", "is needed by preprocess.align=feature",
+       [](const Config& c) {
+         return c.preprocess.align != Align::feature || c.preprocess.align_window.has_value();
+       }},
+      {"preprocess.align",
+       "is none, so preprocess.align_window and preprocess.align_path must be null; choose zero_loss or "
+       "feature",
+       [](const Config& c) {
+         return c.preprocess.align != Align::none || (!c.preprocess.align_window && !c.preprocess.align_path);
+       }},
       {"preprocess.scaling_method",
        "zscore makes negative targets, and loss.reconstruction=cross_entropy needs targets of 0 or more; use "
        "robust_minmax, minmax or quantile, or loss.reconstruction=mse",

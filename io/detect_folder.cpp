@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/excluded.h"
 #include "io/atomic_file.h"
 #include "io/config.h"
 #include "io/hspy.h"
@@ -16,6 +17,7 @@ namespace {
 nlohmann::ordered_json summarize(const DetectionOutput& o) {
   const Axis& energy = o.prepared.energy;
   const ChannelWindow& window = o.detection.window;
+  const int64_t excluded = excluded_pixels(o.prepared.excluded);
   auto or_null = [](const std::optional<double>& value) {
     return value ? nlohmann::ordered_json(*value) : nullptr;
   };
@@ -28,7 +30,8 @@ nlohmann::ordered_json summarize(const DetectionOutput& o) {
       {"threshold", o.detection.threshold},
       {"threshold_method", o.model.config.detection.threshold ? "given" : "otsu"},
       {"anomalous_pixels", o.detection.anomalous_pixels()},
-      {"pixels", o.prepared.pixels()}};
+      {"pixels", o.prepared.pixels() - excluded},
+      {"excluded_pixels", excluded}};
   if (o.metrics) {
     summary["f1"] = o.metrics->f1;
     summary["precision"] = o.metrics->precision;
@@ -52,6 +55,7 @@ DetectionReport make_report(const DetectionOutput& o) {
   report.scores = o.detection.scores;
   report.threshold = o.detection.threshold;
   report.mask = o.detection.mask;
+  report.excluded = o.prepared.excluded;
   report.truth = o.truth;
   report.window = {o.detection.window.first, o.detection.window.last};
   report.observed = o.prepared.counts;

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <functional>
-#include <numeric>
 #include <optional>
 
 #include "kernels/error.h"
-#include "kernels/host_memory.h"
 
 namespace eelsvae::hdf5 {
 namespace {
@@ -14,6 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t largest_value = 4096;  // elements of an attribute or a dataset that is taken for metadata
+constexpr int64_t longest_text = int64_t{16} << 20;
 constexpr int deepest_group = 32;
 constexpr int64_t most_entries = 100000;
 
@@ -173,62 +172,6 @@ class GroupWalk {
   int64_t entries_ = 0;
 };
 
-// Reads whole layers of chunks along the first axis, so that each chunk is decompressed once.
-class DatasetValues : public ImageValues {
- public:
-  DatasetValues(std::string path, std::string dataset, std::vector<size_t> order, std::string context)
-      : path_(std::move(path)),
-        dataset_(std::move(dataset)),
-        order_(std::move(order)),
-        context_(std::move(context)) {}
-
-  bool read(std::span<const int64_t> out_stride, float* out) const override {
-    const Handle file = open_file(path_);
-    const Handle data = open_dataset(file, dataset_, context_);
-    const std::vector<int64_t> shape = dataset_shape(data, context_);
-    expect(order_.size() == shape.size() && !shape.empty(), "order names every axis of the dataset");
-    const int64_t layer = layer_size(data, shape);
-    const int64_t row = std::accumulate(shape.begin() + 1, shape.end(), int64_t{1}, std::multiplies<>());
-    std::vector<float, HostAllocator<float>> block(static_cast<size_t>(layer * row));
-    const Handle file_space(check(H5Dget_space(data), context_), H5Sclose);
-    const size_t first_axis =
-        static_cast<size_t>(std::find(order_.begin(), order_.end(), 0) - order_.begin());
-    bool finite = true;
-    for (int64_t begin = 0; begin < shape[0]; begin += layer) {
-      std::vector<hsize_t> start(shape.size(), 0), count(shape.begin(), shape.end());
-      start[0] = static_cast<hsize_t>(begin);
-      count[0] = static_cast<hsize_t>(std::min(layer, shape[0] - begin));
-      const Handle memory_space(
-          check(H5Screate_simple(static_cast<int>(shape.size()), count.data(), nullptr), context_), H5Sclose);
-      check(H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
-            context_);
-      check(H5Dread(data, H5T_NATIVE_FLOAT, memory_space, file_space, H5P_DEFAULT, block.data()), context_);
-
-      std::vector<int64_t> sizes;  // of the block, in the image's order
-      for (const size_t axis : order_) sizes.push_back(static_cast<int64_t>(count[axis]));
-      std::vector<size_t> places(order_.size());  // of the dataset's axes in the image
-      for (size_t i = 0; i < order_.size(); ++i) places[order_[i]] = i;
-      const StoredArray array = StoredArray::dense(ElementType::float32, false, sizes, places);
-      finite &= convert_array(reinterpret_cast<const std::byte*>(block.data()), array, out_stride,
-                              out + begin * out_stride[first_axis]);
-    }
-    return finite;
-  }
-
- private:
-  int64_t layer_size(hid_t data, const std::vector<int64_t>& shape) const {
-    const Handle properties(check(H5Dget_create_plist(data), context_), H5Pclose);
-    if (H5Pget_layout(properties) != H5D_CHUNKED) return 1;
-    std::vector<hsize_t> chunk(shape.size());
-    check(H5Pget_chunk(properties, static_cast<int>(shape.size()), chunk.data()), context_);
-    return std::clamp(static_cast<int64_t>(chunk[0]), int64_t{1}, std::max(shape[0], int64_t{1}));
-  }
-
-  std::string path_, dataset_;
-  std::vector<size_t> order_;
-  std::string context_;
-};
-
 }  // namespace
 
 void silence() {
@@ -238,6 +181,13 @@ void silence() {
 void fail(const std::string& context) {
   const std::string text = reason();
   throw UserError(context + ": " + text);
+}
+
+bool has_signature(std::string_view start) {
+  const std::string_view signature = "\x89HDF\r\n\x1a\n";
+  bool found = start.starts_with(signature);
+  for (size_t at = 512; at < start.size(); at *= 2) found |= start.substr(at).starts_with(signature);
+  return found;
 }
 
 Handle open_file(const std::string& path) {
@@ -281,6 +231,28 @@ json attribute(hid_t object, const std::string& name, const std::string& context
   return attribute_value(object, name, context).value_or(nullptr);
 }
 
+json small_dataset(hid_t parent, const std::string& name, const std::string& context) {
+  return dataset_value(parent, name, context).value_or(nullptr);
+}
+
+std::string byte_column(hid_t parent, const std::string& name, const std::string& context) {
+  const std::string where = context + ", dataset '" + name + "'";
+  const Handle dataset = open_dataset(parent, name, where);
+  const std::vector<int64_t> shape = dataset_shape(dataset, where);
+  if (shape.empty() || shape.size() > 2 || std::find(shape.begin(), shape.end(), 0) != shape.end() ||
+      shape[0] > longest_text || dataset_dtype(dataset, where) != "uint8")
+    throw UserError(where + ": a column of at most " + std::to_string(longest_text) + " bytes is needed");
+  const hsize_t length = static_cast<hsize_t>(shape[0]);
+  const hsize_t start[] = {0, 0}, count[] = {length, 1};
+  const Handle file_space(check(H5Dget_space(dataset), where), H5Sclose);
+  check(H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, nullptr, count, nullptr), where);
+  const Handle memory_space(check(H5Screate_simple(1, &length, nullptr), where), H5Sclose);
+  std::string text(static_cast<size_t>(length), '\0');
+  check(H5Dread(dataset, H5T_NATIVE_UINT8, memory_space, file_space, H5P_DEFAULT, text.data()), where);
+  text.resize(std::min(text.find('\0'), text.size()));
+  return text;
+}
+
 json group_as_json(hid_t group, const std::vector<std::string>& skip, const std::string& context) {
   return GroupWalk(skip, context).walk(group, 0);
 }
@@ -311,16 +283,6 @@ std::string dataset_dtype(hid_t dataset, const std::string& context) {
     default:
       return "other";
   }
-}
-
-std::shared_ptr<const ImageValues> dataset_values(hid_t file, const std::string& path,
-                                                  const std::string& dataset, std::vector<size_t> order,
-                                                  const std::string& context) {
-  const Handle data = open_dataset(file, dataset, context);
-  const Handle type(check(H5Dget_type(data), context), H5Tclose);
-  const H5T_class_t type_class = H5Tget_class(type);
-  if (type_class != H5T_INTEGER && type_class != H5T_FLOAT) return nullptr;
-  return std::make_shared<DatasetValues>(path, dataset, std::move(order), context);
 }
 
 }  // namespace eelsvae::hdf5

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,10 @@ T check(T result, const std::string& context) {
 // Stops HDF5 from printing its errors; open_file() does it too.
 void silence();
 
+// Whether a file whose first bytes are `start` is HDF5. The signature stands at its start or behind a block
+// of the user's own of 512, 1024, ... bytes.
+bool has_signature(std::string_view start);
+
 Handle open_file(const std::string& path);  // for reading
 Handle open_group(hid_t parent, const std::string& name, const std::string& context);
 Handle open_dataset(hid_t parent, const std::string& name, const std::string& context);
@@ -65,6 +70,13 @@ std::vector<std::string> members(hid_t group, const std::string& context);
 // A number, boolean, string or one-dimensional array of them; null if there is no such attribute or it is of
 // another kind or larger than 4096 elements.
 nlohmann::json attribute(hid_t object, const std::string& name, const std::string& context);
+
+// A dataset in place of an attribute.
+nlohmann::json small_dataset(hid_t parent, const std::string& name, const std::string& context);
+
+// The first column of a dataset (n, m) of bytes, or a dataset (n), as text up to its first zero. UserError if
+// it is not of bytes or longer than 16 MiB.
+std::string byte_column(hid_t parent, const std::string& name, const std::string& context);
 
 // The attributes, small datasets and groups below a group as a JSON object; what attribute() has no value for
 // is left out. Members named in `skip` are left out at every level. UserError if groups nest deeper than 32

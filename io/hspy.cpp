@@ -191,12 +191,8 @@ std::vector<StoredImage> open_hspy(const std::string& path) {
   return images;
 }
 
-// The signature stands at the start or behind a user block of 512, 1024, ... bytes.
 bool recognises_hspy(const std::string& path, std::string_view start) {
-  const std::string_view signature = "\x89HDF\r\n\x1a\n";
-  bool found = start.starts_with(signature);
-  for (size_t at = 512; at < start.size(); at *= 2) found |= start.substr(at).starts_with(signature);
-  if (!found) return false;
+  if (!hdf5::has_signature(start)) return false;
   const Handle file = hdf5::open_file(path);
   return hdf5::attribute(file, "file_format", path) == "HyperSpy" ||
          hdf5::has_group(file, "Experiments", path);

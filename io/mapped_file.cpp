@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -44,7 +45,7 @@ MappedFile::~MappedFile() {
 void MappedFile::release(const std::byte* begin, const std::byte* end) const {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t first = (static_cast<size_t>(begin - data_) + page - 1) / page * page;
-  const size_t last = static_cast<size_t>(end - data_) / page * page;
+  const size_t last = static_cast<size_t>(std::min<const std::byte*>(end, data_ + size_) - data_) / page * page;
   if (first < last) madvise(data_ + first, last - first, MADV_DONTNEED);  // a hint: no error matters
 }
 

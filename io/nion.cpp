@@ -86,6 +86,9 @@ ImageInfo nion_image_info(const json& properties, std::vector<int64_t> shape, co
   const int64_t collection = count_of(described, "collection_dimension_count", rank == 3 ? 2 : 0, context);
   const int64_t datum = count_of(described, "datum_dimension_count", rank - collection, context);
 
+  if (datum < 0)
+    throw UserError(context + ": the properties describe a scan of " + std::to_string(collection) +
+                    " dimensions, the array has " + std::to_string(shape.size()));
   const bool colour =
       dtype == "uint8" && rank == collection + datum + 1 && shape.back() >= 3 && shape.back() <= 4;
   if (colour) shape.pop_back();
@@ -112,17 +115,6 @@ ImageInfo nion_image_info(const json& properties, std::vector<int64_t> shape, co
 
 json nion_metadata(const json& properties) {
   return {{"original_metadata", properties}};
-}
-
-json nion_properties(const std::string& text, const std::string& context) {
-  // The parser keeps its own stack, but what it builds is copied and destroyed by recursion.
-  const auto shallow = [&](int depth, json::parse_event_t, json&) {
-    if (depth > 100) throw UserError(context + ": the properties nest deeper than 100");
-    return true;
-  };
-  const json properties = json::parse(text, shallow, false);
-  if (!properties.is_object()) throw UserError(context + ": the properties are not a JSON object");
-  return properties;
 }
 
 }  // namespace eelsvae

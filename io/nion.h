@@ -25,8 +25,4 @@ ImageInfo nion_image_info(const nlohmann::json& properties, std::vector<int64_t>
 // In the form of StoredImage::metadata.
 nlohmann::json nion_metadata(const nlohmann::json& properties);
 
-// Parses the properties; UserError that begins with `context` if they are not a JSON object, or nested too
-// deeply.
-nlohmann::json nion_properties(const std::string& text, const std::string& context);
-
 }  // namespace eelsvae

@@ -75,12 +75,18 @@ std::string spectra_text(int64_t count) {
 }
 
 struct Counts {
-  int64_t found = 0, hits = 0, known = 0, unscored = 0;
+  int64_t pixels = 0, found = 0, hits = 0, known = 0, unscored = 0;  // of those that are not excluded
+  int64_t excluded = 0;
 };
 
 Counts count(const DetectionReport& report) {
   Counts counts;
   for (size_t i = 0; i < report.scores.size(); ++i) {
+    if (!report.excluded.empty() && report.excluded[i] != 0) {
+      ++counts.excluded;
+      continue;
+    }
+    ++counts.pixels;
     const bool found = report.mask[i] != 0, known = !report.truth.empty() && report.truth[i] != 0;
     counts.found += found;
     counts.known += known;
@@ -91,7 +97,7 @@ Counts count(const DetectionReport& report) {
 }
 
 std::string headline(const DetectionReport& report, const Counts& counts) {
-  const auto pixels = static_cast<int64_t>(report.scores.size());
+  const int64_t pixels = counts.pixels;
   const double percent = 100 * static_cast<double>(counts.found) / static_cast<double>(pixels);
   std::string text = "<p class='headline'>";
   if (counts.found == 0 && pixels == 1) {
@@ -104,6 +110,10 @@ std::string headline(const DetectionReport& report, const Counts& counts) {
   }
   if (report.threshold) text += ", threshold " + number_text(*report.threshold);
   text += "</p>\n";
+  if (counts.excluded > 0) {
+    text += "<p class='subline'>" + count_text(counts.excluded) +
+            (counts.excluded == 1 ? " pixel is" : " pixels are") + " excluded (grey).</p>\n";
+  }
   if (counts.unscored > 0) {
     text += "<p class='subline'>" + count_text(counts.unscored) + " " + spectra_text(counts.unscored) +
             " without a score.</p>\n";
@@ -194,7 +204,6 @@ std::string ranking_card(const DetectionReport& report) {
 }
 
 std::string truth_card(const DetectionReport& report, const Counts& counts) {
-  const auto pixels = static_cast<int64_t>(report.scores.size());
   std::string tiles = "<dl class='tiles'>\n";
   auto tile = [&](const std::string& name, const std::string& value) {
     tiles += "<div><dt>" + escaped(name) + "</dt><dd>" + value + "</dd></div>\n";
@@ -203,7 +212,7 @@ std::string truth_card(const DetectionReport& report, const Counts& counts) {
   tile("found", count_text(counts.hits));
   tile("missed", count_text(counts.known - counts.hits));
   tile("false alarms", count_text(counts.found - counts.hits));
-  tile("rightly left", count_text(pixels - counts.found - counts.known + counts.hits));
+  tile("rightly left", count_text(counts.pixels - counts.found - counts.known + counts.hits));
   return card("<h2>Against the truth</h2>", tiles + "</dl>");
 }
 
@@ -223,6 +232,7 @@ void check(const DetectionReport& report) {
   const int64_t samples = pixels * report.energy.size;
   expect(report.y.size > 0 && report.x.size > 0 && report.energy.size > 0, "a report's axes are not empty");
   expect(is(report.scores, pixels) && is(report.mask, pixels), "a report's maps match its axes");
+  expect(report.excluded.empty() || is(report.excluded, pixels), "a report's exclusions match its axes");
   expect(report.truth.empty() || is(report.truth, pixels), "a report's truth matches its axes");
   expect(report.observed.empty() || is(report.observed, samples), "a report's cube matches its axes");
   expect(report.reconstruction.empty() || (is(report.reconstruction, samples) && !report.observed.empty()),

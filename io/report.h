@@ -30,6 +30,7 @@ struct DetectionReport {
   std::span<const float> scores;                 // larger is more anomalous; NaN: no score
   std::optional<double> threshold;               // on the scores
   std::span<const uint8_t> mask;                 // not 0: anomalous
+  std::span<const uint8_t> excluded;             // not 0: left out, without a score; empty: none
   std::span<const uint8_t> truth;                // not 0: known to be anomalous; empty: unknown
   std::optional<std::array<int64_t, 2>> window;  // first and past-the-last channel of the score
 

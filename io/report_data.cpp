@@ -159,11 +159,15 @@ json histogram(std::span<const float> scores, std::array<double, 2> limits) {
   return {{"low", low}, {"high", high}, {"counts", counts}, {"beyond", beyond}};
 }
 
+bool is_excluded(const DetectionReport& report, int64_t pixel) {
+  return !report.excluded.empty() && report.excluded[pixel] != 0;
+}
+
 std::string mean_of_normal_spectra(const DetectionReport& report) {
   std::vector<double> sum(static_cast<size_t>(report.energy.size), 0.0);
   int64_t normal = 0;
   for (int64_t pixel = 0; pixel < report.y.size * report.x.size; ++pixel) {
-    if (report.mask[pixel] != 0) continue;
+    if (report.mask[pixel] != 0 || is_excluded(report, pixel)) continue;
     ++normal;
     const float* spectrum = report.observed.data() + pixel * report.energy.size;
     for (size_t e = 0; e < sum.size(); ++e) sum[e] += spectrum[e];
@@ -175,8 +179,9 @@ std::string mean_of_normal_spectra(const DetectionReport& report) {
 
 std::string mean_intensity(const DetectionReport& report) {
   const int64_t channels = report.energy.size;
-  std::vector<float> mean(report.scores.size());
+  std::vector<float> mean(report.scores.size(), std::numeric_limits<float>::quiet_NaN());
   for (size_t pixel = 0; pixel < mean.size(); ++pixel) {
+    if (is_excluded(report, static_cast<int64_t>(pixel))) continue;
     const auto spectrum =
         report.observed.subspan(pixel * static_cast<size_t>(channels), static_cast<size_t>(channels));
     mean[pixel] = static_cast<float>(std::accumulate(spectrum.begin(), spectrum.end(), 0.0) /
@@ -210,37 +215,42 @@ nlohmann::json report_data(const DetectionReport& report) {
     return std::isnan(score) ? -std::numeric_limits<float>::infinity() : score;
   };
   std::stable_sort(by_score.begin(), by_score.end(), [&](int64_t a, int64_t b) { return rank(a) > rank(b); });
+  std::vector<int64_t> ranking;
+  for (int64_t pixel : by_score) {
+    if (std::ssize(ranking) == ranking_size) break;
+    if (!is_excluded(report, pixel)) ranking.push_back(pixel);
+  }
 
   std::vector<uint8_t> flags(static_cast<size_t>(pixels));
   for (size_t i = 0; i < flags.size(); ++i) {
     flags[i] = static_cast<uint8_t>((report.mask[i] != 0 ? 1 : 0) +
-                                    (!report.truth.empty() && report.truth[i] != 0 ? 2 : 0));
+                                    (!report.truth.empty() && report.truth[i] != 0 ? 2 : 0) +
+                                    (is_excluded(report, static_cast<int64_t>(i)) ? 4 : 0));
   }
   const std::array<double, 2> limits = map_limits(report.scores, report.mask, report.threshold);
   const ScaleBar bar = scale_bar(report.x);
   const auto palette = std::span<const uint8_t>(viridis().front().data(), 3 * viridis().size());
-  json data = {
-      {"rows", report.y.size},
-      {"columns", report.x.size},
-      {"aspect", pixel_aspect(report.y, report.x)},
-      {"y", axis(report.y)},
-      {"x", axis(report.x)},
-      {"energy", axis(report.energy)},
-      {"scaleBar", {{"pixels", bar.pixels}, {"label", bar.label}}},
-      {"palette", base64(palette)},
-      {"limits", limits},
-      {"scores", base64(report.scores)},
-      {"threshold", report.threshold ? finite(*report.threshold) : json(nullptr)},
-      {"flags", base64(flags)},
-      {"hasTruth", !report.truth.empty()},
-      {"window", nullptr},
-      {"intensityLabel", report.intensity_label},
-      {"histogram", histogram(report.scores, limits)},
-      {"ranking", std::vector<int64_t>(by_score.begin(), by_score.begin() + std::min(ranking_size, pixels))},
-      {"spectra", spectra(report, by_score)},
-      {"intensity", nullptr},
-      {"normalMean", nullptr},
-      {"history", json::array()}};
+  json data = {{"rows", report.y.size},
+               {"columns", report.x.size},
+               {"aspect", pixel_aspect(report.y, report.x)},
+               {"y", axis(report.y)},
+               {"x", axis(report.x)},
+               {"energy", axis(report.energy)},
+               {"scaleBar", {{"pixels", bar.pixels}, {"label", bar.label}}},
+               {"palette", base64(palette)},
+               {"limits", limits},
+               {"scores", base64(report.scores)},
+               {"threshold", report.threshold ? finite(*report.threshold) : json(nullptr)},
+               {"flags", base64(flags)},
+               {"hasTruth", !report.truth.empty()},
+               {"window", nullptr},
+               {"intensityLabel", report.intensity_label},
+               {"histogram", histogram(report.scores, limits)},
+               {"ranking", ranking},
+               {"spectra", spectra(report, by_score)},
+               {"intensity", nullptr},
+               {"normalMean", nullptr},
+               {"history", json::array()}};
   if (report.window) {
     // To the outer edges of its first and last channel.
     data["window"] = {finite(report.energy.value(static_cast<double>((*report.window)[0]) - 0.5)),

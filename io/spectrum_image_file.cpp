@@ -10,22 +10,33 @@
 #include <limits>
 #include <optional>
 
+#include "io/gatan.h"
 #include "io/hspy.h"
 #include "io/mapped_file.h"
+#include "io/ncem.h"
+#include "io/nion_h5.h"
 #include "io/nion_ndata.h"
 #include "io/npy.h"
 #include "io/npy_image.h"
 #include "io/npz_image.h"
+#include "io/other_hdf5.h"
 #include "io/ripple.h"
+#include "io/velox.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
 namespace {
 
-// A new format joins here, a line for each. Nion's archives of .npy files come before NumPy's, and Ripple is
-// the last, as it takes any other .raw file.
+// A new format joins here, before other_hdf5_format if it is HDF5. Nion's archives of .npy files come before
+// NumPy's, and Ripple is the last, as it takes any other .raw file.
 const ImageFormat* const formats[] = {
     &hspy_format,        //
+    &velox_format,       //
+    &nion_h5_format,     //
+    &gatan_hdf5_format,  //
+    &ncem_format,        //
+    &other_hdf5_format,  //
+    &gatan_format,       //
     &npy_format,         //
     &nion_ndata_format,  //
     &npz_format,         //
@@ -57,17 +68,10 @@ const ImageFormat& format_of(const std::string& path) {
   std::string known;
   for (const ImageFormat* format : formats) {
     if (format->recognises(path, start)) return *format;
+    if (*format->extension == '\0') continue;
     known += std::string(known.empty() ? "" : ", ") + format->name + " (" + format->extension + ")";
   }
   throw UserError(path + ": not in a known format; known are " + known);
-}
-
-std::vector<StoredImage> open_converted(const std::string& path) {
-  std::vector<StoredImage> images = format_of(path).open(path);
-  for (StoredImage& image : images) {
-    for (Axis& axis : image.info.axes) convert_units(axis);
-  }
-  return images;
 }
 
 std::string describe(const ImageInfo& image) {
@@ -186,9 +190,17 @@ std::string one_line(std::string text) {
   return text;
 }
 
+std::vector<StoredImage> open_images(const std::string& path) {
+  std::vector<StoredImage> images = format_of(path).open(path);
+  for (StoredImage& image : images) {
+    for (Axis& axis : image.info.axes) convert_units(axis);
+  }
+  return images;
+}
+
 std::vector<ImageInfo> list_images(const std::string& path) {
   std::vector<ImageInfo> infos;
-  for (StoredImage& image : open_converted(path)) infos.push_back(std::move(image.info));
+  for (StoredImage& image : open_images(path)) infos.push_back(std::move(image.info));
   return infos;
 }
 
@@ -196,8 +208,8 @@ std::string image_format_name(const std::string& path) {
   return format_of(path).name;
 }
 
-SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options) {
-  std::vector<StoredImage> images = open_converted(path);
+SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options, bool* all_finite) {
+  std::vector<StoredImage> images = open_images(path);
   auto& [info, values, metadata] = images[choose(path, images, options.dataset)];
   const bool reordered = options.axes != default_axes;
   if (info.kind != "spectrum image" && !(reordered && info.axes.size() == 3))
@@ -234,15 +246,12 @@ SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& op
   if (options.swap_axes) std::swap(target[0], target[1]);
   std::vector<int64_t> strides(3);  // of the file's axes
   for (size_t i = 0; i < 3; ++i) strides[place[i]] = target[i];
-  if (!values->read(strides, image.counts.data())) refuse_infinite(path, image);
+  const bool finite = values->read(strides, image.counts.data());
+  if (all_finite)
+    *all_finite = finite;
+  else if (!finite)
+    refuse_infinite(path, image);
   return image;
-}
-
-SpectrumImage read_spectrum_image(const std::string& path, int64_t dataset, bool swap_axes) {
-  ReadOptions options;
-  options.dataset = dataset;
-  options.swap_axes = swap_axes;
-  return read_spectrum_image(path, options);
 }
 
 void convert_units(Axis& axis) {

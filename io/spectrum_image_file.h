@@ -27,7 +27,7 @@ struct ImageInfo {
 
 // An image in a file, nothing but headers read so far.
 struct StoredImage {
-  ImageInfo info;                             // units as in the file
+  ImageInfo info;
   std::shared_ptr<const ImageValues> values;  // null if they are not numbers that can be read (colours, say)
   // Acquisition metadata as HyperSpy keeps them: {"metadata": {...}, "original_metadata": {...}}.
   std::function<nlohmann::json()> metadata;
@@ -41,7 +41,7 @@ struct ImageFormat {
   // `start` is the file's first 4096 bytes, or fewer if it is shorter.
   bool (*recognises)(const std::string& path, std::string_view start);
 
-  // All images of the file, from its headers. UserError if they are damaged.
+  // All images of the file, from its headers, with units as in the file. UserError if they are damaged.
   std::vector<StoredImage> (*open)(const std::string& path);
 };
 
@@ -49,6 +49,7 @@ struct ImageFormat {
 std::string image_kind(size_t navigation_axes, size_t signal_axes);
 
 // The images of a file, from its headers. UserError if the file cannot be read or is of no known format.
+std::vector<StoredImage> open_images(const std::string& path);
 std::vector<ImageInfo> list_images(const std::string& path);
 
 // The format's name, "HyperSpy"; errors as list_images.
@@ -59,8 +60,9 @@ std::string image_format_name(const std::string& path);
 // UserError if there is no such image, if it is not a spectrum image (any three axes will do where the
 // options name another order than yxE), is empty, has an unusable axis, does not fit into memory, or holds a
 // value that is not finite.
-SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options = {});
-SpectrumImage read_spectrum_image(const std::string& path, int64_t dataset, bool swap_axes = false);
+// `all_finite`, if not null, is told whether all values are, and then none is refused.
+SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options = {},
+                                  bool* all_finite = nullptr);
 
 // Text from a file, fit for a line of output: control characters become spaces.
 std::string one_line(std::string text);

@@ -115,51 +115,63 @@ float convert_row(const std::byte* in, int64_t in_stride, int64_t n, float* out,
   return check;
 }
 
-// Calls visit(source, target) for every index of the axes.
-void for_each_index(std::span<const Dimension> axes, const std::byte* in, float* out,
-                    const std::function<void(const std::byte*, float*)>& visit) {
-  if (axes.empty()) return visit(in, out);
-  for (int64_t i = 0; i < axes[0].size; ++i)
-    for_each_index(axes.subspan(1), in + i * axes[0].from, out + i * axes[0].to, visit);
-}
+// Several axes as one, in the order of the source.
+class Indices {
+ public:
+  explicit Indices(std::vector<Dimension> axes) : axes_(std::move(axes)) {
+    std::sort(axes_.begin(), axes_.end(),
+              [](const Dimension& a, const Dimension& b) { return a.from > b.from; });
+    for (const Dimension& axis : axes_) count_ *= axis.size;
+  }
 
-int64_t extent(std::span<const Dimension> axes, int64_t size) {
-  for (const Dimension& axis : axes) size += (axis.size - 1) * axis.from;
-  return size;
-}
+  int64_t count() const { return count_; }
 
-constexpr int64_t block_bytes = int64_t{32} << 20;  // between two reports of what is done
-constexpr int64_t piece = int64_t{1} << 16;         // elements that a thread converts at a time
+  struct Place {
+    int64_t from = 0;  // bytes
+    int64_t to = 0;    // floats
+  };
+  Place operator[](int64_t index) const {
+    Place place;
+    for (size_t d = axes_.size(); d-- > 0;) {
+      const int64_t i = index % axes_[d].size;
+      index /= axes_[d].size;
+      place.from += i * axes_[d].from;
+      place.to += i * axes_[d].to;
+    }
+    return place;
+  }
+
+ private:
+  std::vector<Dimension> axes_;
+  int64_t count_ = 1;
+};
+
+constexpr int64_t batch_bytes = int64_t{32} << 20;   // between two reports of what is done
+constexpr int64_t longest_piece = int64_t{1} << 16;  // elements of a row that a thread converts at a time
 
 // Row by row of the target: the way for arrays whose fastest axis is the target's too.
 template <class E>
-bool convert_rows(const std::byte* first, std::span<const Dimension> axes, float* first_out,
-                  const Done& done) {
+bool convert_rows(const std::byte* in, std::vector<Dimension> axes, float* out, const Done& done) {
   const Dimension row = axes.back();
+  axes.pop_back();
+  // Rows in pieces, so that a single long one is shared among the threads as well.
+  const int64_t pieces = (row.size + longest_piece - 1) / longest_piece;
+  const Indices rows(axes);
+  const int64_t count = rows.count() * pieces;
+  const int64_t piece_size = (row.size + pieces - 1) / pieces;
+  const int64_t batch = std::max<int64_t>(batch_bytes / (piece_size * E::size), 1);
   float check = 0;
-  if (axes.size() == 1) {
-    const int64_t step = std::max<int64_t>(block_bytes / row.from, 1);
-    for (int64_t begin = 0; begin < row.size; begin += step) {
-      const int64_t end = std::min(begin + step, row.size);
+  for (int64_t begin = 0; begin < count; begin += batch) {
+    const int64_t end = std::min(begin + batch, count);
 #pragma omp parallel for schedule(static) reduction(+ : check)
-      for (int64_t i = begin; i < end; i += piece)
-        check += convert_row<E>(first + i * row.from, row.from, std::min(piece, end - i),
-                                first_out + i * row.to, row.to);
-      if (done) done(first + begin * row.from, first + end * row.from);
+    for (int64_t i = begin; i < end; ++i) {
+      const auto [from, to] = rows[i / pieces];
+      const int64_t first = i % pieces * piece_size;
+      check += convert_row<E>(in + from + first * row.from, row.from, std::min(piece_size, row.size - first),
+                              out + to + first * row.to, row.to);
     }
-    return check == 0;
+    if (done) done(in + rows[begin / pieces].from, in + rows[(end - 1) / pieces].from + row.size * row.from);
   }
-  const Dimension lines = axes[axes.size() - 2];
-  const int64_t step = std::clamp<int64_t>(block_bytes / std::max<int64_t>(lines.from, 1), 1, lines.size);
-  for_each_index(axes.first(axes.size() - 2), first, first_out, [&](const std::byte* in, float* out) {
-    for (int64_t begin = 0; begin < lines.size; begin += step) {
-      const int64_t end = std::min(begin + step, lines.size);
-#pragma omp parallel for schedule(static) reduction(+ : check)
-      for (int64_t i = begin; i < end; ++i)
-        check += convert_row<E>(in + i * lines.from, row.from, row.size, out + i * lines.to, row.to);
-      if (done) done(in + begin * lines.from, in + (end - 1) * lines.from + extent(axes.last(1), E::size));
-    }
-  });
   return check == 0;
 }
 
@@ -208,60 +220,94 @@ constexpr int64_t block_columns = 1024;
 constexpr int64_t block_rows = 64;
 constexpr int64_t pitch =
     block_columns + line;  // rows a power of two apart would share few lines of the cache
+constexpr int64_t scratch_size = (block_rows + line) * pitch;  // floats, for each thread
 
-// The source's fastest axis, `column`, is another than the target's, `row`: energy planes become spectra.
-// The rows are read in order; of each target row the lines are written whole. As these begin at another
-// element in each target row, a block of source rows begins with up to a line of the block before.
-// scratch: (block_rows + line) * pitch floats for each thread.
+// Transposes source rows [begin, begin + block_rows) of so many columns, up to block_columns, from `in` (row
+// 0, first column) to `out` (row 0 of the first column's target row, whose elements are contiguous).
+//
+// Of each target row the lines are written whole. As they begin at another element in each target row, the
+// first line of the block reaches back by up to a line of source rows, and its last ends as much earlier:
+// rows [begin - line, begin + block_rows) are read, and the last block must begin at or before row.size +
+// line - 2. Returns 0, or NaN if an element is not finite.
 template <class E>
-bool transpose_rows(const std::byte* in, Dimension row, Dimension column, float* out, float* scratch,
-                    const Done& done) {
-  const int threads = omp_get_max_threads();
-  const int64_t share = (column.size + threads - 1) / threads;
-  const int64_t width = std::min(block_columns, (share + line - 1) / line * line);
+float transpose_block(const std::byte* in, const Dimension& row, int64_t begin, int64_t column_stride,
+                      int64_t columns, float* out, float* scratch) {
+  alignas(sizeof(Line)) float spectra[line][block_rows + line];
+  const int64_t before = begin - line;
   float check = 0;
-  for (int64_t begin = 0; begin < row.size + line - 1; begin += block_rows) {
-    const int64_t before = begin - line;  // first source row of the block
-    const int64_t first_row = std::max<int64_t>(before, 0);
-    const int64_t end_row = std::min(begin + block_rows, row.size);
-#pragma omp parallel reduction(+ : check)
-    {
-      float* block = scratch + omp_get_thread_num() * (block_rows + line) * pitch;
-      alignas(sizeof(Line)) float spectra[line][block_rows + line];
-#pragma omp for schedule(static)
-      for (int64_t left = 0; left < column.size; left += width) {
-        const int64_t columns = std::min(width, column.size - left);
-        for (int64_t r = first_row; r < end_row; ++r)
-          check += convert_row<E>(in + r * row.from + left * E::size, E::size, columns,
-                                  block + (r - before) * pitch);
-        for (int64_t c = 0; c < columns; c += line) {
-          for (int64_t r = 0; r < block_rows + line; r += line) {
-            Line square[line];
-            for (int64_t i = 0; i < line; ++i)
-              std::memcpy(&square[i], block + (r + i) * pitch + c, sizeof(Line));
-            transpose(square);
-            for (int64_t i = 0; i < line; ++i) std::memcpy(&spectra[i][r], &square[i], sizeof(Line));
-          }
-          for (int64_t i = 0; i < std::min(line, columns - c); ++i) {
-            float* target = out + (left + c + i) * column.to;  // of source row 0
-            const auto misfit = static_cast<int64_t>(reinterpret_cast<uintptr_t>(target) / sizeof(float) %
-                                                     static_cast<uintptr_t>(line));
-            for (int64_t r = begin - misfit; r < begin - misfit + block_rows; r += line) {
-              const float* values = &spectra[i][r - before];
-              if (r >= 0 && r + line <= row.size)
-                stream_line(target + r, values);
-              else
-                for (int64_t k = std::max<int64_t>(-r, 0); k < std::min(line, row.size - r); ++k)
-                  target[r + k] = values[k];
-            }
-          }
-        }
-      }
-      finish_stream();
+  for (int64_t r = std::max<int64_t>(before, 0); r < std::min(begin + block_rows, row.size); ++r)
+    check += convert_row<E>(in + r * row.from, E::size, columns, scratch + (r - before) * pitch);
+  for (int64_t c = 0; c < columns; c += line) {
+    for (int64_t r = 0; r < block_rows + line; r += line) {
+      Line square[line];
+      for (int64_t i = 0; i < line; ++i) std::memcpy(&square[i], scratch + (r + i) * pitch + c, sizeof(Line));
+      transpose(square);
+      for (int64_t i = 0; i < line; ++i) std::memcpy(&spectra[i][r], &square[i], sizeof(Line));
     }
-    // The last rows of this block begin the next one.
-    if (done && end_row > line)
-      done(in + first_row * row.from, in + std::max(end_row - line, first_row) * row.from);
+    for (int64_t i = 0; i < std::min(line, columns - c); ++i) {
+      float* target = out + (c + i) * column_stride;
+      const auto misfit = static_cast<int64_t>(reinterpret_cast<uintptr_t>(target) / sizeof(float) %
+                                               static_cast<uintptr_t>(line));
+      for (int64_t r = begin - misfit; r < begin - misfit + block_rows; r += line) {
+        const float* values = &spectra[i][r - before];
+        if (r >= 0 && r + line <= row.size)
+          stream_line(target + r, values);
+        else
+          for (int64_t k = std::max<int64_t>(-r, 0); k < std::min(line, row.size - r); ++k)
+            target[r + k] = values[k];
+      }
+    }
+  }
+  return check;
+}
+
+// The source's fastest axis, `column`, is another than the target's, `row`: energy planes become spectra. The
+// source is read in its order, block by block of rows. `inner` axes run faster than the rows there, `outer`
+// ones slower.
+template <class E>
+bool transpose_rows(const std::byte* in, const Indices& outer, const Dimension& row, const Indices& inner,
+                    const Dimension& column, float* out, const Done& done) {
+  const int threads = omp_get_max_threads();
+  const int64_t end = row.size + line - 1;
+  // Few columns are shared among the threads; many outer indices are a task each instead.
+  const bool outer_tasks = outer.count() >= 2 * threads;
+  const int64_t share = outer_tasks ? column.size : (column.size * inner.count() + threads - 1) / threads;
+  const int64_t width = std::min(block_columns, (share + line - 1) / line * line);
+  const int64_t strips = (column.size + width - 1) / width;
+  std::vector<float, HostAllocator<float>> memory(static_cast<size_t>(threads * scratch_size));
+  const auto block = [&](int64_t o, int64_t begin, int64_t strip) {
+    const auto [outer_from, outer_to] = outer[o];
+    const auto [inner_from, inner_to] = inner[strip / strips];
+    const int64_t left = strip % strips * width;
+    return transpose_block<E>(in + outer_from + inner_from + left * E::size, row, begin, column.to,
+                              std::min(width, column.size - left),
+                              out + outer_to + inner_to + left * column.to,
+                              memory.data() + omp_get_thread_num() * scratch_size);
+  };
+  float check = 0;
+  if (outer_tasks) {
+#pragma omp parallel for schedule(dynamic) reduction(+ : check)
+    for (int64_t o = 0; o < outer.count(); ++o) {
+      for (int64_t begin = 0; begin < end; begin += block_rows)
+        for (int64_t strip = 0; strip < inner.count() * strips; ++strip) check += block(o, begin, strip);
+      finish_stream();
+      if (done) done(in + outer[o].from, in + outer[o].from + row.size * row.from);
+    }
+    return check == 0;
+  }
+  for (int64_t o = 0; o < outer.count(); ++o) {
+    for (int64_t begin = 0; begin < end; begin += block_rows) {
+#pragma omp parallel reduction(+ : check)
+      {
+#pragma omp for schedule(static)
+        for (int64_t strip = 0; strip < inner.count() * strips; ++strip) check += block(o, begin, strip);
+        finish_stream();
+      }
+      // The last rows of this block begin the next one.
+      if (done && begin + block_rows > line)
+        done(in + outer[o].from + std::max<int64_t>(begin - line, 0) * row.from,
+             in + outer[o].from + std::min(begin + block_rows - line, row.size) * row.from);
+    }
   }
   return check == 0;
 }
@@ -274,16 +320,11 @@ bool convert(const std::byte* first, const std::vector<Dimension>& axes, float* 
   if (axes.size() < 2 || fastest->from != E::size || row.from <= fastest->from || row.to != 1)
     return convert_rows<E>(first, axes, out, done);
 
-  const Dimension column = *fastest;
-  std::vector<Dimension> outer(axes.begin(), axes.end() - 1);
-  outer.erase(outer.begin() + (fastest - axes.begin()));
-  std::vector<float, HostAllocator<float>> scratch(
-      static_cast<size_t>(omp_get_max_threads() * (block_rows + line) * pitch));
-  bool finite = true;
-  for_each_index(outer, first, out, [&](const std::byte* in, float* target) {
-    finite &= transpose_rows<E>(in, row, column, target, scratch.data(), done);
-  });
-  return finite;
+  std::vector<Dimension> outer, inner;
+  for (auto axis = axes.begin(); axis != axes.end() - 1; ++axis) {
+    if (axis != fastest) (axis->from > row.from ? outer : inner).push_back(*axis);
+  }
+  return transpose_rows<E>(first, Indices(outer), row, Indices(inner), *fastest, out, done);
 }
 
 template <class T>

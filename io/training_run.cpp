@@ -52,6 +52,7 @@ std::string model_file(const std::string& run_or_file) {
 void check_same_run(const Config& before, const Config& now, const std::string& checkpoint) {
   auto comparable = [](Config config) {
     config.data.data_path.clear();
+    if (config.preprocess.align_path) config.preprocess.align_path = "elsewhere";
     config.device = config.precision = "auto";
     config.training.epochs = 1;
     config.detection = {};

@@ -35,7 +35,8 @@ struct RunFolder {
 std::string model_file(const std::string& run_or_file);
 
 // UserError, naming the first difference, unless the run that wrote `before` can go on with `now`: everything
-// that shapes the results must be equal; paths, device, the number of epochs and detection may differ.
+// that shapes the results must be equal; the data's path, device, the number of epochs and detection may
+// differ.
 void check_same_run(const Config& before, const Config& now, const std::string& checkpoint);
 
 // Keeps a run's folder while it trains: a line of metrics per epoch, the best model whenever it improves, and

@@ -12,6 +12,8 @@ namespace eelsvae {
 //   loss = sum over energy of t (lse - x),   d loss / d x = softmax(x) T - t
 // Mean squared error in its summed form, as the published training sums over a tile:
 //   loss = sum over energy of (x - t)^2,     d loss / d x = 2 (x - t)
+// Both: a spectrum whose targets are all zero is left out. Its loss and gradient are exactly zero, whatever
+// its logits, as the cross-entropy's formula has it already; so excluded pixels are told by their targets.
 //
 // Memory of both: logits and targets once in, gradient once out; nothing of the logits' size besides.
 enum class ReconstructionLoss { cross_entropy, mse };

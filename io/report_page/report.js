@@ -14,7 +14,7 @@
 
   const {rows, columns} = report;
   const scores = floatsOf(report.scores);
-  const flags = bytesOf(report.flags);  // bit 0: anomalous, bit 1: anomalous in truth
+  const flags = bytesOf(report.flags);  // bit 0: anomalous, bit 1: anomalous in truth, bit 2: excluded
   const palette = bytesOf(report.palette);
   const intensity = report.intensity ? bytesOf(report.intensity) : null;
   let selected = report.ranking.length ? report.ranking[0] : 0;
@@ -42,7 +42,10 @@
     };
   };
   const isAnomalous = (pixel) => (flags[pixel] & 1) !== 0;
+  const scoreText = (pixel) => isExcluded(pixel) ? 'excluded' : `score ${numberText(scores[pixel])}`;
   const isTrue = (pixel) => (flags[pixel] & 2) !== 0;
+  const isExcluded = (pixel) => (flags[pixel] & 4) !== 0;
+  const ranked = flags.reduce((count, _, pixel) => count + (isExcluded(pixel) ? 0 : 1), 0);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   // ---- map ----
@@ -96,7 +99,9 @@
     const [low, high] = report.limits;
     const image = new ImageData(columns, rows);
     for (let i = 0; i < rows * columns; ++i) {
-      const share = layer === 'intensity' ? intensity[i] / 255 : (scores[i] - low) / (high - low);
+      const share = isExcluded(i) ? NaN :
+          layer === 'intensity'   ? intensity[i] / 255 :
+                                    (scores[i] - low) / (high - low);
       const entry = 3 * Math.round(255 * Math.min(1, Math.max(0, share)));
       for (let c = 0; c < 3; ++c) image.data[4 * i + c] = Number.isFinite(share) ? palette[entry + c] : 160;
       image.data[4 * i + 3] = 255;
@@ -170,8 +175,7 @@
   });
   map.addEventListener('pointermove', (event) => {
     const pixel = pixelAt(event), where = place(Math.max(pixel, 0));
-    byId('hover').textContent =
-        pixel < 0 ? hint : `y ${where.y}, x ${where.x}: score ${numberText(scores[pixel])}`;
+    byId('hover').textContent = pixel < 0 ? hint : `y ${where.y}, x ${where.x}: ${scoreText(pixel)}`;
   });
   const hint = 'Click a pixel, or move with the arrow keys.';
   byId('hover').textContent = hint;
@@ -387,17 +391,22 @@
     const state = [];
     if (where.text) state.push(where.text);
     if (Number.isFinite(scores[selected]))
-      state.push(
-          `rank ${(higher + 1).toLocaleString('en-US')} of ${(rows * columns).toLocaleString('en-US')}`);
-    state.push(isAnomalous(selected) ? 'anomalous' : 'fits');
+      state.push(`rank ${(higher + 1).toLocaleString('en-US')} of ${ranked.toLocaleString('en-US')}`);
+    if (!isExcluded(selected)) state.push(isAnomalous(selected) ? 'anomalous' : 'fits');
     if (report.hasTruth) state.push(isTrue(selected) ? 'truth: anomalous' : 'truth: normal');
-    byId('pixel').textContent = `Pixel y ${where.y}, x ${where.x}: score ${numberText(scores[selected])} `;
+    byId('pixel').textContent = `Pixel y ${where.y}, x ${where.x}: ${scoreText(selected)} `;
     const small = document.createElement('small');
     small.textContent = state.join(' · ');
     byId('pixel').append(small);
     if (!charts.spectrum) return;
 
     const found = spectrumOf(selected);
+    const excluded = isExcluded(selected) || isExcluded(found.owner);
+    if (excluded) {
+      found.observed = [];
+      found.model &&= [];
+      found.residual &&= [];
+    }
     const lines = charts.spectrum.data.datasets;
     lines[0].data = found.observed;
     if (found.model) lines[1].data = found.model;
@@ -408,11 +417,13 @@
       charts.residual.update('none');
     }
     const notes = [];
-    if (found.owner !== selected) {
+    if (found.owner !== selected && !excluded) {
       const owner = place(found.owner);
       notes.push(`Shown is the nearest spectrum kept in this report, at y ${owner.y}, x ${owner.x}.`);
     }
-    if (found.bin > 1)
+    if (excluded)
+      notes.push('Excluded pixels have no spectrum in this report.');
+    else if (found.bin > 1)
       notes.push(`Averaged over ${found.bin} channels (${
           numberText(Math.abs(found.bin * report.energy.scale))} ${report.energy.units}).`);
     else

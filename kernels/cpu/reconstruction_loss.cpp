@@ -58,10 +58,16 @@ double cross_entropy(const T* logits, const float* targets, int64_t energy, floa
 template <typename T>
 double squared_error(const T* logits, const float* targets, int64_t energy, float weight, T* gradient) {
   float sum = 0;
-#pragma omp simd reduction(+ : sum)
+  int filled = 0;
+#pragma omp simd reduction(+ : sum) reduction(| : filled)
   for (int64_t i = 0; i < energy; ++i) {
     float difference = static_cast<float>(logits[i]) - targets[i];
     sum += difference * difference;
+    filled |= targets[i] != 0;
+  }
+  if (!filled) {
+    if (gradient) std::fill_n(gradient, energy, T{});
+    return 0;
   }
   if (gradient) {
 #pragma omp simd

@@ -37,6 +37,10 @@ void ReferenceBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tile
     for (int64_t pixel = 0; pixel < pixels; ++pixel) {
       int64_t start = (tile * pixels + pixel) * energy;
       const double *x = all_x + start, *t = all_t + start;
+      if (std::all_of(t, t + energy, [](double target) { return target == 0; })) {
+        if (all_dx) std::fill_n(all_dx + start, energy, 0.0);
+        continue;
+      }
       bool cross_entropy = kind == ReconstructionLoss::cross_entropy;
       double lse = cross_entropy ? log_sum_exp(x, energy) : 0;
       double total = cross_entropy ? sum_of(t, energy) : 0;

@@ -83,6 +83,11 @@ TEST_F(MistakesTest, Configuration) {
           setting("data.energy_range=100,200", {"data.energy_range", "700 to 718.9 eV"}),
           setting("data.energy_range=705,706", {"data.energy_range", "16"}),
           setting("data.dataset=3", {"film.hspy", "3"}),
+          setting("data.exclude=0,0,23,2", {"data.exclude", "[0, 0, 23, 2]", "(22, 26)"}),
+          setting("data.exclude=0,0,22,26", {"data.exclude", "none of the image's 572 pixels"}),
+          setting("data.exclude=5,5,5,6", {"data.exclude", "y0 < y1"}),
+          setting("data.exclude_path=missing.npy", {"missing.npy", "No such file"}),
+          setting("data.exclude_path=film.hspy", {"film.hspy", ".npy"}),
       });
 }
 
@@ -244,6 +249,8 @@ TEST_F(MistakesTest, Detection) {
           with({"--set", "detection.treshold=1"}, {"did you mean threshold?"}),
           with({"--set", "training.batch_size=0"}, {"training.batch_size", "from 1"}),
           with({"--set", "device=abacus"}, {"abacus"}),
+          with({"--set", "data.exclude=0,0,4,27"}, {"data.exclude", "[0, 0, 4, 27]", "(22, 26)"}),
+          with({"--set", "data.exclude_path=truth34.npy"}, {"truth34.npy", "(3, 4)", "(22, 26)"}),
       });
 }
 

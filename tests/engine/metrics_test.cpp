@@ -64,6 +64,21 @@ TEST(DetectionMetrics, AreThePairwiseDefinition) {
   }
 }
 
+TEST(DetectionMetrics, LeavePixelsOut) {
+  const float none = std::nanf("");
+  std::vector<float> scores = {none, 0.1f, 0.9f, 0.4f, none, 0.8f, 0.7f, 0.3f};
+  std::vector<uint8_t> truth = {1, 0, 1, 0, 0, 0, 1, 1}, left_out = {1, 0, 0, 0, 1, 0, 0, 0};
+  DetectionMetrics m = detection_metrics(scores, truth, 0.45, left_out);
+  EXPECT_EQ(m.true_positives, 2);
+  EXPECT_EQ(m.false_positives, 1);
+  EXPECT_EQ(m.false_negatives, 1);
+  EXPECT_EQ(m.true_negatives, 2);
+  EXPECT_DOUBLE_EQ(*m.roc_auc, (3 + 2 + 1) / 9.0);
+  EXPECT_DOUBLE_EQ(*m.average_precision, (1.0 + 2.0 / 3 + 3.0 / 5) / 3);
+  left_out[4] = 0;
+  EXPECT_THROW(detection_metrics(scores, truth, 0.45, left_out), std::logic_error);
+}
+
 TEST(DetectionMetrics, OfOneClass) {
   std::vector<float> scores = {1, 2};
   std::vector<uint8_t> none = {0, 0}, all = {1, 1};

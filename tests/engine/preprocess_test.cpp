@@ -8,7 +8,10 @@
 #include <limits>
 #include <random>
 
+#include "engine/binning.h"
 #include "engine/filters.h"
+#include "engine/resampling.h"
+#include "engine/simulate.h"
 #include "kernels/error.h"
 #include "tests/fixtures/preprocess_reference.h"
 
@@ -290,12 +293,13 @@ TEST(Prepare, NamesTheFirstCountThatIsNotFinite) {
 
 TEST(Prepare, AppliesAModelsScalingToOtherData) {
   PreprocessConfig config;
-  ScalingParameters fitted = prepare(random_image(6, 6, 64, 5), config, std::nullopt).scaling;
+  const PreparedImage training = prepare(random_image(6, 6, 64, 5), config, std::nullopt);
+  const FittedPreprocess fitted{training.image.energy, training.scaling, std::nullopt};
   SpectrumImage brighter = random_image(6, 6, 64, 6);
   for (float& count : brighter.counts) count += 20;
   PreparedImage own = prepare(brighter, config, std::nullopt),
                 models = prepare(brighter, config, std::nullopt, &fitted);
-  EXPECT_EQ(models.scaling, fitted);
+  EXPECT_EQ(models.scaling, fitted.scaling);
   double own_sum = 0, models_sum = 0;
   for (float value : own.image.counts) own_sum += value;
   for (float value : models.image.counts) models_sum += value;
@@ -315,6 +319,208 @@ TEST(Prepare, DoesNotDependOnTheNumberOfThreads) {
     EXPECT_EQ(one.image.counts, three.image.counts);
   }
   omp_set_num_threads(before);
+}
+
+// A film whose O K edge drifts by up to two channels, with an X-ray hit in pixel (9, 4), on a taller image.
+SpectrumImage drifting_film(uint64_t seed, double moved_ev) {
+  SimulationSettings settings;
+  settings.height = 26;
+  settings.width = 24;
+  settings.channels = 700;
+  settings.exposure = 50;
+  settings.anomalies = 0;
+  settings.seed = seed;
+  SpectrumImage image = simulate(settings).image;
+  std::vector<double> drift_ev(static_cast<size_t>(image.pixels()));
+  for (size_t i = 0; i < drift_ev.size(); ++i)
+    drift_ev[i] = moved_ev + 0.6 * std::sin(static_cast<double>(i));
+  move_spectra(image, drift_ev);
+  image.spectrum(9 * 24 + 4)[100] += 1e5f;
+  return image;
+}
+
+PreprocessConfig every_step() {
+  PreprocessConfig config;
+  config.crop_y = {{2, 26}};
+  config.despike = 8;
+  config.align = Align::feature;
+  config.align_window = {{525, 560}};
+  config.bin_xy = 2;
+  config.bin_energy = 4;
+  return config;
+}
+
+TEST(Reduce, TakesItsStepsInOrderAndSaysSo) {
+  const std::array<double, 2> range = {440, 600};
+  const SpectrumImage film = drifting_film(1, 0);
+  const ReducedImage reduced = reduce(film, every_step(), range);
+  ASSERT_EQ(reduced.spikes.size(), 1u);
+  // Pixels and channels are those of the image as it was given.
+  EXPECT_EQ(reduced.spikes[0].y, 9);
+  EXPECT_EQ(reduced.spikes[0].x, 4);
+  EXPECT_EQ(reduced.spikes[0].channel, 100);
+  ASSERT_EQ(reduced.shifts_ev.size(), 24u * 24u);
+  ASSERT_TRUE(reduced.alignment);
+  EXPECT_EQ(reduced.image.y.size, 12);
+  EXPECT_EQ(reduced.image.energy.size, 133);  // 534 channels in the range
+  EXPECT_NEAR(reduced.image.energy.offset, 440.1 + 1.5 * 0.3, 1e-9);
+  ASSERT_EQ(reduced.notes.size(), 3u);
+  EXPECT_NE(reduced.notes[0].find("1 channel replaced in 1 of 576 spectra: y 9, x 4 at 450 eV"),
+            std::string::npos)
+      << reduced.notes[0];
+  EXPECT_NE(reduced.notes[1].find("align: spectra shifted by"), std::string::npos) << reduced.notes[1];
+  EXPECT_NE(reduced.notes[2].find("2 channels at the high-energy end left out"), std::string::npos)
+      << reduced.notes[2];
+
+  // The same by hand.
+  SpectrumImage image = film;
+  crop_pixels(image, std::array<int64_t, 2>{2, 26}, std::nullopt);
+  remove_spikes(image, 8);
+  move_spectra(image, measure_shifts(image, every_step()).ev);
+  crop_energy(image, channels_within(image.energy, range));
+  bin(image, 2, 4);
+  EXPECT_EQ(reduced.image.counts, image.counts);
+  EXPECT_EQ(reduced.image.energy, image.energy);
+}
+
+TEST(Reduce, ByDefaultOnlyCropsTheEnergyRange) {
+  const SpectrumImage image = random_image(3, 4, 50, 3);
+  const ReducedImage untouched = reduce(image, PreprocessConfig{}, std::nullopt);
+  EXPECT_EQ(untouched.image.counts, image.counts);
+  EXPECT_TRUE(untouched.notes.empty());
+  EXPECT_TRUE(untouched.spikes.empty());
+  EXPECT_FALSE(untouched.alignment);
+  EXPECT_EQ(reduce(image, PreprocessConfig{}, std::array<double, 2>{423, 426}).image.energy.size, 11);
+  EXPECT_NE(user_error([&] {
+              reduce(image, PreprocessConfig{}, std::array<double, 2>{500, 600});
+            }).find("data.energy_range"),
+            std::string::npos);
+}
+
+// A zero-loss peak in the image itself calibrates the axis: 0 eV is a channel's centre, whatever was written.
+TEST(Reduce, BringsTheZeroLossPeakToZero) {
+  PreprocessConfig config = off();
+  config.align = Align::zero_loss;
+  SpectrumImage image = make_image(6, 5, 256);
+  image.energy = {"E", "eV", -7.03, 0.1, 256};
+  for (int64_t pixel = 0; pixel < 30; ++pixel)
+    for (int64_t e = 0; e < 256; ++e) {
+      const double ev =
+          image.energy.value(static_cast<double>(e)) - 1.27 - 0.11 * std::sin(static_cast<double>(pixel));
+      image.spectrum(pixel)[e] = static_cast<float>(1e4 * std::exp(-0.5 * ev * ev / 0.09));
+    }
+  const ReducedImage reduced = reduce(image, config, std::nullopt);
+  EXPECT_NEAR(reduced.image.energy.offset, -8.3, 1e-9);
+  for (int64_t pixel = 0; pixel < 30; ++pixel)
+    for (int64_t e = 60; e < 100; ++e) {
+      const double ev = -8.3 + 0.1 * static_cast<double>(e);
+      ASSERT_NEAR(reduced.image.spectrum(pixel)[e], 1e4 * std::exp(-0.5 * ev * ev / 0.09), 25) << ev;
+    }
+  EXPECT_EQ(reduced.alignment->energy_ev, 0);
+  EXPECT_NE(reduced.notes[0].find("starts at -8.3 eV"), std::string::npos) << reduced.notes[0];
+}
+
+// Dual EELS: the drift is seen in the low-loss image, on another dispersion.
+TEST(Reduce, AppliesTheDriftOfALowLossImage) {
+  PreprocessConfig config = off();
+  config.align = Align::zero_loss;
+  config.crop_x = {{1, 5}};
+  auto drift = [](int64_t pixel) { return 0.4 * std::sin(1.7 * static_cast<double>(pixel)); };
+  auto image_with_peak = [&](Axis energy, double at) {
+    SpectrumImage image = make_image(6, 5, energy.size);
+    image.energy = energy;
+    for (int64_t pixel = 0; pixel < 30; ++pixel)
+      for (int64_t e = 0; e < energy.size; ++e) {
+        const double ev = energy.value(static_cast<double>(e)) - at - drift(pixel);
+        image.spectrum(pixel)[e] = static_cast<float>(1e4 * std::exp(-0.5 * ev * ev / 0.64));
+      }
+    return image;
+  };
+  const SpectrumImage core = image_with_peak({"E", "eV", 500, 0.3, 128}, 520);
+  const ReducedImage reduced =
+      reduce(core, config, std::nullopt, nullptr, image_with_peak({"E", "eV", -10, 0.05, 500}, 0.7));
+  EXPECT_EQ(reduced.image.energy, core.energy);
+  // All spectra are alike now; which one they are like depends on the median drift.
+  const double place = reduced.alignment->energy_ev - 0.7;
+  for (int64_t pixel = 0; pixel < 24; ++pixel)
+    for (int64_t e = 10; e < 118; ++e) {
+      const double ev = 500 + 0.3 * static_cast<double>(e) - 520 - place;
+      ASSERT_NEAR(reduced.image.spectrum(pixel)[e], 1e4 * std::exp(-0.5 * ev * ev / 0.64), 30);
+    }
+  const std::string message = user_error([&] {
+    SpectrumImage other = image_with_peak({"E", "eV", -10, 0.05, 500}, 0.7);
+    crop_pixels(other, std::array<int64_t, 2>{0, 5}, std::nullopt);
+    reduce(core, config, std::nullopt, nullptr, other);
+  });
+  EXPECT_NE(message.find("preprocess.align_path has 5 x 5 pixels and the image 6 x 5"), std::string::npos)
+      << message;
+}
+
+TEST(Reduce, RefusesCountsThatAreNotFiniteBeforeItReadsThem) {
+  for (int which : {0, 1}) {
+    PreprocessConfig config = off();
+    if (which == 0) config.despike = 8;
+    if (which == 1) {
+      config.align = Align::feature;
+      config.align_window = {{422, 430}};
+    }
+    SpectrumImage image = random_image(3, 4, 64, 4);
+    image.spectrum(1 * 4 + 2)[63] = std::numeric_limits<float>::quiet_NaN();
+    const std::string message = user_error([&] { reduce(image, config, std::array<double, 2>{420, 430}); });
+    EXPECT_NE(message.find("y 1, x 2, channel 63"), std::string::npos) << message;
+  }
+}
+
+TEST(Reduce, CarriesExcludedPixelsAndMasksAlong) {
+  PreprocessConfig config = every_step();
+  SpectrumImage image = drifting_film(1, 0);
+  image.excluded.assign(26 * 24, 0);
+  image.excluded[5 * 24 + 7] = 1;
+  const std::vector<uint8_t> mask = image.excluded;
+  const ReducedImage reduced = reduce(image, config, std::nullopt);
+  ASSERT_EQ(reduced.image.excluded.size(), 144u);
+  for (size_t i = 0; i < 144; ++i) EXPECT_EQ(reduced.image.excluded[i], i == 1 * 12 + 3 ? 1 : 0) << i;
+  EXPECT_EQ(reduce_mask(mask, 26, 24, config), reduced.image.excluded);
+  EXPECT_EQ(reduce_mask(mask, 26, 24, PreprocessConfig{}), mask);
+}
+
+// The same film 0.9 eV further up and on an axis that starts 12 channels lower must look the same to a model.
+TEST(Prepare, BringsAnotherImageToTheModelsEnergies) {
+  const PreprocessConfig config = every_step();
+  const PreparedImage training = prepare(drifting_film(1, 0), config, std::array<double, 2>{440, 600});
+  EXPECT_EQ(training.image.energy.size % 16, 0);
+  const FittedPreprocess fitted{training.image.energy, training.scaling, training.alignment};
+
+  SpectrumImage other = drifting_film(1, 0.9);
+  const PreparedImage seen = prepare(other, config, std::nullopt, &fitted);
+  EXPECT_EQ(seen.image.energy.size, training.image.energy.size);
+  EXPECT_NEAR(seen.image.energy.offset, training.image.energy.offset, 1e-9);
+  double difference = 0, unaligned = 0;
+  PreprocessConfig without = config;
+  without.align = Align::none;
+  const PreparedImage off_by = prepare(other, without, std::nullopt, &fitted);
+  for (size_t i = 0; i < seen.image.counts.size(); ++i) {
+    difference += std::abs(seen.image.counts[i] - training.image.counts[i]);
+    unaligned += std::abs(off_by.image.counts[i] - training.image.counts[i]);
+  }
+  EXPECT_LT(difference, 0.2 * unaligned);
+
+  crop_energy(other, {0, 500});  // too short now
+  EXPECT_NE(
+      user_error([&] { prepare(other, config, std::nullopt, &fitted); }).find("does not hold the model's"),
+      std::string::npos);
+}
+
+TEST(Prepare, EveryStepDoesNotDependOnTheNumberOfThreads) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(1);
+  const PreparedImage one = prepare(drifting_film(2, 0), every_step(), std::nullopt);
+  omp_set_num_threads(3);
+  const PreparedImage three = prepare(drifting_film(2, 0), every_step(), std::nullopt);
+  omp_set_num_threads(before);
+  EXPECT_EQ(one.image.counts, three.image.counts);
+  EXPECT_EQ(one.alignment, three.alignment);
+  EXPECT_EQ(one.scaling, three.scaling);
 }
 
 TEST(CheckNonNegative, RefusesNegativeTargetsOfCrossEntropyOnly) {

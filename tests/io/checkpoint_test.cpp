@@ -39,6 +39,9 @@ class CheckpointTest : public FileTest {
     info_.config.detection.window = {{693.3, 730.5}};
     info_.energy = {"Energy loss", "eV", 423.3, 0.3, shape_.energy};
     info_.scaling = {Scaling::quantile, 0.1, 200 / 3.0, {-1e-3, 0.25, 1 / 3.0, 75}};
+    info_.config.preprocess.align = Align::feature;
+    info_.config.preprocess.align_window = {{525, 560}};
+    info_.alignment = {519.3, 0.3, 2, {1, 1 / 3.0, -2, 0, 5e-300, 1, 1e9, 0.1, 7, 8, 9, 3}};
     EpochRecord first{1, 64, {1e3 / 3, 300.5, 0.1}, std::nullopt, 1e-4, 0.5, 3.53, 7, 12.25};
     EpochRecord second = first;
     second.epoch = 2;
@@ -182,6 +185,7 @@ TEST_F(CheckpointTest, RestoresEveryBitOfATrainingRun) {
       EXPECT_EQ(to_json_text(info.config), to_json_text(info_.config));
       EXPECT_EQ(info.energy, info_.energy);
       EXPECT_EQ(info.scaling, info_.scaling);
+      EXPECT_EQ(info.alignment, info_.alignment);
       expect_equal(info.history, info_.history);
       ASSERT_TRUE(info.training);
       expect_equal(*info.training, *info_.training);
@@ -271,6 +275,23 @@ TEST_F(CheckpointTest, TruncatedFilesAreRefused) {
   EXPECT_EQ(load_error(file, true), "");
 }
 
+// Checkpoints from before there was alignment have neither its keys nor its reference.
+TEST_F(CheckpointTest, OlderCheckpointsLoadWithoutAlignment) {
+  const std::string older = changed([](Tensors&, Metadata& metadata) {
+    json config = json::parse(metadata.at("config"));
+    for (const char* key : {"crop_y", "crop_x", "despike", "align", "align_by", "align_window", "align_path",
+                            "align_dataset", "bin_xy", "bin_energy"})
+      config["preprocess"].erase(key);
+    metadata["config"] = config.dump();
+    metadata.erase("alignment");
+  });
+  const CheckpointInfo info = read_checkpoint_info(SafetensorsFile(older));
+  EXPECT_FALSE(info.alignment);
+  EXPECT_EQ(info.config.preprocess.align, Align::none);
+  const std::string lost = changed([](Tensors&, Metadata& metadata) { metadata.erase("alignment"); });
+  EXPECT_NE(info_error(lost).find("the alignment's reference is missing"), std::string::npos);
+}
+
 TEST_F(CheckpointTest, DamagedMetadataAreAUsersErrorThatNamesTheFile) {
   const auto error = [&](const std::string& key, const std::function<void(json&)>& change) {
     return info_error(changed(
@@ -289,6 +310,14 @@ TEST_F(CheckpointTest, DamagedMetadataAreAUsersErrorThatNamesTheFile) {
   EXPECT_EQ(error("scaling", [](json& j) { j["quantiles"] = {1.0}; }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("scaling", [](json& j) { j["quantiles"] = {1.0, 3.0, 2.0}; }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("scaling", [](json& j) { j["range"] = 0; }).rfind(damaged, 0), 0u);
+  EXPECT_EQ(error("alignment",
+                  [](json& j) {
+                    j["spectrum"] = {1.0, 2.0};
+                  }),
+            damaged + "the alignment has no usable reference spectrum" + advice);
+  EXPECT_EQ(error("alignment", [](json& j) { j["margin"] = 65; }).rfind(damaged, 0), 0u);
+  EXPECT_EQ(error("alignment", [](json& j) { j["dispersion_ev"] = -0.3; }).rfind(damaged, 0), 0u);
+  EXPECT_EQ(error("alignment", [](json& j) { j.erase("energy_ev"); }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("energy", [](json& j) { j.erase("scale"); }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("energy", [](json& j) { j["scale"] = json(); }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("energy", [](json& j) { j = {1, 2}; }).rfind(damaged, 0), 0u);

@@ -71,9 +71,21 @@ constexpr const char* every_key = R"({
     "axes": "Eyx",
     "swap_axes": true,
     "energy_offset": 420.0,
-    "dispersion": 0.3
+    "dispersion": 0.3,
+    "exclude_path": "dead, hot.npy",
+    "exclude": [[0, 0, 2, 26], [5, 3, 6, 4]]
   },
   "preprocess": {
+    "crop_y": [3, 40],
+    "crop_x": [0, 64],
+    "despike": 8.5,
+    "align": "feature",
+    "align_by": "row",
+    "align_window": [525.0, 560.0],
+    "align_path": "low loss.dm4",
+    "align_dataset": 0,
+    "bin_xy": 2,
+    "bin_energy": 4,
     "sigma": 0.1,
     "scaling_method": "quantile",
     "percentiles": [0.5, 99.5],
@@ -124,6 +136,10 @@ TEST(Config, EveryKeyIsReadAndWritten) {
 
   EXPECT_EQ(config.data.data_path, "a \"b\" ü.dm4");
   EXPECT_EQ(*config.data.energy_range, (std::array{423.3, 816.6}));
+  EXPECT_EQ(*config.preprocess.crop_y, (std::array<int64_t, 2>{3, 40}));
+  EXPECT_EQ(config.preprocess.align, Align::feature);
+  EXPECT_EQ(config.preprocess.align_by, AlignBy::row);
+  EXPECT_EQ(*config.preprocess.align_path, "low loss.dm4");
   EXPECT_EQ(config.preprocess.scaling_method, Scaling::quantile);
   EXPECT_EQ(config.tiles.anomaly_indices, (std::vector<int64_t>{18, 3}));
   EXPECT_EQ(config.model.channels, (std::array<int64_t, 4>{8, 16, 24, 40}));
@@ -193,6 +209,21 @@ TEST(ConfigSet, ReadsEveryKindOfValue) {
   EXPECT_TRUE(config.tiles.anomaly_indices.empty());
   set_value(config, "data.data_path=12");
   EXPECT_EQ(config.data.data_path, "12");
+  using Rectangles = std::vector<std::array<int64_t, 4>>;
+  for (const char* one : {"0,1,2,26", "[0,1,2,26]", "[[0, 1, 2, 26]]"}) {
+    set_value(config, std::string("data.exclude=") + one);
+    EXPECT_EQ(config.data.exclude, (Rectangles{{0, 1, 2, 26}})) << one;
+  }
+  for (const char* two : {"[0,1,2,26],[3,4,5,6]", "[[0,1,2,26],[3,4,5,6]]"}) {
+    set_value(config, std::string("data.exclude=") + two);
+    EXPECT_EQ(config.data.exclude, (Rectangles{{0, 1, 2, 26}, {3, 4, 5, 6}})) << two;
+  }
+  set_value(config, "data.exclude=");
+  EXPECT_TRUE(config.data.exclude.empty());
+  set_value(config, "data.exclude_path=masks/dead pixels.npy");
+  EXPECT_EQ(config.data.exclude_path, "masks/dead pixels.npy");
+  set_value(config, "data.exclude_path=null");
+  EXPECT_FALSE(config.data.exclude_path);
 }
 
 TEST(ConfigSet, IsJudgedTogetherOnlyAtTheEnd) {
@@ -338,6 +369,11 @@ INSTANTIATE_TEST_SUITE_P(
         {"data", "data_path", "5", "expected text, got 5"},
         {"data", "energy_range", "[1, 2, 3]", "expected two numbers [low, high] or null, got [1,2,3]"},
         {"data", "energy_range", "[1, \"2\"]", "expected two numbers [low, high] or null, got [1,\"2\"]"},
+        {"data", "exclude_path", "5", "expected text or null, got 5"},
+        {"data", "exclude", "[0, 0, 2, 26]",
+         "expected a list of rectangles [y0, x0, y1, x1] in whole numbers, got [0,0,2,26]"},
+        {"data", "exclude", "[[0, 0, 2]]",
+         "expected a list of rectangles [y0, x0, y1, x1] in whole numbers, got a list of 1"},
         {"preprocess", "percentiles", "null", "expected two numbers [low, high], got null"},
         {"preprocess", "scaling_method", "\"zscor\"",
          "expected robust_minmax, minmax, zscore, quantile or none, got \"zscor\""},
@@ -356,6 +392,19 @@ INSTANTIATE_TEST_SUITE_P(
         {"data", "energy_range", "[800, 420]", "must be ascending, got [800,420]"},
         {"data", "energy_range", "[420, 420]", "must be ascending, got [420,420]"},
         {"data", "dataset", "-2", "must be -1 or more, got -2"},
+        {"data", "exclude", "[[0, 0, 2, 26], [3, 3, 3, 5]]",
+         "must be each with 0 <= y0 < y1 and 0 <= x0 < x1, got a list of 2"},
+        {"data", "exclude", "[[0, -1, 2, 26]]",
+         "must be each with 0 <= y0 < y1 and 0 <= x0 < x1, got a list of 1"},
+        {"preprocess", "crop_y", "[10, 10]", "must be ascending from 0, got [10,10]"},
+        {"preprocess", "crop_x", "[-1, 10]", "must be ascending from 0, got [-1,10]"},
+        {"preprocess", "despike", "2.5", "must be 0 or from 3 to 1000, got 2.5"},
+        {"preprocess", "despike", "-8", "must be 0 or from 3 to 1000, got -8"},
+        {"preprocess", "align_window", "[5, -5]", "must be ascending, got [5,-5]"},
+        {"preprocess", "align_path", "\"\"", "must be not empty, got \"\""},
+        {"preprocess", "align_dataset", "-2", "must be -1 or more, got -2"},
+        {"preprocess", "bin_xy", "0", "must be from 1 to 65536, got 0"},
+        {"preprocess", "bin_energy", "-4", "must be from 1 to 65536, got -4"},
         {"preprocess", "sigma", "-0.5", "must be from 0 to 100, got -0.5"},
         {"preprocess", "sigma", "1e30", "must be from 0 to 100, got 1e+30"},
         {"preprocess", "percentiles", "[99, 1]", "must be ascending and within 0 and 100, got [99,1]"},
@@ -399,6 +448,16 @@ TEST(ConfigMistakes, CrossEntropyNeedsTargetsOfZeroOrMore) {
             "loss.reconstruction=cross_entropy needs targets of 0 or more; use robust_minmax, minmax or "
             "quantile, or "
             "loss.reconstruction=mse");
+}
+
+TEST(ConfigMistakes, AlignmentNeedsToKnowAtWhat) {
+  EXPECT_EQ(mistake_in(R"({"preprocess": {"align": "feature"}})"),
+            "run.json: preprocess.align_window: is needed by preprocess.align=feature");
+  for (const char* unused : {R"("align_window": [-5, 5])", R"("align_path": "low.dm4")"})
+    EXPECT_EQ(mistake_in(std::string(R"({"preprocess": {)") + unused + "}}")
+                  .find("run.json: preprocess.align: is none, so preprocess.align_window and"),
+              0u);
+  EXPECT_EQ(mistake_in(R"({"preprocess": {"align": "zero_loss"}})"), "no error");
 }
 
 TEST(ConfigMistakes, ScoredTilesLeaveNoGaps) {

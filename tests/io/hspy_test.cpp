@@ -111,15 +111,15 @@ TEST_F(HspyTest, AttributesOfEveryKind) {
 }
 
 TEST_F(HspyTest, SignalAxisAnywhere) {
-  const SpectrumImage first = read_spectrum_image(fixture("hspy/signal_first.hspy"), 0);
+  const SpectrumImage first = read_spectrum_image(fixture("hspy/signal_first.hspy"), {.dataset = 0});
   expect_cube(first, 3, 5, 4);
   EXPECT_EQ(first.y.name, "axis1");
   EXPECT_EQ(first.x.name, "axis2");
   EXPECT_EQ(first.energy.name, "axis0");
-  const SpectrumImage middle = read_spectrum_image(fixture("hspy/signal_first.hspy"), 1);
+  const SpectrumImage middle = read_spectrum_image(fixture("hspy/signal_first.hspy"), {.dataset = 1});
   expect_cube(middle, 3, 5, 4);
   EXPECT_EQ(middle.x.name, "axis2");
-  expect_cube(read_spectrum_image(fixture("hspy/unmarked_axes.hspy")), 2, 3, 4);
+  expect_cube(read_spectrum_image(fixture("hspy/unmarked_axes.hspy")), 2, 3, {.dataset = 4});
 }
 
 TEST_F(HspyTest, EveryNumberType) {
@@ -146,11 +146,13 @@ TEST_F(HspyTest, ChoosesAmongSeveralImages) {
                                              "c line: line scan", "d loss: spectrum image",
                                              "e second loss: spectrum image", "f stack: stack of images"}));
   EXPECT_EQ(read_spectrum_image(file).title, "d loss");
-  EXPECT_EQ(read_spectrum_image(file, 1).title, "b dispersive");
-  EXPECT_EQ(read_spectrum_image(file, 4).title, "e second loss");
-  EXPECT_EQ(user_error([&] { read_spectrum_image(file, 6); }), file + ": has no image 6, it holds 0 to 5");
-  EXPECT_EQ(user_error([&] { read_spectrum_image(file, -2); }), file + ": has no image -2, it holds 0 to 5");
-  EXPECT_EQ(user_error([&] { read_spectrum_image(file, 5); }),
+  EXPECT_EQ(read_spectrum_image(file, {.dataset = 1}).title, "b dispersive");
+  EXPECT_EQ(read_spectrum_image(file, {.dataset = 4}).title, "e second loss");
+  EXPECT_EQ(user_error([&] { read_spectrum_image(file, {.dataset = 6}); }),
+            file + ": has no image 6, it holds 0 to 5");
+  EXPECT_EQ(user_error([&] { read_spectrum_image(file, {.dataset = -2}); }),
+            file + ": has no image -2, it holds 0 to 5");
+  EXPECT_EQ(user_error([&] { read_spectrum_image(file, {.dataset = 5}); }),
             file + ": holds a stack of images (2, 3, 4), a spectrum image (y, x, E) is needed");
   EXPECT_EQ(user_error([&] { read_spectrum_image(fixture("hspy/only_eds.hspy")); }),
             fixture("hspy/only_eds.hspy") +

@@ -158,6 +158,46 @@ TEST(Report, ShowsWhatIsGiven) {
   EXPECT_EQ(flags[11], 2);
 }
 
+TEST(Report, CountsExcludedPixelsApart) {
+  Sample sample(4, 5, 50);
+  std::vector<uint8_t> excluded(20);
+  for (size_t pixel : {3, 4, 8, 9}) {
+    excluded[pixel] = 1;
+    sample.scores[pixel] = nan_f;
+    std::fill_n(sample.observed.begin() + static_cast<int64_t>(pixel) * 50, 50, 0.0f);
+  }
+  sample.truth.assign(20, 0);
+  sample.truth[10] = sample.truth[9] = 1;
+  sample.point();
+  sample.report.excluded = excluded;
+  const std::string page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "1 of 16 spectra does not fit (6.25 %)"));
+  EXPECT_TRUE(has(page, "4 pixels are excluded"));
+  EXPECT_FALSE(has(page, "without a score"));
+  EXPECT_TRUE(has(page, "1 of 1 known anomalies found, no false alarms."));
+  EXPECT_TRUE(has(page, "<dt>rightly left</dt><dd>15</dd>"));
+
+  const auto data = data_of(page);
+  const auto ranking = data["ranking"].get<std::vector<int64_t>>();
+  EXPECT_EQ(ranking.size(), 16u);
+  for (int64_t pixel : ranking) EXPECT_EQ(excluded[static_cast<size_t>(pixel)], 0) << pixel;
+  const auto flags = decoded<uint8_t>(data["flags"]);
+  for (size_t pixel = 0; pixel < 20; ++pixel) EXPECT_EQ(flags[pixel] & 4, excluded[pixel] ? 4 : 0) << pixel;
+  int64_t counted = 0;
+  for (int64_t count : data["histogram"]["counts"]) counted += count;
+  EXPECT_EQ(counted, 16);
+  double expected = 0;
+  for (size_t pixel = 0; pixel < 20; ++pixel)
+    if (!excluded[pixel] && !sample.mask[pixel]) expected += sample.observed[pixel * 50 + 7] / 15.0;
+  EXPECT_NEAR(decoded<float>(data["normalMean"])[7], expected, 1e-6);
+  // The map of intensities spends its shades on the pixels that count.
+  const auto intensity = decoded<uint8_t>(data["intensity"]);
+  EXPECT_EQ(std::count(intensity.begin(), intensity.end(), 0), 5) << "the excluded and the darkest";
+
+  sample.report.excluded = std::span(excluded).first(3);
+  EXPECT_THROW(render_report(sample.report), std::logic_error);
+}
+
 TEST(Report, HoldsTheScoresAndSpectraOfASmallImage) {
   Sample sample(6, 9, 50);
   const auto data = data_of(render_report(sample.report));

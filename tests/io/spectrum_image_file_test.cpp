@@ -50,7 +50,7 @@ TEST_F(SpectrumImageFileTest, SwapsAxes) {
   image.energy = {"E", "eV", 5, 6, 4};
   image.counts = counted(24);
   write_hspy(path("a.hspy"), image);
-  const SpectrumImage swapped = read_spectrum_image(path("a.hspy"), -1, true);
+  const SpectrumImage swapped = read_spectrum_image(path("a.hspy"), {.swap_axes = true});
   EXPECT_EQ(swapped.y, (Axis{"y", "nm", 3, 4, 3}));
   EXPECT_EQ(swapped.x, (Axis{"x", "nm", 1, 2, 2}));
   EXPECT_EQ(swapped.energy, image.energy);
@@ -138,10 +138,11 @@ TEST_F(SpectrumImageFileTest, SaysWhatIsWrongWithAFile) {
   write_bytes(path("empty.npy"), "");
   EXPECT_EQ(message(path("empty.npy")), path("empty.npy") + ": empty file");
   write_bytes(path("text.npy"), "hello");
-  EXPECT_EQ(message(path("text.npy")),
-            path("text.npy") +
-                ": not in a known format; known are HyperSpy (.hspy), NumPy (.npy), Nion (.ndata), NumPy "
-                "archive (.npz), Ripple (.rpl)");
+  const std::string known = message(path("text.npy"));
+  EXPECT_EQ(known.rfind(path("text.npy") + ": not in a known format; known are HyperSpy (.hspy), ", 0), 0u);
+  EXPECT_NE(known.find(", NumPy (.npy), Nion (.ndata), NumPy archive (.npz), Ripple (.rpl)"),
+            std::string::npos)
+      << known;
   std::string file = write(counted(24), {4, 6});
   EXPECT_EQ(message(file), file + ": holds an array (4, 6), a spectrum image (y, x, E) is needed");
   file = write(counted(24), {24});

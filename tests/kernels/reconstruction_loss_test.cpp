@@ -138,13 +138,47 @@ TEST_P(ReconstructionLossTest, LargeLogitsDoNotOverflow) {
   }
 }
 
-TEST_P(ReconstructionLossTest, AnEmptySpectrumHasNoLossAndNoGradient) {
+TEST_P(ReconstructionLossTest, ASpectrumOfZerosHasNoLossAndNoGradient) {
   Size size = {2, 3, 17};
   Values logits = random_normal(size.count(), 30, 1), zeros(static_cast<size_t>(size.count()), 0.0);
-  Result result = run(backend(), ReconstructionLoss::cross_entropy, size, logits, zeros);
-  EXPECT_TRUE(equal(result.loss, {0, 0}));
-  EXPECT_TRUE(equal(result.gradient, zeros));
+  for (ReconstructionLoss kind : kinds) {
+    Result result = run(backend(), kind, size, logits, zeros, 1.5);
+    EXPECT_TRUE(equal(result.loss, {0, 0})) << name(kind);
+    EXPECT_TRUE(equal(result.gradient, zeros)) << name(kind);
+  }
   EXPECT_TRUE(equal(reconstruct(backend(), ReconstructionLoss::cross_entropy, size, logits, zeros), zeros));
+}
+
+// One channel that is not zero, be it the last or negative, keeps the whole spectrum.
+TEST_P(ReconstructionLossTest, ASpectrumWithZerosIsKept) {
+  Size size = {1, 3, 17};
+  Values logits(static_cast<size_t>(size.count()), 2.0), targets(logits.size(), 0.0);
+  targets[16] = 3;
+  targets[2 * 17] = -1;
+  Result result = run(backend(), ReconstructionLoss::mse, size, logits, targets);
+  EXPECT_TRUE(equal(result.loss, {16 * 4 + 1 + 9 + 16 * 4}));
+  Values gradient(logits.size(), 4.0);
+  gradient[16] = -2;
+  gradient[2 * 17] = 6;
+  std::fill_n(gradient.begin() + 17, 17, 0.0);
+  EXPECT_TRUE(equal(result.gradient, gradient));
+}
+
+TEST_P(ReconstructionLossTest, ASpectrumOfZerosLeavesTheOthersAlone) {
+  for (ReconstructionLoss kind : kinds)
+    for (Size size : sizes) {
+      SCOPED_TRACE(testing::Message() << name(kind) << ", " << size);
+      Values logits = random_normal(size.count(), 2, 1), targets = random_targets(size.count(), 2);
+      const int64_t zero_pixel = size.pixels / 2;
+      std::fill_n(targets.begin() + zero_pixel * size.energy, size.energy, 0.0);
+      Values other_logits = logits;
+      for (int64_t e = 0; e < size.energy; ++e)
+        other_logits[static_cast<size_t>(zero_pixel * size.energy + e)] = 1000 - static_cast<double>(e);
+      Result one = run(backend(), kind, size, logits, targets),
+             other = run(backend(), kind, size, other_logits, targets);
+      EXPECT_TRUE(equal(other.loss, one.loss));
+      EXPECT_TRUE(equal(other.gradient, one.gradient));
+    }
 }
 
 TEST_P(ReconstructionLossTest, AReconstructionKeepsTheTotal) {

@@ -1,0 +1,124 @@
+// Real files, against what RosettaSciIO reads from them: tests/fixtures/rosettasciio/expected.json.
+
+#include <zlib.h>
+
+#include <nlohmann/json.hpp>
+
+#include "io/npy.h"
+#include "io/spectrum_image_file.h"
+#include "tests/io/file_test.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+json expected_files() {
+  return json::parse(read_bytes(fixture("rosettasciio/expected.json")))["files"];
+}
+
+std::vector<std::string> file_names() {
+  std::vector<std::string> names;
+  const json files = expected_files();
+  for (const auto& [name, entry] : files.items()) names.push_back(name);
+  return names;
+}
+
+std::optional<uint32_t> crc_of(const StoredImage& image) {
+  if (!image.values) return std::nullopt;
+  const int64_t elements = element_count(image.info.shape, sizeof(float));
+  std::vector<float> values(static_cast<size_t>(elements));
+  image.values->read(dense_strides(image.info.shape), values.data());
+  return static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const Bytef*>(values.data()), values.size() * sizeof(float)));
+}
+
+// Units are converted to eV and nm on both sides; an axis without units keeps its numbers.
+bool same_axis(const Axis& found, const json& stated) {
+  Axis expected{"", stated["units"], stated["offset"], stated["scale"], stated["size"]};
+  convert_units(expected);
+  const double tolerance = 1e-9 * std::abs(expected.scale);
+  return found.size == expected.size && found.units == expected.units &&
+         std::abs(found.scale - expected.scale) <= tolerance &&
+         std::abs(found.offset - expected.offset) <= std::max(tolerance, 1e-12 * std::abs(expected.offset));
+}
+
+bool same_image(const StoredImage& image, const json& expected) {
+  const ImageInfo& info = image.info;
+  if (info.signal != expected["signal"] || info.dtype != expected["dtype"]) return false;
+  if (json(info.shape) != expected["shape"] || info.axes.size() != expected["axes"].size()) return false;
+  const size_t navigation = expected["navigation_axes"];
+  if (info.kind != image_kind(navigation, info.shape.size() - navigation)) return false;
+  for (size_t i = 0; i < info.axes.size(); ++i) {
+    if (!same_axis(info.axes[i], expected["axes"][i])) return false;
+  }
+  return !expected.contains("crc32") || crc_of(image) == expected["crc32"].get<uint32_t>();
+}
+
+// For messages.
+std::string text_of(const std::vector<StoredImage>& images) {
+  std::string text;
+  for (const StoredImage& image : images) {
+    text += "\n  " + image.info.title + ": " + image.info.signal + " " + image.info.kind + " " +
+            shape_text(image.info.shape) + " " + image.info.dtype;
+    for (const Axis& axis : image.info.axes)
+      text +=
+          " [" + std::to_string(axis.offset) + " + i " + std::to_string(axis.scale) + " " + axis.units + "]";
+    text += " crc32 " + std::to_string(crc_of(image).value_or(0));
+  }
+  return text;
+}
+
+class RosettaSciIOTest : public FileTest, public testing::WithParamInterface<std::string> {
+ protected:
+  // The file itself, or the member of an archive, unpacked; "" if it is not there.
+  std::string file() {
+    const std::string name = GetParam();
+    const size_t slash = name.find('/');
+    const std::string shared = shared_data(name.substr(0, slash));
+    if (shared.empty() || slash == std::string::npos) return shared;
+    const ProgramResult unpacked = run({"/usr/bin/python3", "-m", "zipfile", "-e", shared, path("")});
+    return unpacked.status == 0 ? path(name.substr(slash + 1)) : "";
+  }
+};
+
+TEST_P(RosettaSciIOTest, ReadsTheSame) {
+  const std::string name = file();
+  if (name.empty()) GTEST_SKIP() << "shared/data or Python is missing";
+  const std::vector<StoredImage> images = open_images(name);
+  const json expected = expected_files()[GetParam()];
+  if (expected.contains("arrays")) {
+    for (const StoredImage& image : images) {
+      ASSERT_TRUE(expected["arrays"].contains(image.info.title)) << text_of(images);
+      const json& array = expected["arrays"][image.info.title];
+      EXPECT_EQ(json(image.info.shape), array["shape"]);
+      EXPECT_EQ(image.info.dtype, array["dtype"]);
+      EXPECT_EQ(crc_of(image), array["crc32"].get<uint32_t>());
+    }
+    return;
+  }
+  // Files also hold what is of no use here, so images may be missing from our list, but not an EELS signal.
+  for (const json& signal : expected["signals"]) {
+    const bool found = std::any_of(images.begin(), images.end(),
+                                   [&](const StoredImage& image) { return same_image(image, signal); });
+    const bool needed = signal["signal"] == "EELS" || expected["signals"].size() == 1;
+    EXPECT_TRUE(found || !needed) << signal.dump() << "\nfound" << text_of(images);
+  }
+  for (const StoredImage& image : images) {
+    EXPECT_TRUE(std::any_of(expected["signals"].begin(), expected["signals"].end(),
+                            [&](const json& signal) { return same_image(image, signal); }))
+        << "not in the table:" << text_of({image});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(SharedData, RosettaSciIOTest, testing::ValuesIn(file_names()),
+                         [](const testing::TestParamInfo<std::string>& test) {
+                           std::string name = test.param;
+                           for (char& c : name) {
+                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+                           }
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace eelsvae
