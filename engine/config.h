@@ -15,11 +15,11 @@ namespace eelsvae {
 
 // How a file is to be taken, where it does not say so itself.
 struct ReadOptions {
-  int64_t dataset = -1;                 // which image of a file; -1: the EELS spectrum image
-  std::string axes = "yxE";             // what the image's axes are, in the order in which they are listed
-  bool swap_axes = false;               // then exchange y and x
-  std::optional<double> energy_offset;  // eV, of the first channel; the file's if absent
-  std::optional<double> dispersion;     // eV per channel; the file's if absent
+  int64_t dataset = -1;      // which image of a file; -1: the EELS spectrum image
+  std::string axes = "yxE";  // what the image's axes are, in the order in which they are listed
+  bool swap_axes = false;    // then exchange y and x
+  std::optional<double> energy_offset = {};  // eV, of the first channel; the file's if absent
+  std::optional<double> dispersion = {};     // eV per channel; the file's if absent
 };
 
 struct DataConfig : ReadOptions {

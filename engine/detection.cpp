@@ -33,7 +33,7 @@ Detection detect(Model& model, const SpectrumImage& prepared, const DetectionCon
                                : ChannelWindow{0, prepared.energy.size};
   found.reconstruction = reconstruct_image(model, prepared, config.stride, config.blend, after_batch);
   if (found.reconstruction.empty()) return found;
-  clear_excluded(prepared.excluded, found.reconstruction);
+  fill_excluded(prepared.excluded, found.reconstruction, 0);
   found.scores = pearson_scores(prepared, found.reconstruction, found.window);
   for (size_t pixel = 0; pixel < prepared.excluded.size(); ++pixel)
     if (prepared.excluded[pixel]) found.scores[pixel] = std::numeric_limits<float>::quiet_NaN();

@@ -15,8 +15,8 @@ namespace eelsvae {
 // How many pixels a mask (y, x) excludes; an empty one excludes none.
 int64_t excluded_pixels(std::span<const uint8_t> excluded);
 
-// Sets the excluded pixels of a cube (y, x, E) to zero.
-void clear_excluded(std::span<const uint8_t> excluded, std::span<float> cube);
+// Sets every count of the excluded pixels of a cube (y, x, E).
+void fill_excluded(std::span<const uint8_t> excluded, std::span<float> cube, float counts);
 
 // Exchanges spectra so that those of excluded pixels stand last, and returns how many stand before them. Made
 // for work on all counts that are not excluded, without a copy of them: a second call puts everything back.

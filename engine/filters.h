@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "engine/spectrum_image.h"
 
 namespace eelsvae {
@@ -13,7 +15,13 @@ namespace eelsvae {
 // scipy.ndimage.gaussian_filter(counts, sigma, mode="reflect", truncate=4.0). sigma 0 changes nothing.
 void gaussian_filter(SpectrumImage& image, double sigma);
 
+// x becomes (x - zero) * factor, not below low and not above high.
+struct LinearMap {
+  float zero, factor, low, high;
+};
+
 // Mean over window x window pixels, window odd: scipy.ndimage.uniform_filter(counts, (window, window, 1)).
-void spatial_mean(SpectrumImage& image, int64_t window);
+// With a map, that of the mapped counts, without another passage over memory.
+void spatial_mean(SpectrumImage& image, int64_t window, const std::optional<LinearMap>& map = std::nullopt);
 
 }  // namespace eelsvae

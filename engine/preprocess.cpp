@@ -44,14 +44,13 @@ std::string counted(int64_t n, const char* one, const char* several) {
 // axis: "" or " of the energy range", for the message.
 void check_finite(const SpectrumImage& image, const char* axis) {
   const auto count = static_cast<int64_t>(image.counts.size());
-  int64_t first = count, number = 0;
-#pragma omp parallel for schedule(static) reduction(min : first) reduction(+ : number)
-  for (int64_t i = 0; i < count; ++i) {
-    if (std::isfinite(image.counts[static_cast<size_t>(i)])) continue;
-    first = std::min(first, i);
-    ++number;
-  }
+  int64_t number = 0;
+#pragma omp parallel for simd schedule(static) reduction(+ : number)
+  for (int64_t i = 0; i < count; ++i) number += std::isfinite(image.counts[static_cast<size_t>(i)]) ? 0 : 1;
   if (number == 0) return;
+  const int64_t first = std::find_if(image.counts.begin(), image.counts.end(),
+                                     [](float counts) { return !std::isfinite(counts); }) -
+                        image.counts.begin();
   int64_t pixel = first / image.energy.size;
   throw UserError(std::to_string(number) + " counts are not finite, the first at y " +
                   std::to_string(pixel / image.x.size) + ", x " + std::to_string(pixel % image.x.size) +
@@ -195,7 +194,7 @@ ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
   const std::array<int64_t, 2> y = checked_range(config.crop_y, image.y.size, "crop_y"),
                                x = checked_range(config.crop_x, image.x.size, "crop_x");
   if (drift_image) check_same_scan(image, *drift_image);
-  clear_excluded(image.excluded, image.counts);
+  fill_excluded(image.excluded, image.counts, 0);
   ReducedImage reduced;
   reduced.image = std::move(image);
   crop_pixels(reduced.image, y, x);
@@ -238,9 +237,10 @@ ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig&
                                    const ScalingParameters* fitted) {
   gaussian_filter(image, config.sigma);
   const ScalingParameters scaling = fitted ? *fitted : fit_scaling(image, config);
-  scaling.apply(image.counts);
-  spatial_mean(image, config.xy_window);
-  clear_excluded(image.excluded, image.counts);
+  const std::optional<LinearMap> linear = scaling.linear();
+  if (!linear) scaling.apply(image.counts);
+  spatial_mean(image, config.xy_window, linear);
+  fill_excluded(image.excluded, image.counts, 0);
   return scaling;
 }
 

@@ -17,24 +17,32 @@ double cubic_b_spline(double x) {
   return d < 2 ? (2 - d) * (2 - d) * (2 - d) / 6 : 0;
 }
 
-// The spline that is 1 at index 0 and 0 at all others: sum over k of sqrt(3) z^|k| B(x - k), z = sqrt(3) - 2
-// (M. Unser, "Splines: a perfect fit for signal and image processing", IEEE Signal Process. Mag. 16, 1999).
-double cardinal_spline(double x) {
-  const double root = std::sqrt(3.0), z = root - 2;
-  double sum = 0;
-  for (auto k = static_cast<int64_t>(std::floor(x)) - 1; k <= static_cast<int64_t>(std::floor(x)) + 2; ++k)
-    sum += root * std::pow(z, static_cast<double>(std::abs(k))) * cubic_b_spline(x - static_cast<double>(k));
-  return sum;
+// sqrt(3) z^k, z = sqrt(3) - 2: how the B-splines around index 0 are weighted so that their sum, the cardinal
+// spline, is 1 there and 0 at all other indices (M. Unser, "Splines: a perfect fit for signal and image
+// processing", IEEE Signal Process. Mag. 16, 1999).
+std::array<double, spline_taps> b_spline_weights() {
+  std::array<double, spline_taps> weights;
+  weights[0] = std::sqrt(3.0);
+  for (size_t k = 1; k < weights.size(); ++k) weights[k] = weights[k - 1] * (std::sqrt(3.0) - 2);
+  return weights;
 }
 
 }  // namespace
 
 std::array<double, spline_taps> spline_weights(double fraction) {
+  static const std::array<double, spline_taps> of_b_spline = b_spline_weights();
+  // The four B-splines that reach a place between two samples, seen from the sample below.
+  const std::array<double, 4> b_spline = {cubic_b_spline(fraction + 1), cubic_b_spline(fraction),
+                                          cubic_b_spline(fraction - 1), cubic_b_spline(fraction - 2)};
   std::array<double, spline_taps> weights;
   double sum = 0;
   for (int64_t k = 0; k < spline_taps; ++k) {
-    weights[static_cast<size_t>(k)] = cardinal_spline(fraction - static_cast<double>(k - spline_before));
-    sum += weights[static_cast<size_t>(k)];
+    double weight = 0;
+    for (int64_t j = 0; j < 4; ++j)
+      weight += b_spline[static_cast<size_t>(j)] *
+                of_b_spline[static_cast<size_t>(std::abs(j - 1 + spline_before - k))];
+    weights[static_cast<size_t>(k)] = weight;
+    sum += weight;
   }
   for (double& weight : weights) weight /= sum;
   return weights;

@@ -6,7 +6,9 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numeric>
+#include <optional>
 
 #include "kernels/error.h"
 
@@ -75,6 +77,89 @@ std::vector<float> order_statistics(std::span<const float> values, std::span<con
   return found;
 }
 
+// The same where few ranks are wanted of many values, in one passage: a sample says between which two values
+// a rank must lie, values below are counted and those between are collected. Returns nothing if a rank lies
+// elsewhere after all, or if many values are equal and would all be collected.
+std::optional<std::vector<float>> bracketed_statistics(std::span<const float> values,
+                                                       std::span<const int64_t> ranks) {
+  constexpr int64_t sampled = 1 << 16, block = 1 << 12;
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const auto count = static_cast<int64_t>(values.size());
+  std::vector<float> sample(static_cast<size_t>(sampled));
+  for (int64_t i = 0; i < sampled; ++i) {
+    // Multiples of the golden ratio fill an interval evenly, in step with no axis.
+    const double turns = static_cast<double>(i) * 0.61803398874989485;
+    const auto at = static_cast<int64_t>((turns - std::floor(turns)) * static_cast<double>(count));
+    sample[static_cast<size_t>(i)] = values[static_cast<size_t>(std::min(count - 1, at))];
+  }
+  std::sort(sample.begin(), sample.end());
+  struct Bracket {
+    float low, high;
+    int64_t below = 0;
+    std::vector<float> inside = {};
+  };
+  std::vector<Bracket> brackets;  // ascending, without overlap
+  std::vector<size_t> of_rank;
+  for (int64_t rank : ranks) {
+    const double share = static_cast<double>(rank) / static_cast<double>(count);
+    const double centre = share * sampled, spread = 4 * std::sqrt(sampled * share * (1 - share)) + 2;
+    const auto first = static_cast<int64_t>(centre - spread),
+               last = static_cast<int64_t>(centre + spread) + 1;
+    const float low = first < 0 ? -infinity : sample[static_cast<size_t>(first)],
+                high = last >= sampled ? infinity : sample[static_cast<size_t>(last)];
+    if (!brackets.empty() && low <= brackets.back().high)
+      brackets.back().high = std::max(brackets.back().high, high);
+    else
+      brackets.push_back({low, high});
+    of_rank.push_back(brackets.size() - 1);
+  }
+  const int64_t blocks = (count + block - 1) / block;
+  const auto most = static_cast<size_t>(count / 32);
+  bool too_many = false;
+#pragma omp parallel reduction(|| : too_many)
+  {
+    std::vector<Bracket> own = brackets;
+    std::array<uint64_t, block / 8> inside;  // a byte for each value
+    auto* flags = reinterpret_cast<uint8_t*>(inside.data());
+#pragma omp for schedule(static)
+    for (int64_t b = 0; b < blocks; ++b)
+      for (Bracket& bracket : own) {
+        const float *x = values.data() + b * block, low = bracket.low, high = bracket.high;
+        const int64_t size = std::min(block, count - b * block);
+        int below = 0;
+#pragma omp simd reduction(+ : below)
+        for (int64_t i = 0; i < size; ++i) below += x[i] < low ? 1 : 0;
+#pragma omp simd
+        for (int64_t i = 0; i < size; ++i)
+          flags[i] = static_cast<uint8_t>(static_cast<int>(x[i] >= low) & static_cast<int>(x[i] <= high));
+        bracket.below += below;
+        std::fill(flags + size, flags + block, uint8_t{0});
+        too_many = too_many || bracket.inside.size() > most;
+        if (too_many) continue;
+        // Few bytes are set: eight at a time are looked at.
+        for (size_t word = 0; word < inside.size(); ++word)
+          if (inside[word] != 0)
+            for (size_t i = 8 * word; i < 8 * word + 8; ++i)
+              if (flags[i]) bracket.inside.push_back(x[i]);
+      }
+#pragma omp critical
+    for (size_t i = 0; i < brackets.size(); ++i) {
+      brackets[i].below += own[i].below;
+      brackets[i].inside.insert(brackets[i].inside.end(), own[i].inside.begin(), own[i].inside.end());
+    }
+  }
+  if (too_many) return std::nullopt;
+  std::vector<float> found;
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    Bracket& bracket = brackets[of_rank[i]];
+    const int64_t place = ranks[i] - bracket.below;
+    if (place < 0 || place >= std::ssize(bracket.inside)) return std::nullopt;
+    std::nth_element(bracket.inside.begin(), bracket.inside.begin() + place, bracket.inside.end());
+    found.push_back(bracket.inside[static_cast<size_t>(place)] + 0.0f);  // -0 becomes +0
+  }
+  return found;
+}
+
 // Sum of term(x) in double, added up in blocks of fixed size so that the number of threads does not show.
 template <typename Term>
 double sum_of(std::span<const float> values, Term term) {
@@ -135,7 +220,10 @@ std::vector<double> interpolate(std::span<const float> values, const std::vector
     ranks.push_back(position.below);
     ranks.push_back(std::min(position.below + 1, last));
   }
-  const std::vector<float> neighbours = order_statistics(values, ranks);
+  constexpr size_t few = 16, many = 1 << 20;
+  std::optional<std::vector<float>> bracketed;
+  if (ranks.size() <= few && values.size() >= many) bracketed = bracketed_statistics(values, ranks);
+  const std::vector<float> neighbours = bracketed ? *bracketed : order_statistics(values, ranks);
   std::vector<double> result;
   for (size_t i = 0; i < positions.size(); ++i) {
     const double below = neighbours[2 * i], above = neighbours[2 * i + 1];
@@ -209,20 +297,25 @@ ScalingParameters ScalingParameters::fit(std::span<const float> counts, const Pr
   return fitted;
 }
 
-void ScalingParameters::apply(std::span<float> counts) const {
-  const auto zero = static_cast<float>(offset), factor = static_cast<float>(1 / range);
-  switch (method) {
-    case Scaling::none:
-      return;
-    case Scaling::robust_minmax:
-      return transform(counts, [=](float x) { return std::min(1.0f, std::max(0.0f, (x - zero) * factor)); });
-    case Scaling::minmax:
-    case Scaling::zscore:
-      return transform(counts, [=](float x) { return (x - zero) * factor; });
-    case Scaling::quantile:
-      expect(quantiles.size() >= 2, "quantile scaling without quantiles");
-      return transform(counts, [this](float x) { return share_below(quantiles, x); });
+std::optional<LinearMap> ScalingParameters::linear() const {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  if (method == Scaling::quantile) return std::nullopt;
+  if (method == Scaling::none) return LinearMap{0, 1, -infinity, infinity};
+  LinearMap map{static_cast<float>(offset), static_cast<float>(1 / range), -infinity, infinity};
+  if (method == Scaling::robust_minmax) {
+    map.low = 0;
+    map.high = 1;
   }
+  return map;
+}
+
+void ScalingParameters::apply(std::span<float> counts) const {
+  if (method == Scaling::none) return;
+  if (const std::optional<LinearMap> map = linear())
+    return transform(
+        counts, [m = *map](float x) { return std::min(m.high, std::max(m.low, (x - m.zero) * m.factor)); });
+  expect(quantiles.size() >= 2, "quantile scaling without quantiles");
+  transform(counts, [this](float x) { return share_below(quantiles, x); });
 }
 
 void ScalingParameters::invert(std::span<float> scaled) const {

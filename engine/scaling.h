@@ -1,9 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/filters.h"
 
 namespace eelsvae {
 
@@ -31,6 +33,8 @@ struct ScalingParameters {
 
   // In place.
   void apply(std::span<float> counts) const;
+  // The same as a linear map, for every method but quantile.
+  std::optional<LinearMap> linear() const;
   // Back to counts, in place; what was clipped comes back as the limit it was clipped to.
   void invert(std::span<float> scaled) const;
 

@@ -45,6 +45,11 @@ float mirrored(const float* spectrum, int64_t channels, int64_t e) {
 }
 
 float local_median(const float* spectrum, int64_t channels, int64_t e) {
+  if (e >= reach && e + reach < channels) {
+    const float* at = spectrum + e;
+    return median_of_nine(sorted(at[-4], at[-3], at[-2]), sorted(at[-1], at[0], at[1]),
+                          sorted(at[2], at[3], at[4]));
+  }
   auto at = [&](int64_t i) { return mirrored(spectrum, channels, e + i); };
   return median_of_nine(sorted(at(-4), at(-3), at(-2)), sorted(at(-1), at(0), at(1)),
                         sorted(at(2), at(3), at(4)));
@@ -207,7 +212,7 @@ CountNoise estimate_noise(const SpectrumImage& image) {
     double median, counts, square;  // around it, there, and of the deviation
   };
   const auto total = static_cast<int64_t>(image.counts.size());
-  const int64_t wanted = std::min<int64_t>(total, int64_t{1} << 18);
+  const int64_t wanted = std::min<int64_t>(total, int64_t{1} << 17);
   std::vector<Sample> samples(static_cast<size_t>(wanted));
   int64_t broken = 0;
 #pragma omp parallel for schedule(static) reduction(+ : broken)

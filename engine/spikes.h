@@ -22,7 +22,7 @@ struct CountNoise {
   double variance(double expected) const;
 };
 
-// Measured in the image itself, at up to 2^18 counts spread over it: how far the excess of a count over the
+// Measured in the image itself, at up to 2^17 counts spread over it: how far the excess of a count over the
 // median of its spectrum's nine nearest channels differs from the same excess in the neighbouring pixels, in
 // classes of equal expected counts, without the largest hundredth of each class. Whole counts have a gain of
 // 1 at least.

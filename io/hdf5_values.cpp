@@ -137,6 +137,13 @@ class DatasetValues : public ImageValues {
       throw UserError(context_ + ": more elements than any memory holds");
     if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return true;
     const Target target(order_, out_stride, out);
+    H5D_space_status_t written = H5D_SPACE_STATUS_ERROR;
+    check(H5Dget_space_status(data, &written), context_);
+    if (written == H5D_SPACE_STATUS_NOT_ALLOCATED) {
+      const float value = fill_value(properties);
+      target.fill(Grid(shape, shape)[0], value);
+      return value * 0 == 0;
+    }
     const std::optional<NumberType> number = number_type(type);
 
     if (H5Pget_layout(properties) == H5D_CHUNKED) {
@@ -151,7 +158,7 @@ class DatasetValues : public ImageValues {
       return read_blocks(data, type, shape, chunk, number, target);
     }
     if (number && H5Pget_layout(properties) == H5D_CONTIGUOUS && H5Pget_external_count(properties) == 0)
-      return read_contiguous(data, properties, shape, *number, out_stride, target, out);
+      return read_contiguous(data, shape, *number, out_stride, out);
     return read_blocks(data, type, shape, std::vector<int64_t>(shape.size(), 1), number, target);
   }
 
@@ -166,14 +173,10 @@ class DatasetValues : public ImageValues {
   }
 
   // The numbers lie in the file as in an array.
-  bool read_contiguous(hid_t data, hid_t properties, const std::vector<int64_t>& shape, NumberType number,
-                       std::span<const int64_t> out_stride, const Target& target, float* out) const {
+  bool read_contiguous(hid_t data, const std::vector<int64_t>& shape, NumberType number,
+                       std::span<const int64_t> out_stride, float* out) const {
     const haddr_t offset = H5Dget_offset(data);
-    if (offset == HADDR_UNDEF) {  // nothing was ever written
-      const float value = fill_value(properties);
-      target.fill(Grid(shape, shape)[0], value);
-      return value * 0 == 0;
-    }
+    if (offset == HADDR_UNDEF) throw UserError(context_ + ": the data have no place in the file");
     StoredArray array{number.type, number.big_endian, {}, {}};
     const std::vector<int64_t> dense = dense_strides(shape);
     for (const size_t axis : order_) {
@@ -242,7 +245,14 @@ class DatasetValues : public ImageValues {
   std::span<const std::byte> load(hid_t data, const Box& box, hsize_t file_bytes, uint32_t& skipped,
                                   ByteBuffer& buffer) const {
     hsize_t size = 0;
-    check(H5Dget_chunk_storage_size(data, box.start.data(), &size), context_);
+    if (H5Dget_chunk_storage_size(data, box.start.data(), &size) < 0) {
+      // HDF5 1.10 fails for chunks that were never written, later versions say 0. This one looks through all.
+      haddr_t place = HADDR_UNDEF;
+      unsigned filters = 0;
+      check(H5Dget_chunk_info_by_coord(data, box.start.data(), &filters, &place, &size), context_);
+      if (place == HADDR_UNDEF) return {};
+      fail(where(box));
+    }
     if (size > file_bytes) throw UserError(where(box) + " is longer than the file");
     if (size == 0) return {};
     if (buffer.size() < size) buffer.resize(static_cast<size_t>(size));

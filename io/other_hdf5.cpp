@@ -11,7 +11,8 @@ std::vector<StoredImage> refuse(const std::string& path) {
   std::string found;
   for (size_t i = 0; i < names.size() && i < 6; ++i)
     found += (i ? ", '" : "'") + one_line(names[i].substr(0, 40)) + "'";
-  throw UserError(path + ": an HDF5 file, but not of HyperSpy, Velox, NCEM or Nion Swift; at its top " +
+  throw UserError(path +
+                  ": an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan; at its top " +
                   (names.empty() ? "it holds nothing" : "are " + found + (names.size() > 6 ? ", ..." : "")));
 }
 

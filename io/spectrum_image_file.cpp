@@ -27,8 +27,8 @@
 namespace eelsvae {
 namespace {
 
-// A new format joins here, before other_hdf5_format if it is HDF5. Nion's archives of .npy files come before
-// NumPy's, and Ripple is the last, as it takes any other .raw file.
+// A new format joins here, a line for each. HDF5's before other_hdf5_format, Nion's archives of .npy files
+// before NumPy's, and Ripple is the last, as it takes any other .raw file.
 const ImageFormat* const formats[] = {
     &hspy_format,        //
     &velox_format,       //

@@ -55,9 +55,9 @@ TEST(Excluded, AreCountedAndCleared) {
   SpectrumImage cleared = excluding(image, some_pixels, nan_f);
   cleared.excluded[5] = 200;
   EXPECT_EQ(excluded_pixels(cleared.excluded), 7);
-  clear_excluded(cleared.excluded, cleared.counts);
+  fill_excluded(cleared.excluded, cleared.counts, 0);
   EXPECT_EQ(cleared.counts, excluding(image, some_pixels, 0).counts);
-  clear_excluded({}, cleared.counts);
+  fill_excluded({}, cleared.counts, 0);
   EXPECT_EQ(cleared.counts, excluding(image, some_pixels, 0).counts);
 }
 

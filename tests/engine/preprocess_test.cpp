@@ -119,6 +119,61 @@ TEST(Filters, ImpulseSpreadsAsTheProductOfItsAxes) {
       }
 }
 
+// Strips, threads and mirrored borders must not show: against plain loops in double, along one axis after the
+// other, on images of several strips, of one column, and smaller than the filter.
+TEST(Filters, StripsAndThreadsDoNotShow) {
+  const int before = omp_get_max_threads();
+  for (auto [height, width, channels] :
+       {std::array<int64_t, 3>{9, 70, 701}, {1, 90, 40}, {30, 1, 40}, {3, 2, 20000}})
+    for (double sigma : {0.5, 0.8, 2.0}) {
+      const SpectrumImage image = random_image(height, width, channels, 21);
+      std::vector<double> expected(image.counts.begin(), image.counts.end());
+      const std::array<int64_t, 3> size = {height, width, channels}, step = {width * channels, channels, 1};
+      const auto radius = static_cast<int64_t>(4 * sigma + 0.5);
+      double sum = 0;
+      for (int64_t k = -radius; k <= radius; ++k)
+        sum += std::exp(-0.5 * static_cast<double>(k * k) / (sigma * sigma));
+      for (size_t axis = 0; axis < 3; ++axis) {
+        const std::vector<double> in = expected;
+        for (int64_t at = 0; at < std::ssize(in); ++at) {
+          const int64_t index = at / step[axis] % size[axis];
+          double filtered = 0;
+          for (int64_t k = -radius; k <= radius; ++k) {
+            int64_t i = (index + k) % (2 * size[axis]);
+            if (i < 0) i += 2 * size[axis];
+            if (i >= size[axis]) i = 2 * size[axis] - 1 - i;
+            filtered += in[static_cast<size_t>(at + (i - index) * step[axis])] *
+                        std::exp(-0.5 * static_cast<double>(k * k) / (sigma * sigma)) / sum;
+          }
+          expected[static_cast<size_t>(at)] = filtered;
+        }
+      }
+      for (int threads : {1, 3}) {
+        omp_set_num_threads(threads);
+        SpectrumImage filtered = image;
+        gaussian_filter(filtered, sigma);
+        expect_close(filtered.counts, expected);
+      }
+    }
+  omp_set_num_threads(before);
+}
+
+TEST(Filters, SpatialMeanOfMappedCountsIsTheMeanAfterTheMap) {
+  PreprocessConfig config;
+  for (Scaling method : {Scaling::robust_minmax, Scaling::minmax, Scaling::zscore, Scaling::none}) {
+    config.scaling_method = method;
+    SpectrumImage mapped = random_image(13, 40, 700, 22), one_by_one = mapped;
+    const ScalingParameters scaling = ScalingParameters::fit(mapped.counts, config);
+    for (int64_t window : {1, 3, 5}) {
+      SpectrumImage a = mapped, b = one_by_one;
+      spatial_mean(a, window, scaling.linear());
+      scaling.apply(b.counts);
+      spatial_mean(b, window);
+      EXPECT_EQ(a.counts, b.counts) << static_cast<int>(method) << " " << window;
+    }
+  }
+}
+
 TEST(Filters, ImpossibleSizesAreUserErrors) {
   SpectrumImage image = reference_image();
   EXPECT_THROW(gaussian_filter(image, -1), UserError);
@@ -156,6 +211,36 @@ TEST(Percentiles, AreThoseOfTheSortedValues) {
       ASSERT_NEAR(found[i], low + (high - low) * (position - static_cast<double>(below)),
                   1e-15 * std::max(std::abs(low), std::abs(high)))
           << size << " values, percentile " << percents[i];
+    }
+  }
+}
+
+// Of more than a million values a few percentiles are found in another way: also where they lie at the ends,
+// and where most values are equal.
+TEST(Percentiles, OfManyValuesAreThoseOfTheSortedValues) {
+  std::mt19937 generator(6);
+  std::normal_distribution<float> normal(30, 15);
+  std::poisson_distribution<int> poisson(0.3);
+  const size_t size = (1u << 20) + 12345;
+  std::vector<float> continuous(size), whole(size), mostly(size, 7.0f), ascending(size);
+  for (size_t i = 0; i < size; ++i) {
+    continuous[i] = normal(generator);
+    whole[i] = static_cast<float>(poisson(generator));
+    ascending[i] = static_cast<float>(i);
+    if (i % 1000 == 5) mostly[i] = -1;
+  }
+  const std::array<double, 7> percents = {0, 0.001, 1, 50, 50.01, 99, 100};
+  for (const std::vector<float>* values : {&continuous, &whole, &mostly, &ascending}) {
+    std::vector<float> sorted = *values;
+    std::sort(sorted.begin(), sorted.end());
+    const std::vector<double> found = percentiles(*values, percents);
+    for (size_t i = 0; i < percents.size(); ++i) {
+      const double position = percents[i] / 100 * static_cast<double>(size - 1);
+      const auto below = static_cast<size_t>(position);
+      const double low = sorted[below], high = sorted[std::min(below + 1, size - 1)];
+      ASSERT_NEAR(found[i], low + (high - low) * (position - static_cast<double>(below)),
+                  1e-15 * std::max(std::abs(low), std::abs(high)))
+          << percents[i];
     }
   }
 }
