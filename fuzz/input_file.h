@@ -12,13 +12,31 @@
 
 namespace eelsvae {
 
-// The bytes of an input as a file, for readers that take a path; in memory, and always the same file.
+// A file in memory, for readers that take a path.
+class MemoryFile {
+ public:
+  MemoryFile() : descriptor_(memfd_create("input", 0)) {
+    if (descriptor_ < 0) std::abort();
+  }
+  ~MemoryFile() { close(descriptor_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+  void write(const uint8_t* data, size_t size) const {
+    if (ftruncate(descriptor_, 0) != 0 || pwrite(descriptor_, data, size, 0) != static_cast<ssize_t>(size))
+      std::abort();
+  }
+
+ private:
+  int descriptor_;
+};
+
+// The path of a file with the bytes of an input; always the same file.
 inline std::string input_file(const uint8_t* data, size_t size) {
-  static const int descriptor = memfd_create("input", 0);
-  if (descriptor < 0 || ftruncate(descriptor, 0) != 0 ||
-      pwrite(descriptor, data, size, 0) != static_cast<ssize_t>(size))
-    std::abort();
-  return "/proc/self/fd/" + std::to_string(descriptor);
+  static const MemoryFile file;
+  file.write(data, size);
+  return file.path();
 }
 
 // What a user error looks like is no matter here; any other exception ends the program.

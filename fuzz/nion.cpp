@@ -2,12 +2,13 @@
 
 #include "io/nion.h"
 #include "fuzz/input_file.h"
+#include "io/json_text.h"
 
 using namespace eelsvae;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   unless_refused([&] {
-    const auto properties = nion_properties({reinterpret_cast<const char*>(data), size}, "input");
+    const auto properties = parse_json_object({reinterpret_cast<const char*>(data), size}, "input");
     nion_metadata(properties).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     for (const std::vector<int64_t>& shape :
          std::vector<std::vector<int64_t>>{{}, {4}, {2, 3}, {2, 3, 4}, {5, 2, 3, 4}})

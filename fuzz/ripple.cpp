@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "fuzz/input_file.h"
 
@@ -10,12 +9,16 @@ using namespace eelsvae;
 
 namespace {
 
+// A folder of two links to files in memory.
 struct Folder {
   std::filesystem::path path;
+  MemoryFile rpl, raw;
   Folder() {
     std::string name = (std::filesystem::temp_directory_path() / "eelsvae-fuzz-XXXXXX").string();
     if (!mkdtemp(name.data())) std::abort();
     path = name;
+    std::filesystem::create_symlink(rpl.path(), path / "input.rpl");
+    std::filesystem::create_symlink(raw.path(), path / "input.raw");
   }
   ~Folder() {
     std::error_code ignored;
@@ -27,11 +30,10 @@ struct Folder {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const Folder folder;
-  const char* text = reinterpret_cast<const char*>(data);
-  const char* end = std::find(text, text + size, '\0');
-  const char* raw = std::min(end + 1, text + size);
-  std::ofstream(folder.path / "input.rpl", std::ios::binary).write(text, end - text);
-  std::ofstream(folder.path / "input.raw", std::ios::binary).write(raw, text + size - raw);
+  const uint8_t* end = std::find(data, data + size, 0);
+  const uint8_t* raw = end == data + size ? end : end + 1;
+  folder.rpl.write(data, static_cast<size_t>(end - data));
+  folder.raw.write(raw, static_cast<size_t>(data + size - raw));
   read_every_image((folder.path / "input.rpl").string());
   return 0;
 }

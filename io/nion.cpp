@@ -86,6 +86,9 @@ ImageInfo nion_image_info(const json& properties, std::vector<int64_t> shape, co
   const int64_t collection = count_of(described, "collection_dimension_count", rank == 3 ? 2 : 0, context);
   const int64_t datum = count_of(described, "datum_dimension_count", rank - collection, context);
 
+  if (datum < 0)
+    throw UserError(context + ": the properties describe a scan of " + std::to_string(collection) +
+                    " dimensions, the array has " + std::to_string(shape.size()));
   const bool colour =
       dtype == "uint8" && rank == collection + datum + 1 && shape.back() >= 3 && shape.back() <= 4;
   if (colour) shape.pop_back();

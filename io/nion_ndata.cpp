@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "io/json_text.h"
 #include "io/nion.h"
 #include "io/npy.h"
 #include "io/zip_archive.h"
@@ -42,8 +43,8 @@ std::vector<StoredImage> open_ndata(const std::string& path) {
   const ZipMember& described = required(*archive, "metadata.json");
   const ZipMember& data = required(*archive, "data.npy");
   const std::vector<std::byte> text = archive->read(described, properties_limit);
-  const nlohmann::json properties =
-      nion_properties({reinterpret_cast<const char*>(text.data()), text.size()}, archive->context(described));
+  const nlohmann::json properties = parse_json_object(
+      {reinterpret_cast<const char*>(text.data()), text.size()}, archive->context(described));
   const std::vector<std::byte> start = archive->read_start(data, header_limit);
   const NpyHeader header = parse_npy_header(start, data.size, archive->context(data));
 

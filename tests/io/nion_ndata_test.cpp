@@ -82,11 +82,14 @@ TEST_F(NionNdataTest, SaysWhatIsWrong) {
   };
   EXPECT_EQ(message({{"metadata.json", properties}}), ": its member 'data.npy' is missing");
   EXPECT_EQ(message({{"data.npy", array()}, {"metadata.json", "[1]"}}),
-            ": member 'metadata.json': the properties are not a JSON object");
+            ": member 'metadata.json': not a JSON object");
   EXPECT_EQ(message({{"data.npy", array()}, {"metadata.json", properties.substr(1)}}),
-            ": member 'metadata.json': the properties are not a JSON object");
+            ": member 'metadata.json': not a JSON object");
   EXPECT_EQ(message({{"data.npy", array("(6, 4)")}, {"metadata.json", properties}}),
             ": member 'metadata.json': the properties describe 3 dimensions, the array has 2");
+  EXPECT_EQ(
+      message({{"data.npy", array("(24,)")}, {"metadata.json", R"({"collection_dimension_count": 2})"}}),
+      ": member 'metadata.json': the properties describe a scan of 2 dimensions, the array has 1");
   EXPECT_EQ(message({{"data.npy", array("(2, 3, 5)")}, {"metadata.json", properties}}),
             ": member 'data.npy': cut off: (2, 3, 5) of float32 needs 120 bytes of data, 96 are there");
   ZipFileMember member{"data.npy", array()};
