@@ -245,8 +245,8 @@ TEST_F(GatanTest, SeveralImagesInAnyOrder) {
   for (const ImageInfo& info : list_images(file)) titles += info.title + "; ";
   EXPECT_EQ(titles, "survey; X-rays; cube \xc2\xb5; ");
   EXPECT_EQ(read_spectrum_image(file).energy.size, 5);
-  EXPECT_EQ(read_spectrum_image(file, 1).energy, (Axis{"Energy", "eV", 0, 1000, 3}));
-  EXPECT_EQ(user_error([&] { read_spectrum_image(file, 0); }),
+  EXPECT_EQ(read_spectrum_image(file, {.dataset = 1}).energy, (Axis{"Energy", "eV", 0, 1000, 3}));
+  EXPECT_EQ(user_error([&] { read_spectrum_image(file, {.dataset = 0}); }),
             file + ": holds an image (4, 4), a spectrum image (y, x, E) is needed");
 }
 
@@ -406,8 +406,8 @@ TEST_F(GatanTest, ListsWhatIsWholeBeforeACut) {
     const std::string whole = data_last(f);
     const std::string file = write(whole.substr(0, whole.size() - 1));
     EXPECT_EQ(list_images(file).size(), 2u);
-    EXPECT_EQ(read_spectrum_image(file, 0).counts[1], numbers<float>(60)[12]);
-    EXPECT_EQ(user_error([&] { read_spectrum_image(file, 1); }),
+    EXPECT_EQ(read_spectrum_image(file, {.dataset = 0}).counts[1], numbers<float>(60)[12]);
+    EXPECT_EQ(user_error([&] { read_spectrum_image(file, {.dataset = 1}); }),
               file + ": tag ImageList.TagGroup1.ImageData.Data, byte " + std::to_string(whole.size() - 240) +
                   ": cut off: the image has 240 bytes, the file ends after 239");
   }
