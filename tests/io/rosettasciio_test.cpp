@@ -54,6 +54,11 @@ bool is_untold_stack(const json& expected) {
          expected["axes"][0]["units"] == "";
 }
 
+// Besides spectrum images of EELS, files hold what is of no use here and is listed only.
+bool signal_is_optional(const json& expected) {
+  return expected["signal"] != "EELS";
+}
+
 bool same_image(const StoredImage& image, json expected) {
   const ImageInfo& info = image.info;
   if (info.signal != expected["signal"] || info.dtype != expected["dtype"]) return false;
@@ -105,23 +110,21 @@ TEST_P(RosettaSciIOTest, ReadsTheSame) {
   const std::vector<StoredImage> images = open_images(name);
   const json expected = expected_files()[GetParam()];
   if (expected.contains("arrays")) {
-    for (const StoredImage& image : images) {
-      ASSERT_TRUE(expected["arrays"].contains(image.info.title)) << text_of(images);
-      const json& array = expected["arrays"][image.info.title];
-      EXPECT_EQ(json(image.info.shape), array["shape"]);
-      EXPECT_EQ(image.info.dtype, array["dtype"]);
-      EXPECT_EQ(crc_of(image), array["crc32"].get<uint32_t>());
-    }
+    ASSERT_EQ(images.size(), 1u) << text_of(images);  // the energies are its axis
+    const json& array = expected["arrays"]["X"];
+    EXPECT_EQ(json(images[0].info.shape), array["shape"]);
+    EXPECT_EQ(images[0].info.dtype, array["dtype"]);
+    EXPECT_EQ(crc_of(images[0]), array["crc32"].get<uint32_t>());
     return;
   }
-  // Files also hold what is of no use here, so images may be missing from our list, but not an EELS signal.
   for (const json& signal : expected["signals"]) {
     const bool found = std::any_of(images.begin(), images.end(),
                                    [&](const StoredImage& image) { return same_image(image, signal); });
-    const bool needed = signal["signal"] == "EELS" || expected["signals"].size() == 1;
-    EXPECT_TRUE(found || !needed) << signal.dump() << "\nfound" << text_of(images);
+    EXPECT_TRUE(found || (signal_is_optional(signal) && expected["signals"].size() > 1))
+        << signal.dump() << "\nfound" << text_of(images);
   }
   for (const StoredImage& image : images) {
+    if (!image.values) continue;  // listed only, and some, such as Velox's event streams, not by RosettaSciIO
     EXPECT_TRUE(std::any_of(expected["signals"].begin(), expected["signals"].end(),
                             [&](const json& signal) { return same_image(image, signal); }))
         << "not in the table:" << text_of({image});
