@@ -133,6 +133,12 @@ class ZipStream {
     }
   }
 
+  // Lets go of the archive's pages that have been read.
+  void release() const {
+    const MappedFile& file = archive_.file();
+    file.release(file.data(), file.data() + archive_.source_->position);
+  }
+
   // Expects the end, where libzip compares the checksum.
   void finish() {
     std::byte more;
@@ -199,6 +205,7 @@ class BlockReader {
         element_count(part.shape, element_size(part.type)) * static_cast<int64_t>(element_size(part.type));
     block_.resize(static_cast<size_t>(bytes));
     stream_.read(block_);
+    if (bytes >= block_bytes_ / 2) stream_.release();
     return convert_array(block_.data(), part, out_stride_, out);
   }
 
