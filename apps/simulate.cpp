@@ -6,20 +6,11 @@
 #include "apps/command_line.h"
 #include "engine/energy_axis.h"
 #include "engine/simulate.h"
-#include "io/gatan_write.h"
-#include "io/hspy.h"
 #include "io/npy.h"
+#include "io/spectrum_image_write.h"
 #include "kernels/error.h"
 
 using namespace eelsvae;
-
-namespace {
-
-bool ends_with(const std::string& name, const std::string& ending) {
-  return name.size() > ending.size() && name.ends_with(ending);
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   SimulationSettings settings;
@@ -48,10 +39,8 @@ int main(int argc, char** argv) {
                  "Share of pixels that are anomalous if below 1, else the number of anomalies");
   app.add_option("--anomaly-radius", settings.anomaly_radius, "Pixels; 0 for anomalies of a single pixel");
   return run_command(app, argc, argv, [&] {
-    if (!ends_with(output, ".hspy") && !ends_with(output, ".dm4") && !ends_with(output, ".npy"))
-      throw UserError("--output " + output + " must end in .hspy, .dm4 or .npy");
-    if (!truth.empty() && !ends_with(truth, ".npy"))
-      throw UserError("--truth " + truth + " must end in .npy");
+    check_image_name("--output", output);
+    if (!truth.empty() && !truth.ends_with(".npy")) throw UserError("--truth " + truth + " must end in .npy");
     if (truth == output) throw UserError("--truth and --output name the same file, " + output);
     settings.height = shape[0];
     settings.width = shape[1];
@@ -59,12 +48,7 @@ int main(int argc, char** argv) {
 
     const SimulatedImage simulated = simulate(settings);
     const SpectrumImage& image = simulated.image;
-    if (ends_with(output, ".hspy"))
-      write_hspy(output, image);
-    else if (ends_with(output, ".dm4"))
-      write_dm4(output, image);
-    else
-      write_npy(output, {image.y.size, image.x.size, image.energy.size}, image.counts.data());
+    write_spectrum_image(output, image);
     if (!truth.empty()) write_npy(truth, {image.y.size, image.x.size}, simulated.truth.data());
     std::printf("%s: %lld x %lld pixels, %s, %d anomalous pixels\n", output.c_str(),
                 static_cast<long long>(image.y.size), static_cast<long long>(image.x.size),

@@ -82,7 +82,11 @@ void local_medians(const float* spectrum, int64_t channels, float* padded, float
   }
 }
 
-// Pixels around a pixel, up to eight.
+bool is_excluded(const SpectrumImage& image, int64_t pixel) {
+  return !image.excluded.empty() && image.excluded[static_cast<size_t>(pixel)];
+}
+
+// Pixels around a pixel, up to eight, but for those that are excluded.
 struct Neighbours {
   std::array<int64_t, 8> pixel;
   size_t count = 0;
@@ -91,7 +95,8 @@ struct Neighbours {
     const int64_t y = centre / image.x.size, x = centre % image.x.size;
     for (int64_t j = std::max<int64_t>(0, y - 1); j <= std::min(image.y.size - 1, y + 1); ++j)
       for (int64_t i = std::max<int64_t>(0, x - 1); i <= std::min(image.x.size - 1, x + 1); ++i)
-        if (j != y || i != x) pixel[count++] = j * image.x.size + i;
+        if ((j != y || i != x) && !is_excluded(image, j * image.x.size + i))
+          pixel[count++] = j * image.x.size + i;
   }
 };
 
@@ -165,6 +170,8 @@ void interpolate(float* spectrum, int64_t channels, int64_t first, int64_t last)
 // The spikes of one pixel; new_counts are left for later.
 void find_spikes(const SpectrumImage& image, const std::vector<double>& total, const Threshold& threshold,
                  int64_t pixel, float* scratch, std::vector<Spike>& found) {
+  // Without a neighbour a spike cannot be told from a feature.
+  if (is_excluded(image, pixel) || Neighbours(image, pixel).count == 0) return;
   const int64_t channels = image.energy.size;
   const float* spectrum = image.spectrum(pixel);
   float *medians = scratch, *padded = medians + channels, *triples = padded + channels + 8;
@@ -211,7 +218,10 @@ CountNoise estimate_noise(const SpectrumImage& image) {
   struct Sample {
     double median, counts, square;  // around it, there, and of the deviation
   };
-  const auto total = static_cast<int64_t>(image.counts.size());
+  std::vector<int64_t> pixels;
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
+    if (!is_excluded(image, pixel)) pixels.push_back(pixel);
+  const int64_t total = static_cast<int64_t>(pixels.size()) * image.energy.size;
   const int64_t wanted = std::min<int64_t>(total, int64_t{1} << 17);
   std::vector<Sample> samples(static_cast<size_t>(wanted));
   int64_t broken = 0;
@@ -221,7 +231,7 @@ CountNoise estimate_noise(const SpectrumImage& image) {
     const double turns = static_cast<double>(i) * 0.61803398874989485;
     const int64_t at =
         std::min(total - 1, static_cast<int64_t>((turns - std::floor(turns)) * static_cast<double>(total)));
-    const int64_t pixel = at / image.energy.size, e = at % image.energy.size;
+    const int64_t pixel = pixels[static_cast<size_t>(at / image.energy.size)], e = at % image.energy.size;
     const float counts = image.spectrum(pixel)[e], own = excess(image, pixel, e);
     const Neighbours neighbours(image, pixel);
     std::array<float, 8> others;

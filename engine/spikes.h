@@ -38,7 +38,8 @@ CountNoise estimate_noise(const SpectrumImage& image);
 // brighter one.) Channels beside a spike that pass half the threshold belong to it.
 // The threshold is that of `sigmas` standard deviations for shot noise, which is skewed: with the noise's
 // standard deviation s and gain g, sigmas * s + sigmas^2 * g / 4, exact for the square root of counts.
-// A spike's channels are replaced by the straight line between the channels on either side.
+// A spike's channels are replaced by the straight line between the channels on either side. Excluded pixels
+// are neither searched nor compared with, and a pixel without any other neighbour is left alone.
 //
 // UserError if the image has a single pixel, or if more than a hundredth of all counts are spikes: the
 // threshold is then too low for the image.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 
+#include "engine/excluded.h"
 #include "engine/simulate.h"
 #include "tests/engine/spectra.h"
 
@@ -176,6 +177,29 @@ TEST(Spikes, LineScansAndShortAxes) {
     SpectrumImage stub = image_of(3, 3, {"E", "eV", 0, 1, channels}, [](auto...) { return 4.0; });
     EXPECT_TRUE(remove_spikes(stub, 8).empty());
   }
+}
+
+TEST(Spikes, ExcludedPixelsHaveNoSay) {
+  // Beside white lines: excluded pixels are zero, and a neighbourhood of zeros must not make spikes of them.
+  SpectrumImage image = film(10, 24);
+  image.excluded.assign(static_cast<size_t>(image.pixels()), 0);
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel) {
+    if (pixel / 24 % 3 == 1 || pixel % 24 % 3 == 1) image.excluded[static_cast<size_t>(pixel)] = 1;
+  }
+  fill_excluded(image.excluded, image.counts, 0);
+  inject(image, {1, 1, 700, 5000});  // excluded
+  inject(image, {2, 2, 600, 2 * sure});
+  const std::vector<Spike> found = remove_spikes(image, 8);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].y, 2);
+  EXPECT_EQ(found[0].channel, 600);
+
+  SpectrumImage alone = film(11, 3);  // a pixel with excluded ones around it
+  alone.excluded.assign(9, 1);
+  alone.excluded[4] = 0;
+  fill_excluded(alone.excluded, alone.counts, 0);
+  inject(alone, {1, 1, 600, 5000});
+  EXPECT_TRUE(remove_spikes(alone, 8).empty());
 }
 
 TEST(Spikes, UserErrorsSayWhatWouldBeRight) {
