@@ -1,6 +1,7 @@
 #include "io/hdf5.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <functional>
 #include <optional>
 
@@ -25,6 +26,11 @@ herr_t innermost(unsigned position, const H5E_error2_t* error, void* text) {
 std::string reason() {
   std::string text;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, &text);
+  unsigned long long present = 0, whole = 0;
+  if (std::sscanf(text.c_str(), "truncated file: eof = %llu, sblock->base_addr = %*u, stored_eof = %llu",
+                  &present, &whole) == 2)
+    return "cut off: the file should have " + std::to_string(whole) + " bytes, " + std::to_string(present) +
+           " are there";
   const std::string quoted = "error message = '";
   if (const size_t begin = text.find(quoted); begin != std::string::npos) {
     text.erase(0, begin + quoted.size());

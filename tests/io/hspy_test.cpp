@@ -307,6 +307,10 @@ TEST_F(HspyTest, RefusesEveryTruncation) {
     write_bytes(path("part.hspy"), whole.substr(0, length));
     ASSERT_NE(user_error([&] { read_spectrum_image(path("part.hspy")); }), "") << length;
   }
+  write_bytes(path("part.hspy"), whole.substr(0, 5000));
+  const std::string cut = user_error([&] { read_spectrum_image(path("part.hspy")); });
+  EXPECT_NE(cut.find("part.hspy: cut off: the file should have "), std::string::npos) << cut;
+  EXPECT_NE(cut.find(" bytes, 5000 are there"), std::string::npos) << cut;
 }
 
 TEST_F(HspyTest, AFullDiskLeavesNothingBehind) {
