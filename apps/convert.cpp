@@ -47,8 +47,8 @@ Config configuration(const Options& options) {
   return config;
 }
 
-ordered_json report_of(const Options& options, const ReducedImage& reduced,
-                       const std::vector<double>& shifts_ev, int64_t rows, int64_t columns) {
+// columns: of the map of shifts, which is of the image before it was binned.
+ordered_json report_of(const Options& options, const ReducedImage& reduced, int64_t columns) {
   ordered_json spikes = ordered_json::array();
   for (const Spike& spike : reduced.spikes)
     spikes.push_back({{"y", spike.y},
@@ -61,11 +61,10 @@ ordered_json report_of(const Options& options, const ReducedImage& reduced,
                          {"output", options.output},
                          {"notes", reduced.notes},
                          {"spikes", std::move(spikes)}};
-  if (!shifts_ev.empty()) {
+  if (!reduced.shifts_ev.empty()) {
     ordered_json map = ordered_json::array();
-    for (int64_t y = 0; y < rows; ++y)
-      map.push_back(
-          std::vector<double>(shifts_ev.begin() + y * columns, shifts_ev.begin() + (y + 1) * columns));
+    for (auto row = reduced.shifts_ev.begin(); row != reduced.shifts_ev.end(); row += columns)
+      map.push_back(std::vector<double>(row, row + columns));
     report["shifts_ev"] = std::move(map);
   }
   return report;
@@ -83,7 +82,8 @@ int convert(const Options& options) {
 
   SpectrumImage image = read_image_data(options.input, config.data);
   const int64_t excluded = excluded_pixels(image.excluded);
-  const int64_t rows = image.y.size, columns = image.x.size;
+  const auto& crop_x = config.preprocess.crop_x;
+  const int64_t columns = crop_x ? (*crop_x)[1] - (*crop_x)[0] : image.x.size;
   ReducedImage reduced = reduce(std::move(image), config.preprocess, config.data.energy_range, nullptr,
                                 read_drift_image(config));
   smooth_and_scale(reduced.image, config.preprocess);
@@ -93,11 +93,7 @@ int convert(const Options& options) {
 
   write_spectrum_image(options.output, reduced.image);
   if (!options.report.empty()) {
-    const auto& crop_y = config.preprocess.crop_y;
-    const auto& crop_x = config.preprocess.crop_x;
-    const ordered_json report =
-        report_of(options, reduced, reduced.shifts_ev, crop_y ? (*crop_y)[1] - (*crop_y)[0] : rows,
-                  crop_x ? (*crop_x)[1] - (*crop_x)[0] : columns);
+    const ordered_json report = report_of(options, reduced, columns);
     write_file(options.report, report.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
   }
   const SpectrumImage& written = reduced.image;
@@ -117,8 +113,7 @@ int main(int argc, char** argv) {
   Options options;
   CLI::App app(
       "Converts a spectrum image to .hspy, .dm4 or .npy. Nothing is changed unless a --set asks for it: "
-      "crop, "
-      "despike, align, bin, smooth or scale, in the order of docs/config.md.",
+      "crop, despike, align, bin, smooth or scale, in the order of docs/config.md.",
       "eelsvae-convert");
   app.footer(
       "Examples:\n"

@@ -11,7 +11,7 @@
 namespace eelsvae {
 
 // Everything a run can be told. The keys, defaults, units and one-line explanations that users see are listed
-// once, in io/config.cpp; the defaults here are the published setting's where there is one.
+// once, in io/config_fields.h; the defaults here are the published setting's where there is one.
 
 // How a file is to be taken, where it does not say so itself.
 struct ReadOptions {
