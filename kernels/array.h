@@ -17,10 +17,16 @@ struct bfloat16 {
   EELSVAE_HOST_DEVICE explicit bfloat16(float value) : bits(rounded(value)) {}
   // The bits of the nearest value, ties to even; NaN stays NaN.
   EELSVAE_HOST_DEVICE static uint16_t rounded(float value) {
+#ifdef __CUDA_ARCH__
+    uint16_t nearest_bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(nearest_bits) : "f"(value));
+    return nearest_bits;
+#else
     uint32_t u = std::bit_cast<uint32_t>(value);
     uint32_t nearest = u + 0x7fffu + ((u >> 16) & 1u);
     bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
     return static_cast<uint16_t>((is_nan ? (u | 0x400000u) : nearest) >> 16);
+#endif
   }
   EELSVAE_HOST_DEVICE operator float() const {
     return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);

@@ -1,6 +1,7 @@
 #include "kernels/backend.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "backend_table.h"  // generated from the folders of kernels/: one <folder>_backend() each
@@ -9,6 +10,60 @@ namespace eelsvae {
 
 const std::vector<const BackendFactory*>& backend_factories() {
   return generated_backend_table();
+}
+
+namespace {
+
+// Where operations are done when they are queued, a copy is there at once.
+class HostFeed final : public Feed {
+ public:
+  HostFeed(Backend& backend, size_t bytes) : backend_(backend), slot_(bytes) {}
+  void* slot() override { return slot_.data(); }
+  void submit(void* device) override { backend_.upload(slot_.data(), device, slot_.size()); }
+
+ private:
+  Backend& backend_;
+  std::vector<std::byte> slot_;
+};
+
+class HostDrain final : public Drain {
+ public:
+  HostDrain(Backend& backend, size_t bytes) : backend_(backend), slots_{Slot(bytes), Slot(bytes)} {}
+  void submit(const void* device) override {
+    Slot& slot = slots_[submitted_++ % slots_.size()];
+    backend_.download(device, slot.data(), slot.size());
+  }
+  const void* wait() override {
+    expect(waited_ < submitted_, "drain: nothing to wait for");
+    return slots_[waited_++ % slots_.size()].data();
+  }
+
+ private:
+  using Slot = std::vector<std::byte>;
+  Backend& backend_;
+  std::array<Slot, 2> slots_;
+  size_t submitted_ = 0, waited_ = 0;
+};
+
+class Repetition final : public Recording {
+ public:
+  explicit Repetition(std::function<void()> operations) : operations_(std::move(operations)) {}
+  void run() override { operations_(); }
+
+ private:
+  std::function<void()> operations_;
+};
+
+}  // namespace
+
+std::unique_ptr<Feed> Backend::make_feed(size_t bytes) {
+  return std::make_unique<HostFeed>(*this, bytes);
+}
+std::unique_ptr<Drain> Backend::make_drain(size_t bytes) {
+  return std::make_unique<HostDrain>(*this, bytes);
+}
+std::unique_ptr<Recording> Backend::record(std::function<void()> operations) {
+  return std::make_unique<Repetition>(std::move(operations));
 }
 
 std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision,

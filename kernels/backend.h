@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,36 @@ namespace eelsvae {
 
 struct DeviceMemory {
   size_t total = 0, available = 0;  // bytes
+};
+
+// Operations that were queued once and can be queued again, with the same arrays, at the cost of one (a CUDA
+// graph). The arrays must outlive it.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void run() = 0;
+};
+
+// Host memory through which data reaches a device beside its computing: two slots that take turns.
+class Feed {
+ public:
+  virtual ~Feed() = default;
+  // Memory to fill next, of the feed's size. Waits until the device has taken what was in it.
+  virtual void* slot() = 0;
+  // Queues the copy of the slot that was filled to device memory, in order with the operations. The next
+  // slot() is another.
+  virtual void submit(void* device) = 0;
+};
+
+// The way back, with two slots as well.
+class Drain {
+ public:
+  virtual ~Drain() = default;
+  // Queues a copy from device memory, in order with the operations. At most two may be waiting.
+  virtual void submit(const void* device) = 0;
+  // Waits for the oldest copy that was not waited for yet. Its content stays until the submit() after the
+  // next.
+  virtual const void* wait() = 0;
 };
 
 // A device with its kernels, at one precision. Everything above kernels/ works on this interface and does not
@@ -54,6 +85,13 @@ class Backend : public Conv3dOperations,
     download_rows(device, bytes, host, bytes, 1);
   }
   virtual void synchronize() = 0;
+
+  // `bytes`: size of a slot. The host's own memory where the device has no other.
+  virtual std::unique_ptr<Feed> make_feed(size_t bytes);
+  virtual std::unique_ptr<Drain> make_drain(size_t bytes);
+  // Keeps what `operations` queues, without doing it. `operations` must not wait for the device nor copy from
+  // or to the host.
+  virtual std::unique_ptr<Recording> record(std::function<void()> operations);
 
   // destination[i] = source[i] in the destination's type, rounded to nearest.
   virtual void convert(ConstArray source, Array destination) = 0;

@@ -6,7 +6,7 @@ packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libpng-dev libzip-dev zlib1g-dev libjs-chart.js"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
-  packages="$packages clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy"
+  packages="$packages clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
 fi
 if [ "${1:-}" = "--fuzz" ]; then
   packages="$packages clang libclang-rt-14-dev libomp-dev"

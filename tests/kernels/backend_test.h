@@ -27,7 +27,7 @@ inline std::vector<BackendChoice> backend_choices() {
     std::string kind = factory->kind;
     std::vector<std::string> precisions = {"fp32", "bf16"};
     if (kind == "reference") precisions = {"fp64"};
-    if (kind == "cuda") precisions = {"fp32", "tf32", "bf16"};
+    if (kind == "cuda" || kind == "emulated") precisions = {"fp32", "tf32", "bf16"};
     for (const std::string& precision : precisions) choices.push_back({kind, precision});
   }
   return choices;

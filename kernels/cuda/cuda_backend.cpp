@@ -1,0 +1,252 @@
+#include "kernels/cuda/cuda_backend.h"
+
+#include <array>
+#include <cstdio>
+#include <utility>
+
+#include "kernels/cuda/library_versions.h"
+
+namespace eelsvae::EELSVAE_GPU {
+namespace {
+
+#ifdef EELSVAE_EMULATED
+constexpr const char* device_kind = "emulated";
+#else
+constexpr const char* device_kind = "cuda";
+#endif
+
+constexpr size_t partial_result_bytes = size_t{8} << 20;
+
+std::optional<std::string> probe() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess) {
+    cudaGetLastError();
+    return cudaGetErrorString(status);
+  }
+  if (count == 0) return "no NVIDIA GPU";
+  return std::nullopt;
+}
+
+DeviceProperties read_properties(int device) {
+  int count = 0;
+  check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
+  if (device >= count)
+    throw UserError("device cuda:" + std::to_string(device) + ": there " +
+                    (count == 1 ? "is only cuda:0" : "are cuda:0 to cuda:" + std::to_string(count - 1)));
+  check(cudaSetDevice(device), "cudaSetDevice");
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+  return {properties.name,           properties.major,
+          properties.minor,          properties.multiProcessorCount,
+          properties.totalGlobalMem, static_cast<size_t>(properties.l2CacheSize)};
+}
+
+Math math_of(const std::string& precision) {
+  if (precision == "fp32") return Math::fp32;
+  if (precision == "tf32") return Math::tf32;
+  if (precision == "bf16" || precision == "auto") return Math::bf16;
+  throw UserError("precision " + precision + ": the GPU has auto, fp32, tf32 and bf16");
+}
+
+std::unique_ptr<Backend> create(int device, const std::string& precision) {
+  return std::make_unique<CudaBackend>(device, precision);
+}
+
+struct PinnedMemory {
+  explicit PinnedMemory(size_t bytes) { check(cudaMallocHost(&data, bytes), "cudaMallocHost"); }
+  ~PinnedMemory() { cudaFreeHost(data); }
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
+  void* data = nullptr;
+};
+
+// One of two ways through which host and device exchange data: the bus is crossed on a stream of its own,
+// between page-locked memory and memory of the device that no operation touches.
+struct Lane {
+  explicit Lane(size_t bytes) : host(bytes), device(bytes) {}
+  PinnedMemory host;
+  DeviceMemoryBlock device;
+  Event crossed;  // the bus
+  Event moved;    // within the device
+};
+
+class CudaFeed final : public Feed {
+ public:
+  CudaFeed(cudaStream_t operations, cudaStream_t copies, size_t bytes)
+      : operations_(operations), copies_(copies), bytes_(bytes), lanes_{Lane(bytes), Lane(bytes)} {}
+
+  void* slot() override {
+    lanes_[next_].crossed.synchronize();
+    return lanes_[next_].host.data;
+  }
+  void submit(void* device) override {
+    Lane& lane = lanes_[std::exchange(next_, 1 - next_)];
+    lane.moved.hold_back(copies_);
+    check(cudaMemcpyAsync(lane.device.data(), lane.host.data, bytes_, cudaMemcpyHostToDevice, copies_),
+          "cudaMemcpyAsync");
+    lane.crossed.record(copies_);
+    lane.crossed.hold_back(operations_);
+    check(cudaMemcpyAsync(device, lane.device.data(), bytes_, cudaMemcpyDeviceToDevice, operations_),
+          "cudaMemcpyAsync");
+    lane.moved.record(operations_);
+  }
+
+ private:
+  cudaStream_t operations_, copies_;
+  size_t bytes_;
+  std::array<Lane, 2> lanes_;
+  size_t next_ = 0;
+};
+
+class CudaDrain final : public Drain {
+ public:
+  CudaDrain(cudaStream_t operations, cudaStream_t copies, size_t bytes)
+      : operations_(operations), copies_(copies), bytes_(bytes), lanes_{Lane(bytes), Lane(bytes)} {}
+
+  void submit(const void* device) override {
+    expect(submitted_ - waited_ < lanes_.size(), "drain: both slots are waiting");
+    Lane& lane = lanes_[submitted_++ % lanes_.size()];
+    lane.crossed.hold_back(operations_);
+    check(cudaMemcpyAsync(lane.device.data(), device, bytes_, cudaMemcpyDeviceToDevice, operations_),
+          "cudaMemcpyAsync");
+    lane.moved.record(operations_);
+    lane.moved.hold_back(copies_);
+    check(cudaMemcpyAsync(lane.host.data, lane.device.data(), bytes_, cudaMemcpyDeviceToHost, copies_),
+          "cudaMemcpyAsync");
+    lane.crossed.record(copies_);
+  }
+  const void* wait() override {
+    expect(waited_ < submitted_, "drain: nothing to wait for");
+    Lane& lane = lanes_[waited_++ % lanes_.size()];
+    lane.crossed.synchronize();
+    return lane.host.data;
+  }
+
+ private:
+  cudaStream_t operations_, copies_;
+  size_t bytes_;
+  std::array<Lane, 2> lanes_;
+  size_t submitted_ = 0, waited_ = 0;
+};
+
+class Graph final : public Recording {
+ public:
+  Graph(cudaStream_t stream, const std::function<void()>& operations) : stream_(stream) {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    try {
+      operations();
+    } catch (...) {
+      cudaStreamEndCapture(stream, &graph);
+      if (graph) cudaGraphDestroy(graph);
+      throw;
+    }
+    check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+    const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
+    cudaGraphDestroy(graph);
+    check(status, "cudaGraphInstantiate");
+  }
+  ~Graph() override { cudaGraphExecDestroy(executable_); }
+  void run() override { check(cudaGraphLaunch(executable_, stream_), "cudaGraphLaunch"); }
+
+ private:
+  cudaStream_t stream_;
+  cudaGraphExec_t executable_ = nullptr;
+};
+
+void copy_rows_async(const void* from, size_t from_pitch, void* to, size_t to_pitch, size_t width,
+                     int64_t rows, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (width == 0 || rows == 0) return;
+  if (rows == 1)  // a row of a two-dimensional copy ends at 2 GiB
+    check(cudaMemcpyAsync(to, from, width, kind, stream), "cudaMemcpyAsync");
+  else
+    check(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, width, static_cast<size_t>(rows), kind, stream),
+          "cudaMemcpy2DAsync");
+}
+
+}  // namespace
+
+CudaBackend::CudaBackend(int device, const std::string& precision)
+    : index_(device),
+      math_(math_of(precision)),
+      properties_(read_properties(device)),
+      partial_results_(partial_result_bytes) {}
+
+std::string CudaBackend::description() const {
+  const double gib = static_cast<double>(properties_.memory_bytes) / (1 << 30);
+  char memory[32];
+  std::snprintf(memory, sizeof memory, "%.0f GiB", gib);
+  return properties_.name + " (" + memory + ", compute capability " + std::to_string(properties_.major) +
+         "." + std::to_string(properties_.minor) + "), " + library_versions() + ", " + precision();
+}
+
+CudaBackend::~CudaBackend() {
+  cudaStreamSynchronize(stream_);
+}
+
+std::string CudaBackend::device() const {
+  return std::string(device_kind) + ":" + std::to_string(index_);
+}
+
+std::string CudaBackend::precision() const {
+  switch (math_) {
+    case Math::fp32:
+      return "fp32";
+    case Math::tf32:
+      return "tf32";
+    case Math::bf16:
+      return "bf16";
+  }
+  return "?";
+}
+
+DeviceMemory CudaBackend::memory() const {
+  DeviceMemory memory;
+  check(cudaMemGetInfo(&memory.available, &memory.total), "cudaMemGetInfo");
+  return memory;
+}
+
+void* CudaBackend::allocate(size_t bytes) {
+  return allocate_device(bytes);
+}
+void CudaBackend::release(void* memory, size_t) noexcept {
+  cudaStreamSynchronize(stream_);  // operations that use it may be queued
+  cudaFree(memory);
+}
+
+void CudaBackend::upload_rows(const void* host, size_t width, void* device, size_t pitch, int64_t rows) {
+  copy_rows_async(host, width, device, pitch, width, rows, cudaMemcpyHostToDevice, stream_);
+  synchronize();
+}
+void CudaBackend::download_rows(const void* device, size_t pitch, void* host, size_t width, int64_t rows) {
+  copy_rows_async(device, pitch, host, width, width, rows, cudaMemcpyDeviceToHost, stream_);
+  synchronize();
+}
+void CudaBackend::synchronize() {
+  stream_.synchronize();
+}
+
+std::unique_ptr<Feed> CudaBackend::make_feed(size_t bytes) {
+  return std::make_unique<CudaFeed>(stream_, copies_, bytes);
+}
+std::unique_ptr<Drain> CudaBackend::make_drain(size_t bytes) {
+  return std::make_unique<CudaDrain>(stream_, copies_, bytes);
+}
+std::unique_ptr<Recording> CudaBackend::record(std::function<void()> operations) {
+  return std::make_unique<Graph>(stream_, operations);
+}
+
+}  // namespace eelsvae::EELSVAE_GPU
+
+namespace eelsvae {
+
+#ifdef EELSVAE_EMULATED
+extern const BackendFactory emulated_backend;
+const BackendFactory emulated_backend = {"emulated", false, 0, EELSVAE_GPU::probe, EELSVAE_GPU::create};
+#else
+extern const BackendFactory cuda_backend;
+const BackendFactory cuda_backend = {"cuda", true, 20, EELSVAE_GPU::probe, EELSVAE_GPU::create};
+#endif
+
+}  // namespace eelsvae

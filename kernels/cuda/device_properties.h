@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "kernels/cuda/namespace.h"
+
+namespace eelsvae::EELSVAE_GPU {
+
+// What choices depend on. Read off a device, or written down for a device that is not here.
+struct DeviceProperties {
+  std::string name;
+  int major = 0, minor = 0;  // compute capability
+  int multiprocessors = 1;
+  size_t memory_bytes = 0, l2_bytes = 0;
+};
+
+}  // namespace eelsvae::EELSVAE_GPU

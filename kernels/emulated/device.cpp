@@ -1,0 +1,175 @@
+// Runs the threads of a grid: see include/cuda_runtime.h.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#define BOOST_DISABLE_ASSERTS
+#include <boost/context/fiber.hpp>
+#include <boost/context/pooled_fixedsize_stack.hpp>
+
+namespace eelsvae::emulated_device {
+
+thread_local Place place;
+
+namespace {
+
+namespace context = boost::context;
+
+// A number of threads that wait for each other, again and again.
+struct Meeting {
+  unsigned arrived = 0;  // a bit or a count
+  uint64_t round = 0;
+};
+
+class Block {
+ public:
+  Block(dim3 grid, dim3 block, const std::function<void()>& body)
+      : body_(body),
+        threads_(static_cast<size_t>(block.x) * block.y * block.z),
+        warps_((threads_ + 31) / 32),
+        slots_(warps_ * 32),
+        meetings_(warps_),
+        stacks_(std::size_t{1} << 16),
+        grid_(grid),
+        size_(block) {}
+
+  void run(uint3 index, const std::vector<size_t>& order);
+
+  void block_barrier() {
+    progress_ = true;
+    const uint64_t round = block_meeting_.round;
+    if (++block_meeting_.arrived == alive_) release_block();
+    while (block_meeting_.round == round) leave();
+  }
+  void warp_barrier(unsigned mask) {
+    progress_ = true;
+    Meeting& meeting = meetings_[running_ / 32];
+    const uint64_t round = meeting.round;
+    meeting.arrived |= 1u << (running_ % 32);
+    // Lanes beyond the block's last thread, and those that have ended, are not waited for.
+    const unsigned expected = mask & lanes_alive(running_ / 32);
+    if ((meeting.arrived & expected) == expected) {
+      meeting.arrived &= ~expected;
+      ++meeting.round;
+      return;
+    }
+    while (meeting.round == round) leave();
+  }
+  uint64_t* slots() { return slots_.data() + running_ / 32 * 32; }
+
+ private:
+  struct Thread {
+    context::fiber resume;
+    bool done = true;
+  };
+
+  unsigned lanes_alive(size_t warp) const {
+    unsigned lanes = 0;
+    for (size_t lane = 0; lane < 32 && warp * 32 + lane < threads_; ++lane)
+      if (!fibers_[warp * 32 + lane].done) lanes |= 1u << lane;
+    return lanes;
+  }
+  void release_block() {
+    block_meeting_.arrived = 0;
+    ++block_meeting_.round;
+  }
+  void leave() {
+    const size_t self = running_;
+    caller_ = std::move(caller_).resume();
+    running_ = self;
+  }
+
+  const std::function<void()>& body_;
+  size_t threads_, warps_;
+  std::vector<uint64_t> slots_;
+  std::vector<Meeting> meetings_;
+  Meeting block_meeting_;
+  context::pooled_fixedsize_stack stacks_;
+  dim3 grid_, size_;
+  std::vector<Thread> fibers_;
+  context::fiber caller_;
+  size_t running_ = 0;
+  unsigned alive_ = 0;
+  bool progress_ = false;
+};
+
+thread_local Block* current = nullptr;
+
+void Block::run(uint3 index, const std::vector<size_t>& order) {
+  current = this;
+  fibers_.clear();
+  fibers_.resize(threads_);
+  alive_ = static_cast<unsigned>(threads_);
+  std::fill(meetings_.begin(), meetings_.end(), Meeting{});
+  block_meeting_ = {};
+  for (Thread& thread : fibers_) {
+    thread.done = false;
+    thread.resume = context::fiber(std::allocator_arg, stacks_, [this, &thread](context::fiber&& caller) {
+      caller_ = std::move(caller);
+      body_();
+      thread.done = true;
+      progress_ = true;
+      if (--alive_ > 0 && block_meeting_.arrived == alive_) release_block();
+      return std::move(caller_);
+    });
+  }
+  while (alive_ > 0) {
+    progress_ = false;
+    for (size_t i : order) {
+      Thread& thread = fibers_[i];
+      if (thread.done) continue;
+      running_ = i;
+      const auto t = static_cast<unsigned>(i);
+      place = {{t % size_.x, t / size_.x % size_.y, t / size_.x / size_.y}, index, size_, grid_};
+      thread.resume = std::move(thread.resume).resume();
+    }
+    if (!progress_) {
+      std::fprintf(stderr, "emulated device: a barrier in block %u is not reached by all of its threads\n",
+                   index.x);
+      std::abort();
+    }
+  }
+  current = nullptr;
+}
+
+}  // namespace
+
+void block_barrier() {
+  const Place mine = place;
+  current->block_barrier();
+  place = mine;
+}
+void warp_barrier(unsigned mask) {
+  const Place mine = place;
+  current->warp_barrier(mask);
+  place = mine;
+}
+uint64_t* warp_slots() {
+  return current->slots();
+}
+
+void run_grid(dim3 grid, dim3 block, const std::function<void()>& body) {
+  static std::atomic<uint32_t> launches{0};
+  std::vector<size_t> order(static_cast<size_t>(block.x) * block.y * block.z);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::shuffle(order.begin(), order.end(), std::mt19937(launches++));
+  const int64_t blocks = static_cast<int64_t>(grid.x) * grid.y * grid.z;
+#pragma omp parallel if (blocks > 1)
+  {
+    Block runner(grid, block, body);
+#pragma omp for schedule(dynamic, 8)
+    for (int64_t b = 0; b < blocks; ++b)
+      runner.run({static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
+                  static_cast<unsigned>(b / grid.x / grid.y)},
+                 order);
+  }
+}
+
+}  // namespace eelsvae::emulated_device

@@ -1,0 +1,240 @@
+#pragma once
+
+// As much of the CUDA runtime and of its language as the sources of kernels/cuda use, carried out on the CPU.
+// The kernels themselves run: every thread of a block is a fiber, blocks are spread over the processor's
+// cores. A barrier that not all threads reach ends the program with a message. Threads of a block take their
+// turns in an order that changes from launch to launch, so that a missing barrier does not go unnoticed.
+// Streams work at once; while one is captured its work is kept and done when the graph is launched.
+//
+// It is slow and has no notion of a device's speed; it is there to show that kernels compute what they
+// should.
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <tuple>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __restrict__
+#define __launch_bounds__(...)
+#define __align__(bytes) alignas(bytes)
+#define __grid_constant__
+// One block at a time runs on a thread of the host, and its fibers stay on that thread.
+#define __shared__ static thread_local
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+struct uint3 {
+  unsigned x, y, z;
+};
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+inline float2 make_float2(float x, float y) {
+  return {x, y};
+}
+inline float4 make_float4(float x, float y, float z, float w) {
+  return {x, y, z, w};
+}
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
+  return {x, y, z, w};
+}
+
+// ---- the language ----
+
+namespace eelsvae::emulated_device {
+
+struct Place {
+  uint3 thread, block;
+  dim3 block_size, grid_size;
+};
+// Of the thread that is running.
+extern thread_local Place place;
+
+void block_barrier();
+// All threads of the warp that `mask` names meet.
+void warp_barrier(unsigned mask);
+// Eight bytes for each lane of the running thread's warp, to exchange values through.
+uint64_t* warp_slots();
+
+template <typename T>
+T exchange(unsigned mask, T value, unsigned source) {
+  static_assert(sizeof(T) <= sizeof(uint64_t));
+  std::memcpy(&warp_slots()[place.thread.x % 32], &value, sizeof value);
+  warp_barrier(mask);
+  T received;
+  std::memcpy(&received, &warp_slots()[source], sizeof received);
+  warp_barrier(mask);
+  return received;
+}
+
+// Runs body() as every thread of the grid.
+void run_grid(dim3 grid, dim3 block, const std::function<void()>& body);
+
+}  // namespace eelsvae::emulated_device
+
+#define threadIdx (::eelsvae::emulated_device::place.thread)
+#define blockIdx (::eelsvae::emulated_device::place.block)
+#define blockDim (::eelsvae::emulated_device::place.block_size)
+#define gridDim (::eelsvae::emulated_device::place.grid_size)
+
+inline void __syncthreads() {
+  eelsvae::emulated_device::block_barrier();
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+  eelsvae::emulated_device::warp_barrier(mask);
+}
+template <typename T>
+T __shfl_sync(unsigned mask, T value, int lane) {
+  return eelsvae::emulated_device::exchange(mask, value, static_cast<unsigned>(lane) % 32);
+}
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int bits) {
+  return eelsvae::emulated_device::exchange(mask, value, (threadIdx.x % 32) ^ static_cast<unsigned>(bits));
+}
+template <typename T>
+T __shfl_down_sync(unsigned mask, T value, unsigned distance) {
+  const unsigned lane = threadIdx.x % 32;
+  return eelsvae::emulated_device::exchange(mask, value, lane + distance < 32 ? lane + distance : lane);
+}
+inline unsigned __ballot_sync(unsigned mask, bool predicate) {
+  unsigned votes = 0;
+  for (unsigned lane = 0; lane < 32; ++lane)
+    if (mask >> lane & 1u)
+      votes |= static_cast<unsigned>(eelsvae::emulated_device::exchange(mask, predicate ? 1u : 0u, lane))
+               << lane;
+  return votes;
+}
+inline int __popc(unsigned bits) {
+  return __builtin_popcount(bits);
+}
+template <typename T>
+T __ldg(const T* from) {
+  return *from;
+}
+template <typename T>
+T __ldcs(const T* from) {
+  return *from;
+}
+template <typename T>
+void __stcs(T* to, T value) {
+  *to = value;
+}
+inline unsigned atomicAdd(unsigned* to, unsigned value) {
+  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
+}
+inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long value) {
+  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
+}
+inline float __expf(float x) {
+  return std::exp(x);
+}
+inline float __frcp_rn(float x) {
+  return 1.0f / x;
+}
+
+// ---- the runtime ----
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorNotReady = 600,
+  cudaErrorStreamCaptureUnsupported = 900
+};
+const char* cudaGetErrorName(cudaError_t error);
+const char* cudaGetErrorString(cudaError_t error);
+cudaError_t cudaGetLastError();
+
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount, l2CacheSize;
+  size_t totalGlobalMem;
+};
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaRuntimeGetVersion(int* version);
+cudaError_t cudaMemGetInfo(size_t* available, size_t* total);
+cudaError_t cudaDeviceSynchronize();
+
+struct CUstream_st;
+struct CUevent_st;
+struct CUgraph_st;
+struct CUgraphExec_st;
+using cudaStream_t = CUstream_st*;
+using cudaEvent_t = CUevent_st*;
+using cudaGraph_t = CUgraph_st*;
+using cudaGraphExec_t = CUgraphExec_st*;
+
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0;
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
+
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long flags = 0);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+cudaError_t cudaMalloc(void** memory, size_t bytes);
+cudaError_t cudaFree(void* memory);
+cudaError_t cudaMallocHost(void** memory, size_t bytes);
+cudaError_t cudaFreeHost(void* memory);
+cudaError_t cudaMemset(void* memory, int value, size_t bytes);
+cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind kind, cudaStream_t stream);
+
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+namespace eelsvae::emulated_device {
+// Does the work, or keeps it if the stream is being captured.
+void enqueue(cudaStream_t stream, std::function<void()> work);
+}  // namespace eelsvae::emulated_device
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  eelsvae::emulated_device::enqueue(
+      config->stream, [grid = config->gridDim, block = config->blockDim, kernel,
+                       parameters = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
+        eelsvae::emulated_device::run_grid(grid, block, [&] { std::apply(kernel, parameters); });
+      });
+  return cudaSuccess;
+}
