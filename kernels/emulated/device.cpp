@@ -14,10 +14,10 @@
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 
+thread_local uint3 threadIdx, blockIdx;
+thread_local dim3 blockDim, gridDim;
+
 namespace eelsvae::emulated_device {
-
-thread_local Place place;
-
 namespace {
 
 namespace context = boost::context;
@@ -104,6 +104,9 @@ thread_local Block* current = nullptr;
 
 void Block::run(uint3 index, const std::vector<size_t>& order) {
   current = this;
+  blockIdx = index;
+  blockDim = size_;
+  gridDim = grid_;
   fibers_.clear();
   fibers_.resize(threads_);
   alive_ = static_cast<unsigned>(threads_);
@@ -127,7 +130,7 @@ void Block::run(uint3 index, const std::vector<size_t>& order) {
       if (thread.done) continue;
       running_ = i;
       const auto t = static_cast<unsigned>(i);
-      place = {{t % size_.x, t / size_.x % size_.y, t / size_.x / size_.y}, index, size_, grid_};
+      threadIdx = {t % size_.x, t / size_.x % size_.y, t / size_.x / size_.y};
       thread.resume = std::move(thread.resume).resume();
     }
     if (!progress_) {
@@ -142,14 +145,14 @@ void Block::run(uint3 index, const std::vector<size_t>& order) {
 }  // namespace
 
 void block_barrier() {
-  const Place mine = place;
+  const uint3 mine = threadIdx;
   current->block_barrier();
-  place = mine;
+  threadIdx = mine;
 }
 void warp_barrier(unsigned mask) {
-  const Place mine = place;
+  const uint3 mine = threadIdx;
   current->warp_barrier(mask);
-  place = mine;
+  threadIdx = mine;
 }
 uint64_t* warp_slots() {
   return current->slots();

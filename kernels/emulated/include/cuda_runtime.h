@@ -59,14 +59,11 @@ inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
 
 // ---- the language ----
 
-namespace eelsvae::emulated_device {
-
-struct Place {
-  uint3 thread, block;
-  dim3 block_size, grid_size;
-};
 // Of the thread that is running.
-extern thread_local Place place;
+extern thread_local uint3 threadIdx, blockIdx;
+extern thread_local dim3 blockDim, gridDim;
+
+namespace eelsvae::emulated_device {
 
 void block_barrier();
 // All threads of the warp that `mask` names meet.
@@ -77,7 +74,7 @@ uint64_t* warp_slots();
 template <typename T>
 T exchange(unsigned mask, T value, unsigned source) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
-  std::memcpy(&warp_slots()[place.thread.x % 32], &value, sizeof value);
+  std::memcpy(&warp_slots()[threadIdx.x % 32], &value, sizeof value);
   warp_barrier(mask);
   T received;
   std::memcpy(&received, &warp_slots()[source], sizeof received);
@@ -89,11 +86,6 @@ T exchange(unsigned mask, T value, unsigned source) {
 void run_grid(dim3 grid, dim3 block, const std::function<void()>& body);
 
 }  // namespace eelsvae::emulated_device
-
-#define threadIdx (::eelsvae::emulated_device::place.thread)
-#define blockIdx (::eelsvae::emulated_device::place.block)
-#define blockDim (::eelsvae::emulated_device::place.block_size)
-#define gridDim (::eelsvae::emulated_device::place.grid_size)
 
 inline void __syncthreads() {
   eelsvae::emulated_device::block_barrier();
