@@ -6,7 +6,6 @@ std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const Convolutio
                                                                 const DeviceProperties&, size_t) {
   return {};
 }
-std::vector<std::unique_ptr<MatrixProduct>> matrix_products(const MatrixProductRequest&, size_t) {
   return {};
 }
 std::string library_versions() {

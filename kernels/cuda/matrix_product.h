@@ -9,12 +9,11 @@
 
 namespace eelsvae::EELSVAE_GPU {
 
-// c (rows, columns) = relu?(a op(b) + bias?), all row-major in the storage type of `math`, bias f32 of length
-// columns; a is (rows, inner), b (columns, inner) if transposed, else (inner, columns).
+// c (rows, columns) = a op(b), all row-major in the storage type of `math`; a is (rows, inner), b (columns,
+// inner) if transposed, else (inner, columns).
 struct MatrixProductRequest {
   int64_t rows = 1, columns = 1, inner = 1;
   bool transposed = false;
-  bool bias = false, relu = false;
   Math math = Math::fp32;
   bool operator==(const MatrixProductRequest&) const = default;
 };
@@ -26,8 +25,7 @@ class MatrixProduct {
   // What tells it from the others of the same request, also in another process.
   virtual std::string name() const = 0;
   virtual size_t workspace_bytes() const = 0;
-  virtual void run(cudaStream_t stream, const void* a, const void* b, const void* bias, void* c,
-                   void* workspace) const = 0;
+  virtual void run(cudaStream_t stream, const void* a, const void* b, void* c, void* workspace) const = 0;
 };
 
 // The ways that the library offers, its own favourite first; none with a larger workspace.

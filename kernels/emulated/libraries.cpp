@@ -106,18 +106,16 @@ class EmulatedProduct final : public MatrixProduct {
   explicit EmulatedProduct(const MatrixProductRequest& request) : request_(request) {}
   std::string name() const override { return "emulated"; }
   size_t workspace_bytes() const override { return 0; }
-  void run(cudaStream_t stream, const void* a, const void* b, const void* bias, void* c,
-           void*) const override {
-    enqueue(stream, [r = request_, a, b, bias, c] {
+  void run(cudaStream_t stream, const void* a, const void* b, void* c, void*) const override {
+    enqueue(stream, [r = request_, a, b, c] {
       with_storage(r.math, [&]<typename T>(T) {
         const T *pa = static_cast<const T*>(a), *pb = static_cast<const T*>(b);
         for (int64_t i = 0; i < r.rows; ++i)
           for (int64_t j = 0; j < r.columns; ++j) {
-            double sum = r.bias ? static_cast<const float*>(bias)[j] : 0;
+            double sum = 0;
             for (int64_t k = 0; k < r.inner; ++k)
               sum += factor(pa[i * r.inner + k], r.math) *
                      factor(pb[r.transposed ? j * r.inner + k : k * r.columns + j], r.math);
-            if (r.relu) sum = std::max(0.0, sum);
             static_cast<T*>(c)[i * r.columns + j] = static_cast<T>(static_cast<float>(sum));
           }
       });
