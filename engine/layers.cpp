@@ -89,7 +89,7 @@ void LinearLayer::update(const Arena& arena, const StepScalars* scalars) {
 void PosteriorLayer::forward(const Arena& arena) {
   backend_.reparameterize(batch_, latent_, arena.array(wiring.input), sample,
                           static_cast<const StepScalars*>(arena.at(scalars)), arena.array(wiring.output),
-                          arena.array(kl));
+                          slice(arena.array(results), batch_, batch_));
 }
 
 void PosteriorLayer::backward(const Arena& arena) {

@@ -107,7 +107,7 @@ class PosteriorLayer final : public Layer {
 
   bool sample = false;
   BufferId scalars = no_buffer;
-  BufferId kl = no_buffer;
+  BufferId results = no_buffer;  // a tile's KL divergence is element batch + tile
 
  private:
   Backend& backend_;

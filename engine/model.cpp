@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/philox.h"
 
@@ -26,17 +27,23 @@ int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+// An array in the host's memory.
+std::vector<double> as_doubles(ConstArray array) {
+  switch (array.type) {
+    case DType::f64:
+      return {array.as<double>(), array.as<double>() + array.count};
+    case DType::f32:
+      return {array.as<float>(), array.as<float>() + array.count};
+    case DType::bf16:
+      return {array.as<bfloat16>(), array.as<bfloat16>() + array.count};
+  }
+  return {};
+}
+
 std::vector<double> download_as_double(Backend& backend, ConstArray array) {
-  std::vector<double> values(static_cast<size_t>(array.count));
-  auto copy = [&]<typename T>(T) {
-    std::vector<T> raw(values.size());
-    backend.download(array.data, raw.data(), array.bytes());
-    std::copy(raw.begin(), raw.end(), values.begin());
-  };
-  if (array.type == DType::f64) copy(double{});
-  if (array.type == DType::f32) copy(float{});
-  if (array.type == DType::bf16) copy(bfloat16{});
-  return values;
+  std::vector<std::byte> raw(array.bytes());
+  backend.download(array.data, raw.data(), array.bytes());
+  return as_doubles({raw.data(), array.type, array.count});
 }
 
 }  // namespace
@@ -251,18 +258,36 @@ void Model::wire() {
   for (auto& layer : layers_) layer->wiring.workspace = shared;
 
   scalars_ = plan_.add_bytes("step scalars", sizeof(StepScalars));
-  tile_loss_ = plan_.add("reconstruction loss", {batch_}, DType::f64);
-  tile_kl_ = plan_.add("KL divergence", {batch_}, DType::f64);
-  if (training) {
+  results_ = plan_.add("losses and gradient norm", {2 * batch_ + 1}, DType::f64);
+  if (training)
     squares_ = plan_.add("squared gradient norms", {1 + static_cast<int64_t>(linears_.size())}, DType::f64);
-    norm_ = plan_.add("gradient norm", {1}, DType::f64);
-  }
   posterior_->scalars = scalars_;
-  posterior_->kl = tile_kl_;
+  posterior_->results = results_;
+
+  auto stage = [&](const std::string& name, size_t bytes) {
+    const size_t needed = backend_.staging_bytes(bytes);
+    return needed > 0 ? plan_.add_bytes("staging: " + name, needed) : no_buffer;
+  };
+  staging_.tiles = stage("tiles", plan_[targets_].bytes);
+  staging_.scalars = stage("step scalars", sizeof(StepScalars));
+  staging_.results = stage("losses and gradient norm", plan_[results_].bytes);
+  if (training)
+    staging_.posterior = stage("encoder.11", plan_[posterior_->wiring.input].bytes);
+  else
+    staging_.reconstruction = stage("reconstruction", plan_[reconstruction_].bytes);
 }
 
 void Model::allocate() {
   arena_ = std::make_unique<Arena>(backend_, plan_);
+  auto at = [&](BufferId staging) { return staging == no_buffer ? nullptr : arena_->at(staging); };
+  tile_feed_ = backend_.make_feed(plan_[targets_].bytes, at(staging_.tiles));
+  scalar_feed_ = backend_.make_feed(sizeof(StepScalars), at(staging_.scalars));
+  result_drain_ = backend_.make_drain(plan_[results_].bytes, at(staging_.results));
+  if (purpose_ == Purpose::training)
+    posterior_drain_ = backend_.make_drain(plan_[posterior_->wiring.input].bytes, at(staging_.posterior));
+  else
+    reconstruction_drain_ = backend_.make_drain(plan_[reconstruction_].bytes, at(staging_.reconstruction));
+  if (backend_.master_type() != DType::f32) narrow_.resize(static_cast<size_t>(plan_[targets_].count()));
 }
 
 void Model::initialize(uint64_t seed) {
@@ -287,19 +312,28 @@ void Model::initialize(uint64_t seed) {
   refresh();
 }
 
-void Model::load_tiles(const float* tiles) {
-  Array targets = arena_->array(targets_), input = arena_->array(input_);
-  if (targets.type == DType::f32) {
-    backend_.upload(tiles, targets.data, targets.bytes());
-  } else {
-    std::vector<double> wide(tiles, tiles + targets.count);
-    backend_.upload(wide.data(), targets.data, targets.bytes());
-  }
-  backend_.convert(targets, input);
+float* Model::next_tiles() {
+  return narrow_.empty() ? static_cast<float*>(tile_feed_->slot()) : narrow_.data();
 }
 
-void Model::upload_scalars() {
-  backend_.upload(&step_, arena_->at(scalars_), sizeof step_);
+void Model::load_tiles() {
+  Array targets = arena_->array(targets_);
+  if (!narrow_.empty()) {
+    expect(targets.type == DType::f64, "targets of an unknown type");
+    std::copy(narrow_.begin(), narrow_.end(), static_cast<double*>(tile_feed_->slot()));
+  }
+  tile_feed_->submit(targets.data);
+  backend_.convert(targets, arena_->array(input_));
+}
+
+void Model::load_tiles(const float* tiles) {
+  std::copy_n(tiles, plan_[targets_].count(), next_tiles());
+  load_tiles();
+}
+
+void Model::send_scalars() {
+  std::memcpy(scalar_feed_->slot(), &step_, sizeof step_);
+  scalar_feed_->submit(arena_->at(scalars_));
 }
 
 void Model::forward(bool sample) {
@@ -307,16 +341,38 @@ void Model::forward(bool sample) {
   for (auto& layer : layers_) layer->forward(*arena_);
 }
 
-std::vector<TileLoss> Model::loss(Array gradient) {
-  Array tile_loss = arena_->array(tile_loss_), tile_kl = arena_->array(tile_kl_);
+void Model::loss(Array gradient) {
   backend_.reconstruction_loss(loss_, batch_, shape_.image_size * shape_.image_size, shape_.energy,
                                arena_->array(logits_), arena_->array(targets_),
-                               static_cast<const StepScalars*>(arena_->at(scalars_)), tile_loss, gradient);
-  std::vector<double> losses(static_cast<size_t>(batch_)), kls(losses.size());
-  backend_.download(tile_loss.data, losses.data(), tile_loss.bytes());
-  backend_.download(tile_kl.data, kls.data(), tile_kl.bytes());
-  std::vector<TileLoss> tiles(losses.size());
-  for (size_t i = 0; i < tiles.size(); ++i) tiles[i] = {losses[i], kls[i]};
+                               static_cast<const StepScalars*>(arena_->at(scalars_)), result(0, batch_),
+                               gradient);
+}
+
+void Model::backward() {
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) (*layer)->backward(*arena_);
+}
+
+void Model::optimize(double limit) {
+  StepScalars* scalars = static_cast<StepScalars*>(arena_->at(scalars_));
+  Array squares = arena_->array(squares_);
+  backend_.squared_norm(arena_->array(small_gradient_), slice(squares, 0, 1));
+  for (size_t i = 0; i < linears_.size(); ++i)
+    linears_[i]->squared_gradient_norm(*arena_, slice(squares, static_cast<int64_t>(i) + 1, 1));
+  backend_.clip(squares, limit, result(2 * batch_, 1), scalars);
+
+  backend_.adam(arena_->array(small_gradient_), scalars, arena_->array(small_), arena_->array(small_m_),
+                arena_->array(small_v_));
+  for (LinearLayer* linear : linears_) linear->update(*arena_, scalars);
+  for (auto& layer : layers_) layer->refresh(*arena_);
+}
+
+Array Model::result(int64_t first, int64_t count) const {
+  return slice(arena_->array(results_), first, count);
+}
+
+std::vector<TileLoss> Model::tile_losses(const double* results) const {
+  std::vector<TileLoss> tiles(static_cast<size_t>(batch_));
+  for (int64_t b = 0; b < batch_; ++b) tiles[static_cast<size_t>(b)] = {results[b], results[batch_ + b]};
   return tiles;
 }
 
@@ -329,60 +385,104 @@ TileLoss mean_of(const std::vector<TileLoss>& tiles) {
   return mean;
 }
 
-std::vector<TileLoss> Model::forward_backward(const LossWeights& weights, uint64_t seed, uint64_t step) {
+void Model::repeat(Repeated& pass, double limit, const std::function<void()>& operations) {
+  if (!pass.warm) {
+    operations();
+    pass.warm = true;
+    return;
+  }
+  if (!pass.recording || pass.limit != limit) {
+    pass.recording = backend_.record(operations);
+    pass.limit = limit;
+  }
+  pass.recording->run();
+}
+
+void Model::set_scalars(const LossWeights& weights, uint64_t seed, uint64_t step) {
   expect(purpose_ == Purpose::training, "a model built for inference cannot be trained");
   step_.seed = seed;
   step_.step = step;
   step_.reconstruction_weight = weights.dose / static_cast<double>(batch_);
   step_.kl_weight = weights.kl_weight / static_cast<double>(batch_);
-  upload_scalars();
-  forward(true);
-  std::vector<TileLoss> result = loss(arena_->array(logits_));
-  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) (*layer)->backward(*arena_);
-  return result;
 }
 
-double Model::update(double learning_rate, double limit) {
+void Model::set_scalars(double learning_rate) {
   const double t = static_cast<double>(step_.step + 1);
   step_.learning_rate = learning_rate;
   step_.bias_correction1 = 1 - std::pow(AdamConstants::beta1, t);
   step_.bias_correction2 = 1 - std::pow(AdamConstants::beta2, t);
-  upload_scalars();
-  StepScalars* scalars = static_cast<StepScalars*>(arena_->at(scalars_));
+}
 
-  Array squares = arena_->array(squares_), norm = arena_->array(norm_);
-  backend_.squared_norm(arena_->array(small_gradient_), slice(squares, 0, 1));
-  for (size_t i = 0; i < linears_.size(); ++i)
-    linears_[i]->squared_gradient_norm(*arena_, slice(squares, static_cast<int64_t>(i) + 1, 1));
-  backend_.clip(squares, limit, norm, scalars);
+void Model::start_step(const LossWeights& weights, uint64_t seed, uint64_t step, double learning_rate,
+                       double limit) {
+  set_scalars(weights, seed, step);
+  set_scalars(learning_rate);
+  send_scalars();
+  repeat(training_step_, limit, [this, limit] {
+    forward(true);
+    loss(arena_->array(logits_));
+    backward();
+    optimize(limit);
+  });
+  result_drain_->submit(arena_->at(results_));
+  posterior_drain_->submit(arena_->at(posterior_->wiring.input));
+}
 
-  backend_.adam(arena_->array(small_gradient_), scalars, arena_->array(small_), arena_->array(small_m_),
-                arena_->array(small_v_));
-  for (LinearLayer* linear : linears_) linear->update(*arena_, scalars);
-  for (auto& layer : layers_) layer->refresh(*arena_);
-  double value = 0;
-  backend_.download(norm.data, &value, sizeof value);
-  return value;
+StepResult Model::finish_step() {
+  const double* results = static_cast<const double*>(result_drain_->wait());
+  const Array head = arena_->array(posterior_->wiring.input);
+  return {tile_losses(results), results[2 * batch_],
+          as_doubles({posterior_drain_->wait(), head.type, head.count})};
+}
+
+std::vector<TileLoss> Model::forward_backward(const LossWeights& weights, uint64_t seed, uint64_t step) {
+  set_scalars(weights, seed, step);
+  send_scalars();
+  forward(true);
+  loss(arena_->array(logits_));
+  backward();
+  result_drain_->submit(arena_->at(results_));
+  return tile_losses(static_cast<const double*>(result_drain_->wait()));
+}
+
+double Model::update(double learning_rate, double limit) {
+  set_scalars(learning_rate);
+  send_scalars();
+  optimize(limit);
+  result_drain_->submit(arena_->at(results_));
+  return static_cast<const double*>(result_drain_->wait())[2 * batch_];
 }
 
 std::vector<TileLoss> Model::evaluate() {
-  upload_scalars();
+  send_scalars();
   forward(false);
-  return loss({});
+  loss({});
+  result_drain_->submit(arena_->at(results_));
+  return tile_losses(static_cast<const double*>(result_drain_->wait()));
+}
+
+void Model::start_reconstruction() {
+  expect(purpose_ == Purpose::inference, "a model built for training cannot reconstruct");
+  repeat(reconstruction_pass_, 0, [this] {
+    forward(false);
+    backend_.reconstruct(loss_, batch_ * shape_.image_size * shape_.image_size, shape_.energy,
+                         arena_->array(logits_), arena_->array(targets_), arena_->array(reconstruction_));
+  });
+  reconstruction_drain_->submit(arena_->at(reconstruction_));
+}
+
+const float* Model::finish_reconstruction() {
+  const void* reconstruction = reconstruction_drain_->wait();
+  if (narrow_.empty()) return static_cast<const float*>(reconstruction);
+  std::transform(static_cast<const double*>(reconstruction),
+                 static_cast<const double*>(reconstruction) + narrow_.size(), narrow_.begin(),
+                 [](double v) { return static_cast<float>(v); });
+  return narrow_.data();
 }
 
 void Model::reconstruct(float* reconstruction) {
-  expect(purpose_ == Purpose::inference, "a model built for training cannot reconstruct");
-  forward(false);
-  Array result = arena_->array(reconstruction_);
-  backend_.reconstruct(loss_, batch_ * shape_.image_size * shape_.image_size, shape_.energy,
-                       arena_->array(logits_), arena_->array(targets_), result);
-  if (result.type == DType::f32) {
-    backend_.download(result.data, reconstruction, result.bytes());
-  } else {
-    const std::vector<double> wide = download_as_double(backend_, result);
-    std::transform(wide.begin(), wide.end(), reconstruction, [](double v) { return static_cast<float>(v); });
-  }
+  start_reconstruction();
+  std::copy_n(finish_reconstruction(), plan_[targets_].count(), reconstruction);
 }
 
 std::vector<double> Model::posterior() const {

@@ -48,6 +48,13 @@ struct TileLoss {
 };
 TileLoss mean_of(const std::vector<TileLoss>& tiles);
 
+// What a training step leaves for the host.
+struct StepResult {
+  std::vector<TileLoss> tiles;
+  double gradient_norm = 0;       // before clipping
+  std::vector<double> posterior;  // mean and log-variance, (batch, 2 latent)
+};
+
 // The 3D-CVAE: network, loss and optimizer on one backend. Building one chooses algorithms and plans memory;
 // allocate() takes the memory, once, for everything that follows.
 class Model {
@@ -69,19 +76,33 @@ class Model {
   // on (seed, parameter, element in PyTorch's order) only.
   void initialize(uint64_t seed);
 
-  // Uploads `batch` tiles (batch, image_size, image_size, energy), which are the network's input and target.
+  // Tiles (batch, image_size, image_size, energy) are the network's input and target. load_tiles() takes
+  // those that were written to next_tiles(), or a copy of any others; they are used from the next pass on.
+  // While a device computes, the tiles of its next step can be filled in and loaded.
+  float* next_tiles();
+  void load_tiles();
   void load_tiles(const float* tiles);
 
-  // Forward and backward pass over the loaded tiles; leaves gradients in place. The posterior's noise is
-  // drawn from (seed, step).
+  // One training step with the loaded tiles: forward and backward pass, global gradient norm over every
+  // parameter, clipping at `limit` (0: none), one Adam step, number step + 1. The posterior's noise is drawn
+  // from (seed, step). start_step() only queues where the device can; finish_step() waits.
+  void start_step(const LossWeights& weights, uint64_t seed, uint64_t step, double learning_rate,
+                  double limit);
+  StepResult finish_step();
+
+  // The two halves of a step by themselves. Forward and backward pass over the loaded tiles; leaves gradients
+  // in place.
   std::vector<TileLoss> forward_backward(const LossWeights& weights, uint64_t seed, uint64_t step);
-  // Global gradient norm over every parameter, clipping at `limit` (0: none), one Adam step, number step + 1.
-  // Returns the norm before clipping.
+  // Norm, clipping and Adam step; returns the norm before clipping.
   double update(double learning_rate, double limit);
+
   // The loss of every loaded tile at the posterior's mean; changes nothing.
   std::vector<TileLoss> evaluate();
-  // What the network makes of the loaded tiles at the posterior's mean, in the targets' units:
-  // (batch, image_size, image_size, energy).
+  // What the network makes of the loaded tiles at the posterior's mean, in the targets' units: (batch,
+  // image_size, image_size, energy). start_reconstruction() only queues where the device can, up to two at a
+  // time; finish_reconstruction() waits for the oldest, which stays until the start after the next.
+  void start_reconstruction();
+  const float* finish_reconstruction();
   void reconstruct(float* reconstruction);
 
   // After a pass: mean and log-variance of the posterior (batch, 2 latent), logits (batch, H, W, E).
@@ -117,9 +138,18 @@ class Model {
   void add_parameters();
   void add_layers();
   void wire();
+  // What a step depends on; the second needs the first.
+  void set_scalars(const LossWeights& weights, uint64_t seed, uint64_t step);
+  void set_scalars(double learning_rate);
+  // Each queues one part of a pass.
+  void send_scalars();
   void forward(bool sample);
-  std::vector<TileLoss> loss(Array gradient);
-  void upload_scalars();
+  void loss(Array gradient);
+  void backward();
+  void optimize(double limit);
+
+  std::vector<TileLoss> tile_losses(const double* results) const;
+  Array result(int64_t first, int64_t count) const;
   const ParameterStorage& storage(const std::string& name) const;
 
   Backend& backend_;
@@ -138,10 +168,27 @@ class Model {
   // Small parameters (all but the Linear weights) share one buffer each for values, gradients and moments.
   BufferId small_ = no_buffer, small_gradient_ = no_buffer, small_m_ = no_buffer, small_v_ = no_buffer;
   BufferId targets_ = no_buffer, input_ = no_buffer, logits_ = no_buffer, reconstruction_ = no_buffer;
-  BufferId scalars_ = no_buffer, tile_loss_ = no_buffer, tile_kl_ = no_buffer, squares_ = no_buffer,
-           norm_ = no_buffer;
+  BufferId scalars_ = no_buffer, squares_ = no_buffer;
+  // Per tile the reconstruction loss, then per tile the KL divergence, then the gradient norm; f64.
+  BufferId results_ = no_buffer;
+  // Where data rests on its way between host and device.
+  struct Staging {
+    BufferId tiles, scalars, results, posterior, reconstruction;
+  } staging_ = {no_buffer, no_buffer, no_buffer, no_buffer, no_buffer};
   StepScalars step_;
   std::unique_ptr<Arena> arena_;
+  std::unique_ptr<Feed> tile_feed_, scalar_feed_;
+  std::unique_ptr<Drain> result_drain_, posterior_drain_, reconstruction_drain_;
+  std::vector<float> narrow_;  // tiles as floats where the master type is not f32
+
+  // A pass that is done again and again. The first time it is queued as it is, since libraries make ready
+  // what they need at first use, which must not happen while a recording is made.
+  struct Repeated {
+    bool warm = false;
+    std::unique_ptr<Recording> recording;
+    double limit = 0;  // of the norm, which the recording holds
+  } training_step_, reconstruction_pass_;
+  void repeat(Repeated& pass, double limit, const std::function<void()>& operations);
 };
 
 }  // namespace eelsvae

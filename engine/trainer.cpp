@@ -48,11 +48,7 @@ int64_t active_units(const std::vector<double>& mean_sum, const std::vector<doub
 }
 
 Trainer::Trainer(Model& model, const Config& config, const SpectrumImage& prepared)
-    : model_(model),
-      config_(config),
-      image_(prepared),
-      grid_(training_grid(prepared, config.tiles)),
-      batch_(static_cast<size_t>(model.batch() * model.shape().tile_count())) {
+    : model_(model), config_(config), image_(prepared), grid_(training_grid(prepared, config.tiles)) {
   training_.resize(static_cast<size_t>(grid_.size()));
   std::iota(training_.begin(), training_.end(), 0);
   for (int64_t left_out : config.tiles.anomaly_indices) {
@@ -100,8 +96,9 @@ std::vector<int64_t> Trainer::epoch_order(int64_t epoch) const {
   return order;
 }
 
-// Fills the batch with tiles[first...]; past the end the last one repeats. epoch < 0: no augmentation.
-void Trainer::gather(const std::vector<int64_t>& tiles, int64_t first, int64_t epoch) {
+// Loads the batch tiles[first...]; past the end the last one repeats. epoch < 0: no augmentation.
+void Trainer::load(const std::vector<int64_t>& tiles, int64_t first, int64_t epoch) {
+  float* batch = model_.next_tiles();
   for (int64_t b = 0; b < model_.batch(); ++b) {
     int64_t tile = tiles[static_cast<size_t>(std::min<int64_t>(first + b, std::ssize(tiles) - 1))];
     int orientation = 0;
@@ -111,16 +108,16 @@ void Trainer::gather(const std::vector<int64_t>& tiles, int64_t first, int64_t e
       orientation = static_cast<int>(draw.v[0] % orientation_count);
     }
     copy_tile(image_, grid_.origins[static_cast<size_t>(tile)], grid_.tile, orientation,
-              batch_.data() + b * model_.shape().tile_count());
+              batch + b * model_.shape().tile_count());
   }
-  model_.load_tiles(batch_.data());
+  model_.load_tiles();
 }
 
 EpochLoss Trainer::validate() {
   const int64_t count = validation_tiles();
   EpochLoss sum;
   for (int64_t first = 0; first < count; first += model_.batch()) {
-    gather(validation_, first, -1);
+    load(validation_, first, -1);
     std::vector<TileLoss> losses = model_.evaluate();
     for (int64_t b = 0; b < std::min(model_.batch(), count - first); ++b) {
       sum.reconstruction += losses[static_cast<size_t>(b)].reconstruction / static_cast<double>(count);
@@ -138,10 +135,15 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
     const double began = seconds_now();
     const std::vector<int64_t> order = epoch_order(state.epoch);
     const LossWeights weights = {config_.loss.dose, kl_weight_at(config_.loss, state.epoch)};
+    load(order, state.batch * model_.batch(), state.epoch);
     while (state.batch < batches) {
-      gather(order, state.batch * model_.batch(), state.epoch);
-      TileLoss loss = mean_of(model_.forward_backward(weights, config_.training.seed, state.step));
-      double norm = model_.update(state.schedule.learning_rate, config_.training.clip_value);
+      model_.start_step(weights, config_.training.seed, state.step, state.schedule.learning_rate,
+                        config_.training.clip_value);
+      // While the device computes, the next tiles are made ready.
+      if (state.batch + 1 < batches) load(order, (state.batch + 1) * model_.batch(), state.epoch);
+      const StepResult result = model_.finish_step();
+      const TileLoss loss = mean_of(result.tiles);
+      const double norm = result.gradient_norm;
       if (!std::isfinite(loss.total(weights)) || !std::isfinite(norm))
         throw UserError("the loss is no longer a finite number in epoch " + std::to_string(state.epoch + 1) +
                         ", step " + std::to_string(state.step + 1) +
@@ -149,10 +151,9 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
       state.reconstruction_sum += loss.reconstruction;
       state.kl_sum += loss.kl;
       state.norm_sum += norm;
-      const std::vector<double> posterior = model_.posterior();
       for (int64_t b = 0; b < model_.batch(); ++b)
         for (int64_t j = 0; j < latent; ++j) {
-          double mean = posterior[static_cast<size_t>(b * 2 * latent + j)];
+          double mean = result.posterior[static_cast<size_t>(b * 2 * latent + j)];
           state.mean_sum[static_cast<size_t>(j)] += mean;
           state.mean_square_sum[static_cast<size_t>(j)] += mean * mean;
         }

@@ -81,7 +81,7 @@ class Trainer {
 
  private:
   EpochLoss validate();
-  void gather(const std::vector<int64_t>& tiles, int64_t first, int64_t epoch);
+  void load(const std::vector<int64_t>& tiles, int64_t first, int64_t epoch);
   std::vector<int64_t> epoch_order(int64_t epoch) const;
 
   Model& model_;
@@ -90,7 +90,6 @@ class Trainer {
   TileGrid grid_;
   std::vector<int64_t> training_, validation_;  // indices into the grid
   int64_t excluded_tiles_ = 0;
-  std::vector<float> batch_;
 };
 
 }  // namespace eelsvae

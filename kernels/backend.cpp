@@ -56,10 +56,10 @@ class Repetition final : public Recording {
 
 }  // namespace
 
-std::unique_ptr<Feed> Backend::make_feed(size_t bytes) {
+std::unique_ptr<Feed> Backend::make_feed(size_t bytes, void*) {
   return std::make_unique<HostFeed>(*this, bytes);
 }
-std::unique_ptr<Drain> Backend::make_drain(size_t bytes) {
+std::unique_ptr<Drain> Backend::make_drain(size_t bytes, void*) {
   return std::make_unique<HostDrain>(*this, bytes);
 }
 std::unique_ptr<Recording> Backend::record(std::function<void()> operations) {

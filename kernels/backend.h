@@ -86,9 +86,11 @@ class Backend : public Conv3dOperations,
   }
   virtual void synchronize() = 0;
 
-  // `bytes`: size of a slot. The host's own memory where the device has no other.
-  virtual std::unique_ptr<Feed> make_feed(size_t bytes);
-  virtual std::unique_ptr<Drain> make_drain(size_t bytes);
+  // Ways in and out with slots of `bytes`. They pass through staging_bytes(bytes) of device memory, which
+  // must outlive them.
+  virtual size_t staging_bytes(size_t) const { return 0; }
+  virtual std::unique_ptr<Feed> make_feed(size_t bytes, void* staging);
+  virtual std::unique_ptr<Drain> make_drain(size_t bytes, void* staging);
   // Keeps what `operations` queues, without doing it. `operations` must not wait for the device nor copy from
   // or to the host.
   virtual std::unique_ptr<Recording> record(std::function<void()> operations);

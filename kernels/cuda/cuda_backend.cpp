@@ -64,17 +64,27 @@ struct PinnedMemory {
 // One of two ways through which host and device exchange data: the bus is crossed on a stream of its own,
 // between page-locked memory and memory of the device that no operation touches.
 struct Lane {
-  explicit Lane(size_t bytes) : host(bytes), device(bytes) {}
+  Lane(size_t bytes, void* staging) : host(bytes), device(staging) {}
   PinnedMemory host;
-  DeviceMemoryBlock device;
+  void* device;
   Event crossed;  // the bus
   Event moved;    // within the device
 };
 
+size_t lane_bytes(size_t bytes) {
+  return (bytes + 255) / 256 * 256;
+}
+void* second_lane(size_t bytes, void* staging) {
+  return static_cast<char*>(staging) + lane_bytes(bytes);
+}
+
 class CudaFeed final : public Feed {
  public:
-  CudaFeed(cudaStream_t operations, cudaStream_t copies, size_t bytes)
-      : operations_(operations), copies_(copies), bytes_(bytes), lanes_{Lane(bytes), Lane(bytes)} {}
+  CudaFeed(cudaStream_t operations, cudaStream_t copies, size_t bytes, void* staging)
+      : operations_(operations),
+        copies_(copies),
+        bytes_(bytes),
+        lanes_{Lane(bytes, staging), Lane(bytes, second_lane(bytes, staging))} {}
 
   void* slot() override {
     lanes_[next_].crossed.synchronize();
@@ -83,11 +93,11 @@ class CudaFeed final : public Feed {
   void submit(void* device) override {
     Lane& lane = lanes_[std::exchange(next_, 1 - next_)];
     lane.moved.hold_back(copies_);
-    check(cudaMemcpyAsync(lane.device.data(), lane.host.data, bytes_, cudaMemcpyHostToDevice, copies_),
+    check(cudaMemcpyAsync(lane.device, lane.host.data, bytes_, cudaMemcpyHostToDevice, copies_),
           "cudaMemcpyAsync");
     lane.crossed.record(copies_);
     lane.crossed.hold_back(operations_);
-    check(cudaMemcpyAsync(device, lane.device.data(), bytes_, cudaMemcpyDeviceToDevice, operations_),
+    check(cudaMemcpyAsync(device, lane.device, bytes_, cudaMemcpyDeviceToDevice, operations_),
           "cudaMemcpyAsync");
     lane.moved.record(operations_);
   }
@@ -101,18 +111,21 @@ class CudaFeed final : public Feed {
 
 class CudaDrain final : public Drain {
  public:
-  CudaDrain(cudaStream_t operations, cudaStream_t copies, size_t bytes)
-      : operations_(operations), copies_(copies), bytes_(bytes), lanes_{Lane(bytes), Lane(bytes)} {}
+  CudaDrain(cudaStream_t operations, cudaStream_t copies, size_t bytes, void* staging)
+      : operations_(operations),
+        copies_(copies),
+        bytes_(bytes),
+        lanes_{Lane(bytes, staging), Lane(bytes, second_lane(bytes, staging))} {}
 
   void submit(const void* device) override {
     expect(submitted_ - waited_ < lanes_.size(), "drain: both slots are waiting");
     Lane& lane = lanes_[submitted_++ % lanes_.size()];
     lane.crossed.hold_back(operations_);
-    check(cudaMemcpyAsync(lane.device.data(), device, bytes_, cudaMemcpyDeviceToDevice, operations_),
+    check(cudaMemcpyAsync(lane.device, device, bytes_, cudaMemcpyDeviceToDevice, operations_),
           "cudaMemcpyAsync");
     lane.moved.record(operations_);
     lane.moved.hold_back(copies_);
-    check(cudaMemcpyAsync(lane.host.data, lane.device.data(), bytes_, cudaMemcpyDeviceToHost, copies_),
+    check(cudaMemcpyAsync(lane.host.data, lane.device, bytes_, cudaMemcpyDeviceToHost, copies_),
           "cudaMemcpyAsync");
     lane.crossed.record(copies_);
   }
@@ -227,11 +240,14 @@ void CudaBackend::synchronize() {
   stream_.synchronize();
 }
 
-std::unique_ptr<Feed> CudaBackend::make_feed(size_t bytes) {
-  return std::make_unique<CudaFeed>(stream_, copies_, bytes);
+size_t CudaBackend::staging_bytes(size_t bytes) const {
+  return 2 * lane_bytes(bytes);
 }
-std::unique_ptr<Drain> CudaBackend::make_drain(size_t bytes) {
-  return std::make_unique<CudaDrain>(stream_, copies_, bytes);
+std::unique_ptr<Feed> CudaBackend::make_feed(size_t bytes, void* staging) {
+  return std::make_unique<CudaFeed>(stream_, copies_, bytes, staging);
+}
+std::unique_ptr<Drain> CudaBackend::make_drain(size_t bytes, void* staging) {
+  return std::make_unique<CudaDrain>(stream_, copies_, bytes, staging);
 }
 std::unique_ptr<Recording> CudaBackend::record(std::function<void()> operations) {
   return std::make_unique<Graph>(stream_, operations);

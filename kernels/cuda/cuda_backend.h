@@ -31,8 +31,9 @@ class CudaBackend final : public Backend {
   void upload_rows(const void* host, size_t width, void* device, size_t pitch, int64_t rows) override;
   void download_rows(const void* device, size_t pitch, void* host, size_t width, int64_t rows) override;
   void synchronize() override;
-  std::unique_ptr<Feed> make_feed(size_t bytes) override;
-  std::unique_ptr<Drain> make_drain(size_t bytes) override;
+  size_t staging_bytes(size_t bytes) const override;
+  std::unique_ptr<Feed> make_feed(size_t bytes, void* staging) override;
+  std::unique_ptr<Drain> make_drain(size_t bytes, void* staging) override;
   std::unique_ptr<Recording> record(std::function<void()> operations) override;
   void convert(ConstArray source, Array destination) override;
 
