@@ -5,8 +5,6 @@ namespace eelsvae::EELSVAE_GPU {
 // ---- convolutions
 std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem&)
     UNFINISHED std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem&) UNFINISHED
-    // ---- linear
-    std::unique_ptr<Linear> CudaBackend::make_linear(const LinearProblem&) UNFINISHED
     // ---- element-wise, reductions, optimizer
     void CudaBackend::convert(ConstArray, Array) UNFINISHED
     void CudaBackend::bias_relu(int64_t, int64_t, ConstArray, bool, Array) UNFINISHED

@@ -1,0 +1,157 @@
+#include "kernels/linear.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/cuda/choice.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/matrix_product.h"
+#include "kernels/cuda/random_fill.h"
+#include "kernels/cuda/small_batch.h"
+
+namespace eelsvae::EELSVAE_GPU {
+namespace {
+
+constexpr size_t workspace_limit = size_t{64} << 20;
+
+std::string text_of(const LinearProblem& p, Math math, const char* pass) {
+  return std::string("linear ") + pass + " " + std::to_string(p.batch) + "x" + std::to_string(p.in) + "x" +
+         std::to_string(p.out) +
+         (math == Math::bf16   ? " bf16"
+          : math == Math::tf32 ? " tf32"
+                               : " fp32");
+}
+
+// Both passes have two ways: our own kernels for a few tiles, and cuBLASLt's. Which one is taken is a matter
+// of time.
+class CudaLinear final : public Linear {
+ public:
+  CudaLinear(CudaBackend& backend, const LinearProblem& problem)
+      : backend_(backend), p_(problem), own_(p_.batch <= small_batch_limit) {
+    const Math math = backend.math();
+    forward_ =
+        Pass(matrix_products({p_.batch, p_.out, p_.in, /*transposed=*/true, math}, workspace_limit), own_);
+    backward_ =
+        Pass(matrix_products({p_.batch, p_.in, p_.out, /*transposed=*/false, math}, workspace_limit), own_);
+    if (forward_.ways() > 1 || backward_.ways() > 1) measure();
+    if (own_) workspace_bytes_ = small_batch_workspace_bytes(p_, backend.activation_type());
+    for (Pass* pass : {&forward_, &backward_}) {
+      pass->keep_chosen();
+      workspace_bytes_ = std::max(workspace_bytes_, pass->workspace_bytes());
+    }
+  }
+
+  size_t workspace_bytes() const override { return workspace_bytes_; }
+
+  void forward(ConstArray x, ConstArray weights, ConstArray bias, bool relu, Array y,
+               void* workspace) override {
+    check(x, weights, y);
+    expect(bias.count == p_.out, "linear: wrong bias count");
+    run_forward(forward_.chosen, x.data, weights.data, bias, relu, y, workspace);
+  }
+  void backward_data(ConstArray y_gradient, ConstArray weights, Array x_gradient, void* workspace) override {
+    check(x_gradient, weights, y_gradient);
+    run_backward(backward_.chosen, y_gradient.data, weights.data, x_gradient.data, workspace);
+  }
+
+ private:
+  // Way 0 is our own where the batch is small; the library's follow.
+  struct Pass {
+    Pass() = default;
+    Pass(std::vector<std::unique_ptr<MatrixProduct>> products_, bool own) : products(std::move(products_)) {
+      if (own) products.insert(products.begin(), nullptr);
+      expect(!products.empty(), "cuBLASLt offers no way for a matrix product");
+    }
+    size_t ways() const { return products.size(); }
+    std::vector<std::string> names() const {
+      std::vector<std::string> list;
+      for (const auto& product : products) list.push_back(product ? product->name() : "own");
+      return list;
+    }
+    void keep_chosen() {
+      std::unique_ptr<MatrixProduct> kept = std::move(products[chosen]);
+      products.clear();
+      products.push_back(std::move(kept));
+      chosen = 0;
+    }
+    size_t workspace_bytes() const {
+      size_t bytes = 0;
+      for (const auto& product : products)
+        if (product) bytes = std::max(bytes, product->workspace_bytes());
+      return bytes;
+    }
+    std::vector<std::unique_ptr<MatrixProduct>> products;
+    size_t chosen = 0;
+  };
+
+  void run_forward(size_t way, const void* x, const void* w, ConstArray bias, bool relu, Array y,
+                   void* workspace) {
+    if (const MatrixProduct* product = forward_.products[way].get()) {
+      product->run(backend_.stream(), x, w, y.data, workspace);
+      backend_.bias_relu(p_.batch, p_.out, bias, relu, y);
+    } else {
+      small_batch_forward(backend_.stream(), p_, y.type, x, w, bias.as<float>(), relu, y.data, workspace);
+    }
+  }
+  void run_backward(size_t way, const void* dy, const void* w, void* dx, void* workspace) {
+    if (const MatrixProduct* product = backward_.products[way].get())
+      product->run(backend_.stream(), dy, w, dx, workspace);
+    else
+      small_batch_backward_data(backend_.stream(), p_, backend_.activation_type(), dy, w, dx, workspace);
+  }
+
+  void measure() {
+    const DType type = backend_.activation_type();
+    auto filled = [&](int64_t count, DType of) {
+      auto block = std::make_unique<DeviceMemoryBlock>(static_cast<size_t>(count) * size_of(of));
+      random_fill(backend_.stream(), {block->data(), of, count});
+      return block;
+    };
+    // Only where the choice is open: a cache that knows both needs no memory.
+    std::unique_ptr<DeviceMemoryBlock> x, w, y, bias, workspace;
+    auto make_ready = [&] {
+      if (w) return;
+      x = filled(p_.batch * p_.in, type);
+      w = filled(p_.in * p_.out, type);
+      y = filled(p_.batch * p_.out, type);
+      bias = filled(p_.out, DType::f32);
+      const size_t bytes = std::max({forward_.workspace_bytes(), backward_.workspace_bytes(),
+                                     own_ ? small_batch_workspace_bytes(p_, type) : 0});
+      workspace = std::make_unique<DeviceMemoryBlock>(bytes);
+    };
+    const Math math = backend_.math();
+    forward_.chosen = choose(backend_.properties(), backend_.stream(), text_of(p_, math, "forward"),
+                             forward_.names(), [&](size_t way) {
+                               make_ready();
+                               run_forward(way, x->data(), w->data(), {bias->data(), DType::f32, p_.out},
+                                           true, {y->data(), type, p_.batch * p_.out}, workspace->data());
+                             });
+    backward_.chosen = choose(backend_.properties(), backend_.stream(), text_of(p_, math, "backward data"),
+                              backward_.names(), [&](size_t way) {
+                                make_ready();
+                                run_backward(way, y->data(), w->data(), x->data(), workspace->data());
+                              });
+    backend_.synchronize();
+  }
+
+  void check(ConstArray x, ConstArray weights, ConstArray y) const {
+    expect(x.count == p_.batch * p_.in && weights.count == p_.in * p_.out && y.count == p_.batch * p_.out,
+           "linear: wrong sizes");
+    const DType type = backend_.activation_type();
+    expect(x.type == type && weights.type == type && y.type == type, "linear: wrong types");
+  }
+
+  CudaBackend& backend_;
+  LinearProblem p_;
+  bool own_;
+  Pass forward_, backward_;
+  size_t workspace_bytes_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Linear> CudaBackend::make_linear(const LinearProblem& problem) {
+  return std::make_unique<CudaLinear>(*this, problem);
+}
+
+}  // namespace eelsvae::EELSVAE_GPU
