@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/array.h"
@@ -38,6 +39,31 @@ __device__ inline void store_pack(const Pack<T, N>& pack, T* to) {
 template <typename T>
 constexpr int widest = static_cast<int>(16 / sizeof(T));
 
+// Elements that each of the types takes in one access of at most 16 bytes.
+template <typename... T>
+constexpr int common_width = static_cast<int>(16 / std::max({sizeof(T)...}));
+
+// Whether arrays can be read in packs of N: every address (none, if null) is a multiple of the pack's size.
+template <int N, typename... T>
+bool packs_fit(const T*... arrays) {
+  return ((reinterpret_cast<uintptr_t>(arrays) % (N * sizeof(T)) == 0) && ...);
+}
+
+template <int N, typename T>
+__device__ inline Pack<float, N> to_float(const Pack<T, N>& pack) {
+  Pack<float, N> result;
+#pragma unroll
+  for (int i = 0; i < N; ++i) result.v[i] = static_cast<float>(pack.v[i]);
+  return result;
+}
+template <typename T, int N>
+__device__ inline Pack<T, N> from_float(const Pack<float, N>& pack) {
+  Pack<T, N> result;
+#pragma unroll
+  for (int i = 0; i < N; ++i) result.v[i] = static_cast<T>(pack.v[i]);
+  return result;
+}
+
 // Sum over the warp, the same in every lane; the order is fixed.
 template <typename T>
 __device__ inline T warp_sum(T value) {
@@ -67,6 +93,19 @@ __device__ inline T block_sum(T value) {
   T sum = 0;
   for (int w = 0; w < warps; ++w) sum += partial[w];
   return sum;
+}
+template <int Threads, typename T>
+__device__ inline T block_max(T value) {
+  static_assert(Threads % warp_size == 0);
+  constexpr int warps = Threads / warp_size;
+  __shared__ T partial[warps];
+  value = warp_max(value);
+  __syncthreads();
+  if (threadIdx.x % warp_size == 0) partial[threadIdx.x / warp_size] = value;
+  __syncthreads();
+  T largest = partial[0];
+  for (int w = 1; w < warps; ++w) largest = partial[w] > largest ? partial[w] : largest;
+  return largest;
 }
 
 }  // namespace eelsvae::EELSVAE_GPU

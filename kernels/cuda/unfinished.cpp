@@ -1,27 +1,8 @@
 #include "kernels/cuda/cuda_backend.h"
-#define UNFINISHED \
-  { throw std::logic_error("not yet written"); }
+#define UNFINISHED { throw std::logic_error("not yet written"); }
 namespace eelsvae::EELSVAE_GPU {
-// ---- convolutions
-std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem&)
-    UNFINISHED std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem&) UNFINISHED
-    // ---- element-wise, reductions, optimizer
-    void CudaBackend::convert(ConstArray, Array) UNFINISHED
-    void CudaBackend::bias_relu(int64_t, int64_t, ConstArray, bool, Array) UNFINISHED
-    void CudaBackend::bias_relu_backward(int64_t, int64_t, ConstArray, bool, Array, Array) UNFINISHED
-    void CudaBackend::reparameterize(int64_t, int64_t, ConstArray, bool, const StepScalars*, Array,
-                                     Array) UNFINISHED
-    void CudaBackend::reparameterize_backward(int64_t, int64_t, ConstArray, ConstArray, const StepScalars*,
-                                              Array) UNFINISHED
-    void CudaBackend::reconstruction_loss(ReconstructionLoss, int64_t, int64_t, int64_t, ConstArray,
-                                          ConstArray, const StepScalars*, Array, Array) UNFINISHED
-    void CudaBackend::reconstruct(ReconstructionLoss, int64_t, int64_t, ConstArray, ConstArray,
-                                  Array) UNFINISHED void CudaBackend::squared_norm(ConstArray, Array)
-        UNFINISHED size_t CudaBackend::outer_product_workspace_bytes(int64_t) const UNFINISHED
-    void CudaBackend::squared_norm_outer_product(int64_t, int64_t, int64_t, ConstArray, ConstArray, Array,
-                                                 void*) UNFINISHED
-    void CudaBackend::clip(ConstArray, double, Array, StepScalars*) UNFINISHED
-    void CudaBackend::adam(ConstArray, const StepScalars*, Array, Array, Array) UNFINISHED
-    void CudaBackend::adam_outer_product(int64_t, int64_t, int64_t, ConstArray, ConstArray,
-                                         const StepScalars*, Array, Array, Array, Array) UNFINISHED
-}  // namespace eelsvae::EELSVAE_GPU
+std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem&) UNFINISHED
+std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem&) UNFINISHED
+void CudaBackend::adam(ConstArray, const StepScalars*, Array, Array, Array) UNFINISHED
+void CudaBackend::adam_outer_product(int64_t, int64_t, int64_t, ConstArray, ConstArray, const StepScalars*, Array, Array, Array, Array) UNFINISHED
+}
