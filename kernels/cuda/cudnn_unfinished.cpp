@@ -1,15 +1,6 @@
-#include "kernels/cuda/convolution_plan.h"
-#include "kernels/cuda/library_versions.h"
 #include "kernels/cuda/matrix_product.h"
 namespace eelsvae::cuda {
-std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const ConvolutionRequest&,
-                                                                const DeviceProperties&, size_t) {
-  return {};
-}
 std::vector<std::unique_ptr<MatrixProduct>> matrix_products(const MatrixProductRequest&, size_t) {
   return {};
-}
-std::string library_versions() {
-  return "";
 }
 }  // namespace eelsvae::cuda
