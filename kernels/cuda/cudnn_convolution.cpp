@@ -220,7 +220,6 @@ std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const Convolutio
       auto made = std::make_unique<CudnnPlan>(plan, engine->name, request.bias);
       if (made->workspace_bytes() <= workspace_limit) list.push_back(std::move(made));
     }
-    if (!plans.empty()) break;
   }
   // Sums in an order that changes from run to run only where there is nothing else.
   return plans.empty() ? std::move(nondeterministic) : std::move(plans);

@@ -2,10 +2,7 @@
 #define UNFINISHED \
   { throw std::logic_error("not yet written"); }
 namespace eelsvae::EELSVAE_GPU {
-// ---- convolutions
-std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem&)
-    UNFINISHED std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem&) UNFINISHED
-    // ---- linear
+// ---- linear
     std::unique_ptr<Linear> CudaBackend::make_linear(const LinearProblem&) UNFINISHED
     // ---- element-wise, reductions, optimizer
     void CudaBackend::convert(ConstArray, Array) UNFINISHED
