@@ -1,7 +1,6 @@
 #include "kernels/cuda/choice.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <stdexcept>
 
@@ -16,21 +15,26 @@ constexpr bool times_mean_something = false;
 constexpr bool times_mean_something = true;
 #endif
 
-// Of some runs after one that loads the code and fills the caches.
+// Of as many runs as fit into a moment, after one that loads the code and fills the caches.
 double median_seconds(cudaStream_t stream, const std::function<void()>& run) {
+  constexpr size_t most_runs = 9;
+  constexpr double moment = 0.02;
   run();
   check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-  std::array<double, 7> times;
+  std::vector<double> times;
   Event start, end;
-  for (double& seconds : times) {
+  double total = 0;
+  while (times.size() < most_runs && total < moment) {
     start.record(stream);
     run();
     end.record(stream);
     end.synchronize();
-    seconds = end.seconds_since(start);
+    times.push_back(end.seconds_since(start));
+    total += times.back();
   }
-  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-  return times[times.size() / 2];
+  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  return *middle;
 }
 
 }  // namespace

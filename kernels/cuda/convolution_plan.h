@@ -13,8 +13,8 @@ namespace eelsvae::EELSVAE_GPU {
 
 enum class ConvolutionPass { forward, backward_data, backward_weights };
 
-// One pass of a convolution as a library carries it out. All tensors are channels-last; x and y have the
-// storage type of `math`, w too except where it is written: backward_weights writes f32. bias is f32.
+// One pass of a convolution as a library carries it out. All tensors are channels-last and have the storage
+// type of `math`, the bias and a written w too: cuDNN's precompiled engines for bf16 take no other.
 //   forward           y = relu?(conv(x, w) + bias?)
 //   backward_data     x = the adjoint of conv, applied to y
 //   backward_weights  w = sum over n, o of y[n, o] x[n, o * stride + k - padding]

@@ -39,7 +39,8 @@ DeviceProperties read_properties(int device) {
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   return {properties.name,           properties.major,
           properties.minor,          properties.multiProcessorCount,
-          properties.totalGlobalMem, static_cast<size_t>(properties.l2CacheSize)};
+          properties.totalGlobalMem, static_cast<size_t>(properties.l2CacheSize),
+          /*cudnn_json=*/""};
 }
 
 Math math_of(const std::string& precision) {

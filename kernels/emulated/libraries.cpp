@@ -56,7 +56,7 @@ void convolve(const ConvolutionRequest& r, const ConvolutionTensors& tensors) {
   const int64_t ic = p.in_channels, oc = p.out_channels, taps = p.kernel.volume();
   T *x = static_cast<T*>(tensors.x), *y = static_cast<T*>(tensors.y);
   const T* w = static_cast<const T*>(tensors.w);
-  const float* bias = static_cast<const float*>(tensors.bias);
+  const T* bias = static_cast<const T*>(tensors.bias);
   std::vector<double> sum(static_cast<size_t>(r.pass == ConvolutionPass::forward         ? p.y_count()
                                               : r.pass == ConvolutionPass::backward_data ? p.x_count()
                                                                                          : p.weight_count()));
@@ -76,7 +76,7 @@ void convolve(const ConvolutionRequest& r, const ConvolutionTensors& tensors) {
       });
   for (size_t i = 0; i < sum.size(); ++i) {
     if (r.pass == ConvolutionPass::backward_weights) {
-      static_cast<float*>(tensors.w)[i] = static_cast<float>(sum[i]);
+      static_cast<T*>(tensors.w)[i] = static_cast<T>(static_cast<float>(sum[i]));
       continue;
     }
     double value = sum[i];

@@ -1,0 +1,108 @@
+// What cuDNN offers for an H100 can be asked without one.
+#ifdef EELSVAE_HAVE_CUDA
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/convolution_plan.h"
+#include "kernels/cuda/fold.h"
+
+namespace eelsvae::cuda {
+namespace {
+
+constexpr size_t workspace_limit = size_t{256} << 20;
+
+DeviceProperties h100() {
+  std::ifstream file(EELSVAE_SOURCE_DIR "/tests/fixtures/h100-device-properties.json");
+  EXPECT_TRUE(file);
+  DeviceProperties device = {"H100", 9, 0, 132, size_t{85} * 1000 * 1000 * 1000, size_t{50} << 20, ""};
+  device.cudnn_json.assign(std::istreambuf_iterator<char>(file), {});
+  return device;
+}
+
+// The inner layers of the published network on tiles of 24 x 24 x 1312.
+Conv3dProblem first(int64_t batch) {
+  return {batch, {24, 24, 656}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}};
+}
+Conv3dProblem second(int64_t batch) {
+  return {batch, {24, 24, 328}, 64, 128, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}};
+}
+Conv3dProblem third(int64_t batch) {
+  return {batch, {12, 12, 164}, 128, 256, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}};
+}
+
+struct Case {
+  const char* name;
+  Conv3dProblem problem;
+  ConvolutionPass pass;
+  bool fused;
+};
+
+std::vector<Case> cases(int64_t batch) {
+  std::vector<Case> result;
+  const struct {
+    const char* name;
+    Conv3dProblem problem;
+  } layers[] = {{"32-64", first(batch)},
+                {"32-64 folded", Fold(first(batch)).folded()},
+                {"32-64 folded adjoint", Fold(first(batch)).adjoint()},
+                {"64-128", second(batch)},
+                {"128-256", third(batch)}};
+  for (const auto& layer : layers) {
+    result.push_back({layer.name, layer.problem, ConvolutionPass::forward, true});
+    result.push_back({layer.name, layer.problem, ConvolutionPass::forward, false});
+    result.push_back({layer.name, layer.problem, ConvolutionPass::backward_data, false});
+    result.push_back({layer.name, layer.problem, ConvolutionPass::backward_weights, false});
+  }
+  return result;
+}
+
+const char* name_of(ConvolutionPass pass, bool fused) {
+  if (pass == ConvolutionPass::forward) return fused ? "forward + bias + ReLU" : "forward";
+  return pass == ConvolutionPass::backward_data ? "backward data" : "backward weights";
+}
+
+// "engine 62" of "engine 62 (2=1, 27=8)", with a star if it forms clusters of blocks (knob 27), which came
+// with Hopper.
+std::string engine_of(const std::string& name) {
+  return name.substr(0, name.find(" (")) + (name.find("27=") == std::string::npos ? "" : "*");
+}
+
+class ConvolutionPlans : public testing::TestWithParam<Math> {};
+std::string math_name(const testing::TestParamInfo<Math>& math) {
+  return math.param == Math::fp32 ? "fp32" : math.param == Math::tf32 ? "tf32" : "bf16";
+}
+INSTANTIATE_TEST_SUITE_P(Precisions, ConvolutionPlans, testing::Values(Math::fp32, Math::tf32, Math::bf16),
+                         math_name);
+
+TEST_P(ConvolutionPlans, EveryPassOfEveryLayerHasOneOnAnH100) {
+  for (int64_t batch : {1, 8})
+    for (const Case& c : cases(batch)) {
+      SCOPED_TRACE(testing::Message() << c.name << " " << name_of(c.pass, c.fused) << ", batch " << batch);
+      const auto plans =
+          convolution_plans({c.problem, c.pass, GetParam(), c.fused, c.fused}, h100(), workspace_limit);
+      std::string engines;
+      std::set<std::string> names;
+      size_t smallest = SIZE_MAX, largest = 0;
+      for (const auto& plan : plans) {
+        EXPECT_TRUE(names.insert(plan->name()).second) << plan->name() << " twice";
+        if (engines.find(engine_of(plan->name())) == std::string::npos)
+          engines += (engines.empty() ? "" : ", ") + engine_of(plan->name());
+        smallest = std::min(smallest, plan->workspace_bytes());
+        largest = std::max(largest, plan->workspace_bytes());
+      }
+      std::printf("batch %d  %-20s  %-22s %zu plans, workspace %6.2f to %6.2f MB: %s\n",
+                  static_cast<int>(batch), c.name, name_of(c.pass, c.fused), plans.size(), smallest * 1e-6,
+                  largest * 1e-6, engines.c_str());
+      EXPECT_FALSE(plans.empty());
+    }
+}
+
+}  // namespace
+}  // namespace eelsvae::cuda
+#endif
