@@ -79,13 +79,13 @@ std::string MemoryPlan::table(const DeviceMemory& memory) const {
   return text;
 }
 
-Arena::Arena(Backend& backend, const MemoryPlan& plan) : backend_(backend), plan_(plan), memory_(nullptr) {
+Arena::Arena(Backend& backend, const MemoryPlan& plan, const std::string& advice)
+    : backend_(backend), plan_(plan), memory_(nullptr) {
   DeviceMemory memory = backend.memory();
   if (plan.bytes() > memory.available)
-    throw UserError(
-        line("not enough memory on %s: the plan needs %.2f GiB, %.2f GiB are free; lower "
-             "training.batch_size, tiles.image_size or the model's sizes (--plan lists the buffers)",
-             backend.device().c_str(), gib(plan.bytes()), gib(memory.available)));
+    throw UserError(line("not enough memory on %s: the plan needs %.2f GiB, %.2f GiB are free; ",
+                         backend.device().c_str(), gib(plan.bytes()), gib(memory.available)) +
+                    advice + " (--plan lists the buffers)");
   memory_ = static_cast<char*>(backend.allocate(plan.bytes()));
 }
 

@@ -52,8 +52,9 @@ class MemoryPlan {
 // The plan's memory on a backend; zeroed at the start.
 class Arena {
  public:
-  // Throws UserError, with both numbers, where the device has less memory than the plan needs.
-  Arena(Backend& backend, const MemoryPlan& plan);
+  // Throws UserError, with both numbers and `advice`, where the device has less memory than the plan needs.
+  Arena(Backend& backend, const MemoryPlan& plan,
+        const std::string& advice = "lower training.batch_size, tiles.image_size or the model's sizes");
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;

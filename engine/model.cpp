@@ -277,8 +277,24 @@ void Model::wire() {
     staging_.reconstruction = stage("reconstruction", plan_[reconstruction_].bytes);
 }
 
+// Weights and optimizer state take what they take; the rest grows with the batch.
+std::string Model::what_would_fit(size_t available) const {
+  size_t fixed = 0;
+  auto belongs_to_parameters = [](const std::string& name) {
+    return name.starts_with("encoder.") || name.starts_with("decoder.") ||
+           name.starts_with("small parameters");
+  };
+  for (const MemoryPlan::Buffer& buffer : plan_.buffers())
+    if (buffer.last == MemoryPlan::forever && belongs_to_parameters(buffer.name)) fixed += buffer.bytes;
+  const size_t per_tile = (plan_.bytes() - std::min(plan_.bytes(), fixed)) / static_cast<size_t>(batch_);
+  const size_t batch = available > fixed ? (available - fixed) / std::max<size_t>(1, per_tile) : 0;
+  if (batch >= 1 && batch < static_cast<size_t>(batch_))
+    return "training.batch_size " + std::to_string(batch) + " would fit";
+  return "not even one tile fits; lower tiles.image_size, data.energy_range or the model's sizes";
+}
+
 void Model::allocate() {
-  arena_ = std::make_unique<Arena>(backend_, plan_);
+  arena_ = std::make_unique<Arena>(backend_, plan_, what_would_fit(backend_.memory().available));
   auto at = [&](BufferId staging) { return staging == no_buffer ? nullptr : arena_->at(staging); };
   tile_feed_ = backend_.make_feed(plan_[targets_].bytes, at(staging_.tiles));
   scalar_feed_ = backend_.make_feed(sizeof(StepScalars), at(staging_.scalars));

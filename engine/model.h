@@ -69,7 +69,7 @@ class Model {
   Backend& backend() const { return backend_; }
   const MemoryPlan& plan() const { return plan_; }
 
-  // Throws UserError where the plan does not fit the device.
+  // Throws UserError where the plan does not fit the device, with the batch that would.
   void allocate();
 
   // PyTorch's default initialization: uniform in +-1/sqrt(fan_in), weights and biases alike. A number depends
@@ -135,6 +135,7 @@ class Model {
   Factors gradient_factors(const std::string& name) const;
 
  private:
+  std::string what_would_fit(size_t available) const;
   void add_parameters();
   void add_layers();
   void wire();

@@ -4,13 +4,14 @@
 #include <memory>
 
 #include "kernels/array.h"
+#include "kernels/host_device.h"
 
 namespace eelsvae {
 
 // Sizes along the two scan axes and the energy axis.
 struct Extent3 {
   int64_t h = 1, w = 1, e = 1;
-  int64_t volume() const { return h * w * e; }
+  EELSVAE_HOST_DEVICE int64_t volume() const { return h * w * e; }
   bool operator==(const Extent3&) const = default;
 };
 
@@ -29,14 +30,14 @@ struct Conv3dProblem {
   int64_t in_channels = 1, out_channels = 1;
   Extent3 kernel, stride, padding;
 
-  Extent3 out() const {
+  EELSVAE_HOST_DEVICE Extent3 out() const {
     auto size = [](int64_t i, int64_t k, int64_t s, int64_t p) { return (i + 2 * p - k) / s + 1; };
     return {size(in.h, kernel.h, stride.h, padding.h), size(in.w, kernel.w, stride.w, padding.w),
             size(in.e, kernel.e, stride.e, padding.e)};
   }
-  int64_t x_count() const { return batch * in.volume() * in_channels; }
-  int64_t y_count() const { return batch * out().volume() * out_channels; }
-  int64_t weight_count() const { return out_channels * kernel.volume() * in_channels; }
+  EELSVAE_HOST_DEVICE int64_t x_count() const { return batch * in.volume() * in_channels; }
+  EELSVAE_HOST_DEVICE int64_t y_count() const { return batch * out().volume() * out_channels; }
+  EELSVAE_HOST_DEVICE int64_t weight_count() const { return out_channels * kernel.volume() * in_channels; }
   // Multiply-adds counted as two, borders counted as inside; the same for each of the three passes.
   double flops() const {
     return 2.0 * static_cast<double>(batch * out().volume()) * static_cast<double>(weight_count());

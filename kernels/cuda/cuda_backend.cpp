@@ -20,12 +20,18 @@ constexpr size_t partial_result_bytes = size_t{8} << 20;
 std::optional<std::string> probe() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status != cudaSuccess) {
-    cudaGetLastError();
-    return cudaGetErrorString(status);
+  if (status == cudaSuccess && count > 0) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess || properties.major >= 8) return std::nullopt;
+    return std::string(properties.name) + " has compute capability " + std::to_string(properties.major) +
+           "." + std::to_string(properties.minor) + "; 8.0 or newer is needed";
   }
-  if (count == 0) return "no NVIDIA GPU";
-  return std::nullopt;
+  cudaGetLastError();
+  if (status == cudaSuccess || status == cudaErrorNoDevice) return "no NVIDIA GPU";
+  if (status == cudaErrorInsufficientDriver)
+    return "no NVIDIA driver for CUDA " + std::to_string(CUDART_VERSION / 1000) + "." +
+           std::to_string(CUDART_VERSION % 1000 / 10);
+  return cudaGetErrorString(status);
 }
 
 DeviceProperties read_properties(int device) {

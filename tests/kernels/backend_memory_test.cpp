@@ -67,5 +67,58 @@ TEST_P(BackendMemoryTest, NamesItself) {
   EXPECT_FALSE(backend().description().empty());
 }
 
+// A batch after the other, each taken up by an operation while the next is filled in.
+TEST_P(BackendMemoryTest, AFeedKeepsBatchesApart) {
+  constexpr int64_t count = 1000;
+  const size_t bytes = count * sizeof(float);
+  DeviceBytes staging(backend(), backend().staging_bytes(bytes));
+  const std::unique_ptr<Feed> feed = backend().make_feed(bytes, staging.data());
+  DeviceArray in(backend(), DType::f32, count), first(backend(), DType::f32, count),
+      second(backend(), DType::f32, count), third(backend(), DType::f32, count);
+  float number = 0;
+  for (DeviceArray* out : {&first, &second, &third}) {
+    std::fill_n(static_cast<float*>(feed->slot()), count, ++number);
+    feed->submit(in.data());
+    backend().convert(in, *out);
+  }
+  EXPECT_TRUE(equal(first.download(), Values(count, 1)));
+  EXPECT_TRUE(equal(second.download(), Values(count, 2)));
+  EXPECT_TRUE(equal(third.download(), Values(count, 3)));
+}
+
+TEST_P(BackendMemoryTest, ADrainKeepsBatchesApart) {
+  constexpr int64_t count = 1000;
+  const size_t bytes = count * sizeof(float);
+  DeviceBytes staging(backend(), backend().staging_bytes(bytes));
+  const std::unique_ptr<Drain> drain = backend().make_drain(bytes, staging.data());
+  DeviceArray out(backend(), DType::f32, count);
+  auto submit = [&](double number) {
+    DeviceArray source(backend(), DType::f32, Values(count, number));
+    backend().convert(source, out);
+    drain->submit(out.data());
+  };
+  EXPECT_THROW(drain->wait(), std::logic_error);
+  submit(1);
+  for (int number = 2; number < 6; ++number) {
+    submit(number);
+    const float* oldest = static_cast<const float*>(drain->wait());
+    EXPECT_EQ(std::count(oldest, oldest + count, static_cast<float>(number - 1)), count);
+  }
+  const float* last = static_cast<const float*>(drain->wait());
+  EXPECT_EQ(std::count(last, last + count, 5.0f), count);
+}
+
+TEST_P(BackendMemoryTest, ARecordingDoesNothingUntilItRunsAndThenTheSameAgain) {
+  DeviceArray in(backend(), DType::f32, Values{1, 2, 3}), out(backend(), DType::f32, Values{0, 0, 0});
+  const std::unique_ptr<Recording> recording = backend().record([&] { backend().convert(in, out); });
+  EXPECT_TRUE(equal(out.download(), {0, 0, 0}));
+  recording->run();
+  EXPECT_TRUE(equal(out.download(), {1, 2, 3}));
+  in.upload({4, 5, 6});
+  recording->run();
+  recording->run();
+  EXPECT_TRUE(equal(out.download(), {4, 5, 6}));
+}
+
 }  // namespace
 }  // namespace eelsvae

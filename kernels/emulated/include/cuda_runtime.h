@@ -144,10 +144,14 @@ inline float __frcp_rn(float x) {
 
 // ---- the runtime ----
 
+#define CUDART_VERSION 0
+
 enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
   cudaErrorNotReady = 600,
   cudaErrorStreamCaptureUnsupported = 900
 };
