@@ -17,7 +17,7 @@ __device__ inline float rectified(float value, bool relu) {
 
 // Aligned: packs do not straddle rows, and the bias can be read in packs too.
 template <int N, bool Aligned, typename T>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 4)
     bias_relu_kernel(int64_t count, int64_t channels, const float* bias, bool relu, T* y) {
   const int64_t block_first = static_cast<int64_t>(blockIdx.x) * threads * packs_per_thread * N;
   const int64_t block_channel = block_first % channels;

@@ -37,13 +37,16 @@ void CudaBackend::convert(ConstArray source, Array destination) {
   }
   with_activation_type(source.type, [&]<typename From>(From) {
     with_activation_type(destination.type, [&]<typename To>(To) {
-      constexpr int width = common_width<From, To>;
-      const From* from = source.as<From>();
-      To* to = destination.as<To>();
-      const bool packs = packs_fit<width>(from, to);
-      launch(stream_, "convert_kernel", packs ? convert_kernel<width, From, To> : convert_kernel<1, From, To>,
-             elementwise_blocks(source.count, threads, packs_per_thread, packs ? width : 1), threads,
-             source.count, from, to);
+      if constexpr (!std::is_same_v<From, To>) {
+        constexpr int width = common_width<From, To>;
+        const From* from = source.as<From>();
+        To* to = destination.as<To>();
+        const bool packs = packs_fit<width>(from, to);
+        launch(stream_, "convert_kernel",
+               packs ? convert_kernel<width, From, To> : convert_kernel<1, From, To>,
+               elementwise_blocks(source.count, threads, packs_per_thread, packs ? width : 1), threads,
+               source.count, from, to);
+      }
     });
   });
 }

@@ -97,4 +97,17 @@ struct MatrixTiling {
   }
 };
 
+// `rows` spectra of `length` positions in pieces of about the same length, at most `longest`; blocks take
+// pieces one after the other.
+struct SpectrumSplit {
+  int64_t length, pieces, piece, items;
+
+  SpectrumSplit(int64_t rows, int64_t length_, int64_t longest)
+      : length(length_),
+        pieces(divide_up(length, longest)),
+        piece(divide_up(length, pieces)),
+        items(rows * pieces) {}
+  int64_t blocks(int64_t most) const { return grid_for(items, 1, most); }
+};
+
 }  // namespace eelsvae::EELSVAE_GPU

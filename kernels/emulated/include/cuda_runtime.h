@@ -9,6 +9,7 @@
 // It is slow and has no notion of a device's speed; it is there to show that kernels compute what they
 // should.
 
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -79,6 +80,19 @@ T exchange(unsigned mask, T value, unsigned source) {
   T received;
   std::memcpy(&received, &warp_slots()[source], sizeof received);
   warp_barrier(mask);
+  return received;
+}
+
+// The values of all lanes of a warp.
+template <typename T>
+std::array<T, 32> gather(T value) {
+  static_assert(sizeof(T) <= sizeof(uint64_t));
+  constexpr unsigned whole_warp = 0xffffffffu;
+  std::memcpy(&warp_slots()[threadIdx.x % 32], &value, sizeof value);
+  warp_barrier(whole_warp);
+  std::array<T, 32> received;
+  for (size_t lane = 0; lane < 32; ++lane) std::memcpy(&received[lane], &warp_slots()[lane], sizeof(T));
+  warp_barrier(whole_warp);
   return received;
 }
 
