@@ -4,13 +4,14 @@
 #include <memory>
 
 #include "kernels/array.h"
+#include "kernels/host_device.h"
 
 namespace eelsvae {
 
 // Sizes along the two scan axes and the energy axis.
 struct Extent3 {
   int64_t h = 1, w = 1, e = 1;
-  int64_t volume() const { return h * w * e; }
+  EELSVAE_HOST_DEVICE int64_t volume() const { return h * w * e; }
   bool operator==(const Extent3&) const = default;
 };
 
@@ -29,7 +30,7 @@ struct Conv3dProblem {
   int64_t in_channels = 1, out_channels = 1;
   Extent3 kernel, stride, padding;
 
-  Extent3 out() const {
+  EELSVAE_HOST_DEVICE Extent3 out() const {
     auto size = [](int64_t i, int64_t k, int64_t s, int64_t p) { return (i + 2 * p - k) / s + 1; };
     return {size(in.h, kernel.h, stride.h, padding.h), size(in.w, kernel.w, stride.w, padding.w),
             size(in.e, kernel.e, stride.e, padding.e)};

@@ -127,10 +127,11 @@ __global__ void sampled_convolution_kernel(ConvolutionRequest r, ConvolutionTens
     actual = static_cast<float>(x[element]);
   } else {
     part = backward_weights_part(r.problem, x, y, element, lane);
-    actual = static_cast<const float*>(tensors.w)[element];
+    actual = static_cast<float>(w[element]);
   }
   double expected = warp_sum(part);
-  if (r.bias) expected += static_cast<const float*>(tensors.bias)[element % r.problem.out_channels];
+  if (r.bias)
+    expected += static_cast<float>(static_cast<const T*>(tensors.bias)[element % r.problem.out_channels]);
   if (r.relu && expected < 0) expected = 0;
   if (lane == 0) store_difference(expected, actual, differences + sample);
 }
