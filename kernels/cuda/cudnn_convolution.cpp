@@ -133,7 +133,8 @@ std::optional<Engine> engine_of(const Descriptor& configuration, Math math) {
   if (has(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return std::nullopt;
   if (math == Math::fp32 && has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) return std::nullopt;
 
-  std::string name = "engine " + std::to_string(engine.value<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)) + " (";
+  std::string name = "engine " + std::to_string(engine.value<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)) +
+                     (has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE) ? ", tensor cores (" : " (");
   const char* separator = "";
   for (const Descriptor& knob : configuration.descriptors(
            CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS)) {

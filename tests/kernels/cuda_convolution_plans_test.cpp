@@ -2,6 +2,7 @@
 #ifdef EELSVAE_HAVE_CUDA
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -15,7 +16,7 @@
 namespace eelsvae::cuda {
 namespace {
 
-constexpr size_t workspace_limit = size_t{256} << 20;
+constexpr size_t limit = size_t{256} << 20;
 
 DeviceProperties h100() {
   std::ifstream file(EELSVAE_SOURCE_DIR "/tests/fixtures/h100-device-properties.json");
@@ -67,10 +68,13 @@ const char* name_of(ConvolutionPass pass, bool fused) {
   return pass == ConvolutionPass::backward_data ? "backward data" : "backward weights";
 }
 
-// "engine 62" of "engine 62 (2=1, 27=8)", with a star if it forms clusters of blocks (knob 27), which came
-// with Hopper.
+// "engine 62" of "engine 62, tensor cores (2=1, 27=8)", with a star if it forms clusters of blocks (knob 27),
+// which came with Hopper.
 std::string engine_of(const std::string& name) {
-  return name.substr(0, name.find(" (")) + (name.find("27=") == std::string::npos ? "" : "*");
+  return name.substr(0, name.find_first_of(",(")) + (name.find("27=") == std::string::npos ? "" : "*");
+}
+bool on_tensor_cores(const ConvolutionPlan& plan) {
+  return plan.name().find("tensor cores") != std::string::npos;
 }
 
 class ConvolutionPlans : public testing::TestWithParam<Math> {};
@@ -80,27 +84,77 @@ std::string math_name(const testing::TestParamInfo<Math>& math) {
 INSTANTIATE_TEST_SUITE_P(Precisions, ConvolutionPlans, testing::Values(Math::fp32, Math::tf32, Math::bf16),
                          math_name);
 
-TEST_P(ConvolutionPlans, EveryPassOfEveryLayerHasOneOnAnH100) {
+TEST_P(ConvolutionPlans, EveryPassOfEveryLayerHasSomeOnAnH100) {
+  const Math math = GetParam();
   for (int64_t batch : {1, 8})
     for (const Case& c : cases(batch)) {
       SCOPED_TRACE(testing::Message() << c.name << " " << name_of(c.pass, c.fused) << ", batch " << batch);
-      const auto plans =
-          convolution_plans({c.problem, c.pass, GetParam(), c.fused, c.fused}, h100(), workspace_limit);
+      const auto plans = convolution_plans({c.problem, c.pass, math, c.fused, c.fused}, h100(), limit);
+      ASSERT_FALSE(plans.empty());
       std::string engines;
       std::set<std::string> names;
       size_t smallest = SIZE_MAX, largest = 0;
       for (const auto& plan : plans) {
         EXPECT_TRUE(names.insert(plan->name()).second) << plan->name() << " twice";
+        if (math == Math::fp32) {
+          EXPECT_FALSE(on_tensor_cores(*plan)) << plan->name();
+        }
         if (engines.find(engine_of(plan->name())) == std::string::npos)
           engines += (engines.empty() ? "" : ", ") + engine_of(plan->name());
         smallest = std::min(smallest, plan->workspace_bytes());
         largest = std::max(largest, plan->workspace_bytes());
       }
       std::printf("batch %d  %-20s  %-22s %zu plans, workspace %6.2f to %6.2f MB: %s\n",
-                  static_cast<int>(batch), c.name, name_of(c.pass, c.fused), plans.size(), smallest * 1e-6,
-                  largest * 1e-6, engines.c_str());
-      EXPECT_FALSE(plans.empty());
+                  static_cast<int>(batch), c.name, name_of(c.pass, c.fused), plans.size(),
+                  static_cast<double>(smallest) * 1e-6, static_cast<double>(largest) * 1e-6, engines.c_str());
+      EXPECT_LE(largest, limit);
+      EXPECT_LE(smallest, size_t{4} << 20);
+      if (math == Math::bf16) {
+        EXPECT_TRUE(on_tensor_cores(*plans.front()));
+        EXPECT_LE(plans.front()->workspace_bytes(), size_t{16} << 20);
+      }
     }
+}
+
+TEST_P(ConvolutionPlans, AreTheSameEachTime) {
+  for (const Case& c : cases(1)) {
+    const ConvolutionRequest request = {c.problem, c.pass, GetParam(), c.fused, c.fused};
+    const auto once = convolution_plans(request, h100(), limit),
+               again = convolution_plans(request, h100(), limit);
+    ASSERT_EQ(once.size(), again.size());
+    for (size_t i = 0; i < once.size(); ++i) EXPECT_EQ(once[i]->name(), again[i]->name());
+  }
+}
+
+TEST_P(ConvolutionPlans, KeepToTheLimit) {
+  for (const Case& c : cases(1))
+    for (const auto& plan :
+         convolution_plans({c.problem, c.pass, GetParam(), c.fused, c.fused}, h100(), size_t{1} << 20))
+      EXPECT_LE(plan->workspace_bytes(), size_t{1} << 20) << c.name << ": " << plan->name();
+}
+
+// Channel counts that suit no tensor core, single pixels, padding beside one element, strides that leave an
+// end unread: slow engines, but some.
+TEST_P(ConvolutionPlans, OddProblemsHaveSome) {
+  const Conv3dProblem problems[] = {
+      {3, {8, 8, 48}, 1, 4, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
+      {1, {1, 1, 16}, 1, 1, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
+      {5, {3, 5, 7}, 3, 5, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
+      {2, {5, 3, 17}, 7, 3, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
+      {1, {6, 6, 16}, 16, 1, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
+      {1, {1, 1, 1}, 1, 1, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}},
+      {2, {3, 2, 5}, 7, 9, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}},
+      {1, {1, 2, 3}, 2, 3, {3, 3, 7}, {1, 1, 1}, {1, 1, 3}},
+      {1, {1, 1, 1}, 3, 2, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
+      {1, {6, 8, 11}, 2, 3, {3, 3, 3}, {2, 3, 4}, {0, 0, 0}},
+      {1, {2, 3, 4}, 5, 2, {2, 3, 4}, {1, 1, 1}, {0, 0, 0}},
+  };
+  for (const Conv3dProblem& p : problems)
+    for (ConvolutionPass pass :
+         {ConvolutionPass::forward, ConvolutionPass::backward_data, ConvolutionPass::backward_weights})
+      EXPECT_FALSE(convolution_plans({p, pass, GetParam(), false, false}, h100(), limit).empty())
+          << name_of(pass, false) << ", channels " << p.in_channels << " -> " << p.out_channels << ", kernel "
+          << p.kernel.h << "x" << p.kernel.w << "x" << p.kernel.e << ", energies " << p.in.e;
 }
 
 }  // namespace
