@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,18 +30,28 @@ struct ParameterStorage {
   int64_t offset = 0;  // first element within the buffers, which small parameters share
 };
 
-// One operation of the network with its hand-derived backward pass. Buffers are named at construction time
-// and looked up in the arena of the step.
+// One call of a backend, ready to be queued any number of times. flops are those of convolutions and matrix
+// products (a multiply-add counts as two; elementwise arithmetic is not counted), bytes the least traffic
+// with memory: every operand once.
+struct Operation {
+  const char* name;
+  double flops, bytes;
+  std::function<void()> queue;
+};
+using Operations = std::vector<Operation>;
+
+// One layer of the network with its hand-derived backward pass. Buffers are named at construction time; the
+// operations work on those of an arena, which must outlive them.
 class Layer {
  public:
   virtual ~Layer() = default;
   virtual size_t workspace_bytes() const { return 0; }
-  // Memory for a form of the weights that is made from `compute` whenever the weights have changed.
+  // Memory for a form of the weights that refresh() makes from `compute` whenever the weights have changed.
   virtual size_t packed_bytes() const { return 0; }
-  virtual void refresh(const Arena&) {}
+  virtual Operations refresh(const Arena&) { return {}; }
 
-  virtual void forward(const Arena& arena) = 0;
-  virtual void backward(const Arena& arena) = 0;
+  virtual Operations forward(const Arena& arena) = 0;
+  virtual Operations backward(const Arena& arena) = 0;
 
   Wiring wiring;
   BufferId packed = no_buffer;
@@ -62,12 +73,13 @@ class ConvLayer final : public Layer {
 
   size_t workspace_bytes() const override { return operation_->workspace_bytes(); }
   size_t packed_bytes() const override { return operation_->packed_bytes(); }
-  void refresh(const Arena& arena) override;
-  void forward(const Arena& arena) override;
-  void backward(const Arena& arena) override;
+  Operations refresh(const Arena& arena) override;
+  Operations forward(const Arena& arena) override;
+  Operations backward(const Arena& arena) override;
 
  private:
   Backend& backend_;
+  Conv3dProblem problem_;
   std::unique_ptr<Conv3d> operation_;
   int64_t channels_;  // of the layer's output
   bool relu_;
@@ -82,11 +94,11 @@ class LinearLayer final : public Layer {
               const std::vector<ParameterStorage>& parameters);
 
   size_t workspace_bytes() const override;
-  void forward(const Arena& arena) override;
-  void backward(const Arena& arena) override;
+  Operations forward(const Arena& arena) override;
+  Operations backward(const Arena& arena) override;
 
-  void squared_gradient_norm(const Arena& arena, Array result);
-  void update(const Arena& arena, const StepScalars* scalars);
+  Operation squared_gradient_norm(const Arena& arena, Array result);
+  Operation update(const Arena& arena, const StepScalars* scalars);
 
  private:
   Backend& backend_;
@@ -102,8 +114,8 @@ class PosteriorLayer final : public Layer {
   PosteriorLayer(Backend& backend, int64_t batch, int64_t latent)
       : backend_(backend), batch_(batch), latent_(latent) {}
 
-  void forward(const Arena& arena) override;
-  void backward(const Arena& arena) override;
+  Operations forward(const Arena& arena) override;
+  Operations backward(const Arena& arena) override;
 
   bool sample = false;
   BufferId scalars = no_buffer;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 
 #include "kernels/philox.h"
 
@@ -304,6 +305,51 @@ void Model::allocate() {
   else
     reconstruction_drain_ = backend_.make_drain(plan_[reconstruction_].bytes, at(staging_.reconstruction));
   if (backend_.master_type() != DType::f32) narrow_.resize(static_cast<size_t>(plan_[targets_].count()));
+  list_parts();
+}
+
+void Model::list_parts() {
+  auto bytes = [](std::initializer_list<Array> arrays) {
+    double sum = 0;
+    for (const Array& array : arrays) sum += static_cast<double>(array.bytes());
+    return sum;
+  };
+  auto add = [&](const std::string& layer, Phase phase, Operations operations) {
+    for (Operation& operation : operations) parts_.push_back({layer, phase, std::move(operation)});
+  };
+  auto name_of_layer = [&](const Layer& layer) {
+    if (layer.weight < 0) return std::string("latent");
+    const std::string& weight = parameters_[static_cast<size_t>(layer.weight)].parameter.name;
+    return weight.substr(0, weight.rfind('.'));
+  };
+
+  const Array logits = arena_->array(logits_), targets = arena_->array(targets_);
+  for (auto& layer : layers_) add(name_of_layer(*layer), Phase::forward, layer->forward(*arena_));
+  if (purpose_ == Purpose::inference) {
+    add("reconstruction", Phase::output,
+        {{"forward", 0, bytes({logits, targets, arena_->array(reconstruction_)}),
+          [this] { reconstruct(); }}});
+    return;
+  }
+  add("loss", Phase::output,
+      {{"loss and gradient", 0, bytes({logits, targets, logits}), [this, logits] { loss(logits); }}});
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer)
+    add(name_of_layer(**layer), Phase::backward, (*layer)->backward(*arena_));
+
+  StepScalars* scalars = static_cast<StepScalars*>(arena_->at(scalars_));
+  const Array squares = arena_->array(squares_), norm = result(2 * batch_, 1), w = arena_->array(small_),
+              g = arena_->array(small_gradient_), m = arena_->array(small_m_), v = arena_->array(small_v_);
+  add("parameters", Phase::update,
+      {{"gradient norm", 0, bytes({g}), [=, this] { backend_.squared_norm(g, slice(squares, 0, 1)); }}});
+  for (size_t i = 0; i < linears_.size(); ++i)
+    add(name_of_layer(*linears_[i]), Phase::update,
+        {linears_[i]->squared_gradient_norm(*arena_, slice(squares, static_cast<int64_t>(i) + 1, 1))});
+  add("parameters", Phase::update,
+      {{"clip", 0, bytes({squares, norm}), [=, this] { backend_.clip(squares, limit_, norm, scalars); }},
+       {"Adam", 0, bytes({g, w, m, v, w, m, v}), [=, this] { backend_.adam(g, scalars, w, m, v); }}});
+  for (LinearLayer* linear : linears_)
+    add(name_of_layer(*linear), Phase::update, {linear->update(*arena_, scalars)});
+  for (auto& layer : layers_) add(name_of_layer(*layer), Phase::update, layer->refresh(*arena_));
 }
 
 void Model::initialize(uint64_t seed) {
@@ -352,9 +398,14 @@ void Model::send_scalars() {
   scalar_feed_->submit(arena_->at(scalars_));
 }
 
+void Model::run(Phase phase) {
+  for (const Part& part : parts_)
+    if (part.phase == phase) part.operation.queue();
+}
+
 void Model::forward(bool sample) {
   posterior_->sample = sample;
-  for (auto& layer : layers_) layer->forward(*arena_);
+  run(Phase::forward);
 }
 
 void Model::loss(Array gradient) {
@@ -364,22 +415,14 @@ void Model::loss(Array gradient) {
                                gradient);
 }
 
-void Model::backward() {
-  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) (*layer)->backward(*arena_);
+void Model::reconstruct() {
+  backend_.reconstruct(loss_, batch_ * shape_.image_size * shape_.image_size, shape_.energy,
+                       arena_->array(logits_), arena_->array(targets_), arena_->array(reconstruction_));
 }
 
 void Model::optimize(double limit) {
-  StepScalars* scalars = static_cast<StepScalars*>(arena_->at(scalars_));
-  Array squares = arena_->array(squares_);
-  backend_.squared_norm(arena_->array(small_gradient_), slice(squares, 0, 1));
-  for (size_t i = 0; i < linears_.size(); ++i)
-    linears_[i]->squared_gradient_norm(*arena_, slice(squares, static_cast<int64_t>(i) + 1, 1));
-  backend_.clip(squares, limit, result(2 * batch_, 1), scalars);
-
-  backend_.adam(arena_->array(small_gradient_), scalars, arena_->array(small_), arena_->array(small_m_),
-                arena_->array(small_v_));
-  for (LinearLayer* linear : linears_) linear->update(*arena_, scalars);
-  for (auto& layer : layers_) layer->refresh(*arena_);
+  limit_ = limit;
+  run(Phase::update);
 }
 
 Array Model::result(int64_t first, int64_t count) const {
@@ -436,8 +479,8 @@ void Model::start_step(const LossWeights& weights, uint64_t seed, uint64_t step,
   send_scalars();
   repeat(training_step_, limit, [this, limit] {
     forward(true);
-    loss(arena_->array(logits_));
-    backward();
+    run(Phase::output);
+    run(Phase::backward);
     optimize(limit);
   });
   result_drain_->submit(arena_->at(results_));
@@ -455,8 +498,8 @@ std::vector<TileLoss> Model::forward_backward(const LossWeights& weights, uint64
   set_scalars(weights, seed, step);
   send_scalars();
   forward(true);
-  loss(arena_->array(logits_));
-  backward();
+  run(Phase::output);
+  run(Phase::backward);
   result_drain_->submit(arena_->at(results_));
   return tile_losses(static_cast<const double*>(result_drain_->wait()));
 }
@@ -481,8 +524,7 @@ void Model::start_reconstruction() {
   expect(purpose_ == Purpose::inference, "a model built for training cannot reconstruct");
   repeat(reconstruction_pass_, 0, [this] {
     forward(false);
-    backend_.reconstruct(loss_, batch_ * shape_.image_size * shape_.image_size, shape_.energy,
-                         arena_->array(logits_), arena_->array(targets_), arena_->array(reconstruction_));
+    run(Phase::output);
   });
   reconstruction_drain_->submit(arena_->at(reconstruction_));
 }
@@ -522,7 +564,8 @@ void Model::write_state(const State& state, const std::function<void(float*, int
 void Model::refresh() {
   for (const ParameterStorage& s : parameters_)
     if (s.compute != s.master) backend_.convert(arena_->array(s.master), arena_->array(s.compute));
-  for (auto& layer : layers_) layer->refresh(*arena_);
+  for (auto& layer : layers_)
+    for (const Operation& operation : layer->refresh(*arena_)) operation.queue();
 }
 
 const ParameterStorage& Model::storage(const std::string& name) const {

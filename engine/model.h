@@ -109,6 +109,18 @@ class Model {
   std::vector<double> posterior() const;
   std::vector<double> logits() const;
 
+  // Everything that a training step queues between loading tiles and returning results, or that a
+  // reconstruction does, in order. `output` is what is made of the logits: the loss with its gradient, or the
+  // reconstruction. Any part may be queued again right after itself, which only Adam's moments (and, unless
+  // the last step's learning rate was 0, the weights) remember. Empty before allocate().
+  enum class Phase { forward, output, backward, update };
+  struct Part {
+    std::string layer;  // "encoder.0", "latent", "loss"; "parameters" for all but the Linear weights
+    Phase phase;
+    Operation operation;
+  };
+  const std::vector<Part>& parts() const { return parts_; }
+
   // Named state that files hold: weights by their PyTorch names and, in training, Adam's moments as
   // "optimizer.m.<name>" and "optimizer.v.<name>".
   struct State {
@@ -142,11 +154,13 @@ class Model {
   // What a step depends on; the second needs the first.
   void set_scalars(const LossWeights& weights, uint64_t seed, uint64_t step);
   void set_scalars(double learning_rate);
-  // Each queues one part of a pass.
+  void list_parts();
+  // Each queues a piece of a pass.
   void send_scalars();
+  void run(Phase phase);
   void forward(bool sample);
   void loss(Array gradient);
-  void backward();
+  void reconstruct();
   void optimize(double limit);
 
   std::vector<TileLoss> tile_losses(const double* results) const;
@@ -177,7 +191,9 @@ class Model {
     BufferId tiles, scalars, results, posterior, reconstruction;
   } staging_ = {no_buffer, no_buffer, no_buffer, no_buffer, no_buffer};
   StepScalars step_;
+  double limit_ = 0;  // of the gradient norm, as in start_step()
   std::unique_ptr<Arena> arena_;
+  std::vector<Part> parts_;
   std::unique_ptr<Feed> tile_feed_, scalar_feed_;
   std::unique_ptr<Drain> result_drain_, posterior_drain_, reconstruction_drain_;
   std::vector<float> narrow_;  // tiles as floats where the master type is not f32
