@@ -75,16 +75,16 @@ int run_detection(const Options& options) {
   const int64_t height = image.y.size, width = image.x.size;
   std::optional<SpectrumImage> drift_image = read_drift_image(config);
   const FittedPreprocess fitted{info.energy, info.scaling, info.alignment};
-  const PreparedImage prepared =
-      prepare(std::move(image), config.preprocess, std::nullopt, &fitted, std::move(drift_image));
+  std::string fallback;
+  std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
+  const PreparedImage prepared = prepare(std::move(image), config.preprocess, std::nullopt, &fitted,
+                                         std::move(drift_image), backend.get());
   check_non_negative(prepared.image, config.loss.reconstruction);
   check_detection(prepared.image, config.tiles, config.detection);
   std::vector<uint8_t> truth;
   if (!options.truth.empty())
     truth = reduce_mask(read_npy_mask(options.truth, height, width), height, width, config.preprocess);
 
-  std::string fallback;
-  std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
   Model model(*backend, model_shape(config.tiles, config.model, info.energy.size), config.loss.reconstruction,
               config.training.batch_size, Purpose::inference);
   model.allocate();

@@ -43,7 +43,7 @@ int train(const Options& options) {
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
   std::optional<SpectrumImage> drift_image = read_drift_image(config);
   PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data), config.preprocess,
-                                   config.data.energy_range, nullptr, std::move(drift_image));
+                                   config.data.energy_range, nullptr, std::move(drift_image), backend.get());
   check_non_negative(prepared.image, config.loss.reconstruction);
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
   if (checkpoint &&

@@ -13,24 +13,11 @@
 namespace eelsvae {
 namespace {
 
-// Where sample i of a line of n lies once mirrored into the line.
-int64_t reflect(int64_t i, int64_t n) {
-  int64_t period = 2 * n;
-  int64_t inside = ((i % period) + period) % period;
-  return inside < n ? inside : period - 1 - inside;
-}
-
 // Both filters are symmetric: `half` holds the weights of the centre and of distances 1, 2, ...
 using Weights = std::vector<float>;
 
 struct Unchanged {
   float operator()(float x) const { return x; }
-};
-struct Mapped {
-  LinearMap map;
-  float operator()(float x) const {
-    return std::min(map.high, std::max(map.low, (x - map.zero) * map.factor));
-  }
 };
 
 // a * b + sum, with one rounding where the processor can: a compiler left to choose might round the other
@@ -98,8 +85,8 @@ void filter_spectrum(float* in, int64_t n, const Weights& half, float* out, std:
                      std::vector<const float*>& after) {
   const int64_t radius = static_cast<int64_t>(half.size()) - 1;
   for (int64_t k = 0; k <= radius; ++k) {
-    in[-k] = in[reflect(-k, n)];
-    in[n - 1 + k] = in[reflect(n - 1 + k, n)];
+    in[-k] = in[reflected(-k, n)];
+    in[n - 1 + k] = in[reflected(n - 1 + k, n)];
     before[static_cast<size_t>(k)] = in - k;
     after[static_cast<size_t>(k)] = in + k;
   }
@@ -138,8 +125,8 @@ class StripFilter {
     right_.resize(left_.size());
     for (int64_t y = 0; y < height(); ++y)
       for (int64_t k = 0; k < radius_; ++k) {
-        filter_y(y, reflect(first - radius_ + k, width()), 1, halo(left_, y) + k * channels());
-        filter_y(y, reflect(last + k, width()), 1, halo(right_, y) + k * channels());
+        filter_y(y, reflected(first - radius_ + k, width()), 1, halo(left_, y) + k * channels());
+        filter_y(y, reflected(last + k, width()), 1, halo(right_, y) + k * channels());
       }
   }
 
@@ -166,8 +153,8 @@ class StripFilter {
       return image_.spectrum(i * width() + x);
     };
     for (int64_t k = 0; k <= radius_; ++k) {
-      before_[static_cast<size_t>(k)] = line(reflect(y - k, height()));
-      after_[static_cast<size_t>(k)] = line(reflect(y + k, height()));
+      before_[static_cast<size_t>(k)] = line(reflected(y - k, height()));
+      after_[static_cast<size_t>(k)] = line(reflected(y + k, height()));
     }
     add_lines(before_.data(), after_.data(), plane_, count * channels(), out, map_);
   }
@@ -235,21 +222,12 @@ void filter(SpectrumImage& image, const Weights& plane, const Weights& along_ene
   }
 }
 
-// Normalized convolution (Knutsson and Westin, CVPR 1993): excluded pixels weigh nothing, the others 1, and
-// the filtered counts are divided by the filtered weights. A pixel's own weight keeps these above zero. The
-// counts of excluded pixels were such as to add nothing.
 void normalize(SpectrumImage& image, const Weights& plane) {
   if (excluded_pixels(image.excluded) == 0) return;
-  SpectrumImage weights;
-  weights.y = image.y;
-  weights.x = image.x;
-  weights.energy.size = 1;
-  for (const uint8_t excluded : image.excluded) weights.counts.push_back(excluded ? 0.0f : 1.0f);
-  filter(weights, plane, {}, Unchanged{});
+  const std::vector<float> factors = normalizing_factors(image, plane);
 #pragma omp parallel for schedule(static)
   for (int64_t pixel = 0; pixel < image.pixels(); ++pixel) {
-    const auto i = static_cast<size_t>(pixel);
-    const float factor = image.excluded[i] ? 0 : 1 / weights.counts[i];
+    const float factor = factors[static_cast<size_t>(pixel)];
     float* spectrum = image.spectrum(pixel);
 #pragma omp simd
     for (int64_t e = 0; e < image.energy.size; ++e) spectrum[e] *= factor;
@@ -258,10 +236,25 @@ void normalize(SpectrumImage& image, const Weights& plane) {
 
 }  // namespace
 
-void gaussian_filter(SpectrumImage& image, double sigma) {
+// Normalized convolution (Knutsson and Westin, CVPR 1993): excluded pixels weigh nothing, the others 1, and
+// the filtered counts are divided by the filtered weights. A pixel's own weight keeps these above zero.
+std::vector<float> normalizing_factors(const SpectrumImage& image, const std::vector<float>& weights) {
+  SpectrumImage left;
+  left.y = image.y;
+  left.x = image.x;
+  left.energy.size = 1;
+  for (const uint8_t excluded : image.excluded) left.counts.push_back(excluded ? 0.0f : 1.0f);
+  filter(left, weights, {}, Unchanged{});
+  std::vector<float> factors;
+  for (size_t pixel = 0; pixel < image.excluded.size(); ++pixel)
+    factors.push_back(image.excluded[pixel] ? 0 : 1 / left.counts[pixel]);
+  return factors;
+}
+
+std::vector<float> gaussian_weights(double sigma) {
   if (!(sigma >= 0 && sigma <= 100))
     throw UserError("preprocess.sigma is " + std::to_string(sigma) + "; it must lie between 0 and 100");
-  if (sigma == 0) return;
+  if (sigma == 0) return {1};
   const auto radius = static_cast<int64_t>(4 * sigma + 0.5);
   std::vector<double> weights;
   double sum = 0;
@@ -272,20 +265,29 @@ void gaussian_filter(SpectrumImage& image, double sigma) {
   }
   std::vector<float> half;
   for (double weight : weights) half.push_back(static_cast<float>(weight / sum));
+  return half;
+}
+
+std::vector<float> mean_weights(int64_t window) {
+  if (window < 1 || window % 2 == 0)
+    throw UserError("preprocess.xy_window is " + std::to_string(window) + "; it must be odd and positive");
+  return Weights(static_cast<size_t>(window / 2 + 1), static_cast<float>(1.0 / static_cast<double>(window)));
+}
+
+void gaussian_filter(SpectrumImage& image, double sigma) {
+  const Weights half = gaussian_weights(sigma);
+  if (sigma == 0) return;
   fill_excluded(image.excluded, image.counts, 0);
   filter(image, half, half, Unchanged{});
   normalize(image, half);
 }
 
 void spatial_mean(SpectrumImage& image, int64_t window, const std::optional<LinearMap>& map) {
-  if (window < 1 || window % 2 == 0)
-    throw UserError("preprocess.xy_window is " + std::to_string(window) + "; it must be odd and positive");
+  const Weights half = mean_weights(window);
   if (window == 1 && !map) return;
-  const Weights half(static_cast<size_t>(window / 2 + 1),
-                     static_cast<float>(1.0 / static_cast<double>(window)));
   fill_excluded(image.excluded, image.counts, map ? map->zero : 0);
   if (map)
-    filter(image, half, {}, Mapped{*map});
+    filter(image, half, {}, *map);
   else
     filter(image, half, {}, Unchanged{});
   normalize(image, half);

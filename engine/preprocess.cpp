@@ -7,6 +7,7 @@
 #include <span>
 
 #include "engine/binning.h"
+#include "engine/device_preprocess.h"
 #include "engine/excluded.h"
 #include "engine/filters.h"
 #include "engine/resampling.h"
@@ -181,6 +182,17 @@ void narrow(SpectrumImage& image, const Axis& whole, bool cropped, std::vector<s
                   describe(image.energy) + ", a multiple of " + std::to_string(channel_multiple));
 }
 
+// The backend, or null, with a note, if its device lacks the memory for the published steps.
+Backend* with_room(Backend* backend, const SpectrumImage& image, std::vector<std::string>& notes) {
+  if (!backend || !backend->image_operations()) return nullptr;
+  const size_t needed = smooth_and_scale_bytes(image), available = backend->memory().available;
+  if (needed <= available) return backend;
+  auto gib = [](size_t bytes) { return number(static_cast<double>(bytes) / (1 << 30), 3) + " GiB"; };
+  notes.push_back("preprocessed on the host: the image takes " + gib(needed) + " of memory on " +
+                  backend->device() + ", " + gib(available) + " are free");
+  return nullptr;
+}
+
 }  // namespace
 
 ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
@@ -234,7 +246,9 @@ std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t heigh
 }
 
 ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
-                                   const ScalingParameters* fitted) {
+                                   const ScalingParameters* fitted, Backend* backend) {
+  if (backend && backend->image_operations())
+    return smooth_and_scale_on_device(*backend, image, config, fitted);
   gaussian_filter(image, config.sigma);
   const ScalingParameters scaling = fitted ? *fitted : fit_scaling(image, config);
   const std::optional<LinearMap> linear = scaling.linear();
@@ -246,13 +260,15 @@ ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig&
 
 PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
-                      const FittedPreprocess* fitted, std::optional<SpectrumImage> drift_image) {
+                      const FittedPreprocess* fitted, std::optional<SpectrumImage> drift_image,
+                      Backend* backend) {
   const Axis whole = image.energy;
   ReducedImage reduced = reduce(std::move(image), config, energy_range, fitted, std::move(drift_image));
   PreparedImage prepared{
       std::move(reduced.image), {}, std::move(reduced.alignment), std::move(reduced.notes)};
   narrow(prepared.image, whole, energy_range.has_value(), prepared.notes);
-  prepared.scaling = smooth_and_scale(prepared.image, config, fitted ? &fitted->scaling : nullptr);
+  prepared.scaling = smooth_and_scale(prepared.image, config, fitted ? &fitted->scaling : nullptr,
+                                      with_room(backend, prepared.image, prepared.notes));
   return prepared;
 }
 

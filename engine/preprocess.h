@@ -12,6 +12,7 @@
 #include "engine/scaling.h"
 #include "engine/spectrum_image.h"
 #include "engine/spikes.h"
+#include "kernels/backend.h"
 
 namespace eelsvae {
 
@@ -62,9 +63,10 @@ std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t heigh
 // The published steps but the crop: Gaussian filter, scaling, spatial mean, in the image's own memory.
 // `fitted` is applied in place of a scaling fitted here; returns the one that was applied. Excluded pixels
 // remain zero: neither the scaling nor, through the filters, their neighbours depend on them. UserError if
-// counts are all equal.
+// counts are all equal. On the backend's device if that has image operations; it must have
+// smooth_and_scale_bytes() of memory.
 ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
-                                   const ScalingParameters* fitted = nullptr);
+                                   const ScalingParameters* fitted = nullptr, Backend* backend = nullptr);
 
 struct PreparedImage {
   SpectrumImage image;                          // scaled, on the cropped energy axis
@@ -82,7 +84,7 @@ struct PreparedImage {
 PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
                       const FittedPreprocess* fitted = nullptr,
-                      std::optional<SpectrumImage> drift_image = std::nullopt);
+                      std::optional<SpectrumImage> drift_image = std::nullopt, Backend* backend = nullptr);
 
 // Cross-entropy takes spectra as distributions over energy. UserError, with a way out, if the loss is
 // cross_entropy and the prepared image has negative values.

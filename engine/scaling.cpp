@@ -184,27 +184,27 @@ void transform(std::span<float> values, Map map) {
   for (int64_t i = 0; i < count; ++i) data[i] = map(data[i]);
 }
 
-// The mean of the two shares at which a run of equal quantiles begins and ends, so that ties are treated
-// alike from both sides (sklearn interpolates once forwards and once backwards).
-float share_below(const std::vector<double>& quantiles, double x) {
-  if (x <= quantiles.front()) return 0;
-  if (x >= quantiles.back()) return 1;
-  // The last quantile that is not above x. Halving without branches, which here cannot be predicted.
-  size_t below = 0;
-  for (size_t left = quantiles.size(); left > 1;) {
-    const size_t half = left / 2;
-    below += quantiles[below + half] <= x ? half : 0;
-    left -= half;
+// Counts in the host's memory.
+class HostStatistics final : public CountStatistics {
+ public:
+  explicit HostStatistics(std::span<const float> values) : values_(values) {}
+  int64_t count() const override { return std::ssize(values_); }
+  std::vector<float> at_ranks(std::span<const int64_t> ranks) const override {
+    constexpr size_t few = 16, many = 1 << 20;
+    std::optional<std::vector<float>> bracketed;
+    if (ranks.size() <= few && values_.size() >= many) bracketed = bracketed_statistics(values_, ranks);
+    return bracketed ? *bracketed : order_statistics(values_, ranks);
   }
-  auto position = static_cast<double>(below);
-  if (quantiles[below] == x) {
-    auto first = std::lower_bound(quantiles.begin(), quantiles.end(), x);
-    position = 0.5 * (position + static_cast<double>(first - quantiles.begin()));
-  } else {
-    position += (x - quantiles[below]) / (quantiles[below + 1] - quantiles[below]);
+  double sum() const override {
+    return sum_of(values_, [](double x) { return x; });
   }
-  return static_cast<float>(position / static_cast<double>(quantiles.size() - 1));
-}
+  double squared_deviations(double mean) const override {
+    return sum_of(values_, [mean](double x) { return (x - mean) * (x - mean); });
+  }
+
+ private:
+  std::span<const float> values_;
+};
 
 // A place among the sorted values: so far from rank `below` towards the next.
 struct Position {
@@ -212,18 +212,15 @@ struct Position {
   double fraction;
 };
 
-std::vector<double> interpolate(std::span<const float> values, const std::vector<Position>& positions) {
-  expect(!values.empty(), "percentiles of nothing");
-  const auto last = static_cast<int64_t>(values.size()) - 1;
+std::vector<double> interpolate(const CountStatistics& values, const std::vector<Position>& positions) {
+  expect(values.count() > 0, "percentiles of nothing");
+  const int64_t last = values.count() - 1;
   std::vector<int64_t> ranks;
   for (const Position& position : positions) {
     ranks.push_back(position.below);
     ranks.push_back(std::min(position.below + 1, last));
   }
-  constexpr size_t few = 16, many = 1 << 20;
-  std::optional<std::vector<float>> bracketed;
-  if (ranks.size() <= few && values.size() >= many) bracketed = bracketed_statistics(values, ranks);
-  const std::vector<float> neighbours = bracketed ? *bracketed : order_statistics(values, ranks);
+  const std::vector<float> neighbours = values.at_ranks(ranks);
   std::vector<double> result;
   for (size_t i = 0; i < positions.size(); ++i) {
     const double below = neighbours[2 * i], above = neighbours[2 * i + 1];
@@ -232,10 +229,8 @@ std::vector<double> interpolate(std::span<const float> values, const std::vector
   return result;
 }
 
-}  // namespace
-
-std::vector<double> percentiles(std::span<const float> values, std::span<const double> percents) {
-  const auto last = static_cast<double>(values.size()) - 1;
+std::vector<double> percentiles_of(const CountStatistics& values, std::span<const double> percents) {
+  const auto last = static_cast<double>(values.count() - 1);
   std::vector<Position> positions;
   for (double percent : percents) {
     expect(percent >= 0 && percent <= 100, "percentile outside 0 to 100");
@@ -245,36 +240,46 @@ std::vector<double> percentiles(std::span<const float> values, std::span<const d
   return interpolate(values, positions);
 }
 
+}  // namespace
+
+std::vector<double> percentiles(std::span<const float> values, std::span<const double> percents) {
+  return percentiles_of(HostStatistics(values), percents);
+}
+
 ScalingParameters ScalingParameters::fit(std::span<const float> counts, const PreprocessConfig& config) {
-  expect(!counts.empty(), "scaling of nothing");
+  return fit(HostStatistics(counts), config);
+}
+
+ScalingParameters ScalingParameters::fit(const CountStatistics& counts, const PreprocessConfig& config) {
+  expect(counts.count() > 0, "scaling of nothing");
   ScalingParameters fitted;
   fitted.method = config.scaling_method;
   switch (config.scaling_method) {
     case Scaling::none:
       return fitted;
     case Scaling::robust_minmax: {
-      std::vector<double> limits = percentiles(counts, config.percentiles);
+      std::vector<double> limits = percentiles_of(counts, config.percentiles);
       fitted.offset = limits[0];
       fitted.range = limits[1] - limits[0];
       break;
     }
     case Scaling::minmax: {
-      std::vector<double> limits = percentiles(counts, std::array<double, 2>{0, 100});
+      std::vector<double> limits = percentiles_of(counts, std::array<double, 2>{0, 100});
       fitted.offset = limits[0];
       fitted.range = limits[1] - limits[0];
       break;
     }
     case Scaling::zscore: {
-      const auto n = static_cast<double>(counts.size());
-      const double mean = sum_of(counts, [](double x) { return x; }) / n;
+      const auto n = static_cast<double>(counts.count());
+      const double mean = counts.sum() / n;
       fitted.offset = mean;
-      fitted.range = std::sqrt(sum_of(counts, [mean](double x) { return (x - mean) * (x - mean); }) / n);
+      fitted.range = std::sqrt(counts.squared_deviations(mean) / n);
       // Of equal counts the rounding of their mean is left.
       if (fitted.range <= 1e-12 * std::abs(mean)) fitted.range = 0;
       break;
     }
     case Scaling::quantile: {
-      const auto last = static_cast<int64_t>(counts.size()) - 1;
+      const int64_t last = counts.count() - 1;
       const int64_t steps = std::clamp<int64_t>(last, 1, 999);
       // In whole numbers: counts are often whole, and a quantile that rounding moves off a run of equal
       // counts would count half of the run elsewhere.
@@ -311,11 +316,11 @@ std::optional<LinearMap> ScalingParameters::linear() const {
 
 void ScalingParameters::apply(std::span<float> counts) const {
   if (method == Scaling::none) return;
-  if (const std::optional<LinearMap> map = linear())
-    return transform(
-        counts, [m = *map](float x) { return std::min(m.high, std::max(m.low, (x - m.zero) * m.factor)); });
+  if (const std::optional<LinearMap> map = linear()) return transform(counts, *map);
   expect(quantiles.size() >= 2, "quantile scaling without quantiles");
-  transform(counts, [this](float x) { return share_below(quantiles, x); });
+  transform(counts, [q = quantiles.data(), n = std::ssize(quantiles)](float x) {
+    return share_below(q, n, static_cast<double>(x));
+  });
 }
 
 void ScalingParameters::invert(std::span<float> scaled) const {

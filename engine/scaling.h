@@ -5,13 +5,25 @@
 #include <vector>
 
 #include "engine/config.h"
-#include "engine/filters.h"
+#include "kernels/image_operations.h"
 
 namespace eelsvae {
 
 // The percentiles (0 to 100, ascending) of finite values, interpolated linearly between neighbours as
 // np.percentile does. Exact, without a sorted copy: three passes over the values, whatever their number.
 std::vector<double> percentiles(std::span<const float> values, std::span<const double> percents);
+
+// What a scaling has to know of counts, wherever they lie.
+class CountStatistics {
+ public:
+  virtual ~CountStatistics() = default;
+  virtual int64_t count() const = 0;
+  // The values at the given ranks (0: the smallest).
+  virtual std::vector<float> at_ranks(std::span<const int64_t> ranks) const = 0;
+  virtual double sum() const = 0;
+  // Sum of (x - mean)^2.
+  virtual double squared_deviations(double mean) const = 0;
+};
 
 // How counts become what the network sees. Fitted on a training image, kept with the model, and applied
 // unchanged to every image the model is shown.
@@ -29,6 +41,7 @@ struct ScalingParameters {
 
   // UserError if the counts leave nothing to scale by: all of them, or all between the percentiles, are
   // equal.
+  static ScalingParameters fit(const CountStatistics& counts, const PreprocessConfig& config);
   static ScalingParameters fit(std::span<const float> counts, const PreprocessConfig& config);
 
   // In place.

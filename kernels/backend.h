@@ -10,6 +10,7 @@
 #include "kernels/array.h"
 #include "kernels/bias_relu.h"
 #include "kernels/conv3d.h"
+#include "kernels/image_operations.h"
 #include "kernels/latent.h"
 #include "kernels/linear.h"
 #include "kernels/norms.h"
@@ -97,6 +98,9 @@ class Backend : public Conv3dOperations,
 
   // destination[i] = source[i] in the destination's type, rounded to nearest.
   virtual void convert(ConstArray source, Array destination) = 0;
+
+  // Null where the loops of engine/ on the host's own memory are the fastest there is.
+  virtual ImageOperations* image_operations() { return nullptr; }
 };
 
 // What a backend folder contributes. `probe` answers nullopt where the device can be used, else the reason.
