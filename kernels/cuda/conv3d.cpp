@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +12,8 @@
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/fold.h"
+#include "kernels/cuda/random_fill.h"
+#include "kernels/cuda/sampled_check.h"
 
 namespace eelsvae::EELSVAE_GPU {
 namespace {
@@ -35,11 +36,13 @@ enum Form { original, folded, folded_adjoint, form_count };
 
 // A plan and what has to happen around it.
 struct Way {
-  std::shared_ptr<const ConvolutionPlan> plan;
+  ConvolutionRequest request;
   Form form = original;
-  bool adjoint = false;  // the plan is the convolution's adjoint: it reads y and writes x
-  bool fused = false;    // the plan adds the bias and applies the ReLU
-  size_t before = 0;     // bytes of the workspace in front of the plan's own
+  size_t before = 0;  // bytes of the workspace in front of the plan's own
+  std::shared_ptr<const ConvolutionPlan> plan;
+
+  bool adds_bias() const { return request.bias; }  // and applies the ReLU
+  bool reads_y() const { return request.pass == ConvolutionPass::backward_data; }
   std::string name() const { return (form == original ? "direct, " : "folded, ") + plan->name(); }
   size_t workspace_bytes() const { return aligned(before) + plan->workspace_bytes(); }
 };
@@ -47,33 +50,6 @@ struct Way {
 std::string text(const Extent3& e) {
   return std::to_string(e.h) + "x" + std::to_string(e.w) + "x" + std::to_string(e.e);
 }
-
-// Memory to measure plans on, filled with random numbers: on zeros a GPU draws less power and so runs faster.
-class RandomMemory {
- public:
-  RandomMemory(cudaStream_t stream, DType type, size_t bytes) : block_(bytes) {
-    constexpr size_t piece = size_t{1} << 20;
-    std::vector<char> numbers(std::min(bytes, piece));
-    std::minstd_rand generator;
-    std::uniform_real_distribution<float> uniform(-1, 1);
-    for (size_t i = 0; i + size_of(type) <= numbers.size(); i += size_of(type)) {
-      const float number = uniform(generator);
-      const bfloat16 rounded(number);
-      std::memcpy(&numbers[i], type == DType::bf16 ? static_cast<const void*>(&rounded) : &number,
-                  size_of(type));
-    }
-    char* memory = static_cast<char*>(data());
-    for (size_t begin = 0; begin < bytes; begin += piece)
-      check(cudaMemcpyAsync(memory + begin, numbers.data(), std::min(piece, bytes - begin),
-                            cudaMemcpyHostToDevice, stream),
-            "cudaMemcpyAsync");
-    check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
-  }
-  void* data() const { return block_.data(); }
-
- private:
-  DeviceMemoryBlock block_;
-};
 
 // A convolution or its transpose. Both are made of the same three computations, which differ in which of them
 // is the layer's forward and which its backward pass.
@@ -86,7 +62,7 @@ class CudaConv3d final : public Conv3d {
                     back = transposed ? Direction::to_y : Direction::to_x;
     rectified_ = fastest_of(ahead, true);
     // Inner layers without a ReLU are in no network of ours: the library's favourite will do.
-    plain_ = rectified_.fused ? ways(ahead, false).at(0) : rectified_;
+    plain_ = rectified_.adds_bias() ? ways(ahead, false).at(0) : rectified_;
     data_ = fastest_of(back, false);
     weights_ = fastest_of(Direction::to_weights, false);
     trial_.reset();
@@ -136,7 +112,10 @@ class CudaConv3d final : public Conv3d {
     check_activations(source, destination_gradient);
     expect(weight_gradient.count == problem_.weight_count(), "conv3d: wrong weight gradient count");
     if (transposed_) std::swap(source, destination_gradient);
-    run_weights(weights_, source, destination_gradient, weight_gradient, workspace);
+    const ConvolutionTensors tensors =
+        weight_tensors(weights_, source, destination_gradient, weight_gradient, workspace);
+    weights_.plan->run(backend_.stream(), tensors, behind(workspace, weights_.before));
+    finish_weights(weights_, tensors, weight_gradient);
   }
 
  private:
@@ -151,9 +130,6 @@ class CudaConv3d final : public Conv3d {
         offset += aligned(static_cast<size_t>(form_elements(static_cast<Form>(before))) * size_of(storage()));
     return offset;
   }
-  int64_t channels_of_destination(Direction direction) const {
-    return direction == Direction::to_y ? problem_.out_channels : problem_.in_channels;
-  }
   void check_activations(ConstArray source, ConstArray destination) const {
     if (transposed_) std::swap(source, destination);
     expect(source.count == problem_.x_count() && destination.count == problem_.y_count(),
@@ -166,25 +142,18 @@ class CudaConv3d final : public Conv3d {
   std::vector<Way> ways(Direction direction, bool rectified) const {
     std::vector<Way> result;
     auto add = [&](Form form, const Conv3dProblem& problem, ConvolutionPass pass) {
-      const bool can_fuse = rectified && pass == ConvolutionPass::forward;
-      for (bool fused : {true, false}) {
-        if (fused && !can_fuse) continue;
-        Way way;
-        way.form = form;
-        way.adjoint = pass == ConvolutionPass::backward_data;
-        way.fused = fused;
-        if (fused && copies_bias(way))
-          way.before = static_cast<size_t>(problem.out_channels) * size_of(storage());
-        if (pass == ConvolutionPass::backward_weights && (form != original || storage() != DType::f32))
-          way.before = static_cast<size_t>(form_elements(form)) * size_of(storage());
-        auto plans = convolution_plans({problem, pass, backend_.math(), fused, fused}, backend_.properties(),
-                                       workspace_limit);
-        for (auto& plan : plans) {
-          way.plan = std::move(plan);
-          result.push_back(way);
-        }
-        if (!plans.empty()) break;  // a pass of its own for bias and ReLU is slower in any case
+      Way way;
+      way.request = {problem, pass, backend_.math()};
+      way.form = form;
+      if (pass == ConvolutionPass::backward_weights && (form != original || storage() != DType::f32))
+        way.before = static_cast<size_t>(form_elements(form)) * size_of(storage());
+      if (rectified && pass == ConvolutionPass::forward) {
+        Way fused = way;
+        fused.request.bias = fused.request.relu = true;
+        if (copies_bias(form)) fused.before = static_cast<size_t>(problem.out_channels) * size_of(storage());
+        if (add_plans(fused, result)) return;  // a pass of its own for bias and ReLU is slower in any case
       }
+      add_plans(way, result);
     };
     switch (direction) {
       case Direction::to_y:
@@ -203,8 +172,17 @@ class CudaConv3d final : public Conv3d {
     if (result.empty()) fail(key(direction, rectified) + ": cuDNN offers nothing");
     return result;
   }
+  // Whether there were any.
+  bool add_plans(Way way, std::vector<Way>& list) const {
+    auto plans = convolution_plans(way.request, backend_.properties(), workspace_limit);
+    for (auto& plan : plans) {
+      way.plan = std::move(plan);
+      list.push_back(way);
+    }
+    return !plans.empty();
+  }
   // Plans read the bias in the storage type, and once for each of their channels.
-  bool copies_bias(const Way& way) const { return storage() != DType::f32 || way.form == folded_adjoint; }
+  bool copies_bias(Form form) const { return storage() != DType::f32 || form == folded_adjoint; }
 
   std::string key(Direction direction, bool rectified) const {
     const Conv3dProblem& p = problem_;
@@ -217,74 +195,92 @@ class CudaConv3d final : public Conv3d {
            text(p.stride) + ", padding " + text(p.padding);
   }
 
-  // Memory of the sizes of all that the passes read and write.
+  // Arrays to measure with, of the sizes of all that the passes read and write.
   struct Trial {
-    RandomMemory x, y, weights, bias, gradient;
-    DeviceMemoryBlock workspace;
+    DeviceMemoryBlock x, y, weights, bias, gradient, workspace;
   };
 
   Way fastest_of(Direction direction, bool rectified) {
-    std::vector<Way> candidates = ways(direction, rectified);
+    const std::vector<Way> candidates = ways(direction, rectified);
     std::vector<std::string> names;
     for (const Way& way : candidates) names.push_back(way.name());
-    const size_t chosen = choose(backend_.properties(), backend_.stream(), key(direction, rectified), names,
-                                 [&](size_t i) { try_out(candidates[i], direction, rectified); });
-    return candidates[chosen];
+    std::vector<bool> checked(candidates.size());
+    return candidates[choose(backend_.properties(), backend_.stream(), key(direction, rectified), names,
+                             [&](size_t i) {
+                               try_out(candidates[i], direction, rectified, !checked[i]);
+                               checked[i] = true;
+                             })];
   }
-  void try_out(const Way& way, Direction direction, bool rectified) {
+  void try_out(const Way& way, Direction direction, bool rectified, bool check_result) {
     const Conv3dProblem& p = problem_;
-    const cudaStream_t stream = backend_.stream();
+    const int64_t weights = std::max(p.weight_count(), fold_ ? fold_->weight_count() : 0),
+                  channels = direction == Direction::to_y ? p.out_channels : p.in_channels;
     if (!trial_) {
-      auto memory = [&](DType type, int64_t count) {
-        return RandomMemory(stream, type, static_cast<size_t>(count) * size_of(type));
+      auto block = [](int64_t count, DType type) {
+        return DeviceMemoryBlock(static_cast<size_t>(count) * size_of(type));
       };
-      const int64_t weights = std::max(p.weight_count(), fold_ ? fold_->weight_count() : 0);
       trial_.reset(new Trial{
-          memory(storage(), p.x_count()), memory(storage(), p.y_count()), memory(storage(), weights),
-          memory(DType::f32, std::max(p.in_channels, p.out_channels)), memory(DType::f32, p.weight_count()),
+          block(p.x_count(), storage()), block(p.y_count(), storage()), block(weights, storage()),
+          block(std::max(p.in_channels, p.out_channels), DType::f32), block(p.weight_count(), DType::f32),
           DeviceMemoryBlock(workspace_limit + (size_t{1} << 20) +
                             static_cast<size_t>(weights) * size_of(storage()))});
     }
     const Array x = {trial_->x.data(), storage(), p.x_count()},
-                y = {trial_->y.data(), storage(), p.y_count()};
-    if (direction == Direction::to_weights) {
-      run_weights(way, x, y, {trial_->gradient.data(), DType::f32, p.weight_count()},
-                  trial_->workspace.data());
-      return;
-    }
-    const bool to_y = direction == Direction::to_y;
-    ConstArray bias;
-    if (rectified) bias = {trial_->bias.data(), DType::f32, channels_of_destination(direction)};
-    run_with(way, to_y ? x : y, trial_->weights.data(), bias, rectified, to_y ? y : x,
-             trial_->workspace.data());
+                y = {trial_->y.data(), storage(), p.y_count()},
+                w = {trial_->weights.data(), storage(), weights},
+                bias = {trial_->bias.data(), DType::f32, channels},
+                gradient = {trial_->gradient.data(), DType::f32, p.weight_count()};
+    void* workspace = trial_->workspace.data();
+    const cudaStream_t stream = backend_.stream();
+    if (check_result)  // the first time; another way's results lie in some of them
+      for (const Array& array : {x, y, w, bias}) random_fill(stream, array);
+
+    const bool to_y = direction == Direction::to_y, to_weights = direction == Direction::to_weights;
+    const ConstArray added = rectified ? ConstArray(bias) : ConstArray();
+    const ConvolutionTensors tensors =
+        to_weights ? weight_tensors(way, x, y, gradient, workspace)
+                   : tensors_of(way, to_y ? x : y, w.data, added, to_y ? y : x, workspace);
+    way.plan->run(stream, tensors, behind(workspace, way.before));
+    if (check_result) expect_small(sampled_error(stream, way.request, tensors), way.request.math, way.name());
+    if (to_weights)
+      finish_weights(way, tensors, gradient);
+    else
+      finish(way, added, rectified, to_y ? y : x);
   }
 
   void run(const Way& way, ConstArray source, const void* packed, ConstArray bias, bool relu,
            Array destination, void* workspace) const {
-    run_with(way, source, static_cast<const char*>(packed) + offset_of(way.form), bias, relu, destination,
-             workspace);
-  }
-  void run_with(const Way& way, ConstArray source, const void* weights, ConstArray bias, bool relu,
-                Array destination, void* workspace) const {
-    const void* plan_bias = bias.data;
-    if (way.fused && copies_bias(way)) {
-      plan_bias = workspace;
-      repeat_bias(backend_.stream(), bias,
-                  {workspace, storage(), static_cast<int64_t>(way.before / size_of(storage()))});
-    }
-    void* from = const_cast<void*>(source.data);
-    way.plan->run(backend_.stream(),
-                  {way.adjoint ? destination.data : from, const_cast<void*>(weights),
-                   way.adjoint ? from : destination.data, way.fused ? plan_bias : nullptr},
+    const void* weights = static_cast<const char*>(packed) + offset_of(way.form);
+    way.plan->run(backend_.stream(), tensors_of(way, source, weights, bias, destination, workspace),
                   behind(workspace, way.before));
-    if (bias && !way.fused)
+    finish(way, bias, relu, destination);
+  }
+  ConvolutionTensors tensors_of(const Way& way, ConstArray source, const void* weights, ConstArray bias,
+                                Array destination, void* workspace) const {
+    void *from = const_cast<void*>(source.data), *w = const_cast<void*>(weights);
+    ConvolutionTensors tensors = {from, w, destination.data, nullptr};
+    if (way.reads_y()) std::swap(tensors.x, tensors.y);
+    if (!way.adds_bias()) return tensors;
+    tensors.bias = bias.data;
+    if (copies_bias(way.form)) {
+      repeat_bias(backend_.stream(), bias, {workspace, storage(), way.request.problem.out_channels});
+      tensors.bias = workspace;
+    }
+    return tensors;
+  }
+  void finish(const Way& way, ConstArray bias, bool relu, Array destination) const {
+    if (bias && !way.adds_bias())
       backend_.bias_relu(destination.count / bias.count, bias.count, bias, relu, destination);
   }
-  void run_weights(const Way& way, ConstArray x, ConstArray y, Array gradient, void* workspace) const {
-    void* written = way.before > 0 ? workspace : gradient.data;
-    way.plan->run(backend_.stream(), {const_cast<void*>(x.data), written, const_cast<void*>(y.data), nullptr},
-                  behind(workspace, way.before));
-    const ConstArray result = {written, storage(), form_elements(way.form)};
+
+  // The plan's result is put into the workspace where it is not yet the gradient.
+  ConvolutionTensors weight_tensors(const Way& way, ConstArray x, ConstArray y, Array gradient,
+                                    void* workspace) const {
+    return {const_cast<void*>(x.data), way.before > 0 ? workspace : gradient.data, const_cast<void*>(y.data),
+            nullptr};
+  }
+  void finish_weights(const Way& way, const ConvolutionTensors& tensors, Array gradient) const {
+    const ConstArray result = {tensors.w, storage(), form_elements(way.form)};
     if (way.form == folded)
       unfold_gradient(backend_.stream(), *fold_, result, gradient);
     else if (way.before > 0)
