@@ -11,6 +11,7 @@
 #include "kernels/cuda/choice.h"
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/edge_conv.h"
 #include "kernels/cuda/fold.h"
 #include "kernels/cuda/random_fill.h"
 #include "kernels/cuda/sampled_check.h"
@@ -197,21 +198,32 @@ class CudaConv3d final : public Conv3d {
 
   // Arrays to measure with, of the sizes of all that the passes read and write.
   struct Trial {
-    DeviceMemoryBlock x, y, weights, bias, gradient, workspace;
+    DeviceMemoryBlock x, y, weights, bias, gradient;
   };
 
+  // Nothing is used that was not checked in this process: not what another remembered, nor what was the only
+  // choice.
   Way fastest_of(Direction direction, bool rectified) {
     const std::vector<Way> candidates = ways(direction, rectified);
     std::vector<std::string> names;
-    for (const Way& way : candidates) names.push_back(way.name());
+    size_t workspace_bytes = 0;
+    for (const Way& way : candidates) {
+      names.push_back(way.name());
+      workspace_bytes = std::max(workspace_bytes, way.workspace_bytes());
+    }
+    const DeviceMemoryBlock workspace(workspace_bytes);
     std::vector<bool> checked(candidates.size());
-    return candidates[choose(backend_.properties(), backend_.stream(), key(direction, rectified), names,
-                             [&](size_t i) {
-                               try_out(candidates[i], direction, rectified, !checked[i]);
-                               checked[i] = true;
-                             })];
+    auto run_once = [&](size_t i) {
+      try_out(candidates[i], direction, rectified, !checked[i], workspace.data());
+      checked[i] = true;
+    };
+    const size_t chosen =
+        choose(backend_.properties(), backend_.stream(), key(direction, rectified), names, run_once);
+    if (!checked[chosen]) run_once(chosen);
+    backend_.synchronize();
+    return candidates[chosen];
   }
-  void try_out(const Way& way, Direction direction, bool rectified, bool check_result) {
+  void try_out(const Way& way, Direction direction, bool rectified, bool check_result, void* workspace) {
     const Conv3dProblem& p = problem_;
     const int64_t weights = std::max(p.weight_count(), fold_ ? fold_->weight_count() : 0),
                   channels = direction == Direction::to_y ? p.out_channels : p.in_channels;
@@ -221,16 +233,13 @@ class CudaConv3d final : public Conv3d {
       };
       trial_.reset(new Trial{
           block(p.x_count(), storage()), block(p.y_count(), storage()), block(weights, storage()),
-          block(std::max(p.in_channels, p.out_channels), DType::f32), block(p.weight_count(), DType::f32),
-          DeviceMemoryBlock(workspace_limit + (size_t{1} << 20) +
-                            static_cast<size_t>(weights) * size_of(storage()))});
+          block(std::max(p.in_channels, p.out_channels), DType::f32), block(p.weight_count(), DType::f32)});
     }
     const Array x = {trial_->x.data(), storage(), p.x_count()},
                 y = {trial_->y.data(), storage(), p.y_count()},
                 w = {trial_->weights.data(), storage(), weights},
                 bias = {trial_->bias.data(), DType::f32, channels},
                 gradient = {trial_->gradient.data(), DType::f32, p.weight_count()};
-    void* workspace = trial_->workspace.data();
     const cudaStream_t stream = backend_.stream();
     if (check_result)  // the first time; another way's results lie in some of them
       for (const Array& array : {x, y, w, bias}) random_fill(stream, array);
@@ -296,14 +305,74 @@ class CudaConv3d final : public Conv3d {
   std::unique_ptr<Trial> trial_;
 };
 
+// The first layer and the last, by kernels of our own, which read the weights as they are.
+class EdgeConv3d final : public Conv3d {
+ public:
+  EdgeConv3d(CudaBackend& backend, const Conv3dProblem& problem, bool transposed)
+      : backend_(backend), problem_(problem), transposed_(transposed) {}
+
+  size_t workspace_bytes() const override { return edge_workspace_bytes(problem_); }
+  size_t packed_bytes() const override {
+    return static_cast<size_t>(problem_.weight_count()) * sizeof(float);
+  }
+  void pack(ConstArray weights, void* packed, void*) override {
+    expect(weights.count == problem_.weight_count(), "conv3d: wrong weight count");
+    backend_.convert(weights, {packed, DType::f32, weights.count});
+  }
+
+  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
+               void*) override {
+    check_activations(source, destination);
+    expect(!bias || bias.count == (transposed_ ? 1 : problem_.out_channels), "conv3d: wrong bias count");
+    run(!transposed_, source, packed, bias ? bias.as<float>() : nullptr, relu, destination);
+  }
+  void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
+                     void*) override {
+    check_activations(source_gradient, destination_gradient);
+    run(transposed_, destination_gradient, packed, nullptr, false, source_gradient);
+  }
+  void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
+                        void* workspace) override {
+    check_activations(source, destination_gradient);
+    expect(weight_gradient.count == problem_.weight_count(), "conv3d: wrong weight gradient count");
+    if (transposed_) std::swap(source, destination_gradient);
+    edge_backward_weights(backend_.stream(), problem_, source.type, source.data, destination_gradient.data,
+                          weight_gradient.as<float>(), workspace);
+  }
+
+ private:
+  void run(bool to_y, ConstArray source, const void* packed, const float* bias, bool relu,
+           Array destination) const {
+    (to_y ? edge_forward : edge_backward_data)(backend_.stream(), problem_, source.type, source.data,
+                                               static_cast<const float*>(packed), bias, relu,
+                                               destination.data);
+  }
+  void check_activations(ConstArray source, ConstArray destination) const {
+    if (transposed_) std::swap(source, destination);
+    expect(source.count == problem_.x_count() && destination.count == problem_.y_count(),
+           "conv3d: wrong activation count");
+    const DType type = backend_.activation_type();
+    expect(source.type == type && destination.type == type, "conv3d: wrong activation type");
+  }
+
+  CudaBackend& backend_;
+  Conv3dProblem problem_;
+  bool transposed_;
+};
+
+std::unique_ptr<Conv3d> make(CudaBackend& backend, const Conv3dProblem& problem, bool transposed) {
+  if (has_edge_kernels(problem)) return std::make_unique<EdgeConv3d>(backend, problem, transposed);
+  return std::make_unique<CudaConv3d>(backend, problem, transposed);
+}
+
 }  // namespace
 
 std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem& problem) {
-  return std::make_unique<CudaConv3d>(*this, problem, false);
+  return make(*this, problem, false);
 }
 
 std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
-  return std::make_unique<CudaConv3d>(*this, problem, true);
+  return make(*this, problem, true);
 }
 
 }  // namespace eelsvae::EELSVAE_GPU

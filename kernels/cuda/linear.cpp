@@ -7,6 +7,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/matrix_product.h"
 #include "kernels/cuda/random_fill.h"
+#include "kernels/cuda/sampled_check.h"
 #include "kernels/cuda/small_batch.h"
 
 namespace eelsvae::EELSVAE_GPU {
@@ -28,12 +29,9 @@ class CudaLinear final : public Linear {
  public:
   CudaLinear(CudaBackend& backend, const LinearProblem& problem)
       : backend_(backend), p_(problem), own_(p_.batch <= small_batch_limit) {
-    const Math math = backend.math();
-    forward_ =
-        Pass(matrix_products({p_.batch, p_.out, p_.in, /*transposed=*/true, math}, workspace_limit), own_);
-    backward_ =
-        Pass(matrix_products({p_.batch, p_.in, p_.out, /*transposed=*/false, math}, workspace_limit), own_);
-    if (forward_.ways() > 1 || backward_.ways() > 1) measure();
+    forward_ = Pass({p_.batch, p_.out, p_.in, /*transposed=*/true, backend.math()}, own_);
+    backward_ = Pass({p_.batch, p_.in, p_.out, /*transposed=*/false, backend.math()}, own_);
+    measure();
     if (own_) workspace_bytes_ = small_batch_workspace_bytes(p_, backend.activation_type());
     for (Pass* pass : {&forward_, &backward_}) {
       pass->keep_chosen();
@@ -58,7 +56,8 @@ class CudaLinear final : public Linear {
   // Way 0 is our own where the batch is small; the library's follow.
   struct Pass {
     Pass() = default;
-    Pass(std::vector<std::unique_ptr<MatrixProduct>> products_, bool own) : products(std::move(products_)) {
+    Pass(const MatrixProductRequest& r, bool own)
+        : request(r), products(matrix_products(r, workspace_limit)) {
       if (own) products.insert(products.begin(), nullptr);
       expect(!products.empty(), "cuBLASLt offers no way for a matrix product");
     }
@@ -80,6 +79,7 @@ class CudaLinear final : public Linear {
         if (product) bytes = std::max(bytes, product->workspace_bytes());
       return bytes;
     }
+    MatrixProductRequest request;
     std::vector<std::unique_ptr<MatrixProduct>> products;
     size_t chosen = 0;
   };
@@ -100,37 +100,46 @@ class CudaLinear final : public Linear {
       small_batch_backward_data(backend_.stream(), p_, backend_.activation_type(), dy, w, dx, workspace);
   }
 
+  // Chooses the ways by time. A library's way is used only after it was checked in this process.
   void measure() {
     const DType type = backend_.activation_type();
+    const cudaStream_t stream = backend_.stream();
     auto filled = [&](int64_t count, DType of) {
       auto block = std::make_unique<DeviceMemoryBlock>(static_cast<size_t>(count) * size_of(of));
-      random_fill(backend_.stream(), {block->data(), of, count});
+      random_fill(stream, {block->data(), of, count});
       return block;
     };
-    // Only where the choice is open: a cache that knows both needs no memory.
-    std::unique_ptr<DeviceMemoryBlock> x, w, y, bias, workspace;
-    auto make_ready = [&] {
-      if (w) return;
-      x = filled(p_.batch * p_.in, type);
-      w = filled(p_.in * p_.out, type);
-      y = filled(p_.batch * p_.out, type);
-      bias = filled(p_.out, DType::f32);
-      const size_t bytes = std::max({forward_.workspace_bytes(), backward_.workspace_bytes(),
-                                     own_ ? small_batch_workspace_bytes(p_, type) : 0});
-      workspace = std::make_unique<DeviceMemoryBlock>(bytes);
+    const auto x = filled(p_.batch * p_.in, type), w = filled(p_.in * p_.out, type),
+               y = filled(p_.batch * p_.out, type), bias = filled(p_.out, DType::f32);
+    const DeviceMemoryBlock workspace(std::max({forward_.workspace_bytes(), backward_.workspace_bytes(),
+                                                own_ ? small_batch_workspace_bytes(p_, type) : 0}));
+    auto choose_way = [&](Pass& pass, const char* name, auto run, const DeviceMemoryBlock& a,
+                          const DeviceMemoryBlock& c) {
+      std::vector<bool> checked(pass.ways());
+      auto run_once = [&](size_t way) {
+        run(way);
+        const MatrixProduct* product = pass.products[way].get();
+        if (!product || checked[way]) return;
+        product->run(stream, a.data(), w->data(), c.data(), workspace.data());  // without bias and ReLU
+        expect_small(sampled_error(stream, pass.request, a.data(), w->data(), c.data()), backend_.math(),
+                     product->name());
+        checked[way] = true;
+      };
+      pass.chosen =
+          choose(backend_.properties(), stream, text_of(p_, backend_.math(), name), pass.names(), run_once);
+      if (pass.products[pass.chosen] && !checked[pass.chosen]) run_once(pass.chosen);
     };
-    const Math math = backend_.math();
-    forward_.chosen = choose(backend_.properties(), backend_.stream(), text_of(p_, math, "forward"),
-                             forward_.names(), [&](size_t way) {
-                               make_ready();
-                               run_forward(way, x->data(), w->data(), {bias->data(), DType::f32, p_.out},
-                                           true, {y->data(), type, p_.batch * p_.out}, workspace->data());
-                             });
-    backward_.chosen = choose(backend_.properties(), backend_.stream(), text_of(p_, math, "backward data"),
-                              backward_.names(), [&](size_t way) {
-                                make_ready();
-                                run_backward(way, y->data(), w->data(), x->data(), workspace->data());
-                              });
+    choose_way(
+        forward_, "forward",
+        [&](size_t way) {
+          run_forward(way, x->data(), w->data(), {bias->data(), DType::f32, p_.out}, true,
+                      {y->data(), type, p_.batch * p_.out}, workspace.data());
+        },
+        *x, *y);
+    random_fill(stream, {y->data(), type, p_.batch * p_.out});
+    choose_way(
+        backward_, "backward data",
+        [&](size_t way) { run_backward(way, y->data(), w->data(), x->data(), workspace.data()); }, *y, *x);
     backend_.synchronize();
   }
 
