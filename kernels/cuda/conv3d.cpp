@@ -11,10 +11,10 @@
 #include "kernels/cuda/choice.h"
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/definition.h"
 #include "kernels/cuda/edge_conv.h"
 #include "kernels/cuda/fold.h"
 #include "kernels/cuda/random_fill.h"
-#include "kernels/cuda/sampled_check.h"
 
 namespace eelsvae::EELSVAE_GPU {
 namespace {
@@ -170,7 +170,16 @@ class CudaConv3d final : public Conv3d {
         add(original, problem_, ConvolutionPass::backward_weights);
         break;
     }
-    if (result.empty()) fail(key(direction, rectified) + ": cuDNN offers nothing");
+    if (result.empty()) {  // for few or odd channels, say
+      const std::array<ConvolutionPass, 3> pass = {ConvolutionPass::forward, ConvolutionPass::backward_data,
+                                                   ConvolutionPass::backward_weights};
+      Way way;
+      way.request = {problem_, pass[static_cast<size_t>(direction)], backend_.math()};
+      if (direction == Direction::to_weights && storage() != DType::f32)
+        way.before = static_cast<size_t>(problem_.weight_count()) * size_of(storage());
+      way.plan = convolution_by_definition(way.request);
+      result.push_back(way);
+    }
     return result;
   }
   // Whether there were any.

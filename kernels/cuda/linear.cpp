@@ -5,9 +5,9 @@
 
 #include "kernels/cuda/choice.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/definition.h"
 #include "kernels/cuda/matrix_product.h"
 #include "kernels/cuda/random_fill.h"
-#include "kernels/cuda/sampled_check.h"
 #include "kernels/cuda/small_batch.h"
 
 namespace eelsvae::EELSVAE_GPU {

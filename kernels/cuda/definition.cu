@@ -1,4 +1,4 @@
-#include "kernels/cuda/sampled_check.h"
+#include "kernels/cuda/definition.h"
 
 #include <cmath>
 #include <vector>
@@ -104,41 +104,84 @@ __device__ double backward_weights_part(const Conv3dProblem& p, const T* x, cons
   return sum;
 }
 
+// The element of what the request writes, by a warp; every lane gets it.
+template <typename T>
+__device__ double result_by_definition(const ConvolutionRequest& r, const ConvolutionTensors& tensors,
+                                       int64_t element, int lane) {
+  const T *x = static_cast<const T*>(tensors.x), *y = static_cast<const T*>(tensors.y);
+  const T* w = static_cast<const T*>(tensors.w);
+  double part = 0;
+  if (r.pass == ConvolutionPass::forward)
+    part = forward_part(r.problem, x, w, element, lane);
+  else if (r.pass == ConvolutionPass::backward_data)
+    part = backward_data_part(r.problem, y, w, element, lane);
+  else
+    part = backward_weights_part(r.problem, x, y, element, lane);
+  double result = warp_sum(part);
+  if (r.bias)
+    result += static_cast<float>(static_cast<const T*>(tensors.bias)[element % r.problem.out_channels]);
+  return r.relu && result < 0 ? 0 : result;
+}
+template <typename T>
+__device__ T* written(const ConvolutionRequest& r, const ConvolutionTensors& tensors) {
+  return static_cast<T*>(r.pass == ConvolutionPass::forward         ? tensors.y
+                         : r.pass == ConvolutionPass::backward_data ? tensors.x
+                                                                    : tensors.w);
+}
+int64_t written_count(const ConvolutionRequest& r) {
+  return r.pass == ConvolutionPass::forward         ? r.problem.y_count()
+         : r.pass == ConvolutionPass::backward_data ? r.problem.x_count()
+                                                    : r.problem.weight_count();
+}
+
+template <typename T>
+__global__ void __launch_bounds__(threads)
+    convolution_kernel(ConvolutionRequest r, ConvolutionTensors tensors, int64_t count) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_size;
+  for (int64_t element = grid_thread() / warp_size; element < count; element += grid_threads() / warp_size) {
+    const double result = result_by_definition<T>(r, tensors, element, lane);
+    if (lane == 0) written<T>(r, tensors)[element] = static_cast<T>(static_cast<float>(result));
+  }
+}
+
+class DefinitionPlan final : public ConvolutionPlan {
+ public:
+  explicit DefinitionPlan(const ConvolutionRequest& request) : request_(request) {}
+  std::string name() const override { return "by definition"; }
+  size_t workspace_bytes() const override { return 0; }
+  void run(cudaStream_t stream, const ConvolutionTensors& tensors, void*) const override {
+    const int64_t count = written_count(request_);
+    launch(stream, "convolution_kernel",
+           request_.math == Math::bf16 ? convolution_kernel<bfloat16> : convolution_kernel<float>,
+           grid_for(count, warps), threads, request_, tensors, count);
+  }
+
+ private:
+  ConvolutionRequest request_;
+};
+
 __device__ void store_difference(double expected, double actual, Difference* difference) {
   const double error = actual - expected;
   *difference = {error * error, expected * expected};
 }
 
 template <typename T>
-__global__ void sampled_convolution_kernel(ConvolutionRequest r, ConvolutionTensors tensors, int64_t samples,
-                                           int64_t count, Difference* differences) {
+__global__ void __launch_bounds__(threads)
+    sampled_convolution_kernel(ConvolutionRequest r, ConvolutionTensors tensors, int64_t samples,
+                               int64_t count, Difference* differences) {
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   const int64_t sample = grid_thread() / warp_size;
   if (sample >= samples) return;
   const int64_t element = sampled_element(sample, count);
-  const T *x = static_cast<const T*>(tensors.x), *y = static_cast<const T*>(tensors.y);
-  const T* w = static_cast<const T*>(tensors.w);
-  double part = 0, actual = 0;
-  if (r.pass == ConvolutionPass::forward) {
-    part = forward_part(r.problem, x, w, element, lane);
-    actual = static_cast<float>(y[element]);
-  } else if (r.pass == ConvolutionPass::backward_data) {
-    part = backward_data_part(r.problem, y, w, element, lane);
-    actual = static_cast<float>(x[element]);
-  } else {
-    part = backward_weights_part(r.problem, x, y, element, lane);
-    actual = static_cast<float>(w[element]);
-  }
-  double expected = warp_sum(part);
-  if (r.bias)
-    expected += static_cast<float>(static_cast<const T*>(tensors.bias)[element % r.problem.out_channels]);
-  if (r.relu && expected < 0) expected = 0;
-  if (lane == 0) store_difference(expected, actual, differences + sample);
+  const double expected = result_by_definition<T>(r, tensors, element, lane);
+  if (lane == 0)
+    store_difference(expected, static_cast<float>(written<T>(r, tensors)[element]), differences + sample);
 }
 
 template <typename T>
-__global__ void sampled_product_kernel(MatrixProductRequest r, const T* a, const T* b, const T* c,
-                                       int64_t samples, Difference* differences) {
+__global__ void __launch_bounds__(threads)
+    sampled_product_kernel(MatrixProductRequest r, const T* a, const T* b, const T* c, int64_t samples,
+                           Difference* differences) {
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   const int64_t sample = grid_thread() / warp_size;
   if (sample >= samples) return;
@@ -173,23 +216,18 @@ double relative_error(cudaStream_t stream, int64_t samples, F&& queue) {
 
 }  // namespace
 
+std::unique_ptr<ConvolutionPlan> convolution_by_definition(const ConvolutionRequest& request) {
+  return std::make_unique<DefinitionPlan>(request);
+}
+
 double sampled_error(cudaStream_t stream, const ConvolutionRequest& request,
                      const ConvolutionTensors& tensors) {
-  const Conv3dProblem& p = request.problem;
-  const bool weights = request.pass == ConvolutionPass::backward_weights;
-  const int64_t samples = weights ? weight_samples : result_samples;
-  const int64_t count = weights                                          ? p.weight_count()
-                        : request.pass == ConvolutionPass::backward_data ? p.x_count()
-                                                                         : p.y_count();
+  const int64_t samples = request.pass == ConvolutionPass::backward_weights ? weight_samples : result_samples;
   return relative_error(stream, samples, [&](Difference* differences) {
-    auto queue = [&](auto kernel) {
-      launch(stream, "sampled_convolution_kernel", kernel, grid_for(samples, warps), threads, request,
-             tensors, samples, count, differences);
-    };
-    if (request.math == Math::bf16)
-      queue(sampled_convolution_kernel<bfloat16>);
-    else
-      queue(sampled_convolution_kernel<float>);
+    launch(
+        stream, "sampled_convolution_kernel",
+        request.math == Math::bf16 ? sampled_convolution_kernel<bfloat16> : sampled_convolution_kernel<float>,
+        grid_for(samples, warps), threads, request, tensors, samples, written_count(request), differences);
   });
 }
 

@@ -7,11 +7,15 @@
 
 namespace eelsvae::EELSVAE_GPU {
 
-// Guards against libraries that compute something else: versions of cuDNN have been seen whose
-// three-dimensional convolutions were wrong without a word. After a pass was run on data that is not all
-// zero, a sample of its results is computed again by a kernel that goes by the definition.
+// Convolutions and matrix products by kernels that go by the definition. They do two things: check what
+// libraries compute, since versions of cuDNN have been seen whose three-dimensional convolutions were wrong
+// without a word, and stand in where a library has nothing, as for odd channel counts in bf16.
 
-// ||difference|| / ||expected|| over the sample; NaN if a result is. Waits for the stream.
+// The request by the definition; slow, and needs no workspace.
+std::unique_ptr<ConvolutionPlan> convolution_by_definition(const ConvolutionRequest& request);
+
+// ||difference|| / ||expected|| over a sample of the results that a pass left in its tensors; NaN if a result
+// is. Waits for the stream.
 double sampled_error(cudaStream_t stream, const ConvolutionRequest& request,
                      const ConvolutionTensors& tensors);
 // a, b, c as in MatrixProduct::run.
