@@ -8,8 +8,8 @@
 namespace eelsvae {
 
 // How far a result may be from the same thing computed in double: ||a - b|| / ||b|| over a whole array, for
-// inputs that both sides got in the same rounded form. The only place where tests get such numbers from;
-// whoever changes one writes the reason down here.
+// inputs that both sides got in the same rounded form. The only place where tests, and programs that check
+// themselves, get such numbers from; whoever changes one writes the reason down here.
 struct Tolerance {
   double operation;      // one kernel
   double output;         // a model's forward pass: activations, losses, scores

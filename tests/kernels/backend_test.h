@@ -9,8 +9,8 @@
 
 #include "kernels/backend.h"
 #include "kernels/philox.h"
+#include "kernels/tolerances.h"
 #include "tests/kernels/device_array.h"
-#include "tests/tolerances.h"
 
 namespace eelsvae {
 

@@ -1,0 +1,114 @@
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "apps/command_line.h"
+#include "engine/benchmark.h"
+#include "io/atomic_file.h"
+#include "io/benchmark_report.h"
+#include "io/config.h"
+#include "io/progress.h"
+
+using namespace eelsvae;
+
+namespace {
+
+struct Options {
+  std::string device, precision, config, json;
+  int64_t energy = ModelShape().energy;
+  std::vector<int64_t> batches;
+  bool training = false, inference = false, layers = false;
+  double seconds = 1;
+};
+
+struct Interrupted {};
+
+std::string date_and_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+int bench(const Options& options) {
+  Config config;
+  if (!options.config.empty()) config = read_config(options.config);
+  if (!options.device.empty()) config.device = options.device;
+  if (!options.precision.empty()) config.precision = options.precision;
+  BenchmarkSettings settings;
+  settings.shape = model_shape(config.tiles, config.model, options.energy);
+  settings.loss = config.loss.reconstruction;
+  settings.batches =
+      options.batches.empty() ? std::vector<int64_t>{config.training.batch_size} : options.batches;
+  settings.training = options.training || !options.inference;
+  settings.inference = options.inference || !options.training;
+  settings.seconds = options.seconds;
+
+  std::optional<AtomicFile> file;  // opened early: a wrong name shall not cost the time of a benchmark
+  if (!options.json.empty()) file.emplace(options.json);
+  std::string fallback;
+  const std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
+  if (!fallback.empty()) std::fprintf(stderr, "eelsvae-bench: %s\n", fallback.c_str());
+  std::optional<Progress> progress;
+  BenchmarkResult result;
+  try {
+    result = run_benchmark(*backend, settings, [&](int64_t stage, int64_t stages, const std::string& what) {
+      if (!progress) progress.emplace("Measuring", stages, "stages");
+      progress->update(stage, what);
+      if (interrupted()) throw Interrupted();
+    });
+  } catch (const Interrupted&) {
+    progress.reset();
+    std::fprintf(stderr, "eelsvae-bench: interrupted; nothing was written\n");
+    return interrupted_status;
+  }
+  clear_progress_line();
+  if (!result.verified()) {
+    std::fprintf(stderr, "eelsvae-bench: %s differs from the reference backend: %s\n",
+                 result.description.c_str(), checks_text(result, true).c_str());
+    return 1;
+  }
+  std::printf("%s", benchmark_tables(result, options.layers).c_str());
+  if (file) {
+    nlohmann::json json = to_json(result);
+    json["version"] = EELSVAE_VERSION;
+    json["date"] = date_and_time();
+    const std::string text = json.dump(2) + "\n";
+    file->write(text.data(), text.size());
+    file->commit();
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app(
+      "Measures how fast this machine trains and applies the network, and how near that comes to what its "
+      "memory and processor allow.",
+      "eelsvae-bench");
+  app.footer(
+      "Examples:\n"
+      "  eelsvae-bench --device cuda --batch 1 8 64 --json bench.json\n"
+      "  eelsvae-bench --device cpu --energy 256 --layers\n"
+      "Status 1: this device's results differ from the reference. docs/benchmarks.md explains every figure.");
+  app.add_option("--device", options.device, "auto | cpu | cuda[:n] | reference");
+  app.add_option("--precision", options.precision, "auto | fp32 | tf32 | bf16");
+  app.add_option("--config", options.config, "configuration, JSON (default: the published network)");
+  app.add_option("--energy", options.energy, "energy channels, a multiple of 16")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--batch", options.batches, "tiles at a time, one or several (default: the configuration's)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  app.add_flag("--training", options.training, "training only");
+  app.add_flag("--inference", options.inference, "inference only");
+  app.add_option("--seconds", options.seconds, "time for each figure")
+      ->capture_default_str()
+      ->check(CLI::Range(1e-3, 3600.0));
+  app.add_flag("--layers", options.layers, "a table by operation");
+  app.add_option("--json", options.json, "write everything to this file");
+  return run_command(app, argc, argv, [&] { return bench(options); });
+}
