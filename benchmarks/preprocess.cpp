@@ -4,15 +4,22 @@
 // folder as STEP.npy.
 //
 //   benchmark_preprocess FOLDER
+//   benchmark_preprocess --device cuda
 //
 // FOLDER holds cube.npy (y, x, E) and shifts_ev.npy (y, x); the axis is that of the published image, 420 eV
-// and 0.3 eV per channel.
+// and 0.3 eV per channel. With --device the published steps are timed on that device and on the host in turn
+// instead, on a cube of random counts of the published size, and their results compared.
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <cmath>
+#include <cstdio>
 #include <ctime>
 #include <functional>
 #include <iostream>
 #include <map>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -98,12 +105,88 @@ int benchmark(const std::string& folder) {
   return 0;
 }
 
+// As many counts as the published image has after its crop: 75 falling to 22 per channel, and their noise.
+SpectrumImage random_cube() {
+  SpectrumImage cube;
+  cube.y = {"y", "nm", 0, 1, 210};
+  cube.x = {"x", "nm", 0, 1, 210};
+  cube.energy = {"Energy loss", "eV", 423.3, 0.3, 1312};
+  cube.counts.resize(static_cast<size_t>(cube.pixels() * cube.energy.size));
+#pragma omp parallel for schedule(static)
+  for (int64_t pixel = 0; pixel < cube.pixels(); ++pixel) {
+    std::minstd_rand generator(static_cast<uint32_t>(pixel + 1));
+    std::normal_distribution<float> noise;
+    for (int64_t e = 0; e < cube.energy.size; ++e) {
+      const auto counts =
+          static_cast<float>(75 * std::pow(cube.energy.value(static_cast<double>(e)) / 430, -2));
+      cube.spectrum(pixel)[e] = counts + std::sqrt(2.7f * counts + 81) * noise(generator);
+    }
+  }
+  return cube;
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + std::ssize(values) / 2, values.end());
+  return values[values.size() / 2];
+}
+
+int compare(const std::string& device, int rounds) {
+  const std::unique_ptr<Backend> backend = make_backend(device, "auto");
+  const SpectrumImage cube = random_cube();
+  std::printf("%s; (%lld, %lld, %lld) float32, medians of %d rounds (fastest, slowest)\n",
+              backend->description().c_str(), static_cast<long long>(cube.y.size),
+              static_cast<long long>(cube.x.size), static_cast<long long>(cube.energy.size), rounds);
+  std::printf("%-14s %26s %26s %8s  %s\n", "scaling", "host (ms)", device.c_str(), "ratio",
+              "largest difference, of the range");
+  constexpr std::array<std::pair<const char*, Scaling>, 4> methods = {
+      {{"robust_minmax", Scaling::robust_minmax},
+       {"minmax", Scaling::minmax},
+       {"zscore", Scaling::zscore},
+       {"quantile", Scaling::quantile}}};
+  for (const auto& [name, method] : methods) {
+    PreprocessConfig config;
+    config.scaling_method = method;
+    std::array<SpectrumImage, 2> images;
+    std::array<std::vector<double>, 2> times;
+    for (int round = -1; round < rounds; ++round)  // the first one warms up
+      for (size_t way = 0; way < 2; ++way) {
+        images[way] = cube;
+        const Seconds seconds = seconds_of(
+            [&] { smooth_and_scale(images[way], config, nullptr, way == 0 ? nullptr : backend.get()); });
+        if (round >= 0) times[way].push_back(1e3 * seconds.wall);
+      }
+    double difference = 0;
+    for (size_t i = 0; i < cube.counts.size(); ++i)
+      difference =
+          std::max(difference, static_cast<double>(std::abs(images[0].counts[i] - images[1].counts[i])));
+    const auto [low, high] = std::minmax_element(images[0].counts.begin(), images[0].counts.end());
+    std::array<std::string, 2> cells;
+    for (size_t way = 0; way < 2; ++way) {
+      char text[64];
+      const auto [fastest, slowest] = std::minmax_element(times[way].begin(), times[way].end());
+      std::snprintf(text, sizeof text, "%.1f (%.1f, %.1f)", median(times[way]), *fastest, *slowest);
+      cells[way] = text;
+    }
+    std::printf("%-14s %26s %26s %7.2fx  %.1e\n", name, cells[0].c_str(), cells[1].c_str(),
+                median(times[0]) / median(times[1]), difference / static_cast<double>(*high - *low));
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string folder;
-  CLI::App app("Times steps of preprocessing, one per line of standard input.");
-  app.add_option("FOLDER", folder, "holds cube.npy and shifts_ev.npy; results are written there")->required();
+  std::string folder, device;
+  int rounds = 9;
+  CLI::App app(
+      "Times steps of preprocessing, one per line of standard input, or the published ones on a device.");
+  auto* folder_option =
+      app.add_option("FOLDER", folder, "holds cube.npy and shifts_ev.npy; results are written there");
+  auto* device_option = app.add_option("--device", device, "compare this device with the host instead");
+  device_option->excludes(folder_option);
+  app.add_option("--rounds", rounds, "with --device")->needs(device_option)->check(CLI::PositiveNumber);
+  app.require_option(1, 2);
   CLI11_PARSE(app, argc, argv);
-  return run_program("benchmark_preprocess", [&] { return benchmark(folder); });
+  return run_program("benchmark_preprocess",
+                     [&] { return device.empty() ? benchmark(folder) : compare(device, rounds); });
 }
