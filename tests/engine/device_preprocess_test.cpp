@@ -8,8 +8,8 @@
 
 #include "engine/preprocess.h"
 #include "kernels/error.h"
+#include "kernels/tolerances.h"
 #include "tests/kernels/image_devices.h"
-#include "tests/tolerances.h"
 
 namespace eelsvae {
 namespace {
@@ -200,46 +200,56 @@ class FullDevice final : public Backend, public ImageOperations {
   DeviceMemory memory() const override { return {size_t{1} << 30, size_t{1} << 20}; }
   ImageOperations* image_operations() override { return this; }
 
-#define EELSVAE_FAILS \
-  { throw std::logic_error("a full device was asked to work"); }
-  std::string description() const override EELSVAE_FAILS std::string
-      precision() const override EELSVAE_FAILS DType activation_type() const override EELSVAE_FAILS DType
-      master_type() const override EELSVAE_FAILS void* allocate(size_t) override EELSVAE_FAILS
-      void release(void*, size_t) noexcept override {}
-  void upload_rows(const void*, size_t, void*, size_t, int64_t) override EELSVAE_FAILS
-      void download_rows(const void*, size_t, void*, size_t, int64_t) override EELSVAE_FAILS
-      void synchronize() override EELSVAE_FAILS
-      void convert(ConstArray,
-                   Array) override EELSVAE_FAILS std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem&)
-          override EELSVAE_FAILS std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem&) override
-      EELSVAE_FAILS std::unique_ptr<Linear> make_linear(const LinearProblem&) override EELSVAE_FAILS
-      void bias_relu(int64_t, int64_t, ConstArray, bool, Array) override EELSVAE_FAILS
-      void bias_relu_backward(int64_t, int64_t, ConstArray, bool, Array, Array) override EELSVAE_FAILS
-      void reparameterize(int64_t, int64_t, ConstArray, bool, const StepScalars*, Array,
-                          Array) override EELSVAE_FAILS
-      void reparameterize_backward(int64_t, int64_t, ConstArray, ConstArray, const StepScalars*,
-                                   Array) override EELSVAE_FAILS
-      void reconstruction_loss(ReconstructionLoss, int64_t, int64_t, int64_t, ConstArray, ConstArray,
-                               const StepScalars*, Array, Array) override EELSVAE_FAILS
-      void reconstruct(ReconstructionLoss, int64_t, int64_t, ConstArray, ConstArray,
-                       Array) override EELSVAE_FAILS
-      void squared_norm(ConstArray, Array) override EELSVAE_FAILS size_t
-      outer_product_workspace_bytes(int64_t) const override EELSVAE_FAILS
-      void squared_norm_outer_product(int64_t, int64_t, int64_t, ConstArray, ConstArray, Array,
-                                      void*) override EELSVAE_FAILS
-      void clip(ConstArray, double, Array, StepScalars*) override EELSVAE_FAILS
-      void adam(ConstArray, const StepScalars*, Array, Array, Array) override EELSVAE_FAILS
-      void adam_outer_product(int64_t, int64_t, int64_t, ConstArray, ConstArray, const StepScalars*, Array,
-                              Array, Array, Array) override EELSVAE_FAILS
-      void filter_axis(const ImageShape&, ImageAxis, std::span<const float>, const std::optional<LinearMap>&,
-                       ConstArray, Array) override EELSVAE_FAILS
-      void fill_pixels(const ImageShape&, const uint8_t*, float, Array) override EELSVAE_FAILS
-      void scale_pixels(const ImageShape&, ConstArray, Array) override EELSVAE_FAILS
-      void map_to_shares(ConstArray, Array) override EELSVAE_FAILS std::vector<float> order_statistics(
-          ConstArray, std::span<const int64_t>, Array) override EELSVAE_FAILS
-      double sum(const ImageShape&, ConstArray, const uint8_t*) override EELSVAE_FAILS
-      double squared_deviations(const ImageShape&, ConstArray, const uint8_t*, double) override EELSVAE_FAILS
-#undef EELSVAE_FAILS
+  std::string description() const override { fail(); }
+  std::string precision() const override { fail(); }
+  DType activation_type() const override { fail(); }
+  DType master_type() const override { fail(); }
+  void* allocate(size_t) override { fail(); }
+  void release(void*, size_t) noexcept override {}
+  void upload_rows(const void*, size_t, void*, size_t, int64_t) override { fail(); }
+  void download_rows(const void*, size_t, void*, size_t, int64_t) override { fail(); }
+  void synchronize() override { fail(); }
+  void convert(ConstArray, Array) override { fail(); }
+  std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem&) override { fail(); }
+  std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem&) override { fail(); }
+  std::unique_ptr<Linear> make_linear(const LinearProblem&) override { fail(); }
+  void bias_relu(int64_t, int64_t, ConstArray, bool, Array) override { fail(); }
+  void bias_relu_backward(int64_t, int64_t, ConstArray, bool, Array, Array) override { fail(); }
+  void reparameterize(int64_t, int64_t, ConstArray, bool, const StepScalars*, Array, Array) override {
+    fail();
+  }
+  void reparameterize_backward(int64_t, int64_t, ConstArray, ConstArray, const StepScalars*, Array) override {
+    fail();
+  }
+  void reconstruction_loss(ReconstructionLoss, int64_t, int64_t, int64_t, ConstArray, ConstArray,
+                           const StepScalars*, Array, Array) override {
+    fail();
+  }
+  void reconstruct(ReconstructionLoss, int64_t, int64_t, ConstArray, ConstArray, Array) override { fail(); }
+  void squared_norm(ConstArray, Array) override { fail(); }
+  size_t outer_product_workspace_bytes(int64_t) const override { fail(); }
+  void squared_norm_outer_product(int64_t, int64_t, int64_t, ConstArray, ConstArray, Array, void*) override {
+    fail();
+  }
+  void clip(ConstArray, double, Array, StepScalars*) override { fail(); }
+  void adam(ConstArray, const StepScalars*, Array, Array, Array) override { fail(); }
+  void adam_outer_product(int64_t, int64_t, int64_t, ConstArray, ConstArray, const StepScalars*, Array, Array,
+                          Array, Array) override {
+    fail();
+  }
+  void filter_axis(const ImageShape&, ImageAxis, std::span<const float>, const std::optional<LinearMap>&,
+                   ConstArray, Array) override {
+    fail();
+  }
+  void fill_pixels(const ImageShape&, const uint8_t*, float, Array) override { fail(); }
+  void scale_pixels(const ImageShape&, ConstArray, Array) override { fail(); }
+  void map_to_shares(ConstArray, Array) override { fail(); }
+  std::vector<float> order_statistics(ConstArray, std::span<const int64_t>, Array) override { fail(); }
+  double sum(const ImageShape&, ConstArray, const uint8_t*) override { fail(); }
+  double squared_deviations(const ImageShape&, ConstArray, const uint8_t*, double) override { fail(); }
+
+ private:
+  [[noreturn]] static void fail() { throw std::logic_error("a full device was asked to work"); }
 };
 
 TEST(DevicePreprocessMemory, WhereItIsLackingTheHostWorksAndANoteSaysSo) {
