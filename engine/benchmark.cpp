@@ -291,7 +291,7 @@ void measure_copy(Backend& backend, const Stopwatch& watch, Ceilings& ceilings) 
   const auto count = static_cast<int64_t>(ceilings.copied_bytes / sizeof(float));
   const Array source = {from.data(), DType::f32, count}, destination = {to.data(), DType::f32, count};
   fill_random(backend, source, 1);
-  const Timing timing = watch.operation(0.5, [&] { backend.convert(source, destination); });
+  const Timing timing = watch.operation(1, [&] { backend.convert(source, destination); });
   ceilings.bytes_per_second = 2 * static_cast<double>(ceilings.copied_bytes) / timing.minimum;
 }
 
@@ -326,7 +326,7 @@ void measure_product(Backend& backend, const Stopwatch& watch, Ceilings& ceiling
     const double once = watch.seconds_of(product);
     if (once >= long_run || size == largest) {
       ceilings.matrix = size;
-      ceilings.product_flops_per_second = problem.flops() / watch.operation(0.5, product).minimum;
+      ceilings.product_flops_per_second = problem.flops() / watch.operation(1, product).minimum;
       return;
     }
     // The work grows with the cube.
@@ -366,7 +366,7 @@ void measure_convolution(Backend& backend, const Stopwatch& watch, Ceilings& cei
     const double once = watch.seconds_of(convolve);
     if (once >= long_run || problem.in.e >= longest) {
       ceilings.convolved = problem.out().volume();
-      ceilings.convolution_flops_per_second = problem.flops() / watch.operation(0.5, convolve).minimum;
+      ceilings.convolution_flops_per_second = problem.flops() / watch.operation(1, convolve).minimum;
       return;
     }
     problem.in.e = (problem.in.e - 2) * static_cast<int64_t>(growth(once, 64)) + 2;
