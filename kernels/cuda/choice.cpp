@@ -9,12 +9,6 @@
 namespace eelsvae::EELSVAE_GPU {
 namespace {
 
-#ifdef EELSVAE_EMULATED
-constexpr bool times_mean_something = false;
-#else
-constexpr bool times_mean_something = true;
-#endif
-
 // Of as many runs as fit into a moment, after one that loads the code and fills the caches.
 double median_seconds(cudaStream_t stream, const std::function<void()>& run) {
   constexpr size_t most_runs = 9;
@@ -65,7 +59,7 @@ size_t fastest(const PlanCache& cache, const std::string& key, const std::vector
 
 size_t choose(const DeviceProperties& device, cudaStream_t stream, const std::string& key,
               const std::vector<std::string>& names, const std::function<void(size_t)>& run) {
-  if (!times_mean_something) {
+  if (!choices_are_measured) {
     expect(!names.empty(), "nothing to choose from");
     return 0;
   }

@@ -31,7 +31,7 @@ class CudaLinear final : public Linear {
       : backend_(backend), p_(problem), own_(p_.batch <= small_batch_limit) {
     forward_ = Pass({p_.batch, p_.out, p_.in, /*transposed=*/true, backend.math()}, own_);
     backward_ = Pass({p_.batch, p_.in, p_.out, /*transposed=*/false, backend.math()}, own_);
-    measure();
+    if (choices_are_measured) measure();
     if (own_) workspace_bytes_ = small_batch_workspace_bytes(p_, backend.activation_type());
     for (Pass* pass : {&forward_, &backward_}) {
       pass->keep_chosen();

@@ -22,9 +22,16 @@ namespace {
 
 namespace context = boost::context;
 
+// Stacks for the threads of a block, kept for the next one.
+context::pooled_fixedsize_stack& stacks() {
+  static thread_local context::pooled_fixedsize_stack pool(std::size_t{1} << 16);
+  return pool;
+}
+
 // A number of threads that wait for each other, again and again.
 struct Meeting {
-  unsigned arrived = 0;  // a bit or a count
+  unsigned arrived = 0;  // lanes of a warp by their bits, threads of a block by their number
+  unsigned alive = 0;    // likewise; those that have ended are not waited for
   uint64_t round = 0;
 };
 
@@ -34,9 +41,8 @@ class Block {
       : body_(body),
         threads_(static_cast<size_t>(block.x) * block.y * block.z),
         warps_((threads_ + 31) / 32),
-        slots_(warps_ * 32),
+        slots_(warps_ * 64),
         meetings_(warps_),
-        stacks_(std::size_t{1} << 16),
         grid_(grid),
         size_(block) {}
 
@@ -45,7 +51,7 @@ class Block {
   void block_barrier() {
     progress_ = true;
     const uint64_t round = block_meeting_.round;
-    if (++block_meeting_.arrived == alive_) release_block();
+    if (++block_meeting_.arrived == block_meeting_.alive) release_block();
     while (block_meeting_.round == round) leave();
   }
   void warp_barrier(unsigned mask) {
@@ -53,8 +59,7 @@ class Block {
     Meeting& meeting = meetings_[running_ / 32];
     const uint64_t round = meeting.round;
     meeting.arrived |= 1u << (running_ % 32);
-    // Lanes beyond the block's last thread, and those that have ended, are not waited for.
-    const unsigned expected = mask & lanes_alive(running_ / 32);
+    const unsigned expected = mask & meeting.alive;
     if ((meeting.arrived & expected) == expected) {
       meeting.arrived &= ~expected;
       ++meeting.round;
@@ -62,7 +67,8 @@ class Block {
     }
     while (meeting.round == round) leave();
   }
-  uint64_t* slots() { return slots_.data() + running_ / 32 * 32; }
+  // Two sets take turns, so that a lane can write its next value while others still read the last ones.
+  uint64_t* slots() { return slots_.data() + running_ / 32 * 64 + meetings_[running_ / 32].round % 2 * 32; }
 
  private:
   struct Thread {
@@ -70,12 +76,6 @@ class Block {
     bool done = true;
   };
 
-  unsigned lanes_alive(size_t warp) const {
-    unsigned lanes = 0;
-    for (size_t lane = 0; lane < 32 && warp * 32 + lane < threads_; ++lane)
-      if (!fibers_[warp * 32 + lane].done) lanes |= 1u << lane;
-    return lanes;
-  }
   void release_block() {
     block_meeting_.arrived = 0;
     ++block_meeting_.round;
@@ -91,12 +91,10 @@ class Block {
   std::vector<uint64_t> slots_;
   std::vector<Meeting> meetings_;
   Meeting block_meeting_;
-  context::pooled_fixedsize_stack stacks_;
   dim3 grid_, size_;
   std::vector<Thread> fibers_;
   context::fiber caller_;
   size_t running_ = 0;
-  unsigned alive_ = 0;
   bool progress_ = false;
 };
 
@@ -109,21 +107,24 @@ void Block::run(uint3 index, const std::vector<size_t>& order) {
   gridDim = grid_;
   fibers_.clear();
   fibers_.resize(threads_);
-  alive_ = static_cast<unsigned>(threads_);
-  std::fill(meetings_.begin(), meetings_.end(), Meeting{});
-  block_meeting_ = {};
+  block_meeting_ = {0, static_cast<unsigned>(threads_), 0};
+  for (size_t w = 0; w < warps_; ++w) {
+    const size_t lanes = std::min<size_t>(32, threads_ - w * 32);
+    meetings_[w] = {0, lanes == 32 ? 0xffffffffu : (1u << lanes) - 1, 0};
+  }
   for (Thread& thread : fibers_) {
     thread.done = false;
-    thread.resume = context::fiber(std::allocator_arg, stacks_, [this, &thread](context::fiber&& caller) {
+    thread.resume = context::fiber(std::allocator_arg, stacks(), [this, &thread](context::fiber&& caller) {
       caller_ = std::move(caller);
       body_();
       thread.done = true;
       progress_ = true;
-      if (--alive_ > 0 && block_meeting_.arrived == alive_) release_block();
+      meetings_[running_ / 32].alive &= ~(1u << (running_ % 32));
+      if (--block_meeting_.alive > 0 && block_meeting_.arrived == block_meeting_.alive) release_block();
       return std::move(caller_);
     });
   }
-  while (alive_ > 0) {
+  while (block_meeting_.alive > 0) {
     progress_ = false;
     for (size_t i : order) {
       Thread& thread = fibers_[i];
@@ -164,7 +165,8 @@ void run_grid(dim3 grid, dim3 block, const std::function<void()>& body) {
   std::iota(order.begin(), order.end(), size_t{0});
   std::shuffle(order.begin(), order.end(), std::mt19937(launches++));
   const int64_t blocks = static_cast<int64_t>(grid.x) * grid.y * grid.z;
-#pragma omp parallel if (blocks > 1)
+  // Waking another core costs more than a few small blocks.
+#pragma omp parallel if (blocks * static_cast <int64_t>(order.size()) > 4096)
   {
     Block runner(grid, block, body);
 #pragma omp for schedule(dynamic, 8)

@@ -69,17 +69,18 @@ namespace eelsvae::emulated_device {
 void block_barrier();
 // All threads of the warp that `mask` names meet.
 void warp_barrier(unsigned mask);
-// Eight bytes for each lane of the running thread's warp, to exchange values through.
+// Eight bytes for each lane of the running thread's warp, to exchange values through; others after each
+// barrier.
 uint64_t* warp_slots();
 
 template <typename T>
 T exchange(unsigned mask, T value, unsigned source) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
-  std::memcpy(&warp_slots()[threadIdx.x % 32], &value, sizeof value);
+  uint64_t* slots = warp_slots();
+  std::memcpy(&slots[threadIdx.x % 32], &value, sizeof value);
   warp_barrier(mask);
   T received;
-  std::memcpy(&received, &warp_slots()[source], sizeof received);
-  warp_barrier(mask);
+  std::memcpy(&received, &slots[source], sizeof received);
   return received;
 }
 
@@ -87,12 +88,11 @@ T exchange(unsigned mask, T value, unsigned source) {
 template <typename T>
 std::array<T, 32> gather(T value) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
-  constexpr unsigned whole_warp = 0xffffffffu;
-  std::memcpy(&warp_slots()[threadIdx.x % 32], &value, sizeof value);
-  warp_barrier(whole_warp);
+  uint64_t* slots = warp_slots();
+  std::memcpy(&slots[threadIdx.x % 32], &value, sizeof value);
+  warp_barrier(0xffffffffu);
   std::array<T, 32> received;
-  for (size_t lane = 0; lane < 32; ++lane) std::memcpy(&received[lane], &warp_slots()[lane], sizeof(T));
-  warp_barrier(whole_warp);
+  for (size_t lane = 0; lane < 32; ++lane) std::memcpy(&received[lane], &slots[lane], sizeof(T));
   return received;
 }
 
@@ -121,11 +121,12 @@ T __shfl_down_sync(unsigned mask, T value, unsigned distance) {
   return eelsvae::emulated_device::exchange(mask, value, lane + distance < 32 ? lane + distance : lane);
 }
 inline unsigned __ballot_sync(unsigned mask, bool predicate) {
+  uint64_t* slots = eelsvae::emulated_device::warp_slots();
+  slots[threadIdx.x % 32] = predicate;
+  eelsvae::emulated_device::warp_barrier(mask);
   unsigned votes = 0;
   for (unsigned lane = 0; lane < 32; ++lane)
-    if (mask >> lane & 1u)
-      votes |= static_cast<unsigned>(eelsvae::emulated_device::exchange(mask, predicate ? 1u : 0u, lane))
-               << lane;
+    if ((mask >> lane & 1u) && slots[lane] != 0) votes |= 1u << lane;
   return votes;
 }
 inline int __popc(unsigned bits) {
