@@ -21,8 +21,9 @@ struct Tolerance {
 // fp64  1.1e-16         sums of up to 10^4 terms in another order
 // fp32  6.0e-8          sums of up to 10^5 terms lose about a hundred roundoffs, worse where terms cancel;
 //                       gradients pass through twice as many layers
-// tf32  4.9e-4          factors of products are rounded to 11 bits, sums are f32; errors of a product are
-//                       independent, so a sum of many is off by about one roundoff
+// tf32  4.9e-4          factors of products are rounded to 11 bits, by some libraries cut off, sums are f32;
+//                       what is cut off adds up: a product is off by up to two roundoffs, a model's output by
+//                       3.9e-3 and its gradients by 4.1e-2 where the emulated device cuts off
 // bf16  3.9e-3          results are rounded to 8 bits once or twice (a mean error of 0.2 % each), sums are
 //                       f32; a dozen layers add up like a random walk
 //
@@ -33,7 +34,7 @@ struct Tolerance {
 inline Tolerance tolerance_of(const std::string& precision) {
   if (precision == "fp64") return {1e-12, 1e-12, 1e-11, 1e-11};
   if (precision == "fp32") return {1e-5, 1e-5, 1e-4, 1e-4};
-  if (precision == "tf32") return {1e-3, 3e-3, 1e-2, 3e-2};
+  if (precision == "tf32") return {2e-3, 5e-3, 1.5e-2, 7e-2};
   if (precision == "bf16") return {5e-3, 1e-2, 2e-2, 1e-1};
   throw std::logic_error("no tolerances for precision " + precision);
 }

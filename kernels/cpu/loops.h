@@ -4,18 +4,11 @@
 #include <bit>
 #include <cstdint>
 
-#include "kernels/array.h"
+#include "kernels/activation_type.h"
 
 namespace eelsvae::cpu {
 
-// Calls f(float{}) or f(bfloat16{}), after the storage type of activations.
-template <typename F>
-void with_activation_type(DType type, F&& f) {
-  if (type == DType::bf16)
-    f(bfloat16{});
-  else
-    f(float{});
-}
+using eelsvae::with_activation_type;
 
 // Splits [0, count) into pieces of `piece` elements (the last may be shorter) and calls f(begin, end, index)
 // for each, spread over the threads. What a piece is does not depend on the number of threads.

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "kernels/activation_type.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/device_properties.h"
 #include "kernels/cuda/math.h"
@@ -96,14 +97,5 @@ class CudaBackend final : public Backend, public ImageOperations {
   Stream stream_, copies_;
   DeviceMemoryBlock partial_results_;
 };
-
-// Calls f(float{}) or f(bfloat16{}), after the storage type of activations.
-template <typename F>
-void with_activation_type(DType type, F&& f) {
-  if (type == DType::bf16)
-    f(bfloat16{});
-  else
-    f(float{});
-}
 
 }  // namespace eelsvae::EELSVAE_GPU

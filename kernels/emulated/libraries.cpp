@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/activation_type.h"
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/cuda/library_versions.h"
 #include "kernels/cuda/matrix_product.h"
@@ -10,14 +11,6 @@ namespace eelsvae::emulated {
 namespace {
 
 using emulated_device::enqueue;
-
-template <typename F>
-void with_storage(Math math, F&& f) {
-  if (math == Math::bf16)
-    f(bfloat16{});
-  else
-    f(float{});
-}
 
 // A factor as the tensor cores take it: tf32 keeps 10 bits of the fraction.
 template <typename T>
@@ -93,7 +86,7 @@ class EmulatedConvolution final : public ConvolutionPlan {
   size_t workspace_bytes() const override { return 0; }
   void run(cudaStream_t stream, const ConvolutionTensors& tensors, void*) const override {
     enqueue(stream, [r = request_, tensors] {
-      with_storage(r.math, [&]<typename T>(T) { convolve<T>(r, tensors); });
+      with_activation_type(storage_of(r.math), [&]<typename T>(T) { convolve<T>(r, tensors); });
     });
   }
 
@@ -108,7 +101,7 @@ class EmulatedProduct final : public MatrixProduct {
   size_t workspace_bytes() const override { return 0; }
   void run(cudaStream_t stream, const void* a, const void* b, void* c, void*) const override {
     enqueue(stream, [r = request_, a, b, c] {
-      with_storage(r.math, [&]<typename T>(T) {
+      with_activation_type(storage_of(r.math), [&]<typename T>(T) {
         const T *pa = static_cast<const T*>(a), *pb = static_cast<const T*>(b);
         for (int64_t i = 0; i < r.rows; ++i)
           for (int64_t j = 0; j < r.columns; ++j) {

@@ -211,6 +211,60 @@ TEST_P(ModelTest, SameSeedTrainsToTheSameBits) {
   EXPECT_FALSE(equal(other.losses, first.losses)) << "the noise does not depend on the seed";
 }
 
+// As training does it: the next tiles are loaded while a step is under way, and from the second on steps are
+// recorded, again when the limit changes.
+TEST_P(ModelTest, AStepIsItsTwoHalves) {
+  const ModelShape shape = small_shape();
+  constexpr uint64_t steps = 5;
+  const auto limit = [](uint64_t step) { return step < 3 ? 0.01 : 100.0; };
+  AllocatedModel halves(backend(), shape, ReconstructionLoss::cross_entropy, 2, Purpose::training),
+      whole(backend(), shape, ReconstructionLoss::cross_entropy, 2, Purpose::training);
+  halves.initialize(1);
+  whole.initialize(1);
+  whole.load_tiles(random_tiles(shape, 2, 0).data());
+  for (uint64_t step = 0; step < steps; ++step) {
+    SCOPED_TRACE(step);
+    halves.load_tiles(random_tiles(shape, 2, step).data());
+    const TileLoss loss = mean_of(halves.forward_backward(weights, 7, step));
+    const Values posterior = halves.posterior();
+    const double norm = halves.update(1e-3, limit(step));
+
+    whole.start_step(weights, 7, step, 1e-3, limit(step));
+    const std::vector<float> next = random_tiles(shape, 2, step + 1);
+    std::copy(next.begin(), next.end(), whole.next_tiles());
+    whole.load_tiles();
+    const StepResult result = whole.finish_step();
+    EXPECT_EQ(mean_of(result.tiles).total(weights), loss.total(weights));
+    EXPECT_EQ(result.gradient_norm, norm);
+    EXPECT_TRUE(equal(result.posterior, posterior));
+  }
+  for (size_t i = 0; i < whole.states().size(); ++i)
+    EXPECT_TRUE(equal(values_of(whole, whole.states()[i]), values_of(halves, halves.states()[i])))
+        << whole.states()[i].name;
+}
+
+TEST_P(ModelTest, ReconstructionsUnderWayAreThoseOneByOne) {
+  const ModelShape shape = small_shape();
+  AllocatedModel model(backend(), shape, ReconstructionLoss::cross_entropy, 1, Purpose::inference);
+  model.initialize(1);
+  constexpr uint64_t count = 4;
+  std::vector<std::vector<float>> one_by_one;
+  for (uint64_t draw = 0; draw < count; ++draw) {
+    model.load_tiles(random_tiles(shape, 1, draw).data());
+    model.reconstruct(one_by_one.emplace_back(static_cast<size_t>(shape.tile_count())).data());
+  }
+  auto start = [&](uint64_t draw) {
+    model.load_tiles(random_tiles(shape, 1, draw).data());
+    model.start_reconstruction();
+  };
+  start(0);
+  for (uint64_t draw = 0; draw < count; ++draw) {
+    if (draw + 1 < count) start(draw + 1);
+    const float* reconstruction = model.finish_reconstruction();
+    EXPECT_TRUE(std::equal(one_by_one[draw].begin(), one_by_one[draw].end(), reconstruction)) << draw;
+  }
+}
+
 TEST_P(ModelTest, TwoEqualTilesHaveTheLossOfOne) {
   for (ReconstructionLoss kind : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse}) {
     AllocatedModel one(backend(), small_shape(), kind, 1, Purpose::training);

@@ -69,6 +69,8 @@ class PyTorchParityTest : public BackendTest {
   double output_tolerance() const {
     return std::max(fixture_rounding, tolerance_of(GetParam().precision).output);
   }
+  // The divergence is quadratic in the means.
+  double kl_tolerance() const { return 2 * output_tolerance(); }
   double gradient_tolerance() const {
     return std::max(fixture_rounding, tolerance_of(GetParam().precision).relu_gradient);
   }
@@ -110,7 +112,7 @@ TEST_P(PyTorchParityTest, PosteriorAndItsDecodedMean) {
     EXPECT_TRUE(close(mean_of_posterior(model), fixture.values("mu"), output_tolerance()));
     EXPECT_TRUE(close(log_variance_of_posterior(model), fixture.values("logvar"), output_tolerance()));
     EXPECT_TRUE(close(model.logits(), fixture.values("mean_logits"), output_tolerance()));
-    EXPECT_TRUE(close(kl_of(tiles), fixture.values("kl"), output_tolerance()));
+    EXPECT_TRUE(close(kl_of(tiles), fixture.values("kl"), kl_tolerance()));
   });
 }
 
@@ -119,7 +121,7 @@ TEST_P(PyTorchParityTest, LossesOfASample) {
     const std::vector<TileLoss> tiles =
         model.forward_backward(fixture.weights(), fixture.config.training.seed, /*step=*/0);
     EXPECT_TRUE(close(reconstruction_of(tiles), fixture.values("reconstruction_loss"), output_tolerance()));
-    EXPECT_TRUE(close(kl_of(tiles), fixture.values("kl"), output_tolerance()));
+    EXPECT_TRUE(close(kl_of(tiles), fixture.values("kl"), kl_tolerance()));
     EXPECT_TRUE(
         close({mean_of(tiles).total(fixture.weights())}, {fixture.values("loss")[0]}, output_tolerance()));
   });
@@ -160,7 +162,8 @@ TEST_P(PyTorchParityTest, FiveClippedAdamSteps) {
     EXPECT_TRUE(close(norms, fixture.values("gradient_norm"), gradient_tolerance()));
     // Adam divides a gradient by its own size, so that its small and uncertain elements, too, move by full
     // steps. That makes changes less certain than gradients: with products rounded as described in
-    // tolerances.h, PyTorch is off by up to 0.13 (tf32) and 0.34 (bf16) of a tensor's change.
+    // tolerances.h, PyTorch is off by up to 0.13 (tf32) and 0.34 (bf16) of a tensor's change, with factors
+    // cut off to tf32 ours by 0.30.
     const double tolerance = 5 * gradient_tolerance();
     for (const Model::State& state : model.states()) {
       if (!state.weight || fixture.without_effect.contains(state.name)) continue;
