@@ -71,18 +71,19 @@ const char* name_of(ConvolutionPass pass, bool fused) {
 // "engine 62" of "engine 62, tensor cores (2=1, 27=8)", with a star if it forms clusters of blocks (knob 27),
 // which came with Hopper.
 std::string engine_of(const std::string& name) {
-  return name.substr(0, name.find_first_of(",(")) + (name.find("27=") == std::string::npos ? "" : "*");
+  return name.substr(0, name.find_first_not_of("0123456789", std::string("engine ").size())) +
+         (name.find("27=") == std::string::npos ? "" : "*");
 }
 bool on_tensor_cores(const ConvolutionPlan& plan) {
   return plan.name().find("tensor cores") != std::string::npos;
 }
 
 class ConvolutionPlans : public testing::TestWithParam<Math> {};
-std::string math_name(const testing::TestParamInfo<Math>& math) {
-  return math.param == Math::fp32 ? "fp32" : math.param == Math::tf32 ? "tf32" : "bf16";
+const char* math_name(Math math) {
+  return math == Math::fp32 ? "fp32" : math == Math::tf32 ? "tf32" : "bf16";
 }
 INSTANTIATE_TEST_SUITE_P(Precisions, ConvolutionPlans, testing::Values(Math::fp32, Math::tf32, Math::bf16),
-                         math_name);
+                         [](const auto& math) { return math_name(math.param); });
 
 TEST_P(ConvolutionPlans, EveryPassOfEveryLayerHasSomeOnAnH100) {
   const Math math = GetParam();
@@ -91,7 +92,7 @@ TEST_P(ConvolutionPlans, EveryPassOfEveryLayerHasSomeOnAnH100) {
       SCOPED_TRACE(testing::Message() << c.name << " " << name_of(c.pass, c.fused) << ", batch " << batch);
       const auto plans = convolution_plans({c.problem, c.pass, math, c.fused, c.fused}, h100(), limit);
       ASSERT_FALSE(plans.empty());
-      std::string engines;
+      std::vector<std::string> engines;  // in cuDNN's order
       std::set<std::string> names;
       size_t smallest = SIZE_MAX, largest = 0;
       for (const auto& plan : plans) {
@@ -99,14 +100,17 @@ TEST_P(ConvolutionPlans, EveryPassOfEveryLayerHasSomeOnAnH100) {
         if (math == Math::fp32) {
           EXPECT_FALSE(on_tensor_cores(*plan)) << plan->name();
         }
-        if (engines.find(engine_of(plan->name())) == std::string::npos)
-          engines += (engines.empty() ? "" : ", ") + engine_of(plan->name());
+        const std::string engine = engine_of(plan->name());
+        if (std::find(engines.begin(), engines.end(), engine) == engines.end()) engines.push_back(engine);
         smallest = std::min(smallest, plan->workspace_bytes());
         largest = std::max(largest, plan->workspace_bytes());
       }
-      std::printf("batch %d  %-20s  %-22s %zu plans, workspace %6.2f to %6.2f MB: %s\n",
+      std::printf("%s  batch %d  %-20s  %-21s  %zu plans, workspace %6.2f to %6.2f MB", math_name(math),
                   static_cast<int>(batch), c.name, name_of(c.pass, c.fused), plans.size(),
-                  static_cast<double>(smallest) * 1e-6, static_cast<double>(largest) * 1e-6, engines.c_str());
+                  static_cast<double>(smallest) * 1e-6, static_cast<double>(largest) * 1e-6);
+      for (const std::string& engine : engines)
+        std::printf("%s %s", &engine == &engines.front() ? ":" : ",", engine.c_str());
+      std::printf("\n");
       EXPECT_LE(largest, limit);
       EXPECT_LE(smallest, size_t{4} << 20);
       if (math == Math::bf16) {
