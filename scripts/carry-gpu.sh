@@ -1,6 +1,6 @@
 #!/bin/bash
 # Packs the built programs and tests for a machine that has a GPU but not what building needs: the programs, the tests
-# of kernels and engine, and the shared libraries they need besides CUDA's and the C and C++ runtimes.
+# of kernels, engine and programs, and the shared libraries they need besides CUDA's and the C and C++ runtimes.
 # Usage: scripts/carry-gpu.sh DIR [BUILD_FOLDER]
 # DIR receives carried.tar.gz, which scripts/verify-gpu.sh --carried DIR unpacks.
 set -eu
@@ -11,7 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$into" "$work/bin" "$work/lib"
 
-for file in "$build"/eelsvae-{bench,train,detect,simulate,info} "$build"/tests/{kernels,engine}_test; do
+for file in "$build"/eelsvae-{bench,convert,detect,info,simulate,train} "$build"/tests/{kernels,engine,apps}_test; do
   [ -x "$file" ] || { echo "$file is not built" >&2; exit 1; }
   strip -o "$work/bin/$(basename "$file")" "$file"
 done

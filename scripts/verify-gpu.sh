@@ -62,18 +62,19 @@ print(":".join(f for s in [*site.getsitepackages(), site.getusersitepackages()] 
 if [ -n "$carried" ]; then
   step unpack 60 - tar -C "$work" -xzf "$carried/carried.tar.gz"
   bin=$work/bin
-  kernels_test=$bin/kernels_test engine_test=$bin/engine_test
+  kernels_test=$bin/kernels_test engine_test=$bin/engine_test apps_test=$bin/apps_test
   libraries=$work/lib:$folders
   # The tests look for their fixtures below the folder that they were built in.
   built_in=$(cat "$work/source_folder")
+  mkdir -p build/release && ln -sf "$bin"/eelsvae-* build/release/  # where they look for the programs
   if [ ! -e "$built_in" ]; then mkdir -p "$(dirname "$built_in")" && ln -s "$PWD" "$built_in" && link=$built_in; fi
 else
   arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
   [ "$arch" != 90 ] || arch=90a  # wgmma and setmaxnreg
   step configure 60 - cmake --preset release "-DEELSVAE_CUDA_ARCHITECTURES=$arch-real" -DEELSVAE_BENCHMARKS=OFF
-  step build 300 - cmake --build --preset release --target programs kernels_test engine_test
+  step build 300 - cmake --build --preset release --target programs kernels_test engine_test apps_test
   bin=$PWD/build/release
-  kernels_test=$bin/tests/kernels_test engine_test=$bin/tests/engine_test
+  kernels_test=$bin/tests/kernels_test engine_test=$bin/tests/engine_test apps_test=$bin/tests/apps_test
   libraries=$folders
 fi
 # For our programs alone: Python is to find its own libraries.
@@ -83,6 +84,9 @@ chmod +x "$work/bench"
 
 step kernels-tests 90 - $run "$kernels_test" --gtest_brief=1 "--gtest_filter=$tests"
 step engine-tests 90 - $run "$engine_test" --gtest_brief=1 "--gtest_filter=$tests"
+
+# The programs choose the device themselves. Their tests train, kill, resume and compare bits.
+step programs-tests 60 - $run "$apps_test" --gtest_brief=1 "--gtest_filter=MainJobTest.*:ResumeTest.*"
 
 # The main job, twice: the same seed gives the same bits.
 cat > "$work/job.sh" <<'JOB'
