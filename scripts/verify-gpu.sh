@@ -17,8 +17,8 @@ energy=${EELSVAE_VERIFY_ENERGY:-1312}
 batches=${EELSVAE_VERIFY_BATCHES:-1 8 64}
 precisions=${EELSVAE_VERIFY_PRECISIONS:-fp32 tf32 bf16}
 work=$(mktemp -d)
-link=
-trap 'rm -rf "$work"; [ -z "$link" ] || rm -f "$link"' EXIT
+link= programs=
+trap 'rm -rf "$work" ${programs:+"$programs"}; [ -z "$link" ] || rm -f "$link"' EXIT
 failed=0
 printf '%-12s %8s  %s\n' result seconds step > "$out/summary.txt"
 : > "$out/steps.log"
@@ -66,7 +66,8 @@ if [ -n "$carried" ]; then
   libraries=$work/lib:$folders
   # The tests look for their fixtures below the folder that they were built in.
   built_in=$(cat "$work/source_folder")
-  mkdir -p build/release && ln -sf "$bin"/eelsvae-* build/release/  # where they look for the programs
+  # And for the programs where those were built. What is built here stays, and is tested in their place.
+  if [ ! -e build/release ]; then mkdir -p build/release && ln -s "$bin"/eelsvae-* build/release/ && programs=build/release; fi
   if [ ! -e "$built_in" ]; then mkdir -p "$(dirname "$built_in")" && ln -s "$PWD" "$built_in" && link=$built_in; fi
 else
   arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -1 | tr -d .)
