@@ -43,9 +43,7 @@ DeviceProperties read_properties(int device) {
   check(cudaSetDevice(device), "cudaSetDevice");
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
-  return {properties.name,           properties.major,
-          properties.minor,          properties.multiProcessorCount,
-          properties.totalGlobalMem, static_cast<size_t>(properties.l2CacheSize),
+  return {properties.name, properties.major, properties.minor, properties.totalGlobalMem,
           /*cudnn_json=*/""};
 }
 
@@ -72,6 +70,7 @@ struct PinnedMemory {
 // between page-locked memory and memory of the device that no operation touches.
 struct Lane {
   Lane(size_t bytes, void* staging) : host(bytes), device(staging) {}
+  ~Lane() { cudaEventSynchronize(crossed); }  // the bus may still read or write `host`
   PinnedMemory host;
   void* device;
   Event crossed;  // the bus
@@ -251,10 +250,10 @@ size_t CudaBackend::staging_bytes(size_t bytes) const {
   return 2 * lane_bytes(bytes);
 }
 std::unique_ptr<Feed> CudaBackend::make_feed(size_t bytes, void* staging) {
-  return std::make_unique<CudaFeed>(stream_, copies_, bytes, staging);
+  return std::make_unique<CudaFeed>(stream_, uploads_, bytes, staging);
 }
 std::unique_ptr<Drain> CudaBackend::make_drain(size_t bytes, void* staging) {
-  return std::make_unique<CudaDrain>(stream_, copies_, bytes, staging);
+  return std::make_unique<CudaDrain>(stream_, downloads_, bytes, staging);
 }
 std::unique_ptr<Recording> CudaBackend::record(std::function<void()> operations) {
   return std::make_unique<Graph>(stream_, operations);

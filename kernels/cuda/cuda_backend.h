@@ -94,7 +94,9 @@ class CudaBackend final : public Backend, public ImageOperations {
   int index_;
   Math math_;
   DeviceProperties properties_;
-  Stream stream_, copies_;
+  // Each way over the bus has a stream of its own: results wait for the step that makes them, and the next
+  // step's tiles must not wait behind them.
+  Stream stream_, uploads_, downloads_;
   DeviceMemoryBlock partial_results_;
 };
 

@@ -11,8 +11,7 @@ namespace eelsvae::EELSVAE_GPU {
 struct DeviceProperties {
   std::string name;
   int major = 0, minor = 0;  // compute capability
-  int multiprocessors = 1;
-  size_t memory_bytes = 0, l2_bytes = 0;
+  size_t memory_bytes = 0;
   std::string cudnn_json;  // as cuDNN writes it down; empty for the current device
 };
 

@@ -84,8 +84,6 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::snprintf(properties->name, sizeof properties->name, "emulated GPU");
   properties->major = 9;
-  properties->multiProcessorCount = 4;
-  properties->l2CacheSize = 1 << 20;
   properties->totalGlobalMem = eelsvae::host_memory().total;
   return cudaSuccess;
 }

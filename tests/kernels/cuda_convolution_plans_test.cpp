@@ -21,7 +21,7 @@ constexpr size_t limit = size_t{256} << 20;
 DeviceProperties h100() {
   std::ifstream file(EELSVAE_SOURCE_DIR "/tests/fixtures/h100-device-properties.json");
   EXPECT_TRUE(file);
-  DeviceProperties device = {"H100", 9, 0, 132, size_t{85} * 1000 * 1000 * 1000, size_t{50} << 20, ""};
+  DeviceProperties device = {"H100", 9, 0, size_t{85} * 1000 * 1000 * 1000, ""};
   device.cudnn_json.assign(std::istreambuf_iterator<char>(file), {});
   return device;
 }

@@ -21,11 +21,7 @@
 #define __global__
 #define __device__
 #define __host__
-#define __forceinline__ inline
-#define __restrict__
 #define __launch_bounds__(...)
-#define __align__(bytes) alignas(bytes)
-#define __grid_constant__
 // One block at a time runs on a thread of the host, and its fibers stay on that thread.
 #define __shared__ static thread_local
 
@@ -36,28 +32,9 @@ struct dim3 {
 struct uint3 {
   unsigned x, y, z;
 };
-struct alignas(8) float2 {
-  float x, y;
-};
 struct alignas(16) float4 {
   float x, y, z, w;
 };
-struct alignas(8) uint2 {
-  unsigned x, y;
-};
-struct alignas(16) uint4 {
-  unsigned x, y, z, w;
-};
-inline float2 make_float2(float x, float y) {
-  return {x, y};
-}
-inline float4 make_float4(float x, float y, float z, float w) {
-  return {x, y, z, w};
-}
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
-  return {x, y, z, w};
-}
-
 // ---- the language ----
 
 // Of the thread that is running.
@@ -104,37 +81,9 @@ void run_grid(dim3 grid, dim3 block, const std::function<void()>& body);
 inline void __syncthreads() {
   eelsvae::emulated_device::block_barrier();
 }
-inline void __syncwarp(unsigned mask = 0xffffffffu) {
-  eelsvae::emulated_device::warp_barrier(mask);
-}
-template <typename T>
-T __shfl_sync(unsigned mask, T value, int lane) {
-  return eelsvae::emulated_device::exchange(mask, value, static_cast<unsigned>(lane) % 32);
-}
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, int bits) {
   return eelsvae::emulated_device::exchange(mask, value, (threadIdx.x % 32) ^ static_cast<unsigned>(bits));
-}
-template <typename T>
-T __shfl_down_sync(unsigned mask, T value, unsigned distance) {
-  const unsigned lane = threadIdx.x % 32;
-  return eelsvae::emulated_device::exchange(mask, value, lane + distance < 32 ? lane + distance : lane);
-}
-inline unsigned __ballot_sync(unsigned mask, bool predicate) {
-  uint64_t* slots = eelsvae::emulated_device::warp_slots();
-  slots[threadIdx.x % 32] = predicate;
-  eelsvae::emulated_device::warp_barrier(mask);
-  unsigned votes = 0;
-  for (unsigned lane = 0; lane < 32; ++lane)
-    if ((mask >> lane & 1u) && slots[lane] != 0) votes |= 1u << lane;
-  return votes;
-}
-inline int __popc(unsigned bits) {
-  return __builtin_popcount(bits);
-}
-template <typename T>
-T __ldg(const T* from) {
-  return *from;
 }
 template <typename T>
 T __ldcs(const T* from) {
@@ -144,19 +93,6 @@ template <typename T>
 void __stcs(T* to, T value) {
   *to = value;
 }
-inline unsigned atomicAdd(unsigned* to, unsigned value) {
-  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
-}
-inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long value) {
-  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
-}
-inline float __expf(float x) {
-  return std::exp(x);
-}
-inline float __frcp_rn(float x) {
-  return 1.0f / x;
-}
-
 // ---- the runtime ----
 
 #define CUDART_VERSION 0
@@ -176,7 +112,7 @@ cudaError_t cudaGetLastError();
 
 struct cudaDeviceProp {
   char name[256];
-  int major, minor, multiProcessorCount, l2CacheSize;
+  int major, minor;
   size_t totalGlobalMem;
 };
 cudaError_t cudaGetDeviceCount(int* count);
@@ -230,7 +166,6 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
 
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
-  size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
 };
 
