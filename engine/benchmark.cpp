@@ -1,4 +1,5 @@
 #include "engine/benchmark.h"
+#include "engine/backend_memory.h"
 
 #include <algorithm>
 #include <chrono>
@@ -18,21 +19,6 @@ constexpr uint64_t seed = 1;
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
-
-class BackendMemory {
- public:
-  BackendMemory(Backend& backend, size_t bytes)
-      : backend_(backend), bytes_(bytes), data_(backend.allocate(bytes)) {}
-  ~BackendMemory() { backend_.release(data_, bytes_); }
-  BackendMemory(const BackendMemory&) = delete;
-  BackendMemory& operator=(const BackendMemory&) = delete;
-  void* data() const { return data_; }
-
- private:
-  Backend& backend_;
-  size_t bytes_;
-  void* data_;
-};
 
 // Uniform in [-1, 1); the same on every call.
 const std::vector<float>& random_block() {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "engine/backend_memory.h"
 #include "engine/excluded.h"
 #include "engine/filters.h"
 #include "kernels/error.h"
@@ -25,21 +26,6 @@ size_t padded_bytes(const SpectrumImage& image) {
   const size_t slot = slot_bytes(image), bytes = image.counts.size() * sizeof(float);
   return (bytes + slot - 1) / slot * slot;
 }
-
-class DeviceBytes {
- public:
-  DeviceBytes(Backend& backend, size_t bytes)
-      : backend_(backend), data_(backend.allocate(bytes)), bytes_(bytes) {}
-  ~DeviceBytes() { backend_.release(data_, bytes_); }
-  DeviceBytes(const DeviceBytes&) = delete;
-  DeviceBytes& operator=(const DeviceBytes&) = delete;
-  void* data() const { return data_; }
-
- private:
-  Backend& backend_;
-  void* data_;
-  size_t bytes_;
-};
 
 void parallel_copy(void* to, const void* from, size_t bytes) {
   const auto pieces = static_cast<int64_t>((bytes >> 16) + 1);
@@ -67,7 +53,7 @@ class DeviceImage {
         other_(array(second_)) {
     if (any_excluded_) backend.upload(image.excluded.data(), mask_.data(), image.excluded.size());
     const size_t slot = slot_bytes(image), bytes = current_.bytes();
-    const DeviceBytes staging(backend, backend.staging_bytes(slot));
+    const BackendMemory staging(backend, backend.staging_bytes(slot));
     const std::unique_ptr<Feed> feed = backend.make_feed(slot, staging.data());
     for (size_t at = 0; at < bytes; at += slot) {
       parallel_copy(feed->slot(), reinterpret_cast<const char*>(image.counts.data()) + at,
@@ -79,7 +65,7 @@ class DeviceImage {
 
   void download(SpectrumImage& image) const {
     const size_t slot = slot_bytes(image), bytes = current_.bytes();
-    const DeviceBytes staging(backend_, backend_.staging_bytes(slot));
+    const BackendMemory staging(backend_, backend_.staging_bytes(slot));
     const std::unique_ptr<Drain> drain = backend_.make_drain(slot, staging.data());
     size_t submitted = 0;
     for (size_t at = 0; at < bytes; at += slot) {
@@ -107,7 +93,7 @@ class DeviceImage {
   }
   void map_to_shares(const std::vector<double>& quantiles) {
     const size_t bytes = quantiles.size() * sizeof(double);
-    const DeviceBytes copy(backend_, bytes);
+    const BackendMemory copy(backend_, bytes);
     backend_.upload(quantiles.data(), copy.data(), bytes);
     operations_.map_to_shares({copy.data(), DType::f64, std::ssize(quantiles)}, current_);
   }
@@ -122,14 +108,14 @@ class DeviceImage {
   }
 
  private:
-  Array array(const DeviceBytes& memory) const { return {memory.data(), DType::f32, shape_.count()}; }
+  Array array(const BackendMemory& memory) const { return {memory.data(), DType::f32, shape_.count()}; }
   const uint8_t* mask() const { return any_excluded_ ? static_cast<const uint8_t*>(mask_.data()) : nullptr; }
 
   Backend& backend_;
   ImageOperations& operations_;
   ImageShape shape_;
   bool any_excluded_;
-  DeviceBytes first_, second_, mask_, factors_;
+  BackendMemory first_, second_, mask_, factors_;
   Array current_, other_;
 };
 
