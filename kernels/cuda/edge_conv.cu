@@ -57,6 +57,25 @@ __device__ inline void stage_window(const EdgeShape& s, const T* x, int64_t firs
 }
 constexpr int window_size = (y_positions - 1) * most_stride + most_taps;
 
+// Calls f(position, its N channels) for the thread's positions of y among `count`, several loads ahead.
+template <int N, typename T, typename F>
+__device__ inline void for_positions(const EdgeShape& s, const T* y, int first, int count, F f) {
+  const int stride = threads / s.lanes;
+  for (int start = first; start < count; start += packs_in_flight * stride) {
+    Pack<T, N> packs[packs_in_flight];
+#pragma unroll
+    for (int i = 0; i < packs_in_flight; ++i) {
+      const int o = start + i * stride;
+      if (o < count) packs[i] = load_pack<N>(y + static_cast<int64_t>(o) * s.channels);
+    }
+#pragma unroll
+    for (int i = 0; i < packs_in_flight; ++i) {
+      const int o = start + i * stride;
+      if (o < count) f(o, to_float(packs[i]));
+    }
+  }
+}
+
 template <int N, int K, typename T>
 __global__ void __launch_bounds__(threads, 2)
     edge_forward_kernel(EdgeShape s, SpectrumSplit split, const T* x, const float* w, const float* bias,
@@ -114,7 +133,7 @@ __global__ void __launch_bounds__(threads, 2)
   const int pitch = product_pitch(s.lanes, K);
   const int lane = static_cast<int>(threadIdx.x) % s.lanes,
             position = static_cast<int>(threadIdx.x) / s.lanes;
-  const int positions_at_once = threads / s.lanes, channel = lane * N;
+  const int channel = lane * N;
   const bool active = channel < s.channels;
   const Weights<N, K> weights(s, channel, w);
   const float b = bias ? *bias : 0.0f;
@@ -130,18 +149,8 @@ __global__ void __launch_bounds__(threads, 2)
     const int count = static_cast<int>(last - first + 1);  // not positive where no position reaches
     const T* from = y + (row * s.out + first) * s.channels + channel;
     __syncthreads();  // the last products may still be read
-    for (int start = position; start < count; start += packs_in_flight * positions_at_once) {
-      Pack<T, N> packs[packs_in_flight];
-#pragma unroll
-      for (int i = 0; i < packs_in_flight; ++i) {
-        const int o = start + i * positions_at_once;
-        if (active && o < count) packs[i] = load_pack<N>(from + static_cast<int64_t>(o) * s.channels);
-      }
-#pragma unroll
-      for (int i = 0; i < packs_in_flight; ++i) {
-        const int o = start + i * positions_at_once;
-        if (!active || o >= count) continue;
-        const Pack<float, N> values = to_float(packs[i]);
+    if (active)
+      for_positions<N>(s, from, position, count, [&](int o, const Pack<float, N>& values) {
 #pragma unroll
         for (int k = 0; k < K; ++k) {
           float sum = 0;
@@ -149,8 +158,7 @@ __global__ void __launch_bounds__(threads, 2)
           for (int j = 0; j < N; ++j) sum += values.v[j] * weights.v[j][k];
           products[(lane * K + k) * pitch + o] = sum;
         }
-      }
-    }
+      });
     __syncthreads();
     const int used_lanes = (s.channels + N - 1) / N;
     for (int64_t i = begin + threadIdx.x; i < end; i += threads) {
@@ -175,7 +183,7 @@ __global__ void __launch_bounds__(threads, 2)
   __shared__ float window[window_size];
   const int lane = static_cast<int>(threadIdx.x) % s.lanes,
             position = static_cast<int>(threadIdx.x) / s.lanes;
-  const int positions_at_once = threads / s.lanes, channel = lane * N;
+  const int channel = lane * N;
   const bool active = channel < s.channels;
   float sum[N][K] = {};
 
@@ -185,26 +193,15 @@ __global__ void __launch_bounds__(threads, 2)
     if (count <= 0) continue;
     stage_window<K>(s, x + row * s.in, first, count, window);
     const T* from = y + (row * s.out + first) * s.channels + channel;
-    for (int start = position; start < count; start += packs_in_flight * positions_at_once) {
-      Pack<T, N> packs[packs_in_flight];
-#pragma unroll
-      for (int i = 0; i < packs_in_flight; ++i) {
-        const int o = start + i * positions_at_once;
-        if (active && o < count) packs[i] = load_pack<N>(from + static_cast<int64_t>(o) * s.channels);
-      }
-#pragma unroll
-      for (int i = 0; i < packs_in_flight; ++i) {
-        const int o = start + i * positions_at_once;
-        if (!active || o >= count) continue;
-        const Pack<float, N> values = to_float(packs[i]);
+    if (active)
+      for_positions<N>(s, from, position, count, [&](int o, const Pack<float, N>& values) {
 #pragma unroll
         for (int k = 0; k < K; ++k) {
           const float value = window[o * s.stride + k];
 #pragma unroll
           for (int j = 0; j < N; ++j) sum[j][k] += values.v[j] * value;
         }
-      }
-    }
+      });
   }
 
   constexpr int warps = threads / warp_size;
