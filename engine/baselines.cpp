@@ -70,7 +70,7 @@ void load_centred(const SpectrumImage& image, const ConstVector& mean, const int
 }
 
 // Eigen is built without threads of its own (CMakeLists.txt). Threads share out the tiles of the matrix, and
-// each tile adds up the pixels in order.
+// each tile adds up the pixels in order. The result holds the lower triangle.
 MatrixXd covariance(const SpectrumImage& image, const ConstVector& mean, const std::vector<int64_t>& pixels) {
   const Eigen::Index channels = mean.size();
   constexpr int64_t pixels_at_once = 512, tile = 128, pixels_per_load = 32;
@@ -99,7 +99,6 @@ MatrixXd covariance(const SpectrumImage& image, const ConstVector& mean, const s
     }
   }
   sum /= static_cast<double>(count - 1);
-  sum.triangularView<Eigen::StrictlyUpper>() = sum.transpose();
   return sum;
 }
 

@@ -34,18 +34,6 @@ MatrixXd random_columns(Index rows, Index columns) {
   return result;
 }
 
-MatrixXd product(const MatrixXd& symmetric, const MatrixXd& columns) {
-  MatrixXd result(symmetric.rows(), columns.cols());
-  constexpr Index rows_at_once = 64;
-#pragma omp parallel for schedule(static)
-  for (Index row = 0; row < symmetric.rows(); row += rows_at_once) {
-    const Index rows = std::min(rows_at_once, symmetric.rows() - row);
-    // Its columns stand for its rows, and lie together.
-    result.middleRows(row, rows).noalias() = symmetric.middleCols(row, rows).transpose() * columns;
-  }
-  return result;
-}
-
 }  // namespace
 
 EigenPairs leading_eigenvectors(const MatrixXd& matrix, Index count) {
@@ -57,14 +45,14 @@ EigenPairs leading_eigenvectors(const MatrixXd& matrix, Index count) {
   // Beyond half of the whole space, or in a small one, the direct method is faster.
   while (n > 256 && basis.cols() + blocks_per_check * block <= n / 2) {
     for (Index i = 0; i < blocks_per_check; ++i) {
-      // Again, because what is left after the first projection may be rounding.
-      for (int pass = 0; pass < 3; ++pass) {
+      // Twice, because what is left after the first projection may be rounding, which points anywhere.
+      for (int pass = 0; pass < 2; ++pass) {
         if (basis.cols() > 0) next -= basis * (basis.transpose() * next);
         next = orthonormal(next);
       }
       basis.conservativeResize(Eigen::NoChange, basis.cols() + block);
       basis.rightCols(block) = next;
-      next = product(matrix, next);
+      next = matrix.selfadjointView<Eigen::Lower>() * next;
       image.conservativeResize(Eigen::NoChange, basis.cols());
       image.rightCols(block) = next;
     }

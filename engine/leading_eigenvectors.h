@@ -9,8 +9,8 @@ struct EigenPairs {
   Eigen::MatrixXd vectors;  // (n, count) orthonormal columns
 };
 
-// The largest eigenvalues of a symmetric, positive semidefinite matrix (n, n), of which both triangles are
-// stored, and their eigenvectors; 1 <= count <= n.
+// The largest eigenvalues of a symmetric, positive semidefinite matrix (n, n), of which the lower
+// triangle is read, and their eigenvectors; 1 <= count <= n.
 //
 // Where only a few of many are wanted, by block Krylov iteration (C. Musco and C. Musco, NeurIPS 2015): the
 // space of X, A X, A^2 X ... for a block X of random columns grows until every wanted pair is an eigenpair to
