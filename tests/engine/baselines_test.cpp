@@ -200,6 +200,7 @@ TEST(RxBaseline, ExpectsTheScaledMeanAndScoresExcludedPixelsNaN) {
   const std::vector<float> scores = rx.own_scores(image).value();
   for (size_t i = 0; i < scores.size(); ++i) EXPECT_EQ(std::isnan(scores[i]), i == 7);
   EXPECT_FALSE(fitted(image, "pca:4").own_scores(image));
+  EXPECT_EQ(fitted(smooth_rank_three(20, 30, 40), "rx").components(), 3);  // there are no five
 }
 
 TEST(Baselines, DoNotDependOnPixelsLeftOutNorOnThreads) {
