@@ -39,9 +39,7 @@ struct ScreeEntry {
 // With training spectra s_1 ... s_n of E channels, their mean m and their covariance matrix
 // C = sum (s_i - m)(s_i - m)^T / (n - 1), whose unit eigenvectors v_j have the eigenvalues l_1 >= l_2 ...:
 //
-//   mean  a spectrum s is expected to be m * total(s) / total(m); the autoencoder knows each spectrum's
-//   total,
-//         too
+//   mean  a spectrum s is expected to be m * total(s) / total(m); the autoencoder knows the total, too
 //   pca   m + sum over the kept j of v_j v_j^T (s - m): principal component analysis, centred, not scaled
 //         (K. Pearson, Phil. Mag. 2 (1901) 559)
 //   rx    as mean; besides, its own score is the squared Mahalanobis distance in the space of the kept
