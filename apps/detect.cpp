@@ -1,4 +1,5 @@
 #include "apps/command_line.h"
+#include "engine/baselines.h"
 #include "engine/excluded.h"
 #include "engine/preprocess.h"
 #include "io/config.h"
@@ -15,7 +16,7 @@ using namespace eelsvae;
 namespace {
 
 struct Options {
-  std::string model, data, output = "found", truth;
+  std::string model, baseline, fit, config, data, output = "found", truth;
   std::vector<std::string> settings;
   bool save_reconstruction = false;
 };
@@ -54,74 +55,141 @@ void forget_training_image(PreprocessConfig& preprocess) {
   preprocess.align_dataset = -1;
 }
 
-int run_detection(const Options& options) {
-  const SafetensorsFile file(model_file(options.model));
+// What the threshold promises, for the closing line.
+std::string rate_text(const DetectionConfig& config) {
+  if (config.threshold || config.threshold_method == ThresholdMethod::otsu) return "";
+  return fmt::format(", at a false-discovery rate of {:.3g} %", 100 * config.fdr);
+}
+
+// What a detection works with, wherever its expectations come from.
+struct Source {
+  Config config;
+  std::optional<FittedPreprocess> fitted;  // of a trained model
+  std::string name;
+  std::vector<EpochRecord> history = {};
+  bool forgotten = false;  // the training excluded pixels
+};
+
+Source model_source(const Options& options, const SafetensorsFile& file) {
   CheckpointInfo info = read_checkpoint_info(file);
   const bool drift_elsewhere = info.config.preprocess.align_path.has_value();
   if (!options.data.empty() && options.data != info.config.data.data_path)
     forget_training_image(info.config.preprocess);
   const bool forgotten = apply(options.settings, info.config);
-  const Config& config = info.config;
-  const std::string data = options.data.empty() ? config.data.data_path : options.data;
-  if (drift_elsewhere != config.preprocess.align_path.has_value())
+  const std::string& data = options.data.empty() ? info.config.data.data_path : options.data;
+  if (drift_elsewhere != info.config.preprocess.align_path.has_value())
     throw UserError(drift_elsewhere ? file.path() +
                                           ": was trained with preprocess.align_path; give the low-loss image "
                                           "of " +
                                           data + " with --set preprocess.align_path=FILE"
                                     : "--set preprocess.align_path: " + file.path() +
                                           " was trained without it; leave it out");
+  return {info.config, FittedPreprocess{info.energy, info.scaling, info.alignment}, file.path(),
+          std::move(info.history), forgotten};
+}
+
+Source baseline_source(const Options& options) {
+  Config config;
+  if (!options.config.empty()) config = read_config(options.config, {});
+  for (const std::string& setting : options.settings) set_value(config, setting);
+  check_config(config, "--set");
+  if (options.data.empty() && config.data.data_path.empty()) throw UserError("no data: give --data FILE");
+  return {std::move(config), std::nullopt, "", {}, false};
+}
+
+// The image that a baseline is fitted to, if not the one under test; the same preprocessing as that.
+Baseline fit_baseline(const Options& options, const Source& source, const PreparedImage& prepared,
+                      Backend& backend) {
+  const BaselineSpec spec = parse_baseline(options.baseline);
+  if (options.fit.empty()) return Baseline(prepared.image, {}, spec);
+  Config config = source.config;
+  forget_training_image(config.preprocess);
+  config.data.exclude_path.reset();
+  config.data.exclude.clear();
+  const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
+  const PreparedImage normal = prepare(read_image_data(options.fit, config.data), config.preprocess,
+                                       std::nullopt, &fitted, std::nullopt, &backend);
+  return Baseline(normal.image, {}, spec);
+}
+
+int run_detection(const Options& options) {
+  if (options.model.empty() == options.baseline.empty())
+    throw UserError("give either --model RUN or --baseline NAME");
+  if (options.baseline.empty() && !(options.fit.empty() && options.config.empty()))
+    throw UserError("--fit and --config belong to --baseline; a model brings its own configuration");
+  std::optional<SafetensorsFile> file;
+  if (!options.model.empty()) file.emplace(model_file(options.model));
+  if (!options.baseline.empty()) parse_baseline(options.baseline);
+  Source source = file ? model_source(options, *file) : baseline_source(options);
+  const Config& config = source.config;
+  const std::string data = options.data.empty() ? config.data.data_path : options.data;
 
   SpectrumImage image = read_image_data(data, config.data);
   const int64_t height = image.y.size, width = image.x.size;
   std::optional<SpectrumImage> drift_image = read_drift_image(config);
-  const FittedPreprocess fitted{info.energy, info.scaling, info.alignment};
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
-  const PreparedImage prepared = prepare(std::move(image), config.preprocess, std::nullopt, &fitted,
-                                         std::move(drift_image), backend.get());
-  check_non_negative(prepared.image, config.loss.reconstruction);
-  check_detection(prepared.image, config.tiles, config.detection);
+  const PreparedImage prepared =
+      prepare(std::move(image), config.preprocess, file ? std::nullopt : config.data.energy_range,
+              file ? &*source.fitted : nullptr, std::move(drift_image), backend.get());
+  if (file) check_non_negative(prepared.image, config.loss.reconstruction);
+  check_detection(prepared.image, file ? config.tiles.image_size : 0, config.detection);
   std::vector<uint8_t> truth;
   if (!options.truth.empty())
     truth = reduce_mask(read_npy_mask(options.truth, height, width), height, width, config.preprocess);
 
-  Model model(*backend, model_shape(config.tiles, config.model, info.energy.size), config.loss.reconstruction,
-              config.training.batch_size, Purpose::inference);
-  model.allocate();
-  load_checkpoint(file, model, false);
+  std::optional<Model> model;
+  std::optional<Baseline> baseline;
+  if (file) {
+    model.emplace(*backend, model_shape(config.tiles, config.model, prepared.image.energy.size),
+                  config.loss.reconstruction, config.training.batch_size, Purpose::inference);
+    model->allocate();
+    load_checkpoint(*file, *model, false);
+  } else {
+    baseline.emplace(fit_baseline(options, source, prepared, *backend));
+    source.name = baseline->describe();
+  }
 
   // From here on only the machine can fail.
   prepare_output_folder(options.output, detect_folder_bytes(prepared.image, options.save_reconstruction));
   auto log = make_console_log();
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend->description());
+  if (baseline) log->info("{}", source.name);
   const int64_t excluded = excluded_pixels(prepared.image.excluded);
-  if (forgotten && excluded == 0)
+  if (source.forgotten && excluded == 0)
     log->info(
         "The training excluded pixels, this detection excludes none; --set data.exclude_path or "
         "data.exclude does");
   for (const std::string& note : prepared.notes) log->info("{}", note);
-  std::optional<Progress> progress;
-  const Detection found = detect(model, prepared.image, config.detection, [&](int64_t done, int64_t total) {
-    if (!progress) progress.emplace("Reconstructing", total, "tiles");
-    progress->update(done);
-    return !interrupted();
-  });
-  if (progress) progress->finish();
-  if (found.scores.empty()) {
+  Expectation expectation;
+  if (model) {
+    std::optional<Progress> progress;
+    expectation = expect_from(*model, prepared.image, config.detection, [&](int64_t done, int64_t total) {
+      if (!progress) progress.emplace("Reconstructing", total, "tiles");
+      progress->update(done);
+      return !interrupted();
+    });
+    if (progress) progress->finish();
+  } else {
+    expectation = expect_from(*baseline, prepared.image);
+  }
+  if (expectation.spectra.empty() || interrupted()) {
     log->info("Interrupted; nothing was written");
     return interrupted_status;
   }
+  const Detection found = detect(prepared.image, expectation, config.preprocess, config.detection);
 
-  DetectionOutput output{prepared.image, found, info, data, file.path(), truth, std::nullopt, {}, false};
+  DetectionOutput output{prepared.image, expectation, found, config, data, source.name, source.history};
+  output.truth = truth;
   if (!truth.empty())
     output.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
   output.versions = {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}};
   output.save_reconstruction = options.save_reconstruction;
   write_detect_folder(options.output, output);
 
-  log->info("{} of {} spectra do not fit (score above {:.4g}){}", found.anomalous_pixels(),
-            prepared.image.pixels() - excluded, found.threshold,
+  log->info("{} of {} spectra do not fit (score above {:.4g}{}){}", found.anomalous_pixels(),
+            prepared.image.pixels() - excluded, found.threshold, rate_text(config.detection),
             excluded > 0 ? "; " + std::to_string(excluded) + " are excluded" : "");
   if (output.metrics)
     log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", output.metrics->f1,
@@ -140,8 +208,13 @@ int main(int argc, char** argv) {
       "Example:\n"
       "  eelsvae-detect --model run --data CuZn_EELS_mapping.hspy --output found\n"
       "writes scores.hspy, scores.npy, mask.npy, scores.png, summary.json and report.html to the folder "
-      "found.");
-  app.add_option("--model", options.model, "run folder of eelsvae-train, or a checkpoint")->required();
+      "found. Without a model, by the mean spectrum:\n"
+      "  eelsvae-detect --baseline mean --data scan.hspy --set data.energy_range=500,800 --output found");
+  app.add_option("--model", options.model, "run folder of eelsvae-train, or a checkpoint");
+  app.add_option("--baseline", options.baseline,
+                 "instead of a model: mean, pca[:K], rx[:K]; K components, chosen from the data if absent");
+  app.add_option("--fit", options.fit, "image that the baseline is fitted to (otherwise --data itself)");
+  app.add_option("--config", options.config, "configuration that a baseline takes its preprocessing from");
   app.add_option("--data", options.data, "spectrum image (otherwise the one the model was trained on)");
   app.add_option("--output", options.output, "folder for the results")->capture_default_str();
   app.add_option("--truth", options.truth, "mask (y, x) of known anomalies, .npy; adds F1 and the like");

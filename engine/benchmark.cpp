@@ -480,7 +480,7 @@ class StepTimer {
       model_.load_tiles();
       model_.start_reconstruction();
       const std::vector<float> scores =
-          pearson_scores(tile, {model_.finish_reconstruction(), tile.counts.size()}, window);
+          pearson_scores(tile, {model_.finish_reconstruction().tiles, tile.counts.size()}, window);
       return now() - begin;
     });
     return {percentile(seconds, 0.5), percentile(seconds, 0.9), percentile(seconds, 0.99),

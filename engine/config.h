@@ -84,11 +84,19 @@ struct TrainingConfig {
 
 enum class Blend { uniform, cosine };
 
+// How unlike what is expected of it a spectrum is; engine/scores.h and engine/whitened_score.h.
+enum class Score { whitened, combined, deviance, pearson, pearson_background, latent };
+enum class ThresholdMethod { fdr, otsu, conformal };
+
 struct DetectionConfig {
-  std::string score = "pearson";
+  Score score = Score::whitened;
   std::optional<std::array<double, 2>> window;  // eV; the whole range if absent
-  std::optional<double> threshold;              // on the score; Otsu's if absent
-  int64_t stride = 0;                           // of overlapping tiles; 0: half a tile
+  int64_t context = 9;                          // side of the surroundings that foretell a pixel; 0: none
+  double pooling = 0;                           // sigma of the pooling over neighbours, pixels; 0: off
+  ThresholdMethod threshold_method = ThresholdMethod::fdr;
+  double fdr = 0.05;                // wanted share of false ones among the found
+  std::optional<double> threshold;  // on the score, in place of the method's
+  int64_t stride = 0;               // of overlapping tiles; 0: half a tile
   Blend blend = Blend::cosine;
 };
 

@@ -272,10 +272,8 @@ void Model::wire() {
   staging_.tiles = stage("tiles", plan_[targets_].bytes);
   staging_.scalars = stage("step scalars", sizeof(StepScalars));
   staging_.results = stage("losses and gradient norm", plan_[results_].bytes);
-  if (training)
-    staging_.posterior = stage("encoder.11", plan_[posterior_->wiring.input].bytes);
-  else
-    staging_.reconstruction = stage("reconstruction", plan_[reconstruction_].bytes);
+  staging_.posterior = stage("encoder.11", plan_[posterior_->wiring.input].bytes);
+  if (!training) staging_.reconstruction = stage("reconstruction", plan_[reconstruction_].bytes);
 }
 
 // Weights and optimizer state take what they take; the rest grows with the batch.
@@ -300,9 +298,8 @@ void Model::allocate() {
   tile_feed_ = backend_.make_feed(plan_[targets_].bytes, at(staging_.tiles));
   scalar_feed_ = backend_.make_feed(sizeof(StepScalars), at(staging_.scalars));
   result_drain_ = backend_.make_drain(plan_[results_].bytes, at(staging_.results));
-  if (purpose_ == Purpose::training)
-    posterior_drain_ = backend_.make_drain(plan_[posterior_->wiring.input].bytes, at(staging_.posterior));
-  else
+  posterior_drain_ = backend_.make_drain(plan_[posterior_->wiring.input].bytes, at(staging_.posterior));
+  if (purpose_ == Purpose::inference)
     reconstruction_drain_ = backend_.make_drain(plan_[reconstruction_].bytes, at(staging_.reconstruction));
   if (backend_.master_type() != DType::f32) narrow_.resize(static_cast<size_t>(plan_[targets_].count()));
   list_parts();
@@ -527,20 +524,23 @@ void Model::start_reconstruction() {
     run(Phase::output);
   });
   reconstruction_drain_->submit(arena_->at(reconstruction_));
+  posterior_drain_->submit(arena_->at(posterior_->wiring.input));
 }
 
-const float* Model::finish_reconstruction() {
+ReconstructedTiles Model::finish_reconstruction() {
   const void* reconstruction = reconstruction_drain_->wait();
-  if (narrow_.empty()) return static_cast<const float*>(reconstruction);
+  const Array head = arena_->array(posterior_->wiring.input);
+  std::vector<double> posterior = as_doubles({posterior_drain_->wait(), head.type, head.count});
+  if (narrow_.empty()) return {static_cast<const float*>(reconstruction), std::move(posterior)};
   std::transform(static_cast<const double*>(reconstruction),
                  static_cast<const double*>(reconstruction) + narrow_.size(), narrow_.begin(),
                  [](double v) { return static_cast<float>(v); });
-  return narrow_.data();
+  return {narrow_.data(), std::move(posterior)};
 }
 
 void Model::reconstruct(float* reconstruction) {
   start_reconstruction();
-  std::copy_n(finish_reconstruction(), plan_[targets_].count(), reconstruction);
+  std::copy_n(finish_reconstruction().tiles, plan_[targets_].count(), reconstruction);
 }
 
 std::vector<double> Model::posterior() const {

@@ -55,6 +55,12 @@ struct StepResult {
   std::vector<double> posterior;  // mean and log-variance, (batch, 2 latent)
 };
 
+// What an inference pass leaves for the host.
+struct ReconstructedTiles {
+  const float* tiles = nullptr;   // (batch, image_size, image_size, energy), in the targets' units
+  std::vector<double> posterior;  // mean and log-variance, (batch, 2 latent)
+};
+
 // The 3D-CVAE: network, loss and optimizer on one backend. Building one chooses algorithms and plans memory;
 // allocate() takes the memory, once, for everything that follows.
 class Model {
@@ -98,12 +104,12 @@ class Model {
 
   // The loss of every loaded tile at the posterior's mean; changes nothing.
   std::vector<TileLoss> evaluate();
-  // What the network makes of the loaded tiles at the posterior's mean, in the targets' units: (batch,
-  // image_size, image_size, energy). start_reconstruction() only queues where the device can, up to two at a
-  // time; finish_reconstruction() waits for the oldest, which stays until the start after the next.
+  // What the network makes of the loaded tiles at the posterior's mean. start_reconstruction() only queues
+  // where the device can, up to two at a time; finish_reconstruction() waits for the oldest, whose tiles stay
+  // until the start after the next.
   void start_reconstruction();
-  const float* finish_reconstruction();
-  void reconstruct(float* reconstruction);
+  ReconstructedTiles finish_reconstruction();
+  void reconstruct(float* reconstruction);  // (batch, image_size, image_size, energy)
 
   // After a pass: mean and log-variance of the posterior (batch, 2 latent), logits (batch, H, W, E).
   std::vector<double> posterior() const;

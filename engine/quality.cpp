@@ -115,7 +115,7 @@ SpectrumSums compare_spectra(const float* observed, const float* expected, int64
     total += static_cast<double>(observed[e]);
     expected_total += model;
     sums.squares += difference * difference;
-    sums.deviance += difference * difference / (noise.floor + noise.gain * std::max(model, 0.0));
+    sums.deviance += difference * difference / noise.variance(e, model);
   }
   sums.observed = static_cast<float>(total);
   sums.expected = static_cast<float>(expected_total);

@@ -5,15 +5,10 @@
 #include <span>
 #include <vector>
 
+#include "engine/noise_model.h"
 #include "engine/spectrum_image.h"
 
 namespace eelsvae {
-
-// variance(expected) = floor + gain * expected, in the units of the image: readout and shot noise of counts,
-// or what became of them by scaling. floor > 0 and gain >= 0.
-struct NoiseModel {
-  double floor = 1, gain = 0;
-};
 
 // How well expected spectra describe observed ones. Pixels of observed.excluded do not count. The range is
 // that of the observed counts, largest less smallest.
@@ -31,7 +26,7 @@ struct ReconstructionQuality {
   // range of the cube (channel_axis=-1). Windows with an excluded pixel do not count. Absent where no window
   // is left or all counts are equal.
   std::optional<double> ssim_map, ssim_channels;
-  // Mean over pixels and channels of (observed - expected)^2 / variance(max(expected, 0)): 1 where only noise
+  // Mean over pixels and channels of (observed - expected)^2 / noise.variance(): 1 where only noise
   // is left, less where expected follows the noise, too.
   double reduced_deviance = 0;
   // [l - 1]: mean over pixels of sum over e of r[e] r[e + l] / sum over e of r[e]^2, with r = observed -

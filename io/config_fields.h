@@ -83,8 +83,29 @@ inline std::array<std::pair<const char*, AlignBy>, 2> choices(AlignBy) {
 inline std::array<std::pair<const char*, ReconstructionLoss>, 2> choices(ReconstructionLoss) {
   return {{{"cross_entropy", ReconstructionLoss::cross_entropy}, {"mse", ReconstructionLoss::mse}}};
 }
+inline std::array<std::pair<const char*, Score>, 6> choices(Score) {
+  return {{{"whitened", Score::whitened},
+           {"combined", Score::combined},
+           {"deviance", Score::deviance},
+           {"pearson", Score::pearson},
+           {"pearson_background", Score::pearson_background},
+           {"latent", Score::latent}}};
+}
+inline std::array<std::pair<const char*, ThresholdMethod>, 3> choices(ThresholdMethod) {
+  return {{{"fdr", ThresholdMethod::fdr},
+           {"otsu", ThresholdMethod::otsu},
+           {"conformal", ThresholdMethod::conformal}}};
+}
 inline std::array<std::pair<const char*, Blend>, 2> choices(Blend) {
   return {{{"uniform", Blend::uniform}, {"cosine", Blend::cosine}}};
+}
+
+// How a choice is written in a configuration.
+template <typename Enum>
+const char* name_of(Enum value) {
+  for (const auto& [name, candidate] : choices(value))
+    if (candidate == value) return name;
+  return "";
 }
 
 // Which devices there are is the business of the backends; here only the form counts, so that a configuration
@@ -263,12 +284,41 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
         Rule{"0 or more and below 1", [](double share) { return 0 <= share && share < 1; }});
 
   auto& detection = config.detection;
-  visit(Field{"detection", "score", "",
-              "how unlike its reconstruction a spectrum is. pearson: 1 - correlation, as published"},
-        detection.score, one_of({"pearson"}));
+  visit(
+      Field{
+          "detection", "score", "",
+          "how unlike what is expected a spectrum is. whitened: the largest smoothed residual over energy, "
+          "in "
+          "standard deviations, normal variation taken out; combined: whitened, deviance and "
+          "pearson_background as one; deviance: mean squared residual in units of the noise; pearson: 1 - "
+          "correlation, as published; pearson_background: the same without the smooth background; latent: 1 "
+          "- correlation times how unusual the tile's latent vector is"},
+      detection.score, anything());
   visit(Field{"detection", "window", "eV", "energies that the score looks at; null: all"}, detection.window,
         ascending());
-  visit(Field{"detection", "threshold", "of the score", "pixels that score more are anomalous; null: Otsu's"},
+  visit(
+      Field{"detection", "context", "pixels",
+            "side of the square whose other pixels foretell how much a pixel's spectrum shows of what normal "
+            "spectra vary in (whitened, combined); larger than the defects; 0: off"},
+      detection.context, Rule{"0 or odd, from 5 to 99", [](int64_t side) {
+                                return side == 0 || (side % 2 == 1 && side >= 5 && side <= 99);
+                              }});
+  visit(
+      Field{
+          "detection", "pooling", "pixels",
+          "standard deviation of the Gaussian over which the evidence of neighbouring pixels is pooled, for "
+          "extended defects; 0: off"},
+      detection.pooling, Rule{"from 0 to 20", [](double sigma) { return sigma >= 0 && sigma <= 20; }});
+  visit(
+      Field{"detection", "threshold_method", "",
+            "fdr: a false-discovery rate, with the scores of normal spectra as the bulk of the image shows "
+            "them; conformal: the same, with the scores of tiles held out of training "
+            "(`training.validation_fraction`); otsu: as published, needs anomalies that form a second hump"},
+      detection.threshold_method, anything());
+  visit(Field{"detection", "fdr", "", "share of false alarms among the spectra that are found"},
+        detection.fdr, Rule{"between 0 and 1", [](double share) { return 0 < share && share < 1; }});
+  visit(Field{"detection", "threshold", "of the score",
+              "pixels that score more are anomalous, in place of what the method finds; null: the method's"},
         detection.threshold, anything());
   visit(Field{"detection", "stride", "pixels", "distance between the tiles that are scored; 0: half a tile"},
         detection.stride, at_least(0));

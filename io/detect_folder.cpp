@@ -5,6 +5,7 @@
 #include "engine/excluded.h"
 #include "io/atomic_file.h"
 #include "io/config.h"
+#include "io/config_fields.h"
 #include "io/hspy.h"
 #include "io/map_image.h"
 #include "io/npy.h"
@@ -23,15 +24,29 @@ nlohmann::ordered_json summarize(const DetectionOutput& o) {
   };
   nlohmann::ordered_json summary = {
       {"data", o.data_file},
-      {"model", o.model_file},
-      {"score", o.model.config.detection.score},
+      {"model", o.model},
+      {"score", o.expectation.own_scores.empty() ? name_of(o.config.detection.score) : "own"},
       {"window_ev",
        {energy.value(static_cast<double>(window.first)), energy.value(static_cast<double>(window.last - 1))}},
       {"threshold", o.detection.threshold},
-      {"threshold_method", o.model.config.detection.threshold ? "given" : "otsu"},
+      {"threshold_method",
+       o.config.detection.threshold ? "given" : name_of(o.config.detection.threshold_method)},
       {"anomalous_pixels", o.detection.anomalous_pixels()},
       {"pixels", o.prepared.pixels() - excluded},
-      {"excluded_pixels", excluded}};
+      {"excluded_pixels", excluded},
+      {"regions", o.detection.regions.size()}};
+  const DetectionConfig& detection = o.config.detection;
+  if (!detection.threshold && detection.threshold_method != ThresholdMethod::otsu)
+    summary["fdr"] = detection.fdr;
+  if (const std::optional<EmpiricalNull>& null = o.detection.null) {
+    summary["expected_false_alarms"] = *o.detection.expected_false_alarms();
+    summary["null"] = {{"family", name(null->family)},
+                       {"location", null->location},
+                       {"scale", null->scale},
+                       {"normal_share", null->normal_share},
+                       {"fitted_to", {null->low, null->high}},
+                       {"chi_square_per_degree", null->misfit}};
+  }
   if (o.metrics) {
     summary["f1"] = o.metrics->f1;
     summary["precision"] = o.metrics->precision;
@@ -47,8 +62,8 @@ DetectionReport make_report(const DetectionOutput& o) {
   DetectionReport report;
   report.title = o.prepared.title;
   report.data_file = o.data_file;
-  report.model = o.model_file;
-  report.score = o.model.config.detection.score;
+  report.model = o.model;
+  report.score = o.expectation.own_scores.empty() ? name_of(o.config.detection.score) : "own";
   report.y = o.prepared.y;
   report.x = o.prepared.x;
   report.energy = o.prepared.energy;
@@ -59,7 +74,7 @@ DetectionReport make_report(const DetectionOutput& o) {
   report.truth = o.truth;
   report.window = {o.detection.window.first, o.detection.window.last};
   report.observed = o.prepared.counts;
-  report.reconstruction = o.detection.reconstruction;
+  report.reconstruction = o.expectation.spectra;
   if (o.metrics) {
     report.metrics = {
         {"F1", o.metrics->f1}, {"precision", o.metrics->precision}, {"recall", o.metrics->recall}};
@@ -67,10 +82,10 @@ DetectionReport make_report(const DetectionOutput& o) {
     if (o.metrics->average_precision)
       report.metrics.emplace_back("average precision", *o.metrics->average_precision);
   }
-  for (const EpochRecord& record : o.model.history)
+  for (const EpochRecord& record : o.history)
     report.history.push_back({record.epoch, record.training.loss,
                               record.validation ? std::optional(record.validation->loss) : std::nullopt});
-  report.configuration = to_json_text(o.model.config);
+  report.configuration = to_json_text(o.config);
   report.versions = o.versions;
   return report;
 }
@@ -91,7 +106,7 @@ void write_detect_folder(const std::filesystem::path& folder, const DetectionOut
   write_npy(folder / "mask.npy", shape, o.detection.mask.data());
   if (o.save_reconstruction)
     write_npy(folder / "reconstruction.npy", {shape[0], shape[1], o.prepared.energy.size},
-              o.detection.reconstruction.data());
+              o.expectation.spectra.data());
   write_hspy_map(folder / "scores.hspy", "eelsvae scores of " + o.prepared.title, o.prepared.y, o.prepared.x,
                  o.detection.scores.data(), nlohmann::json({{"eelsvae", summary}}).dump());
   write_png(folder / "scores.png", draw_map(o.detection.scores, o.prepared.y, o.prepared.x, o.detection.mask,

@@ -7,21 +7,25 @@
 #include <utility>
 #include <vector>
 
+#include "engine/config.h"
 #include "engine/detection.h"
 #include "engine/metrics.h"
-#include "io/checkpoint.h"
+#include "engine/trainer.h"
 
 namespace eelsvae {
 
 // What a detection folder is made from.
 struct DetectionOutput {
   const SpectrumImage& prepared;  // as the model saw it
+  const Expectation& expectation;
   const Detection& detection;
-  const CheckpointInfo& model;
-  std::string data_file, model_file;
-  std::vector<uint8_t> truth;  // (y, x); empty if not known
-  std::optional<DetectionMetrics> metrics;
-  std::vector<std::pair<std::string, std::string>> versions;
+  const Config& config;
+  std::string data_file;
+  std::string model;                      // file, or what a baseline says of itself
+  std::vector<EpochRecord> history = {};  // of the model's training
+  std::vector<uint8_t> truth = {};        // (y, x); empty if not known
+  std::optional<DetectionMetrics> metrics = {};
+  std::vector<std::pair<std::string, std::string>> versions = {};
   bool save_reconstruction = false;
 };
 

@@ -260,7 +260,7 @@ TEST_P(ModelTest, ReconstructionsUnderWayAreThoseOneByOne) {
   start(0);
   for (uint64_t draw = 0; draw < count; ++draw) {
     if (draw + 1 < count) start(draw + 1);
-    const float* reconstruction = model.finish_reconstruction();
+    const float* reconstruction = model.finish_reconstruction().tiles;
     EXPECT_TRUE(std::equal(one_by_one[draw].begin(), one_by_one[draw].end(), reconstruction)) << draw;
   }
 }

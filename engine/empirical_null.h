@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace eelsvae {
+
+// How the scores of normal spectra are distributed, found without labels from the bulk of an image's scores
+// (Efron, "Large-scale simultaneous hypothesis testing: the choice of a null hypothesis", JASA 99, 96
+// (2004)).
+struct EmpiricalNull {
+  // Of x, the score s itself or its square:
+  //   normal        F = Phi((s - location) / scale)
+  //   largest       F = exp(-exp(-(s - location) / scale)), the Gumbel law of maxima whose tails are
+  //                 exponential
+  //   largest_normal the same with s^2 in place of s: of maxima of normal variables (exact as
+  //                 exp(-n exp(-s^2 / 2)) for smoothed white noise; Worsley et al., Hum. Brain Mapp. 4, 58
+  //                 (1996))
+  enum class Family { normal, largest, largest_normal };
+  Family family = Family::normal;
+  double location = 0, scale = 1;
+  double normal_share = 1;   // of spectra that follow it
+  double low = 0, high = 0;  // the scores that it was fitted to
+  double misfit = 0;         // chi^2 per degree of freedom there; about 1 for a good fit
+
+  double below(double score) const;    // F
+  double p_value(double score) const;  // 1 - F, without cancellation
+  double density(double score) const;  // dF / ds
+};
+
+const char* name(EmpiricalNull::Family family);
+
+// Fits family, location, scale and normal share to the scores between their 5 % quantile and a cut above
+// which nothing is assumed, by maximum likelihood of the counts in bins, given that scores lie between the
+// two. The cut is the highest of a row of quantiles from 60 to 99.5 % up to which the fit is good: so a few
+// anomalies cost next to nothing, and up to 40 % of the spectra may be anomalous. left_out: pixels without a
+// score (nonzero), or empty. UserError with fewer than 100 scores, or if most of them are equal.
+EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out = {});
+
+}  // namespace eelsvae

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/spectrum_image.h"
+
+namespace eelsvae {
+
+// The noise of counts c = offset + range * v is c's shot noise, multiplied by the detector's gain, over a
+// readout floor (Poisson-Gaussian; Foi et al., IEEE Trans. Image Process. 17, 1737 (2008)). Scaling is
+// affine, so in prepared units the variance is affine in the expected intensity too:
+//   variance(e) = channel factor(e) * (floor + gain * expected)
+struct NoiseModel {
+  double floor = 0, gain = 0;
+  // (E) what the affine law leaves to the channels: fixed-pattern gain, and what filters along energy did.
+  // Empty: 1 everywhere.
+  std::vector<float> channel_factor;
+
+  double variance(int64_t channel, double expected) const;
+};
+
+// Measures the noise in what an image shows beyond `expected` (y, x, E): in differences between pixels that
+// lie `lag` apart along x (along y where the image is too narrow), because what varies slowly over the
+// specimen cancels in them. Spread is 1.4826 times the median absolute deviation, so that anomalous pixels
+// and borders between phases, as long as they are few, do not count. lag: the first distance at which a
+// spatial filter leaves neighbours independent. UserError if no two pixels are that far apart, or all
+// differences are zero.
+NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> expected, int64_t lag);
+
+}  // namespace eelsvae
