@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/error.h"
+
 namespace eelsvae {
 namespace {
 
@@ -11,10 +13,15 @@ constexpr double plasmon_ev = 24, plasmon_fwhm_ev = 8;
 constexpr double plasmon_sigma_ev = plasmon_fwhm_ev / 2.354820045;
 constexpr double sigmas = 3.5;  // where a Gaussian counts as zero
 
-// The next of Poisson's probabilities, after that of n.
-double next_poisson(double probability, double mean, size_t n) {
-  return probability * mean / static_cast<double>(n + 1);
+// Poisson's probabilities of 0, 1, ... plasmons, up to where less than a thousandth is left.
+std::vector<double> poisson(double mean) {
+  std::vector<double> probabilities = {std::exp(-mean)};
+  for (double rest = 1 - probabilities[0]; rest > 1e-3; rest -= probabilities.back())
+    probabilities.push_back(probabilities.back() * mean / static_cast<double>(probabilities.size()));
+  return probabilities;
 }
+// As many as the thickest place with the strongest defect has, 3 + 3 mean free paths.
+constexpr double most_orders = 14;
 
 EdgeChange change_of(const Defect& defect, int sign, const Axis& energy) {
   EdgeChange change;
@@ -131,8 +138,8 @@ std::vector<ExpectedSpectra::Table> ExpectedSpectra::scattered(size_t term, doub
       result.values[i] = function(from + static_cast<double>(i) * step_ev);
     return result;
   };
-  const auto most = static_cast<double>(orders_);
-  const double reach_ev = most * plasmon_ev + sigmas * std::sqrt(most) * plasmon_sigma_ev;
+  // Not as far as these defects need: a pixel's spectrum must not depend on those of others.
+  constexpr double reach_ev = most_orders * plasmon_ev + sigmas * 4 * plasmon_sigma_ev;
   const Table single = table(from_ev - reach_ev, [&](double ev) { return term_counts(term, ev); });
 
   std::vector<Table> tables;
@@ -173,9 +180,8 @@ void ExpectedSpectra::tabulate_scattering() {
     for (const auto& [term, weight] : w.terms) needed[term] = 1;
   }
   if (most == 0) return;
-  double probability = std::exp(-most);
-  for (double missing = 1 - probability; missing > 1e-3; missing -= probability)
-    probability = next_poisson(probability, most, orders_++);
+  orders_ = poisson(most).size() - 1;
+  expect(static_cast<double>(orders_) <= most_orders, "more orders of scattering than there is room for");
 
   const auto [lowest, highest] = std::minmax_element(specimen_.drift_ev.begin(), specimen_.drift_ev.end());
   const double from_ev = energy_.value(0) - *highest;
@@ -207,14 +213,14 @@ void ExpectedSpectra::Line::spectrum(int64_t x, double* counts) {
   const auto channels = static_cast<size_t>(spectra_.energy_.size);
   const Weights w = spectra_.weights(spectra_.specimen_.materials[pixel], spectra_.places_.labels[pixel],
                                      spectra_.places_.signs[pixel]);
+  const std::vector<double> probabilities = poisson(w.scattering);
   std::fill_n(counts, channels, 0.0);
   for (const auto& [term, weight] : w.terms) {
     const std::vector<double>& all = rows(term);
-    double factor = weight * std::exp(-w.scattering);
-    for (size_t n = 0; n <= (w.scattering > 0 ? spectra_.orders_ : 0); ++n) {
+    for (size_t n = 0; n < probabilities.size(); ++n) {
+      const double factor = weight * probabilities[n];
       const double* row = all.data() + n * channels;
       for (size_t c = 0; c < channels; ++c) counts[c] += factor * row[c];
-      factor = next_poisson(factor, w.scattering, n);
     }
   }
 }

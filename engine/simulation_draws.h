@@ -6,8 +6,8 @@
 
 namespace eelsvae {
 
-// What a draw of the simulator is for; each has its own index space. New purposes go to the end, so that a
-// seed keeps giving the image it gave.
+// What a draw of the simulator, or of an injection of anomalies, is for; each has its own index space. New
+// purposes go to the end, so that a seed keeps giving the image it gave.
 enum class SimulationDraw : uint64_t {
   noise,
   channel_gain,
@@ -21,7 +21,9 @@ enum class SimulationDraw : uint64_t {
   drift_jump,
   line_direction,
   lattice_origin,
-  cosmic_ray
+  cosmic_ray,
+  injected_places,
+  injected_signs
 };
 
 inline Philox4 draw(uint64_t seed, SimulationDraw purpose, int64_t index) {
