@@ -21,7 +21,7 @@ std::vector<double> poisson(double mean) {
   return probabilities;
 }
 // As many as the thickest place with the strongest defect has, 3 + 3 mean free paths.
-constexpr double most_orders = 14;
+constexpr double most_orders = 15;
 
 EdgeChange change_of(const Defect& defect, int sign, const Axis& energy) {
   EdgeChange change;

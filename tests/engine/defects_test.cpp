@@ -163,6 +163,9 @@ TEST(Defects, ScatteringAddsToThatOfTheSpecimen) {
                             scattered = expected_spectrum({}, {parse_defect("scattering:0.5")});
   EXPECT_NEAR(total(scattered) / total(film), 1.05, 0.05);
   EXPECT_LT(at_ev(scattered, 717.5) - at_ev(scattered, 708), 0.7 * (at_ev(film, 717.5) - at_ev(film, 708)));
+  // The most there can be: white lines are all but gone.
+  const std::vector<double> most = expected_spectrum({0, 0, 0, 3}, {parse_defect("scattering:3")});
+  EXPECT_NEAR(at_ev(most, 717.5) / at_ev(most, 708), 1, 0.01);
 }
 
 TEST(Defects, ACosmicRayIsOneOrTwoChannels) {
