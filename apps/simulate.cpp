@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <numeric>
 #include <string>
@@ -12,48 +13,141 @@
 
 using namespace eelsvae;
 
+namespace {
+
+void check_mask_name(const std::string& option, const std::string& name, const std::string& output) {
+  if (!name.empty() && !name.ends_with(".npy")) throw UserError(option + " " + name + " must end in .npy");
+  if (!name.empty() && name == output)
+    throw UserError(option + " and --output name the same file, " + output);
+}
+
+const std::string footer =
+    "KIND of --defect, the unit of its STRENGTH, and what changes in an anomalous pixel "
+    "(docs/specimens.md):\n" +
+    describe_defect_kinds() +
+    "SHAPE: pixel; disc of RADIUS pixels; line of 2 RADIUS + 1 pixels; lattice of atomic columns, RADIUS "
+    "pixels\n"
+    "apart. AMOUNT: below 1 the share of the pixels, else the number of anomalies.\n"
+    "\n"
+    "Examples\n"
+    "  A small image around the Fe L edge, with the answer beside it:\n"
+    "    eelsvae-simulate --shape 96 96 256 --offset-ev 660 --seed 1 --output film.hspy --truth truth.npy\n"
+    "  A film on its substrate with drift and a wedge; three kinds of defects, a third of 2 % each:\n"
+    "    eelsvae-simulate --preset hetero --defect fe-shift:1.5:disc:2 --defect oxygen:0.5 \\\n"
+    "      --defect foreign:0.3:lattice:8 --anomalies 0.02 --output h.hspy --truth t.npy --labels kinds.npy\n"
+    "  The same specimen recorded again, without defects, at ten times the dose:\n"
+    "    eelsvae-simulate --preset hetero --defect none --noise-seed 1 --exposure 10 --output clean.hspy";
+
+}  // namespace
+
 int main(int argc, char** argv) {
   SimulationSettings settings;
-  std::string preset = "bfo", output, truth;
+  SpecimenParameters specimen;
+  std::string preset = "bfo", output, truth, labels;
+  uint64_t noise_seed = 0;
+  std::vector<std::string> defects;
   std::vector<int64_t> shape = {settings.height, settings.width, settings.channels};
 
   CLI::App app{
-      "Simulates an EELS spectrum image of a BiFeO3 film in which the Fe L2,3 lines of known pixels are "
-      "shifted.",
+      "Simulates an EELS spectrum image of a BiFeO3 film with known anomalies: shifted Fe L2,3 lines, unless "
+      "--defect asks for others.",
       "eelsvae-simulate"};
-  app.footer(
-      "Example: a small image around the Fe L edge, with the answer beside it\n"
-      "  eelsvae-simulate --shape 96 96 256 --offset-ev 660 --seed 1 --output film.hspy --truth truth.npy");
+  app.footer(footer);
   app.option_defaults()->always_capture_default();
-  app.add_option("--preset", preset, "Specimen")->check(CLI::IsMember({"bfo"}));
+  app.add_option("--preset", preset, "Specimen")->check(CLI::IsMember(preset_names()));
   app.add_option("--output", output, "Image to write, .hspy, .dm4 or .npy")->required();
   app.add_option("--truth", truth, "Mask (y, x) of the anomalous pixels to write, .npy");
+  app.add_option("--labels", labels,
+                 "Kinds (y, x) to write, .npy: 0 normal, 1 the first --defect, and so on");
   app.add_option("--seed", settings.seed, "Seed; the same seed gives the same image");
+  auto* noise_option =
+      app.add_option("--noise-seed", noise_seed, "Seed of the noise alone; absent: --seed")->default_str("");
   app.add_option("--shape", shape, "Pixels along y and x, and channels")->expected(2, 3);
   app.add_option("--offset-ev", settings.energy_offset_ev, "Energy loss of the first channel, eV");
   app.add_option("--dispersion-ev", settings.dispersion_ev, "eV per channel");
   app.add_option("--pixel-size-nm", settings.pixel_size_nm, "Distance of neighbouring pixels, nm");
   app.add_option("--exposure", settings.exposure, "Factor on all counts; 1 as in the published image");
-  app.add_option("--shift-ev", settings.shift_ev, "Shift of the Fe L lines in anomalies, eV, of random sign");
-  app.add_option("--anomalies", settings.anomalies,
-                 "Share of pixels that are anomalous if below 1, else the number of anomalies");
-  app.add_option("--anomaly-radius", settings.anomaly_radius, "Pixels; 0 for anomalies of a single pixel");
+
+  app.option_defaults()->group("Specimen (defaults: the preset's)");
+  auto* angle =
+      app.add_option("--interface-angle-deg", specimen.interface_angle_deg, "Of the interface to the y axis");
+  auto* width =
+      app.add_option("--interface-width-nm", specimen.interface_width_nm, "10 to 90 % of the substrate");
+  auto* manganese =
+      app.add_option("--manganese", specimen.manganese, "Share of Fe replaced by Mn, left and right");
+  auto* drift = app.add_option("--drift-ev", specimen.drift_ev, "Largest energy drift of a scan line, eV");
+  auto* wedge = app.add_option("--thickness", specimen.thickness, "Mean free paths, top and bottom");
+  auto* damage = app.add_option("--damage", specimen.damage, "Share of Fe reduced at the end of the scan");
+  for (CLI::Option* option : {angle, width, manganese, drift, wedge, damage}) option->default_str("");
+
+  app.option_defaults()->group("Anomalies");
+  app.add_option("--defect", defects,
+                 "KIND:STRENGTH[:SHAPE[:RADIUS]][@AMOUNT], repeatable, or none; see below")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->default_str("");
+  app.add_option(
+      "--anomalies", settings.anomalies,
+      "Share of pixels that are anomalous if below 1, else the number of anomalies; in equal parts "
+      "for the defects without AMOUNT");
+  auto* shift = app.add_option("--shift-ev", settings.shift_ev,
+                               "Without --defect: shift of the Fe L lines, eV, of random sign");
+  auto* radius = app.add_option("--anomaly-radius", settings.anomaly_radius,
+                                "Without --defect: pixels; 0 for anomalies of a single pixel");
+  app.option_defaults()->group("Options");
   return run_command(app, argc, argv, [&] {
     check_image_name("--output", output);
-    if (!truth.empty() && !truth.ends_with(".npy")) throw UserError("--truth " + truth + " must end in .npy");
-    if (truth == output) throw UserError("--truth and --output name the same file, " + output);
+    check_mask_name("--truth", truth, output);
+    check_mask_name("--labels", labels, output);
+    if (!labels.empty() && labels == truth)
+      throw UserError("--labels and --truth name the same file, " + truth);
     settings.height = shape[0];
     settings.width = shape[1];
     if (shape.size() == 3) settings.channels = shape[2];
+    if (noise_option->count()) settings.noise_seed = noise_seed;
+
+    settings.preset = preset_named(preset);
+    SpecimenParameters chosen = preset_parameters(settings.preset);
+    if (!chosen.interface && (angle->count() || width->count()))
+      throw UserError("preset " + preset + " has no interface; interface and hetero have one");
+    if (angle->count()) chosen.interface_angle_deg = specimen.interface_angle_deg;
+    if (width->count()) chosen.interface_width_nm = specimen.interface_width_nm;
+    if (manganese->count()) chosen.manganese = specimen.manganese;
+    if (drift->count()) chosen.drift_ev = specimen.drift_ev;
+    if (wedge->count()) chosen.thickness = specimen.thickness;
+    if (damage->count()) chosen.damage = specimen.damage;
+    settings.specimen = chosen;
+
+    if (!defects.empty() && (shift->count() || radius->count()))
+      throw UserError(
+          "--shift-ev and --anomaly-radius are short for --defect fe-shift:EV:disc:RADIUS; give either");
+    if (defects == std::vector<std::string>{"none"})
+      settings = without_defects(settings);
+    else
+      for (const std::string& defect : defects) {
+        if (defect == "none") throw UserError("--defect none stands alone");
+        settings.defects.push_back(parse_defect(defect));
+      }
+    // Whoever wants the answer, or says how far the lines are moved, wants to see them.
+    const bool wanted = shift->count() || !truth.empty() || !labels.empty();
+    if (settings.defects.empty() && settings.anomalies > 0 && settings.shift_ev > 0 && wanted)
+      settings.defects = {
+          {DefectKind::fe_shift, settings.shift_ev, DefectShape::disc, settings.anomaly_radius, {}}};
 
     const SimulatedImage simulated = simulate(settings);
     const SpectrumImage& image = simulated.image;
     write_spectrum_image(output, image);
-    if (!truth.empty()) write_npy(truth, {image.y.size, image.x.size}, simulated.truth.data());
+    const std::vector<int64_t> map = {image.y.size, image.x.size};
+    if (!truth.empty()) write_npy(truth, map, simulated.truth.data());
+    if (!labels.empty()) write_npy_labels(labels, map, simulated.labels.data());
     std::printf("%s: %lld x %lld pixels, %s, %d anomalous pixels\n", output.c_str(),
                 static_cast<long long>(image.y.size), static_cast<long long>(image.x.size),
                 describe(image.energy).c_str(),
                 std::accumulate(simulated.truth.begin(), simulated.truth.end(), 0));
+    for (size_t k = 0; k < settings.defects.size(); ++k)
+      std::printf(
+          "  label %zu: %s, %lld pixels\n", k + 1, simulated.defect_names[k].c_str(),
+          static_cast<long long>(std::count(simulated.labels.begin(), simulated.labels.end(), k + 1)));
     return 0;
   });
 }

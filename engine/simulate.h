@@ -1,55 +1,59 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
+#include "engine/defects.h"
+#include "engine/specimen.h"
 #include "engine/spectrum_image.h"
 
 namespace eelsvae {
 
-// A spectrum image of a BiFeO3 film with known anomalies, modelled on the published one. What was read off
-// the published figures (facts) and what is assumed to complete it:
+// A spectrum image of a specimen with known anomalies, modelled on the published image of a BiFeO3 film.
+// docs/specimens.md lists what was read off the published figures, what comes from elsewhere and what is
+// assumed. In every preset:
 //
 //   axes         420.0 eV and 0.3 eV/channel (published); pixels of 1.0 nm (assumed)
-//   background   75 counts at 430 eV and, with the edges' continua, 22 at 800 eV (published): a power law
-//                75 (E / 430 eV)^-2.70
-//   O K          onset 534 eV, maxima at 538 and 546.5 eV (published), 10 and 8 counts high, 3.5 and 8 eV
-//   wide,
-//                on a step of 12 counts (assumed)
-//   Fe L2,3      L3 at 717.5 eV, 26 counts high, 3.4 eV wide, L2 near 730 eV (published), 10 counts high, 4
-//   eV
-//                wide, on steps of 4 and 2 counts at 715 and 728 eV (assumed). Steps decay as E^-3.
 //   thickness    slow variation of intensity over the image, up to 8 % (published: 5 to 10 %)
 //   stripes      each scan line brighter or darker by 1.5 % rms (published: 1 to 2 %)
-//   drift        the whole spectrum moves by up to 0.1 eV, a third of a channel, over the scan lines
-//   (assumed) gain         each channel's response differs by 1 % rms (published) hot pixel    one spectrum,
-//   twice as bright (published: one; how bright is assumed) noise        normal, variance 2.7 counts per
-//   count + (9 counts)^2 (published); counts can be negative
-//
-// Widths are full widths at half maximum of Gaussian peaks; heights are counts in a channel of 0.3 eV and
-// scale with the dispersion. An anomaly is a chemical shift: the Fe L3 and L2 peaks, and nothing else, are
-// moved by +shift_ev or -shift_ev (a fair coin for each anomaly) before the noise is drawn.
+//   gain         each channel's response differs by 1 % rms (published)
+//   hot pixel    one spectrum, twice as bright (published: one; how bright is assumed)
+//   noise        normal, variance 2.7 counts per count + (9 counts)^2 (published); counts can be negative
 struct SimulationSettings {
+  Preset preset = Preset::bfo;
+  std::optional<SpecimenParameters> specimen;  // absent: the preset's
   int64_t height = 210, width = 210, channels = 1340;
   double energy_offset_ev = 420.0, dispersion_ev = 0.3;
   double pixel_size_nm = 1.0;
   double exposure = 1;  // factor on all counts: dwell time times beam current, 1 as published
+  // Specimen, anomalies, stripes and gain follow from `seed`, noise from `noise_seed` (absent: from `seed`):
+  // another noise_seed is a second recording of the same specimen.
   uint64_t seed = 0;
-  double shift_ev = 2.4;
-  // Below 1 the share of the image's pixels that are anomalous, otherwise the number of anomalies.
+  std::optional<uint64_t> noise_seed;
+  // Below 1 the share of the image's pixels that are anomalous, otherwise the number of anomalies; split
+  // equally among the defects that have no amount of their own.
   double anomalies = 0.01;
-  // An anomaly is every pixel whose centre is at most so far from its own, in pixels; 0: single pixels.
-  // Anomalies lie inside the image and do not overlap.
+  // A defect that the energy axis does not show is an error. Empty: short for one kind that may be out of
+  // sight, fe_shift by shift_ev in discs of anomaly_radius pixels (0: single pixels).
+  std::vector<Defect> defects;
+  double shift_ev = 2.4;
   double anomaly_radius = 0;
 };
 
 struct SimulatedImage {
-  SpectrumImage image;         // its metadata describes the simulation
-  std::vector<uint8_t> truth;  // (y, x), 1 where anomalous
+  SpectrumImage image;                    // its metadata describes the simulation
+  std::vector<uint8_t> truth;             // (y, x), 1 where anomalous
+  std::vector<uint8_t> labels;            // (y, x), 0 normal, k for the k-th defect
+  std::vector<std::string> defect_names;  // the k-th defect is called defect_names[k - 1]
 };
 
-// The same settings give the same image on any number of threads. UserError for sizes, axes or anomalies that
-// cannot be.
+// The same settings give the same image on any number of threads. UserError for sizes, axes, specimens or
+// anomalies that cannot be.
 SimulatedImage simulate(const SimulationSettings& settings);
+
+// The same specimen without any anomaly: its image is the same, bit by bit, wherever truth is 0.
+SimulationSettings without_defects(SimulationSettings settings);
 
 }  // namespace eelsvae

@@ -264,4 +264,8 @@ void write_npy(const std::string& path, const std::vector<int64_t>& shape, const
   write_array(path, "|b1", shape, booleans.data());
 }
 
+void write_npy_labels(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* labels) {
+  write_array(path, "|u1", shape, labels);
+}
+
 }  // namespace eelsvae

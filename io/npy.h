@@ -53,6 +53,8 @@ std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int6
 // Little-endian float32 and, from zero / non-zero bytes, boolean; C order, all or nothing (AtomicFile).
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const float* values);
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* mask);
+// The same for bytes that are numbers, uint8.
+void write_npy_labels(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* labels);
 
 // "(50, 40, 162)", "(5,)", "()": as Python prints a tuple.
 std::string shape_text(const std::vector<int64_t>& shape);

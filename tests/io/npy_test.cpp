@@ -186,6 +186,9 @@ TEST_F(NpyTest, WritesWhatItReads) {
   write_npy(path("m.npy"), {2, 2}, mask.data());
   EXPECT_EQ(read_npy_header(path("m.npy")).type, ElementType::boolean);
   EXPECT_EQ(read_npy_mask(path("m.npy"), 2, 2), (std::vector<uint8_t>{0, 1, 1, 0}));
+  write_npy_labels(path("l.npy"), {2, 2}, mask.data());
+  EXPECT_EQ(read_npy_header(path("l.npy")).type, ElementType::uint8);
+  EXPECT_EQ(read_npy(path("l.npy")).values, (std::vector<float>{0, 1, 7, 0}));
 }
 
 TEST_F(NpyTest, AFullDiskLeavesNothingBehind) {

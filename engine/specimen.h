@@ -1,0 +1,53 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace eelsvae {
+
+// What a simulated specimen and its recording are like; docs/specimens.md gives the physics and the sources.
+enum class Preset { bfo, interface, gradient, drift, wedge, damage, hetero };
+std::string preset_name(Preset preset);
+std::vector<std::string> preset_names();
+Preset preset_named(const std::string& name);  // UserError if there is none
+
+// A preset is a choice of these. The values here are those of a homogeneous BiFeO3 film, `bfo`.
+struct SpecimenParameters {
+  bool interface =
+      false;  // film on the left, SrTiO3-like substrate on the right of a line through the centre
+  double interface_angle_deg = 15;    // of the line to the y axis
+  double interface_width_nm = 3;      // over which the composition goes from 10 to 90 %
+  std::array<double, 2> manganese{};  // share of Fe sites with Mn, at the left and right end, linear between
+  double drift_ev = 0;                // largest energy drift of a scan line; 0: 0.1 eV, slow
+  std::array<double, 2>
+      thickness{};    // t / mean free path at the top and bottom; {0, 0}: spectra as published
+  double damage = 0;  // share of Fe reduced to Fe2+ at the end of the scan
+};
+SpecimenParameters preset_parameters(Preset preset);
+
+// A pixel's material: shares of the sites.
+struct PixelMaterial {
+  double substrate = 0;  // 0 film, 1 substrate
+  double manganese = 0;  // of the film's Fe sites
+  double damage = 0;     // of the Fe that is left
+  double thickness = 0;  // t / mean free path; 0: spectra as published
+  double iron() const { return (1 - substrate) * (1 - manganese); }
+};
+
+// The specimen as it is recorded, line by line from the top, each from the left.
+struct Specimen {
+  int64_t height = 0, width = 0;
+  std::vector<double> drift_ev;          // (y), the axis reads so much too high
+  std::vector<PixelMaterial> materials;  // (y, x)
+};
+
+// At a thickness of 0.5 mean free paths counts are those of the published film.
+constexpr double reference_thickness = 0.5;
+
+// UserError if a parameter cannot be.
+Specimen make_specimen(const SpecimenParameters& parameters, int64_t height, int64_t width,
+                       double pixel_size_nm, uint64_t seed);
+
+}  // namespace eelsvae
