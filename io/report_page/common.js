@@ -154,15 +154,17 @@ function makeEpochChart(id, title, lines, least) {
                               ...more
                             }));
   const values = datasets.flatMap((dataset) => dataset.data.map((point) => point.y));
-  const wide =
-      values.length > 0 && Math.min(...values) > 0 && Math.max(...values) > 30 * Math.min(...values);
+  const low = Math.min(...values), high = Math.max(...values), wide = low > 0 && high > 30 * low;
+  // Chart.js would show one value alone as somewhere between -1 and 1 of it.
+  const around = low === high && low !== 0 ? [low - Math.abs(low) / 2, high + Math.abs(low) / 2] : [];
   const tips = {
     callbacks: {...valueTip, title: (items) => items.length ? `epoch ${items[0].parsed.x}` : ''}
   };
   makeChart(
       id, 'line', datasets, axis('epoch', {ticks: {precision: 0}}), axis(title, {
         type: wide ? 'logarithmic' : 'linear',
-        suggestedMin: least,
+        suggestedMin: least ?? around[0],
+        suggestedMax: around[1],
         ticks: {maxTicksLimit: 7, callback: numberText}
       }),
       {legend: datasets.length > 1 ? legend() : {display: false}, tooltip: tips});

@@ -2,6 +2,7 @@
 
 check_report.py detection FILE   a detection report: click, arrow keys, tables, charts
 check_report.py training FILE    a training report
+check_report.py lost FILE        that of a run that has not been heard of for long
 check_report.py plain FILE       any report: it renders, and neither complains nor asks for anything
 
 Every report is looked at in light and dark and at the width of a telephone. With EELSVAE_SCREENSHOTS=FOLDER
@@ -219,12 +220,18 @@ def check_training(page):
     data = page.script("return JSON.parse(document.getElementById('report-data').textContent)")
     epochs = len(data["history"])
     assert len(page.points("loss")) == epochs, page.points("loss")
-    for chart in ("parts", "rate", "active"):
+    for chart in ("reconstruction", "kl", "rate", "norm", "active"):
         assert len(page.points(chart)) == epochs, chart
     refresh = page.script("return document.querySelector('meta[http-equiv=refresh]')?.content ?? null")
     assert (refresh is not None) == ("running" in page.text(".headline").lower()), refresh
     spectra = page.script("return document.querySelectorAll('.sample canvas').length")
     assert spectra == len(data["samples"]["pixels"]) == 6, spectra
+    assert page.picture("map-observed") != page.picture("map-model")
+    assert page.text("#stale") == ""
+
+
+def check_lost(page):
+    assert "may have ended" in page.text("#stale"), page.text("#stale")
 
 
 kind, file = sys.argv[1:]
@@ -232,9 +239,12 @@ began = time.monotonic()
 driver = start()
 try:
     page = Page(driver, file)
-    page.check_everything_is_drawn()
-    {"detection": check_detection, "training": check_training, "plain": lambda _: None}[kind](page)
-    page.check_appearance()
+    if kind != "lost":  # whose charts are empty
+        page.check_everything_is_drawn()
+    {"detection": check_detection, "training": check_training, "lost": check_lost,
+     "plain": lambda _: None}[kind](page)
+    if kind != "lost":
+        page.check_appearance()
     page.check_silence()
 finally:
     driver.quit()

@@ -1,10 +1,12 @@
 // Reports in a browser: they render, answer to clicks and keys, complain of nothing and ask for nothing.
 
 #include <cmath>
+#include <ctime>
 #include <limits>
 
 #include "io/atomic_file.h"
 #include "io/report.h"
+#include "io/training_report.h"
 #include "kernels/philox.h"
 #include "tests/io/file_test.h"
 
@@ -140,6 +142,63 @@ TEST_F(ReportPagesTest, ADetectionOfWhichLittleIsKnown) {
   bare.mask = report.mask;
   write_file(path("bare.html"), render_report(bare));
   check("plain", "bare.html");
+}
+
+// Half-way through a run, and at its end, of which the pages differ.
+TEST_F(ReportPagesTest, ATraining) {
+  const Film film;
+  Config config;
+  config.training.epochs = 60;
+  config.detection.window = {{714, 724}};
+  std::vector<EpochRecord> history;
+  for (int64_t epoch = 1; epoch <= 30; ++epoch) {
+    const double fall = 1 / static_cast<double>(epoch);
+    EpochRecord record;
+    record.epoch = epoch;
+    record.training = {800 + 400 * fall, 780 + 300 * fall, 20 + 100 * fall};
+    record.validation = EpochLoss{820 + 420 * fall, 795 + 310 * fall, 25 + 110 * fall};
+    record.learning_rate = epoch < 20 ? 1e-4 : 5e-5;
+    record.gradient_norm = 3 + 50 * fall;
+    record.active_latent_units = std::min<int64_t>(epoch, 12);
+    record.seconds = 4;
+    history.push_back(record);
+  }
+  ReconstructedTile tile = {{4, 24}, 24, true, 30, {}, {}};
+  for (int64_t y = tile.origin.y; y < tile.origin.y + tile.size; ++y) {
+    const int64_t first = (y * Film::columns + tile.origin.x) * Film::channels,
+                  count = tile.size * Film::channels;
+    tile.observed.insert(tile.observed.end(), film.observed.begin() + first,
+                         film.observed.begin() + first + count);
+    tile.reconstruction.insert(tile.reconstruction.end(), film.reconstruction.begin() + first,
+                               film.reconstruction.begin() + first + count);
+  }
+  for (size_t i = 0; i < tile.reconstruction.size(); ++i)  // a model that knows of thickness, roughly
+    tile.reconstruction[i] *= 1 + 0.02f * static_cast<float>(i / Film::channels % 5);
+  TrainingReport report;
+  report.title = film.report.title;
+  report.data_file = "film.hspy";
+  report.energy = film.report.energy;
+  report.config = config;
+  report.history = history;
+  report.tile = &tile;
+  report.written = std::time(nullptr);
+  report.next_seconds = 5;
+  report.versions = {{"eelsvae", "0.1.0"}};
+  write_file(path("running.html"), render_training_report(report));
+  check("training", "running.html");
+  report.progress = TrainingReport::Progress::stopped;
+  write_file(path("stopped.html"), render_training_report(report));
+  check("training", "stopped.html");
+}
+
+// Nobody marks the report of a run that was killed.
+TEST_F(ReportPagesTest, ATrainingOfWhichNothingWasHeard) {
+  TrainingReport report;
+  report.energy = {"Energy loss", "eV", 690, 0.3, 16};
+  report.written = std::time(nullptr) - 600;
+  report.next_seconds = 5;
+  write_file(path("lost.html"), render_training_report(report));
+  check("lost", "lost.html");
 }
 
 }  // namespace
