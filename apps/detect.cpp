@@ -207,7 +207,8 @@ int main(int argc, char** argv) {
   app.footer(
       "Example:\n"
       "  eelsvae-detect --model run --data CuZn_EELS_mapping.hspy --output found\n"
-      "writes scores.hspy, scores.npy, mask.npy, scores.png, summary.json and report.html to the folder "
+      "writes scores.hspy, scores.npy, mask.npy, scores.png, histogram.png, summary.json and report.html to "
+      "the folder "
       "found. Without a model, by the mean spectrum:\n"
       "  eelsvae-detect --baseline mean --data scan.hspy --set data.energy_range=500,800 --output found");
   app.add_option("--model", options.model, "run folder of eelsvae-train, or a checkpoint");

@@ -89,7 +89,8 @@ int train(const Options& options) {
     log->info("Nothing to resume in {}; starting from the beginning", options.output);
   write_file(folder.config(), to_json_text(config));
 
-  TrainingRun run(folder, model, info, state, trainer.batches_per_epoch(), *log);
+  TrainingRun run(folder, model, info, state, trainer, prepared.image,
+                  {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}}, *log);
   checkpoint.reset();  // the run replaces the file
   const bool complete = trainer.run(state, run);
   run.finish(state);
@@ -104,7 +105,7 @@ int train(const Options& options) {
     log->warn(
         "the posterior has collapsed: every tile gives the same latent vector and the model returns the "
         "mean spectrum; raise loss.dose or loss.kl_warmup_epochs, or lower loss.kl_weight");
-  log->info("Model: {}", folder.best());
+  log->info("Model: {}, report: {}", folder.best(), folder.report());
   return 0;
 }
 

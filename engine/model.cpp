@@ -517,6 +517,24 @@ std::vector<TileLoss> Model::evaluate() {
   return tile_losses(static_cast<const double*>(result_drain_->wait()));
 }
 
+std::vector<float> Model::evaluated_reconstruction(int64_t tile) const {
+  const int64_t count = shape_.tile_count(), energy = shape_.energy;
+  std::vector<double> x = download_as_double(backend_, slice(arena_->array(logits_), tile * count, count));
+  if (loss_ == ReconstructionLoss::cross_entropy) {
+    const std::vector<double> targets =
+        download_as_double(backend_, slice(arena_->array(targets_), tile * count, count));
+    for (int64_t first = 0; first < count; first += energy) {
+      const auto logits = std::span(x).subspan(static_cast<size_t>(first), static_cast<size_t>(energy));
+      const double greatest = *std::ranges::max_element(logits);
+      double sum = 0, total = 0;
+      for (int64_t e = first; e < first + energy; ++e) total += targets[static_cast<size_t>(e)];
+      for (double& v : logits) sum += v = std::exp(v - greatest);
+      for (double& v : logits) v *= total / sum;
+    }
+  }
+  return {x.begin(), x.end()};
+}
+
 void Model::start_reconstruction() {
   expect(purpose_ == Purpose::inference, "a model built for training cannot reconstruct");
   repeat(reconstruction_pass_, 0, [this] {

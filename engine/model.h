@@ -104,6 +104,10 @@ class Model {
 
   // The loss of every loaded tile at the posterior's mean; changes nothing.
   std::vector<TileLoss> evaluate();
+  // After evaluate(), also in training: what the network made of loaded tile number `tile` at the posterior's
+  // mean, in the targets' units, as reconstruct() has it; (image_size, image_size, energy). Made on the host:
+  // training plans no memory for it.
+  std::vector<float> evaluated_reconstruction(int64_t tile) const;
   // What the network makes of the loaded tiles at the posterior's mean. start_reconstruction() only queues
   // where the device can, up to two at a time; finish_reconstruction() waits for the oldest, whose tiles stay
   // until the start after the next.

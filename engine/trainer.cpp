@@ -79,6 +79,11 @@ int64_t Trainer::batches_per_epoch() const {
   return (training_tiles() + model_.batch() - 1) / model_.batch();
 }
 
+TileOrigin Trainer::sample_tile() const {
+  const std::vector<int64_t>& tiles = validation_.empty() ? training_ : validation_;
+  return grid_.origins[static_cast<size_t>(tiles[tiles.size() / 2])];
+}
+
 TrainingState Trainer::initial_state() const {
   TrainingState state;
   state.schedule.learning_rate = config_.training.learning_rate;

@@ -73,6 +73,9 @@ class Trainer {
   // Tiles that are neither trained on nor validated with because all their pixels are excluded.
   int64_t excluded_tiles() const { return excluded_tiles_; }
   int64_t batches_per_epoch() const;
+  // A tile to show what the model makes of it: the middle one of validation's, or of training's where there
+  // are none.
+  TileOrigin sample_tile() const;
 
   TrainingState initial_state() const;
   // Runs until config.training.epochs are complete (true) or the observer stops it (false). UserError if the

@@ -1,11 +1,15 @@
 #include "io/detect_folder.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "engine/excluded.h"
 #include "io/atomic_file.h"
 #include "io/config.h"
 #include "io/config_fields.h"
+#include "io/histogram_image.h"
 #include "io/hspy.h"
 #include "io/map_image.h"
 #include "io/npy.h"
@@ -58,6 +62,23 @@ nlohmann::ordered_json summarize(const DetectionOutput& o) {
   return summary;
 }
 
+// What the null expects, for the histogram: (score, spectra per unit of score).
+std::vector<std::pair<double, double>> null_curve(const Detection& found) {
+  std::vector<std::pair<double, double>> curve;
+  if (!found.null) return curve;
+  std::vector<float> scores = found.scores;
+  std::erase_if(scores, [](float score) { return std::isnan(score); });
+  const auto [least, greatest] = std::minmax_element(scores.begin(), scores.end());
+  const double low = *least, reach = *greatest - low;
+  const double spectra = static_cast<double>(scores.size()) * found.null->normal_share;
+  constexpr int points = 400;
+  for (int i = 0; i <= points; ++i) {
+    const double score = low + reach * i / points;
+    curve.emplace_back(score, spectra * found.null->density(score));
+  }
+  return curve;
+}
+
 DetectionReport make_report(const DetectionOutput& o) {
   DetectionReport report;
   report.title = o.prepared.title;
@@ -73,6 +94,16 @@ DetectionReport make_report(const DetectionOutput& o) {
   report.excluded = o.prepared.excluded;
   report.truth = o.truth;
   report.window = {o.detection.window.first, o.detection.window.last};
+  const DetectionConfig& detection = o.config.detection;
+  const bool by_rate = !detection.threshold && detection.threshold_method != ThresholdMethod::otsu;
+  report.threshold_method = detection.threshold ? "given" : by_rate ? "false-discovery rate" : "Otsu";
+  if (by_rate) report.false_discovery_rate = detection.fdr;
+  report.false_discoveries = o.detection.expected_false_alarms();
+  report.null_curve = null_curve(o.detection);
+  report.deviations = o.detection.deviations;
+  report.regions = o.detection.regions;
+  if (const std::optional<TileGrid>& grid = o.expectation.grid)
+    report.latent = LatentTiles{o.expectation.latent, grid->origins, grid->tile};
   report.observed = o.prepared.counts;
   report.reconstruction = o.expectation.spectra;
   if (o.metrics) {
@@ -112,6 +143,9 @@ void write_detect_folder(const std::filesystem::path& folder, const DetectionOut
   write_png(folder / "scores.png", draw_map(o.detection.scores, o.prepared.y, o.prepared.x, o.detection.mask,
                                             {.limits = {}, .threshold = o.detection.threshold})
                                        .image);
+  write_png(folder / "histogram.png", draw_histogram(o.detection.scores, o.detection.mask,
+                                                     {o.detection.threshold, null_curve(o.detection)})
+                                          .image);
   write_file(folder / "report.html", render_report(make_report(o)));
   // Last: whoever sees the summary may rely on the rest.
   write_file(folder / "summary.json", summary.dump(2) + "\n");

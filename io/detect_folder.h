@@ -29,11 +29,11 @@ struct DetectionOutput {
   bool save_reconstruction = false;
 };
 
-// Writes scores.hspy (map with axes), scores.npy and mask.npy (y, x), scores.png, summary.json, report.html
-// and, if asked for, reconstruction.npy (y, x, E) into the folder, which must exist. Each file is complete or
-// not there. UserError if one cannot be written.
-// Excluded pixels are NaN in the scores, false in the mask and 0 in the reconstruction. The summary's
-// `pixels` are those with a score; with its `excluded_pixels` they make up the image.
+// Writes scores.hspy (map with axes), scores.npy and mask.npy (y, x), scores.png, histogram.png,
+// summary.json, report.html and, if asked for, reconstruction.npy (y, x, E) into the folder, which must
+// exist. Each file is complete or not there. UserError if one cannot be written. Excluded pixels are NaN in
+// the scores, false in the mask and 0 in the reconstruction. The summary's `pixels` are those with a score;
+// with its `excluded_pixels` they make up the image.
 void write_detect_folder(const std::filesystem::path& folder, const DetectionOutput& output);
 
 // Bytes that the folder takes on disk at most.

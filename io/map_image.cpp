@@ -1,10 +1,10 @@
 #include "io/map_image.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <vector>
 
+#include "io/axis_ticks.h"
 #include "io/number_text.h"
 #include "io/stroke_font.h"
 #include "kernels/error.h"
@@ -18,16 +18,6 @@ constexpr Colour white = {255, 255, 255}, ink = {34, 34, 34}, no_value = {160, 1
 constexpr int64_t margin = 16, colours_width = 18, tick_length = 6;
 constexpr double text_height = 17;
 
-// The largest of 1, 2 and 5 times a power of ten that does not exceed a positive value.
-double round_length(double value) {
-  const double power = std::pow(10.0, std::floor(std::log10(value)));
-  for (double factor : {5.0, 2.0}) {
-    // A hair of slack: log10 and pow round.
-    if (factor * power <= value * (1 + 1e-12)) return factor * power;
-  }
-  return power;
-}
-
 // Nanometres per unit, or 0 for what is not a length.
 double nanometres(const std::string& units) {
   if (units == "nm") return 1;
@@ -37,29 +27,6 @@ double nanometres(const std::string& units) {
   if (units == "mm") return 1e6;
   if (units == "m") return 1e9;
   return 0;
-}
-
-struct Tick {
-  double value;
-  std::string label;
-};
-
-// At most `at_most` + 1 round values in an interval, with the decimals that their spacing needs.
-std::vector<Tick> ticks(double low, double high, int at_most) {
-  double step = round_length((high - low) / at_most);
-  while (std::floor(high / step) - std::ceil(low / step) > at_most) step = round_length(step * 2.6);
-  const bool plain = step >= 1e-5 && std::max(std::abs(low), std::abs(high)) < 1e6;
-  const int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
-  const int steps = static_cast<int>(std::floor(high / step) - std::ceil(low / step));
-  std::vector<Tick> result;
-  for (int i = 0; i <= steps; ++i) {
-    const double value = (std::ceil(low / step) + i) * step;
-    char text[64];
-    auto end = plain ? std::to_chars(text, text + sizeof text, value, std::chars_format::fixed, decimals)
-                     : std::to_chars(text, text + sizeof text, value, std::chars_format::general, 4);
-    result.push_back({value, {text, end.ptr}});
-  }
-  return result;
 }
 
 void draw_outline(MapImage& map, std::span<const uint8_t> mask, int64_t rows, int64_t columns) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "io/html_page.h"
 #include "io/map_image.h"
 #include "io/number_text.h"
 #include "io/report_data.h"
@@ -12,62 +13,19 @@
 namespace eelsvae {
 namespace {
 
-const unsigned char chart_js[] = {
-#include "chart_js.inc"
+const unsigned char map_js[] = {
+#include "map_js.inc"
 };
-const unsigned char report_css[] = {
-#include "report_css.inc"
+const unsigned char spectra_js[] = {
+#include "spectra_js.inc"
 };
-const unsigned char report_js[] = {
-#include "report_js.inc"
+const unsigned char detection_js[] = {
+#include "detection_js.inc"
 };
 
 template <size_t size>
 std::string_view text_of(const unsigned char (&bytes)[size]) {
   return {reinterpret_cast<const char*>(bytes), size};
-}
-
-// Text as HTML, inside or outside of an attribute.
-std::string escaped(std::string_view text) {
-  std::string result;
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      case '\'':
-        result += "&#39;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
-}
-
-// JSON that may stand in a <script>: no '<' (they are in strings only, where the escape means the same),
-// plain ASCII, and bytes that are not UTF-8 replaced.
-std::string script_json(const nlohmann::json& data) {
-  const std::string text = data.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  std::string result;
-  result.reserve(text.size());
-  for (char c : text) {
-    if (c == '<') {
-      result += "\\u003c";
-    } else {
-      result += c;
-    }
-  }
-  return result;
 }
 
 std::string spectra_text(int64_t count) {
@@ -108,8 +66,18 @@ std::string headline(const DetectionReport& report, const Counts& counts) {
     text += count_text(counts.found) + " of " + count_text(pixels) + " " + spectra_text(pixels) + " " +
             (counts.found == 1 ? "does" : "do") + " not fit (" + number_text(percent) + " %)";
   }
-  if (report.threshold) text += ", threshold " + number_text(*report.threshold);
+  if (report.false_discovery_rate) {
+    text += ", at a false-discovery rate of " + number_text(100 * *report.false_discovery_rate) + " %";
+  } else if (report.threshold) {
+    text += ", threshold " + number_text(*report.threshold);
+    if (!report.threshold_method.empty()) text += " (" + escaped(report.threshold_method) + ")";
+  }
   text += "</p>\n";
+  if (report.false_discoveries && counts.found > 0) {
+    const auto expected = static_cast<int64_t>(std::llround(*report.false_discoveries));
+    text += "<p class='subline'>" + (expected == 0 ? "None" : "About " + count_text(expected)) + " of them " +
+            (expected <= 1 ? "is" : "are") + " expected to be false.</p>\n";
+  }
   if (counts.excluded > 0) {
     text += "<p class='subline'>" + count_text(counts.excluded) +
             (counts.excluded == 1 ? " pixel is" : " pixels are") + " excluded (grey).</p>\n";
@@ -143,27 +111,8 @@ std::string origin(const DetectionReport& report) {
   return text + "</p>\n";
 }
 
-// A titled box. The heading and the body are HTML.
-std::string card(const std::string& heading, const std::string& body, const std::string& tools = "") {
-  return "<section class='card'><div class='bar'>" + heading +
-         (tools.empty() ? "" : "<div class='tools'>" + tools + "</div>") + "</div>\n" + body + "</section>\n";
-}
-
-std::string facts(const std::vector<std::pair<std::string, std::string>>& rows) {
-  std::string text = "<table class='facts'>\n";
-  for (const auto& [key, value] : rows) {
-    text += "<tr><th scope='row'>" + escaped(key) + "</th><td>" + escaped(value) + "</td></tr>\n";
-  }
-  return text + "</table>\n";
-}
-
 std::string map_card(const DetectionReport& report) {
-  std::string tools;
-  if (!report.observed.empty()) {
-    tools +=
-        "<label><input type='radio' name='layer' value='score' checked>score</label>"
-        "<label><input type='radio' name='layer' value='intensity'>mean intensity</label>";
-  }
+  std::string tools = "<span id='layers'></span>";
   tools += "<label><input type='checkbox' id='show-found' checked>outline what does not fit</label>";
   if (!report.truth.empty()) {
     tools += "<label><input type='checkbox' id='show-truth'>outline the truth (pink)</label>";
@@ -186,12 +135,16 @@ std::string spectrum_card(const DetectionReport& report) {
       "<label><input type='checkbox' id='show-mean'>mean of the normal spectra</label>"
       "<button type='button' id='whole-range'>whole range</button>";
   if (report.window) tools += "<button type='button' id='window-range'>scoring window</button>";
-  std::string body = "<div class='plot'><canvas id='spectrum'></canvas></div>\n";
+  std::string body;
+  if (!report.deviations.empty()) body += "<p class='explanation' id='deviation'></p>\n";
+  body += "<div class='plot'><canvas id='spectrum'></canvas></div>\n";
   if (!report.reconstruction.empty()) {
     body += "<div class='plot small'><canvas id='residual'></canvas></div>\n";
   }
   body += "<p class='note'><span id='resolution'></span> ";
-  if (report.window) body += "The shaded window is what the score looks at. ";
+  if (report.window) body += "<span class='swatch band'></span> what the score looks at. ";
+  if (!report.deviations.empty())
+    body += "<span class='swatch deviation'></span> where the spectrum deviates the most. ";
   return card(heading, body + "Drag along the energy axis to magnify, double-click to see all.</p>", tools);
 }
 
@@ -201,6 +154,25 @@ std::string ranking_card(const DetectionReport& report) {
       "<h2>Most anomalous spectra</h2>",
       "<div class='scroll'><table id='ranking'><thead><tr><th>rank</th><th>y</th><th>x</th><th>score</th>" +
           truth + "</tr></thead><tbody></tbody></table></div>");
+}
+
+std::string regions_card(const DetectionReport& report) {
+  const bool nearby = !report.y.units.empty() && report.y.units == report.x.units;
+  const std::string units = nearby ? escaped(report.x.units) : "";
+  return card("<h2>Anomalous regions</h2>",
+              "<div class='scroll'><table id='regions'><thead><tr><th>rank</th><th>pixels</th>" +
+                  (nearby ? "<th>area (" + units + "²)</th>" : std::string()) + "<th>y (" +
+                  (report.y.units.empty() ? "px" : escaped(report.y.units)) + ")</th><th>x (" +
+                  (report.x.units.empty() ? "px" : escaped(report.x.units)) +
+                  ")</th><th>highest score</th><th>largest deviation</th></tr></thead><tbody></tbody></table>"
+                  "</div>\n<p class='note' id='region-note'></p>",
+              "", true);
+}
+
+std::string latent_card() {
+  return card("<h2>Tiles in latent space</h2>",
+              "<div class='plot middle'><canvas id='latent'></canvas></div>\n<p class='note' "
+              "id='latent-note'></p>");
 }
 
 std::string truth_card(const DetectionReport& report, const Counts& counts) {
@@ -216,16 +188,6 @@ std::string truth_card(const DetectionReport& report, const Counts& counts) {
   return card("<h2>Against the truth</h2>", tiles + "</dl>");
 }
 
-std::string configuration_card(const std::string& configuration) {
-  // Parsed only to lay it out, in its own order.
-  const auto json = nlohmann::ordered_json::parse(configuration, nullptr, false);
-  const std::string text = json.is_discarded()
-                               ? configuration
-                               : json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  return "<section class='card'><details><summary>Configuration</summary><pre>" + escaped(text) +
-         "</pre></details></section>\n";
-}
-
 void check(const DetectionReport& report) {
   const int64_t pixels = report.y.size * report.x.size;
   const auto is = [](auto span, int64_t size) { return static_cast<int64_t>(span.size()) == size; };
@@ -235,6 +197,28 @@ void check(const DetectionReport& report) {
   expect(report.excluded.empty() || is(report.excluded, pixels), "a report's exclusions match its axes");
   expect(report.truth.empty() || is(report.truth, pixels), "a report's truth matches its axes");
   expect(report.observed.empty() || is(report.observed, samples), "a report's cube matches its axes");
+  expect(report.deviations.empty() || is(report.deviations, pixels), "a report's deviations match its axes");
+  for (const Deviation& d : report.deviations)
+    expect(d.first >= 0 && d.last <= report.energy.size, "a report's deviations lie on its energy axis");
+  for (const Region& region : report.regions) {
+    expect(region.deviation.empty() || is(std::span(region.deviation), report.energy.size),
+           "a region's deviation matches its report's axes");
+    expect(region.strongest >= 0 && region.strongest < pixels &&
+               std::ranges::all_of(region.pixels, [&](int64_t p) { return p >= 0 && p < pixels; }),
+           "a region lies in its report's map");
+  }
+  for (const MapLayer& layer : report.layers)
+    expect(is(layer.values, pixels), "a report's layers match its axes");
+  if (report.latent) {
+    const LatentTiles& latent = *report.latent;
+    const size_t tiles = latent.origins.size();
+    expect(latent.size > 0 && (tiles == 0 ? latent.means.empty()
+                                          : !latent.means.empty() && latent.means.size() % tiles == 0),
+           "every tile of a report has its latent vector");
+    for (const TileOrigin& o : latent.origins)
+      expect(o.y >= 0 && o.x >= 0 && o.y + latent.size <= report.y.size && o.x + latent.size <= report.x.size,
+             "a report's tiles lie in its map");
+  }
   expect(report.reconstruction.empty() || (is(report.reconstruction, samples) && !report.observed.empty()),
          "a report's reconstruction matches its cube");
 }
@@ -244,40 +228,31 @@ void check(const DetectionReport& report) {
 std::string render_report(const DetectionReport& report) {
   check(report);
   const Counts counts = count(report);
-  const std::string title = escaped(report.title.empty() ? "Anomalous spectra" : report.title);
+  HtmlPage page;
+  page.title = report.title.empty() ? "Anomalous spectra" : report.title;
+  page.header = headline(report, counts) + origin(report);
 
-  std::string page =
-      "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-      // Whatever a file's metadata may hold, the page loads and sends nothing.
-      "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; script-src 'unsafe-inline'; "
-      "style-src 'unsafe-inline'\">\n"
-      "<meta name='viewport' content='width=device-width, initial-scale=1'>\n<title>" +
-      title + "</title>\n<style>\n";
-  page += text_of(report_css);
-  page += "</style>\n</head>\n<body>\n<header>\n<h1>" + title + "</h1>\n" + headline(report, counts) +
-          origin(report) + "</header>\n<main>\n";
-
-  page += "<div class='row two'>\n" + map_card(report) + spectrum_card(report) +
+  std::string& main = page.main;
+  main += "<div class='row two'>\n" + map_card(report) + spectrum_card(report) +
           "</div>\n<div class='row two'>\n";
-  page += card(
+  main += card(
       "<h2>Distribution of the scores</h2>",
       "<div class='plot middle'><canvas id='histogram'></canvas></div>\n<p class='note' id='counts'></p>");
-  page += ranking_card(report);
-  if (!report.truth.empty()) page += truth_card(report, counts);
+  main += ranking_card(report);
+  if (!report.regions.empty()) main += regions_card(report);
+  if (report.latent && !report.latent->origins.empty()) main += latent_card();
+  if (!report.truth.empty()) main += truth_card(report, counts);
   if (!report.history.empty()) {
-    page += card("<h2>Training</h2>", "<div class='plot middle'><canvas id='training'></canvas></div>");
+    main += card("<h2>Training</h2>", "<div class='plot middle'><canvas id='training'></canvas></div>");
   }
-  if (!report.summary.empty()) page += card("<h2>Summary</h2>", facts(report.summary));
-  if (!report.versions.empty()) page += card("<h2>Made with</h2>", facts(report.versions));
-  page += "</div>\n";
-  if (!report.configuration.empty()) page += configuration_card(report.configuration);
+  if (!report.summary.empty()) main += card("<h2>Summary</h2>", facts_table(report.summary));
+  if (!report.versions.empty()) main += card("<h2>Made with</h2>", facts_table(report.versions));
+  main += "</div>\n";
+  if (!report.configuration.empty()) main += configuration_card(report.configuration);
 
-  page += "</main>\n<script type='application/json' id='report-data'>" + script_json(report_data(report)) +
-          "</script>\n<script>\n";
-  page += text_of(chart_js);
-  page += "\n</script>\n<script>\n";
-  page += text_of(report_js);
-  return page + "</script>\n</body>\n</html>\n";
+  page.data = report_data(report);
+  page.scripts = {text_of(map_js), text_of(spectra_js), text_of(detection_js)};
+  return render(page);
 }
 
 }  // namespace eelsvae

@@ -8,7 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "engine/deviation.h"
+#include "engine/regions.h"
 #include "engine/spectrum_image.h"
+#include "engine/tiling.h"
 
 namespace eelsvae {
 
@@ -16,6 +19,19 @@ struct TrainingEpoch {
   int64_t epoch = 0;
   double train_loss = 0;
   std::optional<double> validation_loss;
+};
+
+// A further map to look at beside the score, (y, x); NaN: no value there.
+struct MapLayer {
+  std::string name;  // with its units: "thickness (nm)"
+  std::span<const float> values;
+};
+
+// Where the tiles of an image lie in the model's latent space.
+struct LatentTiles {
+  std::span<const float> means;         // (tiles, latent) of the posterior
+  std::span<const TileOrigin> origins;  // (tiles)
+  int64_t size = 0;                     // pixels along an edge
 };
 
 // What a detection found, for people to look at. Maps are (y, x) and cubes (y, x, E) with the sizes of the
@@ -27,8 +43,14 @@ struct DetectionReport {
   std::string score;  // name of the score
   Axis y, x, energy;
 
-  std::span<const float> scores;                 // larger is more anomalous; NaN: no score
-  std::optional<double> threshold;               // on the scores
+  std::span<const float> scores;               // larger is more anomalous; NaN: no score
+  std::optional<double> threshold;             // on the scores
+  std::string threshold_method;                // "Otsu", "given"; empty: unknown
+  std::optional<double> false_discovery_rate;  // that the threshold was chosen for
+  std::optional<double> false_discoveries;     // how many of the anomalous spectra are estimated to be false
+  // What the null fitted to the scores expects of normal spectra: (score, number of spectra per unit of
+  // score), scores ascending. Empty: no null was fitted.
+  std::vector<std::pair<double, double>> null_curve;
   std::span<const uint8_t> mask;                 // not 0: anomalous
   std::span<const uint8_t> excluded;             // not 0: left out, without a score; empty: none
   std::span<const uint8_t> truth;                // not 0: known to be anomalous; empty: unknown
@@ -38,6 +60,11 @@ struct DetectionReport {
   std::span<const float> reconstruction;  // empty: spectra are shown without one
   std::string intensity_label = "preprocessed intensity";
 
+  std::span<const Deviation> deviations;  // of every pixel; empty: not known
+  std::span<const Region> regions;        // highest score first; empty: none
+  std::optional<LatentTiles> latent;
+  std::vector<MapLayer> layers;
+
   std::vector<std::pair<std::string, double>> metrics;        // against the truth: "F1", 0.97
   std::vector<std::pair<std::string, std::string>> summary;   // what else to list, as text
   std::vector<TrainingEpoch> history;                         // empty: unknown
@@ -46,10 +73,10 @@ struct DetectionReport {
 };
 
 // One HTML file that needs nothing else, not even a network: a map to click on, the spectra behind it, the
-// histogram of the scores, the most anomalous spectra, and what the detection was made of. It stays below
-// about 9 MB up to half a million spectra: where not all spectra fit, those of the highest scores are kept in
-// full, the others averaged over neighbouring channels and, if need be, on a grid of every n-th pixel; the
-// page says which. Throws std::logic_error where sizes disagree.
+// histogram of the scores, the most anomalous spectra and regions, and what the detection was made of. It
+// stays below about 9 MB up to half a million spectra: where not all spectra fit, those of the highest scores
+// are kept in full, the others averaged over neighbouring channels and, if need be, on a grid of every n-th
+// pixel; the page says which. Throws std::logic_error where sizes disagree.
 std::string render_report(const DetectionReport& report);
 
 }  // namespace eelsvae

@@ -1,20 +1,19 @@
 #include "io/report_data.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "io/embedded_arrays.h"
 #include "io/map_image.h"
+#include "io/report_findings.h"
+#include "io/score_histogram.h"
 
 namespace eelsvae {
 namespace {
 
 using nlohmann::json;
-
-static_assert(std::endian::native == std::endian::little,
-              "browsers read the embedded arrays as little-endian");
 
 // Bytes of maps and spectra in a report, before base64 makes 4 of 3.
 constexpr int64_t total_budget = 6'000'000;
@@ -23,70 +22,10 @@ constexpr int64_t spectra_budget_at_least = 1'500'000;
 constexpr int64_t fewest_channels = 256;  // averaging over channels stops here, then pixels are left out
 constexpr int64_t ranking_size = 100;
 
-template <typename T>
-std::string base64(std::span<const T> values) {
-  static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const auto* bytes = reinterpret_cast<const unsigned char*>(values.data());
-  const size_t size = values.size_bytes();
-  std::string text;
-  text.reserve((size + 2) / 3 * 4);
-  for (size_t i = 0; i < size; i += 3) {
-    const size_t left = std::min<size_t>(3, size - i);
-    const uint32_t group =
-        bytes[i] << 16 | (left > 1 ? bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
-    text += digits[group >> 18];
-    text += digits[group >> 12 & 63];
-    text += left > 1 ? digits[group >> 6 & 63] : '=';
-    text += left > 2 ? digits[group & 63] : '=';
-  }
-  return text;
-}
-
-template <typename T>
-std::string base64(const std::vector<T>& values) {
-  return base64(std::span<const T>(values));
-}
-
-std::array<float, 2> finite_range(std::span<const float> values) {
-  float low = std::numeric_limits<float>::max(), high = std::numeric_limits<float>::lowest();
-  for (float v : values) {
-    if (!std::isfinite(v)) continue;
-    low = std::min(low, v);
-    high = std::max(high, v);
-  }
-  return low <= high ? std::array{low, high} : std::array{0.0f, 0.0f};
-}
-
-// Values as whole steps from 0 (low) to the type's maximum (high). What is not finite becomes the lowest.
-template <typename T>
-void quantise(std::span<const float> values, std::array<float, 2> range, std::vector<T>& steps) {
-  const double full = std::numeric_limits<T>::max(), width = static_cast<double>(range[1]) - range[0];
-  for (float v : values) {
-    const double share = width > 0 && std::isfinite(v) ? (v - static_cast<double>(range[0])) / width : 0;
-    steps.push_back(static_cast<T>(std::lround(full * std::clamp(share, 0.0, 1.0))));
-  }
-}
-
-// One cube's spectra at the given pixels, averaged over `bin` channels, each with its own range.
-template <typename T>
-std::pair<std::string, std::string> packed(std::span<const float> cube, int64_t channels,
-                                           const std::vector<int64_t>& pixels, int64_t bin) {
-  std::vector<T> steps;
-  std::vector<float> ranges, spectrum;
-  steps.reserve(pixels.size() * static_cast<size_t>((channels + bin - 1) / bin));
-  for (int64_t pixel : pixels) {
-    spectrum.clear();
-    for (int64_t first = 0; first < channels; first += bin) {
-      const int64_t past = std::min(first + bin, channels);
-      double sum = 0;
-      for (int64_t e = first; e < past; ++e) sum += cube[pixel * channels + e];
-      spectrum.push_back(static_cast<float>(sum / static_cast<double>(past - first)));
-    }
-    const std::array<float, 2> range = finite_range(spectrum);
-    ranges.insert(ranges.end(), range.begin(), range.end());
-    quantise<T>(spectrum, range, steps);
-  }
-  return {base64(steps), base64(ranges)};
+// Bytes of what a pixel takes besides its spectrum.
+int64_t map_bytes(const DetectionReport& report) {
+  return 5 + !report.observed.empty() + !report.regions.empty() + std::ssize(report.layers) +
+         (report.deviations.empty() ? 0 : 1 + 8);
 }
 
 // pixel_list: null where the pixels are a grid of every `step`-th row and column.
@@ -97,10 +36,11 @@ json spectra_table(const DetectionReport& report, const std::vector<int64_t>& pi
   json table = {
       {"pixels", std::move(pixel_list)},        {"step", step},          {"bin", bin},
       {"channels", (channels + bin - 1) / bin}, {"bits", 8 * sizeof(T)}, {"reconstruction", nullptr}};
-  std::tie(table["observed"], table["observedRange"]) = packed<T>(report.observed, channels, pixels, bin);
+  std::tie(table["observed"], table["observedRange"]) =
+      packed_spectra<T>(report.observed, channels, pixels, bin);
   if (!report.reconstruction.empty()) {
     std::tie(table["reconstruction"], table["reconstructionRange"]) =
-        packed<T>(report.reconstruction, channels, pixels, bin);
+        packed_spectra<T>(report.reconstruction, channels, pixels, bin);
   }
   return table;
 }
@@ -109,9 +49,10 @@ json spectra(const DetectionReport& report, const std::vector<int64_t>& by_score
   if (report.observed.empty()) return json::array();
   const int64_t rows = report.y.size, columns = report.x.size, channels = report.energy.size;
   const int64_t pixels = rows * columns, cubes = report.reconstruction.empty() ? 1 : 2;
-  const int64_t budget = std::max(total_budget - 6 * pixels, spectra_budget_at_least);
+  const int64_t budget = std::max(total_budget - map_bytes(report) * pixels, spectra_budget_at_least);
 
-  const int64_t full_bytes = cubes * channels * 2;
+  constexpr int64_t range_bytes = 2 * sizeof(float);  // of every spectrum
+  const int64_t full_bytes = cubes * (channels * 2 + range_bytes);
   if (pixels <= budget / full_bytes) {
     std::vector<int64_t> all(static_cast<size_t>(pixels));
     std::iota(all.begin(), all.end(), 0);
@@ -126,7 +67,8 @@ json spectra(const DetectionReport& report, const std::vector<int64_t>& by_score
   const int64_t left = budget - full * full_bytes;
   int64_t bin = 1, step = 1;
   auto bytes = [&] {
-    return ((rows + step - 1) / step) * ((columns + step - 1) / step) * cubes * ((channels + bin - 1) / bin);
+    return ((rows + step - 1) / step) * ((columns + step - 1) / step) * cubes *
+           ((channels + bin - 1) / bin + range_bytes);
   };
   while (bytes() > left && (channels + bin) / (bin + 1) >= fewest_channels) ++bin;
   while (bytes() > left && step < std::max(rows, columns)) ++step;
@@ -139,24 +81,16 @@ json spectra(const DetectionReport& report, const std::vector<int64_t>& by_score
   return tables;
 }
 
-// Counts of the finite scores over 80 equal bins. A few far outliers do not flatten the rest: what lies
-// beyond the last bin is counted in it, and told as `beyond`.
-json histogram(std::span<const float> scores, std::array<double, 2> limits) {
-  const auto [least, greatest] = finite_range(scores);
-  const double reach = limits[1] - limits[0];
-  const double low = std::max<double>(least, limits[0] - reach);
-  double high = std::max(limits[1], std::min<double>(greatest, limits[1] + 2 * reach));
-  if (!(high > low)) high = low + reach;
-  std::vector<int64_t> counts(80, 0);
-  int64_t beyond = 0;
-  for (float score : scores) {
-    if (!std::isfinite(score)) continue;
-    const double share = std::clamp((score - low) / (high - low), 0.0, 1.0);
-    ++counts[std::min<size_t>(counts.size() - 1,
-                              static_cast<size_t>(share * static_cast<double>(counts.size())))];
-    beyond += score > high;
-  }
-  return {{"low", low}, {"high", high}, {"counts", counts}, {"beyond", beyond}};
+json histogram(const DetectionReport& report, std::array<double, 2> limits) {
+  const ScoreHistogram counted = score_histogram(report.scores, limits);
+  json data = {{"low", counted.low},
+               {"high", counted.high},
+               {"counts", counted.counts},
+               {"beyond", counted.beyond},
+               {"null", json::array()}};
+  for (const auto& [score, count] : null_per_bin(counted, report.null_curve))
+    data["null"].push_back({score, count});
+  return data;
 }
 
 bool is_excluded(const DetectionReport& report, int64_t pixel) {
@@ -177,31 +111,39 @@ std::string mean_of_normal_spectra(const DetectionReport& report) {
   return normal > 0 ? base64(mean) : "";
 }
 
-std::string mean_intensity(const DetectionReport& report) {
+std::vector<float> mean_intensity(const DetectionReport& report) {
   const int64_t channels = report.energy.size;
-  std::vector<float> mean(report.scores.size(), std::numeric_limits<float>::quiet_NaN());
+  std::vector<float> mean(report.scores.size());
   for (size_t pixel = 0; pixel < mean.size(); ++pixel) {
-    if (is_excluded(report, static_cast<int64_t>(pixel))) continue;
     const auto spectrum =
         report.observed.subspan(pixel * static_cast<size_t>(channels), static_cast<size_t>(channels));
     mean[pixel] = static_cast<float>(std::accumulate(spectrum.begin(), spectrum.end(), 0.0) /
                                      static_cast<double>(channels));
   }
-  const auto [low, high] = robust_limits(mean);
+  return mean;
+}
+
+// A map in steps from 1 to 255; 0 where it has no value or the pixel is excluded.
+json layer(const DetectionReport& report, const std::string& name, std::vector<float> values) {
+  for (size_t pixel = 0; pixel < values.size(); ++pixel)
+    if (is_excluded(report, static_cast<int64_t>(pixel)))
+      values[pixel] = std::numeric_limits<float>::quiet_NaN();
+  const auto [low, high] = robust_limits(values);
   std::vector<uint8_t> steps;
-  quantise<uint8_t>(mean, {static_cast<float>(low), static_cast<float>(high)}, steps);
-  return base64(steps);
+  quantise<uint8_t>(values, {static_cast<float>(low), static_cast<float>(high)}, steps, 1);
+  return {{"name", name}, {"low", low}, {"high", high}, {"values", base64(steps)}};
 }
 
-json finite(double value) {
-  return std::isfinite(value) ? json(value) : json(nullptr);
-}
-
-json axis(const Axis& a) {
-  return {{"offset", std::isfinite(a.offset) ? a.offset : 0},
-          {"scale", std::isfinite(a.scale) ? a.scale : 1},
-          {"units", a.units},
-          {"size", a.size}};
+json layers(const DetectionReport& report) {
+  json result = json::array();
+  if (!report.observed.empty()) result.push_back(layer(report, "mean intensity", mean_intensity(report)));
+  if (!report.deviations.empty()) {
+    const std::string units = report.energy.units.empty() ? "" : " (" + report.energy.units + ")";
+    result.push_back(layer(report, "energy of the deviation" + units, deviation_energies(report)));
+  }
+  for (const MapLayer& more : report.layers)
+    result.push_back(layer(report, more.name, {more.values.begin(), more.values.end()}));
+  return result;
 }
 
 }  // namespace
@@ -233,38 +175,40 @@ nlohmann::json report_data(const DetectionReport& report) {
   json data = {{"rows", report.y.size},
                {"columns", report.x.size},
                {"aspect", pixel_aspect(report.y, report.x)},
-               {"y", axis(report.y)},
-               {"x", axis(report.x)},
-               {"energy", axis(report.energy)},
+               {"y", axis_json(report.y)},
+               {"x", axis_json(report.x)},
+               {"energy", axis_json(report.energy)},
                {"scaleBar", {{"pixels", bar.pixels}, {"label", bar.label}}},
                {"palette", base64(palette)},
                {"limits", limits},
                {"scores", base64(report.scores)},
-               {"threshold", report.threshold ? finite(*report.threshold) : json(nullptr)},
+               {"threshold", report.threshold ? finite_json(*report.threshold) : json(nullptr)},
+               {"thresholdMethod", report.threshold_method},
                {"flags", base64(flags)},
                {"hasTruth", !report.truth.empty()},
                {"window", nullptr},
                {"intensityLabel", report.intensity_label},
-               {"histogram", histogram(report.scores, limits)},
+               {"histogram", histogram(report, limits)},
                {"ranking", ranking},
                {"spectra", spectra(report, by_score)},
-               {"intensity", nullptr},
+               {"layers", layers(report)},
+               {"deviations", deviations_data(report, by_score)},
+               {"regions", regions_data(report)},
+               {"latent", latent_data(report)},
                {"normalMean", nullptr},
                {"history", json::array()}};
   if (report.window) {
     // To the outer edges of its first and last channel.
-    data["window"] = {finite(report.energy.value(static_cast<double>((*report.window)[0]) - 0.5)),
-                      finite(report.energy.value(static_cast<double>((*report.window)[1]) - 0.5))};
+    data["window"] = {finite_json(report.energy.value(static_cast<double>((*report.window)[0]) - 0.5)),
+                      finite_json(report.energy.value(static_cast<double>((*report.window)[1]) - 0.5))};
   }
-  if (!report.observed.empty()) {
-    data["intensity"] = mean_intensity(report);
+  if (!report.observed.empty())
     if (std::string mean = mean_of_normal_spectra(report); !mean.empty()) data["normalMean"] = mean;
-  }
   for (const TrainingEpoch& entry : report.history) {
     data["history"].push_back(
         {{"epoch", entry.epoch},
-         {"train", finite(entry.train_loss)},
-         {"validation", entry.validation_loss ? finite(*entry.validation_loss) : json(nullptr)}});
+         {"train", finite_json(entry.train_loss)},
+         {"validation", entry.validation_loss ? finite_json(*entry.validation_loss) : json(nullptr)}});
   }
   return data;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <vector>
 
 namespace eelsvae {
@@ -10,193 +11,149 @@ namespace {
 struct Point {
   int x, y;
 };
-constexpr int pen_up = -99;
 
-// Glyphs of the Hershey Simplex Roman font (A. V. Hershey, Calligraphy for Computers, U.S. Naval Weapons
-// Laboratory, 1967; free to use). Units: a digit is 21 tall, y points up from the baseline.
-struct Glyph {
-  char name;
-  int advance;
-  std::vector<Point> path;  // lines from point to point; {pen_up, 0} lifts the pen
+// Hershey Simplex Roman, the printable characters of ASCII from the space on. The Hershey fonts were
+// originally created by Dr. A. V. Hershey while working at the U.S. National Bureau of Standards; the form in
+// which they stand here was originally created by James Hurt, Cognition, Inc., 900 Technology Park Drive,
+// Billerica, MA 01821 (mit-eddie!ci-dandelion!hurt). Pairs of letters are coordinates, 'R' is 0, y points
+// down and the baseline is at 9: first the left and the right edge, then points; " R" lifts the pen.
+constexpr std::string_view glyph_table[] = {
+    // clang-format off
+    "JZ",  // space
+    "MWRFRT RRYQZR[SZRY",  // !
+    "JZNFNM RVFVM",  // "
+    "H]SBLb RYBRb RLOZO RKUYU",  // #
+    "H\\PBP_ RTBT_ RYIWGTFPFMGKIKKLMMNOOUQWRXSYUYXWZT[P[MZKX",  // $
+    "F^[FI[ RNFPHPJOLMMKMIKIIJGLFNFPGSHVHYG[F RWTUUTWTYV[X[ZZ[X[VYTWT",  // %
+    "E_\\O\\N[MZMYNXPVUTXRZP[L[JZIYHWHUISJRQNRMSKSIRGPFNGMIMKNNPQUXWZY[[[\\Z\\Y",  // &
+    "MWRHQGRFSGSIRKQL",  // '
+    "KYVBTDRGPKOPOTPYR]T`Vb",  // (
+    "KYNBPDRGTKUPUTTYR]P`Nb",  // )
+    "JZRFRR RMIWO RWIMO",  // *
+    "E_RIR[ RIR[R",  // +
+    "MWSZR[QZRYSZS\\R^Q_",  // ,
+    "E_IR[R",  // -
+    "MWRYQZR[SZRY",  // .
+    "G][BIb",  // /
+    "H\\QFNGLJKOKRLWNZQ[S[VZXWYRYOXJVGSFQF",  // 0
+    "H\\NJPISFS[",  // 1
+    "H\\LKLJMHNGPFTFVGWHXJXLWNUQK[Y[",  // 2
+    "H\\MFXFRNUNWOXPYSYUXXVZS[P[MZLYKW",  // 3
+    "H\\UFKTZT RUFU[",  // 4
+    "H\\WFMFLOMNPMSMVNXPYSYUXXVZS[P[MZLYKW",  // 5
+    "H\\XIWGTFRFOGMJLOLTMXOZR[S[VZXXYUYTXQVOSNRNOOMQLT",  // 6
+    "H\\YFO[ RKFYF",  // 7
+    "H\\PFMGLILKMMONSOVPXRYTYWXYWZT[P[MZLYKWKTLRNPQOUNWMXKXIWGTFPF",  // 8
+    "H\\XMWPURRSQSNRLPKMKLLINGQFRFUGWIXMXRWWUZR[P[MZLX",  // 9
+    "MWRMQNROSNRM RRYQZR[SZRY",  // :
+    "MWRMQNROSNRM RSZR[QZRYSZS\\R^Q_",  // ;
+    "F^ZIJRZ[",  // <
+    "E_IO[O RIU[U",  // =
+    "F^JIZRJ[",  // >
+    "I[LKLJMHNGPFTFVGWHXJXLWNVORQRT RRYQZR[SZRY",  // ?
+    "E`WNVLTKQKOLNMMPMSNUPVSVUUVS RQKOMNPNSOUPV RWKVSVUXVZV\\T]Q]O\\L[JYHWGTFQFNGLHJJILHOHRIUJWLYNZQ[T[WZYYZX RXKWSWUXV",  // @
+    "I[RFJ[ RRFZ[ RMTWT",  // A
+    "G\\KFK[ RKFTFWGXHYJYLXNWOTP RKPTPWQXRYTYWXYWZT[K[",  // B
+    "H]ZKYIWGUFQFOGMILKKNKSLVMXOZQ[U[WZYXZV",  // C
+    "G\\KFK[ RKFRFUGWIXKYNYSXVWXUZR[K[",  // D
+    "H[LFL[ RLFYF RLPTP RL[Y[",  // E
+    "HZLFL[ RLFYF RLPTP",  // F
+    "H]ZKYIWGUFQFOGMILKKNKSLVMXOZQ[U[WZYXZVZS RUSZS",  // G
+    "G]KFK[ RYFY[ RKPYP",  // H
+    "NVRFR[",  // I
+    "JZVFVVUYTZR[P[NZMYLVLT",  // J
+    "G\\KFK[ RYFKT RPOY[",  // K
+    "HYLFL[ RL[X[",  // L
+    "F^JFJ[ RJFR[ RZFR[ RZFZ[",  // M
+    "G]KFK[ RKFY[ RYFY[",  // N
+    "G]PFNGLIKKJNJSKVLXNZP[T[VZXXYVZSZNYKXIVGTFPF",  // O
+    "G\\KFK[ RKFTFWGXHYJYMXOWPTQKQ",  // P
+    "G]PFNGLIKKJNJSKVLXNZP[T[VZXXYVZSZNYKXIVGTFPF RSWY]",  // Q
+    "G\\KFK[ RKFTFWGXHYJYLXNWOTPKP RRPY[",  // R
+    "H\\YIWGTFPFMGKIKKLMMNOOUQWRXSYUYXWZT[P[MZKX",  // S
+    "JZRFR[ RKFYF",  // T
+    "G]KFKULXNZQ[S[VZXXYUYF",  // U
+    "I[JFR[ RZFR[",  // V
+    "F^HFM[ RRFM[ RRFW[ R\\FW[",  // W
+    "H\\KFY[ RYFK[",  // X
+    "I[JFRPR[ RZFRP",  // Y
+    "H\\YFK[ RKFYF RK[Y[",  // Z
+    "KYOBOb RPBPb ROBVB RObVb",  // [
+    "KYKFY^",  // backslash
+    "KYTBTb RUBUb RNBUB RNbUb",  // ]
+    "JZPLRITL RMORJWO RRJR[",  // ^
+    "JZJ]Z]",  // _
+    "MWSFRGQIQKRLSKRJ",  // `
+    "I\\XMX[ RXPVNTMQMONMPLSLUMXOZQ[T[VZXX",  // a
+    "H[LFL[ RLPNNPMSMUNWPXSXUWXUZS[P[NZLX",  // b
+    "I[XPVNTMQMONMPLSLUMXOZQ[T[VZXX",  // c
+    "I\\XFX[ RXPVNTMQMONMPLSLUMXOZQ[T[VZXX",  // d
+    "I[LSXSXQWOVNTMQMONMPLSLUMXOZQ[T[VZXX",  // e
+    "MYWFUFSGRJR[ ROMVM",  // f
+    "I\\XMX]W`VaTbQbOa RXPVNTMQMONMPLSLUMXOZQ[T[VZXX",  // g
+    "I\\MFM[ RMQPNRMUMWNXQX[",  // h
+    "NVQFRGSFREQF RRMR[",  // i
+    "MWRFSGTFSERF RSMS^RaPbNb",  // j
+    "IZMFM[ RWMMW RQSX[",  // k
+    "NVRFR[",  // l
+    "CaGMG[ RGQJNLMOMQNRQR[ RRQUNWMZM\\N]Q][",  // m
+    "I\\MMM[ RMQPNRMUMWNXQX[",  // n
+    "I\\QMONMPLSLUMXOZQ[T[VZXXYUYSXPVNTMQM",  // o
+    "H[LMLb RLPNNPMSMUNWPXSXUWXUZS[P[NZLX",  // p
+    "I\\XMXb RXPVNTMQMONMPLSLUMXOZQ[T[VZXX",  // q
+    "KXOMO[ ROSPPRNTMWM",  // r
+    "J[XPWNTMQMNNMPNRPSUTWUXWXXWZT[Q[NZMX",  // s
+    "MYRFRWSZU[W[ ROMVM",  // t
+    "I\\MMMWNZP[S[UZXW RXMX[",  // u
+    "JZLMR[ RXMR[",  // v
+    "G]JMN[ RRMN[ RRMV[ RZMV[",  // w
+    "J[MMX[ RXMM[",  // x
+    "JZLMR[ RXMR[P_NaLbKb",  // y
+    "J[XMM[ RMMXM RM[X[",  // z
+    "KYTBRCQDPFPHQJRKSMSOQQ RRCQEQGRISJTLTNSPORSTTVTXSZR[Q]Q_Ra RQSSUSWRYQZP\\P^Q`RaTb",  // {
+    "NVRBRb",  // |
+    "KYPBRCSDTFTHSJRKQMQOSQ RRCSESGRIQJPLPNQPURQTPVPXQZR[S]S_Ra RSSQUQWRYSZT\\T^S`RaPb",  // }
+    "F^IUISJPLONOPPTSVTXTZS[Q RISJQLPNPPQTTVUXUZT[Q[O",  // ~
+    // clang-format on
 };
+constexpr std::string_view micro = "I\\MMMb RMWNZP[S[UZXW RXMX[";  // our own
+constexpr int digit_height = 21, descent = 7;
 
-const std::vector<Glyph>& glyphs() {
-  static const std::vector<Glyph> table = {
-      {' ', 12, {}},
-      {'0',
-       20,
-       {{9, 21},
-        {6, 20},
-        {4, 17},
-        {3, 12},
-        {3, 9},
-        {4, 4},
-        {6, 1},
-        {9, 0},
-        {11, 0},
-        {14, 1},
-        {16, 4},
-        {17, 9},
-        {17, 12},
-        {16, 17},
-        {14, 20},
-        {11, 21},
-        {9, 21}}},
-      {'1', 20, {{6, 17}, {8, 18}, {11, 21}, {11, 0}}},
-      {'2',
-       20,
-       {{4, 16},
-        {4, 17},
-        {5, 19},
-        {6, 20},
-        {8, 21},
-        {12, 21},
-        {14, 20},
-        {15, 19},
-        {16, 17},
-        {16, 15},
-        {15, 13},
-        {13, 10},
-        {3, 0},
-        {17, 0}}},
-      {'3',
-       20,
-       {{5, 21},
-        {16, 21},
-        {10, 13},
-        {13, 13},
-        {15, 12},
-        {16, 11},
-        {17, 8},
-        {17, 6},
-        {16, 3},
-        {14, 1},
-        {11, 0},
-        {8, 0},
-        {5, 1},
-        {4, 2},
-        {3, 4}}},
-      {'4', 20, {{13, 21}, {3, 7}, {18, 7}, {pen_up, 0}, {13, 21}, {13, 0}}},
-      {'5',
-       20,
-       {{15, 21},
-        {5, 21},
-        {4, 12},
-        {5, 13},
-        {8, 14},
-        {11, 14},
-        {14, 13},
-        {16, 11},
-        {17, 8},
-        {17, 6},
-        {16, 3},
-        {14, 1},
-        {11, 0},
-        {8, 0},
-        {5, 1},
-        {4, 2},
-        {3, 4}}},
-      {'6', 20, {{16, 18}, {15, 20}, {12, 21}, {10, 21}, {7, 20}, {5, 17}, {4, 12}, {4, 7},
-                 {5, 3},   {7, 1},   {10, 0},  {11, 0},  {14, 1}, {16, 3}, {17, 6}, {17, 7},
-                 {16, 10}, {14, 12}, {11, 13}, {10, 13}, {7, 12}, {5, 10}, {4, 7}}},
-      {'7', 20, {{17, 21}, {7, 0}, {pen_up, 0}, {3, 21}, {17, 21}}},
-      {'8', 20, {{8, 21},  {5, 20},  {4, 18},  {4, 16},  {5, 14}, {7, 13}, {11, 12}, {14, 11},
-                 {16, 9},  {17, 7},  {17, 4},  {16, 2},  {15, 1}, {12, 0}, {8, 0},   {5, 1},
-                 {4, 2},   {3, 4},   {3, 7},   {4, 9},   {6, 11}, {9, 12}, {13, 13}, {15, 14},
-                 {16, 16}, {16, 18}, {15, 20}, {12, 21}, {8, 21}}},
-      {'9', 20, {{16, 14}, {15, 11}, {13, 9}, {10, 8}, {9, 8},   {6, 9},   {4, 11},  {3, 14},
-                 {3, 15},  {4, 18},  {6, 20}, {9, 21}, {10, 21}, {13, 20}, {15, 18}, {16, 14},
-                 {16, 9},  {15, 4},  {13, 1}, {10, 0}, {8, 0},   {5, 1},   {4, 3}}},
-      {'.', 10, {{5, 1}, {5, 0}}},
-      {'-', 20, {{3, 9}, {17, 9}}},
-      {'+', 22, {{11, 17}, {11, 1}, {pen_up, 0}, {3, 9}, {19, 9}}},
-      {'e',
-       18,
-       {{3, 8},
-        {15, 8},
-        {15, 10},
-        {14, 12},
-        {13, 13},
-        {11, 14},
-        {8, 14},
-        {6, 13},
-        {4, 11},
-        {3, 8},
-        {3, 6},
-        {4, 3},
-        {6, 1},
-        {8, 0},
-        {11, 0},
-        {13, 1},
-        {15, 3}}},
-      {'m',
-       30,
-       {{4, 14},
-        {4, 0},
-        {pen_up, 0},
-        {4, 10},
-        {7, 13},
-        {9, 14},
-        {12, 14},
-        {14, 13},
-        {15, 10},
-        {15, 0},
-        {pen_up, 0},
-        {15, 10},
-        {18, 13},
-        {20, 14},
-        {23, 14},
-        {25, 13},
-        {26, 10},
-        {26, 0}}},
-      {'n',
-       19,
-       {{4, 14}, {4, 0}, {pen_up, 0}, {4, 10}, {7, 13}, {9, 14}, {12, 14}, {14, 13}, {15, 10}, {15, 0}}},
-      {'p',
-       19,
-       {{4, 14},
-        {4, -7},
-        {pen_up, 0},
-        {4, 11},
-        {6, 13},
-        {8, 14},
-        {11, 14},
-        {13, 13},
-        {15, 11},
-        {16, 8},
-        {16, 6},
-        {15, 3},
-        {13, 1},
-        {11, 0},
-        {8, 0},
-        {6, 1},
-        {4, 3}}},
-      {'x', 17, {{3, 14}, {14, 0}, {pen_up, 0}, {14, 14}, {3, 0}}},
-      {'u',
-       19,
-       {{4, 14},
-        {4, -7},
-        {pen_up, 0},
-        {4, 4},
-        {5, 1},
-        {7, 0},
-        {10, 0},
-        {12, 1},
-        {15, 4},
-        {pen_up, 0},
-        {15, 14},
-        {15, 0}}},  // drawn with the descender of the Greek letter
-  };
-  return table;
+int coordinate(char letter) {
+  return letter - 'R';
 }
 
-std::vector<const Glyph*> glyphs_of(std::string_view text) {
-  std::vector<const Glyph*> result;
-  for (unsigned char c : text) {
-    if (c == 0xc2 || c == 0xce) continue;  // the first byte of µ (U+00B5) and of μ (U+03BC)
-    if (c == 0xb5 || c == 0xbc) c = 'u';
-    auto found = std::find_if(glyphs().begin(), glyphs().end(), [&](const Glyph& g) { return g.name == c; });
-    result.push_back(found == glyphs().end() ? &glyphs().front() : &*found);
+struct Glyph {
+  int advance = 0;
+  std::vector<std::vector<Point>> strokes;  // from the left edge and, upwards, from the baseline
+};
+
+Glyph decoded(std::string_view text) {
+  const int left = coordinate(text[0]);
+  Glyph glyph;
+  glyph.advance = coordinate(text[1]) - left;
+  glyph.strokes.emplace_back();
+  for (size_t i = 2; i + 1 < text.size(); i += 2) {
+    if (text[i] == ' ')
+      glyph.strokes.emplace_back();
+    else
+      glyph.strokes.back().push_back({coordinate(text[i]) - left, 9 - coordinate(text[i + 1])});
+  }
+  return glyph;
+}
+
+std::vector<Glyph> glyphs_of(std::string_view text) {
+  std::vector<Glyph> result;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto code = static_cast<unsigned char>(text[i]);
+    const std::string_view letter = text.substr(i, 2);
+    if (letter == "\u00b5" || letter == "\u03bc")
+      result.push_back(decoded(micro));
+    else if (code >= ' ' && code < ' ' + std::size(glyph_table))
+      result.push_back(decoded(glyph_table[code - ' ']));
+    else if ((code & 0xc0) != 0x80)  // one blank for a character of several bytes
+      result.push_back(decoded(glyph_table[0]));
+    if (letter == "\u00b5" || letter == "\u03bc") ++i;
   }
   return result;
 }
@@ -211,25 +168,27 @@ double distance_to_line(double x, double y, double x0, double y0, double x1, dou
 
 double text_width(std::string_view text, double height) {
   double units = 0;
-  for (const Glyph* glyph : glyphs_of(text)) units += glyph->advance;
-  return units * height / 21;
+  for (const Glyph& glyph : glyphs_of(text)) units += glyph.advance;
+  return units * height / digit_height;
 }
 
 void draw_text(Image& image, double left, double baseline, double height, std::string_view text,
                Colour colour) {
-  const double unit = height / 21, half_width = std::max(0.55, height * 0.065);
-  for (const Glyph* glyph : glyphs_of(text)) {
-    const int64_t top = std::llround(baseline - height) - 2, bottom = std::llround(baseline + 7 * unit) + 2;
-    const int64_t first = std::llround(left) - 2, last = std::llround(left + glyph->advance * unit) + 2;
+  const double unit = height / digit_height, half_width = std::max(0.55, height * 0.065);
+  for (const Glyph& glyph : glyphs_of(text)) {
+    const int64_t top = std::llround(baseline - height) - 2,
+                  bottom = std::llround(baseline + descent * unit) + 2;
+    const int64_t first = std::llround(left) - 2, last = std::llround(left + glyph.advance * unit) + 2;
     for (int64_t row = std::max<int64_t>(top, 0); row < std::min(bottom, image.height); ++row) {
       for (int64_t column = std::max<int64_t>(first, 0); column < std::min(last, image.width); ++column) {
         double nearest = 1e9;
-        for (size_t i = 1; i < glyph->path.size(); ++i) {
-          const Point a = glyph->path[i - 1], b = glyph->path[i];
-          if (a.x == pen_up || b.x == pen_up) continue;
-          nearest = std::min(
-              nearest, distance_to_line(column + 0.5, row + 0.5, left + a.x * unit, baseline - a.y * unit,
-                                        left + b.x * unit, baseline - b.y * unit));
+        for (const std::vector<Point>& stroke : glyph.strokes) {
+          for (size_t i = 1; i < stroke.size(); ++i) {
+            const Point a = stroke[i - 1], b = stroke[i];
+            nearest = std::min(
+                nearest, distance_to_line(column + 0.5, row + 0.5, left + a.x * unit, baseline - a.y * unit,
+                                          left + b.x * unit, baseline - b.y * unit));
+          }
         }
         // The share of the pixel that the stroke covers, taking the pixel as a disc.
         const double cover = std::clamp(half_width + 0.5 - nearest, 0.0, 1.0);
@@ -241,7 +200,7 @@ void draw_text(Image& image, double left, double baseline, double height, std::s
         image.set(column, row, mixed);
       }
     }
-    left += glyph->advance * unit;
+    left += glyph.advance * unit;
   }
 }
 

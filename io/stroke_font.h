@@ -7,8 +7,8 @@
 
 namespace eelsvae {
 
-// Labels of maps: digits, "+-.", space and the letters of units (e, m, n, p, x, µ as UTF-8) as strokes with
-// round ends, so that no font file is needed. Other characters are left blank.
+// Labels of pictures: ASCII and µ (as UTF-8) as strokes with round ends, so that no font file is needed.
+// Other characters are left blank.
 
 // Width in image pixels of a text whose digits are `height` pixels tall.
 double text_width(std::string_view text, double height);

@@ -1,7 +1,9 @@
 #include "io/training_run.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "io/atomic_file.h"
 #include "io/config.h"
 #include "io/program.h"
 #include "io/run_log.h"
@@ -34,7 +36,7 @@ void RunFolder::remove_leftovers() const {
   for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
     const std::string file = entry.path().string();
     if (!file.ends_with(".tmp")) continue;
-    for (const std::string& target : {last(), best(), metrics(), config()})
+    for (const std::string& target : {last(), best(), metrics(), config(), report()})
       if (file.starts_with(target + ".")) std::filesystem::remove(entry.path(), ignored);
   }
 }
@@ -70,15 +72,21 @@ void check_same_run(const Config& before, const Config& now, const std::string& 
 }
 
 TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, const TrainingState& state,
-                         int64_t batches, spdlog::logger& log)
+                         const Trainer& trainer, const SpectrumImage& prepared,
+                         std::vector<std::pair<std::string, std::string>> versions, spdlog::logger& log)
     : folder_(std::move(folder)),
       model_(model),
       info_(std::move(info)),
       log_(log),
-      progress_("Training", info_.config.training.epochs * batches, "steps",
+      progress_("Training", info_.config.training.epochs * trainer.batches_per_epoch(), "steps",
                 static_cast<int64_t>(state.step)),
       saved_step_(state.step),
-      saved_at_(std::chrono::steady_clock::now()) {
+      saved_at_(std::chrono::steady_clock::now()),
+      prepared_(prepared),
+      sample_(trainer.sample_tile()),
+      sample_is_validation_(trainer.validation_tiles() > 0),
+      versions_(std::move(versions)),
+      reported_at_(std::chrono::steady_clock::now()) {
   std::vector<nlohmann::json> lines;
   for (const EpochRecord& record : state.history) lines.push_back(metrics_of(record));
   write_metrics(folder_.metrics(), lines);
@@ -88,6 +96,8 @@ void TrainingRun::on_step(const TrainingState& state, int64_t, double loss) {
   if (status_.empty()) status_ = "loss " + number(loss);
   progress_.update(static_cast<int64_t>(state.step),
                    "epoch " + std::to_string(state.history.size() + 1) + ", " + status_);
+  // Whoever waits for a first long epoch to end can look at a report already.
+  if (!reported_ && report_is_due()) write_report(state, TrainingReport::Progress::running);
 }
 
 void TrainingRun::on_epoch(const TrainingState& state, bool improved) {
@@ -105,6 +115,12 @@ void TrainingRun::on_epoch(const TrainingState& state, bool improved) {
     write_checkpoint(folder_.best(), model_, info);
   }
   if (std::chrono::steady_clock::now() - saved_at_ >= 20 * save_duration_) save_last(state);
+  if (report_is_due() && state.epoch < info_.config.training.epochs) {
+    const auto began = std::chrono::steady_clock::now();
+    reconstruct_sample(state);
+    write_report(state, TrainingReport::Progress::running);
+    report_duration_ = std::chrono::steady_clock::now() - began;
+  }
 }
 
 bool TrainingRun::stop_requested() {
@@ -122,8 +138,48 @@ void TrainingRun::save_last(const TrainingState& state) {
   saved_step_ = state.step;
 }
 
+bool TrainingRun::report_is_due() const {
+  return std::chrono::steady_clock::now() - reported_at_ >=
+         std::max(std::chrono::duration<double>(5), 50 * report_duration_);
+}
+
+void TrainingRun::reconstruct_sample(const TrainingState& state) {
+  const int64_t size = model_.shape().image_size, count = model_.shape().tile_count();
+  float* tiles = model_.next_tiles();
+  copy_tile(prepared_, sample_, size, 0, tiles);
+  ReconstructedTile tile = {sample_, size, sample_is_validation_, state.epoch, {tiles, tiles + count}, {}};
+  for (int64_t b = 1; b < model_.batch(); ++b) std::copy_n(tiles, count, tiles + b * count);
+  model_.load_tiles();
+  model_.evaluate();
+  tile.reconstruction = model_.evaluated_reconstruction(0);
+  tile_ = std::move(tile);
+}
+
+void TrainingRun::write_report(const TrainingState& state, TrainingReport::Progress progress) {
+  using std::chrono::system_clock;
+  const double epoch_seconds = state.history.empty() ? 0 : state.history.back().seconds;
+  TrainingReport report;
+  report.progress = progress;
+  report.title = prepared_.title;
+  report.data_file = info_.config.data.data_path;
+  report.energy = prepared_.energy;
+  report.config = info_.config;
+  report.history = state.history;
+  report.tile = tile_ ? &*tile_ : nullptr;
+  report.written =
+      std::chrono::duration_cast<std::chrono::seconds>(system_clock::now().time_since_epoch()).count();
+  report.next_seconds = std::max({5.0, 50 * report_duration_.count(), epoch_seconds});
+  report.versions = versions_;
+  write_file(folder_.report(), render_training_report(report));
+  reported_ = true;
+  reported_at_ = std::chrono::steady_clock::now();
+}
+
 void TrainingRun::finish(const TrainingState& state) {
   if (saved_step_ != state.step || !std::filesystem::exists(folder_.last())) save_last(state);
+  reconstruct_sample(state);
+  write_report(state, state.epoch < info_.config.training.epochs ? TrainingReport::Progress::stopped
+                                                                 : TrainingReport::Progress::finished);
   progress_.finish();
 }
 

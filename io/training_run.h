@@ -10,6 +10,7 @@
 #include "engine/trainer.h"
 #include "io/checkpoint.h"
 #include "io/progress.h"
+#include "io/training_report.h"
 
 namespace eelsvae {
 
@@ -22,6 +23,7 @@ struct RunFolder {
   std::string last() const { return path / "last.safetensors"; }   // with optimizer state
   std::string metrics() const { return path / "metrics.jsonl"; }   // a line per epoch
   std::string log() const { return path / "log.txt"; }
+  std::string report() const { return path / "report.html"; }
 
   // The first of these files that is there already, "" if none is.
   std::string existing() const;
@@ -39,24 +41,33 @@ std::string model_file(const std::string& run_or_file);
 // differ.
 void check_same_run(const Config& before, const Config& now, const std::string& checkpoint);
 
-// Keeps a run's folder while it trains: a line of metrics per epoch, the best model whenever it improves, and
-// the last state often enough that little work can be lost but seldom enough that saving takes no more than
-// a twentieth of the time. A failing write is a UserError; the files before it stay as they were.
+// Keeps a run's folder while it trains: a line of metrics per epoch, the best model whenever it improves, the
+// last state often enough that little work can be lost but seldom enough that saving takes no more than a
+// twentieth of the time, and a report, at most every five seconds and never more than a fiftieth of the time.
+// A failing write is a UserError; the files before it stay as they were. Nothing of this changes what is
+// trained.
 class TrainingRun final : public TrainingObserver {
  public:
-  // info: everything but history and training, which are taken from the state that is saved.
+  // info: everything but history and training, which are taken from the state that is saved. The trainer and
+  // its image must outlive the run. versions: of programs and device, for the report.
   TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, const TrainingState& state,
-              int64_t batches, spdlog::logger& log);
+              const Trainer& trainer, const SpectrumImage& prepared,
+              std::vector<std::pair<std::string, std::string>> versions, spdlog::logger& log);
 
   void on_step(const TrainingState& state, int64_t batches, double loss) override;
   void on_epoch(const TrainingState& state, bool improved) override;
   bool stop_requested() override;
 
-  // Saves the last state unless it is saved already, and takes the progress bar away.
+  // Saves the last state unless it is saved already, writes the last report and takes the progress bar away.
   void finish(const TrainingState& state);
 
  private:
   void save_last(const TrainingState& state);
+  bool report_is_due() const;
+  void write_report(const TrainingState& state, TrainingReport::Progress progress);
+  // Loads the sample tile and keeps what the model makes of it. Only between epochs: the trainer loads its
+  // next tiles afterwards.
+  void reconstruct_sample(const TrainingState& state);
 
   RunFolder folder_;
   Model& model_;
@@ -67,6 +78,15 @@ class TrainingRun final : public TrainingObserver {
   std::string status_;
   std::chrono::steady_clock::time_point saved_at_;
   std::chrono::duration<double> save_duration_{0};
+
+  const SpectrumImage& prepared_;
+  TileOrigin sample_;
+  bool sample_is_validation_;
+  std::vector<std::pair<std::string, std::string>> versions_;
+  std::optional<ReconstructedTile> tile_;
+  bool reported_ = false;
+  std::chrono::steady_clock::time_point reported_at_;
+  std::chrono::duration<double> report_duration_{0};
 };
 
 }  // namespace eelsvae

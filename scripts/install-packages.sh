@@ -8,6 +8,8 @@ packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
   packages="$packages clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
+  # These look at the reports as a reader does.
+  packages="$packages chromium chromium-driver python3-selenium"
 fi
 if [ "${1:-}" = "--fuzz" ]; then
   packages="$packages clang libclang-rt-14-dev libomp-dev"

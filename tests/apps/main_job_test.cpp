@@ -25,8 +25,14 @@ TEST_F(MainJobTest, SimulateTrainDetect) {
   write_config({{"training", {{"epochs", 15}}}});
   const ProgramResult trained = train("run");
   ASSERT_EQ(trained.status, 0) << trained.err;
-  EXPECT_EQ(names_in(path("run")), (std::set<std::string>{"config.json", "model.safetensors",
-                                                          "last.safetensors", "metrics.jsonl", "log.txt"}));
+  EXPECT_EQ(names_in(path("run")),
+            (std::set<std::string>{"config.json", "model.safetensors", "last.safetensors", "metrics.jsonl",
+                                   "log.txt", "report.html"}));
+  const std::string report = read_bytes(path("run/report.html"));
+  EXPECT_NE(report.find("Finished: 15 epochs<"), std::string::npos);
+  EXPECT_NE(report.find("The tile at y "), std::string::npos);
+  EXPECT_EQ(report.find("http-equiv='refresh'"), std::string::npos) << "nothing more will come";
+
   const std::string resolved = read_bytes(path("run/config.json"));
   Config expected = read_config(path("tiny.json"));
   expected.data.data_path = "film.hspy";

@@ -346,6 +346,29 @@ TEST_P(ModelTest, CrossEntropyReconstructionKeepsEachSpectrumsTotal) {
   EXPECT_NE(reconstruction, tiles);
 }
 
+TEST_P(ModelTest, ATrainingModelTellsWhatItReconstructs) {
+  for (ReconstructionLoss loss : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse}) {
+    AllocatedModel training(backend(), small_shape(), loss, 2, Purpose::training);
+    AllocatedModel inference(backend(), small_shape(), loss, 2, Purpose::inference);
+    std::vector<float> tiles = random_tiles(small_shape(), 2, 1);
+    std::fill_n(tiles.begin(), small_shape().energy, 0.0f);  // a spectrum without counts
+    training.initialize(1);
+    copy_states(training, inference);
+    training.load_tiles(tiles.data());
+    inference.load_tiles(tiles.data());
+    std::vector<float> expected(tiles.size(), NAN);
+    inference.reconstruct(expected.data());
+    training.evaluate();
+    for (int64_t tile : {0, 1}) {
+      const std::vector<float> actual = training.evaluated_reconstruction(tile);
+      const auto first = expected.begin() + tile * small_shape().tile_count();
+      EXPECT_TRUE(close({actual.begin(), actual.end()}, {first, first + small_shape().tile_count()},
+                        std::max(output_tolerance(), 1e-6)))
+          << tile;
+    }
+  }
+}
+
 TEST_P(ModelTest, SquaredErrorReconstructionIsTheNetworksOutput) {
   AllocatedModel model(backend(), small_shape(), ReconstructionLoss::mse, 1, Purpose::inference);
   model.initialize(1);

@@ -84,6 +84,8 @@ class TileOrder : public testing::Test {
     Trainer trainer(model, config_, image_);
     training_tiles_ = trainer.training_tiles();
     validation_tiles_ = trainer.validation_tiles();
+    const TileOrigin sample = trainer.sample_tile();
+    sample_tile_ = (sample.y * columns + sample.x) / shape_.image_size;
     Run run;
     run.state = trainer.initial_state();
     Recorder recorder;
@@ -115,7 +117,7 @@ class TileOrder : public testing::Test {
   const ModelShape shape_ = small_shape();
   Config config_ = small_config();
   SpectrumImage image_ = image_of_tiles(rows, columns, shape_);
-  int64_t training_tiles_ = 0, validation_tiles_ = 0;
+  int64_t training_tiles_ = 0, validation_tiles_ = 0, sample_tile_ = -1;
 };
 
 TEST_F(TileOrder, EveryEpochSeesEveryTileButTheAnomalousOnceInAnOrderOfItsOwn) {
@@ -148,6 +150,7 @@ TEST_F(TileOrder, ValidationTilesAreNeverTrainedOn) {
   EXPECT_EQ(training_tiles_, 6);
   EXPECT_EQ(validation_tiles_, 2);  // of 8, rounded
   const std::vector<int64_t> trained = sorted(tiles_of(run.epochs[0]));
+  EXPECT_FALSE(std::binary_search(trained.begin(), trained.end(), sample_tile_)) << "the one to look at";
   double left_out = 0;
   for (int64_t tile = 0; tile < rows * columns; ++tile)
     if (tile != 4 && !std::binary_search(trained.begin(), trained.end(), tile))
@@ -342,6 +345,56 @@ TEST_P(TrainerTest, StoppedAfterAnyStepItGoesOnToTheSameBits) {
     for (size_t i = 0; i < whole->states().size(); ++i)
       EXPECT_TRUE(equal(values_of(*second, second->states()[i]), values_of(*whole, whole->states()[i])))
           << whole->states()[i].name;
+  }
+}
+
+// As the training report does it.
+TEST_P(TrainerTest, WhatAnObserverEvaluatesBetweenEpochsChangesNoBit) {
+  class Looker final : public TrainingObserver {
+   public:
+    Looker(Model& model, const SpectrumImage& image, TileOrigin tile, bool looks)
+        : model_(model), image_(image), tile_(tile), looks_(looks) {}
+    void on_step(const TrainingState&, int64_t, double loss) override { losses.push_back(loss); }
+    void on_epoch(const TrainingState&, bool) override {
+      if (!looks_) return;
+      float* tiles = model_.next_tiles();
+      for (int64_t b = 0; b < model_.batch(); ++b)
+        copy_tile(image_, tile_, model_.shape().image_size, 0, tiles + b * model_.shape().tile_count());
+      model_.load_tiles();
+      model_.evaluate();
+      seen += std::abs(model_.evaluated_reconstruction(0)[5]);
+    }
+    bool stop_requested() override { return false; }
+
+    Values losses;
+    double seen = 0;
+
+   private:
+    Model& model_;
+    const SpectrumImage& image_;
+    TileOrigin tile_;
+    bool looks_;
+  };
+  const SpectrumImage image = random_image(2, 3, small_shape());
+  Config config = small_config();
+  config.training.augment = true;
+  for (const double validation_fraction : {0.0, 0.3}) {
+    config.training.validation_fraction = validation_fraction;
+    std::vector<Values> losses, weights;
+    for (const bool looks : {false, true}) {
+      AllocatedModel model(backend(), small_shape(), config.loss.reconstruction, 2, Purpose::training);
+      model.initialize(1);
+      Trainer trainer(model, config, image);
+      Looker looker(model, image, trainer.sample_tile(), looks);
+      TrainingState state = trainer.initial_state();
+      ASSERT_TRUE(trainer.run(state, looker));
+      EXPECT_EQ(looker.seen > 0, looks);
+      losses.push_back(looker.losses);
+      for (const Model::State& each : model.states()) weights.push_back(values_of(model, each));
+    }
+    EXPECT_TRUE(equal(losses[1], losses[0]));
+    for (size_t i = 0; i < weights.size() / 2; ++i)
+      EXPECT_TRUE(equal(weights[weights.size() / 2 + i], weights[i])) << i;
   }
 }
 

@@ -234,7 +234,7 @@ TEST(StrokeFont, DrawsDarkStrokesWithinTheTextsWidth) {
 
 TEST(StrokeFont, UnknownCharactersAreBlank) {
   Image image(60, 30, white);
-  draw_text(image, 10, 24, 16, "\x01~Q", ink);
+  draw_text(image, 10, 24, 16, "\x01\u00e9\u4e2d", ink);
   EXPECT_EQ(image.samples, Image(60, 30, white).samples);
 }
 

@@ -191,8 +191,11 @@ TEST(Report, CountsExcludedPixelsApart) {
     if (!excluded[pixel] && !sample.mask[pixel]) expected += sample.observed[pixel * 50 + 7] / 15.0;
   EXPECT_NEAR(decoded<float>(data["normalMean"])[7], expected, 1e-6);
   // The map of intensities spends its shades on the pixels that count.
-  const auto intensity = decoded<uint8_t>(data["intensity"]);
-  EXPECT_EQ(std::count(intensity.begin(), intensity.end(), 0), 5) << "the excluded and the darkest";
+  EXPECT_EQ(data["layers"][0]["name"], "mean intensity");
+  const auto intensity = decoded<uint8_t>(data["layers"][0]["values"]);
+  for (size_t pixel = 0; pixel < 20; ++pixel) EXPECT_EQ(intensity[pixel] == 0, excluded[pixel] != 0) << pixel;
+  EXPECT_EQ(std::count(intensity.begin(), intensity.end(), 1), 1) << "the darkest";
+  EXPECT_EQ(std::count(intensity.begin(), intensity.end(), 255), 1) << "the brightest";
 
   sample.report.excluded = std::span(excluded).first(3);
   EXPECT_THROW(render_report(sample.report), std::logic_error);
@@ -241,6 +244,10 @@ TEST(Report, CountsEveryScoreInItsHistogram) {
 
 TEST(Report, LargeImagesStaySmallAndKeepTheAnomaliesInFull) {
   Sample sample(150, 130, 700);
+  std::vector<Deviation> deviations(sample.scores.size(), Deviation{3, 9, 1, 1});
+  const std::vector<Region> regions(1, Region{{1}, 0, 0, 1, 1, 1, std::vector<float>(700)});
+  sample.report.deviations = deviations;
+  sample.report.regions = regions;
   const std::string page = render_report(sample.report);
   EXPECT_LT(page.size(), 9'000'000u);
   const auto data = data_of(page);
@@ -266,6 +273,25 @@ TEST(Report, LargeImagesStaySmallAndKeepTheAnomaliesInFull) {
   EXPECT_EQ(decoded<float>(overview["observedRange"]).size(), 2 * across * ((150 + step - 1) / step));
 }
 
+TEST(Report, OfHalfAMillionSpectraTheHighestScoresAreExplained) {
+  Sample sample(700, 714, 4);
+  std::vector<Deviation> deviations(sample.scores.size());
+  const size_t anomaly = sample.scores.size() / 2;
+  deviations[anomaly] = {1, 3, -5, -0.5f};
+  std::vector<Region> regions(1);
+  regions[0] = {
+      {static_cast<int64_t>(anomaly)}, 0, 0, 1, static_cast<int64_t>(anomaly), 1, std::vector<float>(4)};
+  sample.report.deviations = deviations;
+  sample.report.regions = regions;
+  const std::string page = render_report(sample.report);
+  EXPECT_LT(page.size(), 9'000'000u);
+  const auto data = data_of(page)["deviations"];
+  const auto pixels = decoded<uint32_t>(data["pixels"]);
+  EXPECT_EQ(pixels[0], anomaly);
+  EXPECT_EQ(decoded<int16_t>(data["sizes"])[0], -50);
+  EXPECT_EQ(decoded<uint16_t>(data["ranges"]).size(), 2 * pixels.size());
+}
+
 TEST(Report, HostileTextStaysText) {
   Sample sample(2, 2, 4);
   const std::string hostile =
@@ -277,6 +303,10 @@ TEST(Report, HostileTextStaysText) {
   report.metrics = {{hostile, 1.0}};
   report.configuration = "{\"a\": \"" + std::string("</pre></script><script>") + "\"}";
   report.truth = sample.mask;
+  report.threshold_method = hostile;
+  report.layers = {{hostile, sample.scores}};
+  const std::vector<Region> regions(1, Region{{0}, 0, 0, 1, 0, 1, {}});
+  report.regions = regions;
   const std::string page = render_report(report);
   EXPECT_FALSE(has(page, "<script>alert"));
   EXPECT_FALSE(has(page, "<img"));
@@ -332,6 +362,7 @@ TEST(Report, WithoutSpectraOrThreshold) {
   EXPECT_TRUE(has(page, "All 12 spectra fit</p>"));
   EXPECT_FALSE(has(page, "id='spectrum'"));
   EXPECT_TRUE(data_of(page)["spectra"].empty());
+  EXPECT_TRUE(data_of(page)["layers"].empty());
 
   Sample score_only(3, 4, 5);  // a score that has no reconstruction
   score_only.report.reconstruction = {};
@@ -339,6 +370,177 @@ TEST(Report, WithoutSpectraOrThreshold) {
   EXPECT_TRUE(has(other, "id='spectrum'"));
   EXPECT_FALSE(has(other, "id='residual'"));
   EXPECT_TRUE(data_of(other)["spectra"][0]["reconstruction"].is_null());
+}
+
+TEST(Report, SaysHowItsThresholdWasFound) {
+  Sample sample(4, 5, 8);
+  sample.report.threshold_method = "Otsu <";
+  EXPECT_TRUE(has(render_report(sample.report),
+                  "1 of 20 spectra does not fit (5 %), threshold 0.312 (Otsu &lt;)</p>"));
+  sample.report.threshold_method = "false discovery rate 5 %";
+  sample.report.false_discovery_rate = 0.05;
+  sample.report.false_discoveries = 0.4;
+  std::string page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "1 of 20 spectra does not fit (5 %), at a false-discovery rate of 5 %</p>"));
+  EXPECT_TRUE(has(page, "None of them is expected to be false."));
+  EXPECT_EQ(data_of(page)["thresholdMethod"], "false discovery rate 5 %");
+  std::fill_n(sample.mask.begin(), 11, 1);
+  sample.report.false_discoveries = 2.4;
+  EXPECT_TRUE(has(render_report(sample.report), "About 2 of them are expected to be false."));
+  sample.report.false_discoveries = 1.2;
+  EXPECT_TRUE(has(render_report(sample.report), "About 1 of them is expected to be false."));
+
+  // Nothing found, and with it no threshold.
+  std::fill(sample.mask.begin(), sample.mask.end(), uint8_t{0});
+  sample.report.threshold = std::numeric_limits<double>::infinity();
+  sample.report.false_discoveries = 0;
+  page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "All 20 spectra fit, at a false-discovery rate of 5 %</p>"));
+  EXPECT_FALSE(has(page, "of them"));
+  EXPECT_TRUE(data_of(page)["threshold"].is_null());
+}
+
+TEST(Report, DrawsTheNullInCountsPerBar) {
+  Sample sample(40, 50, 2);
+  sample.report.null_curve = {{-5, 1}, {0.1, 4000}, {0.2, nan_f}, {0.25, 800}, {1e9, 1}};
+  const auto histogram = data_of(render_report(sample.report))["histogram"];
+  const double width = (histogram["high"].get<double>() - histogram["low"].get<double>()) / 80;
+  ASSERT_EQ(histogram["null"].size(), 2u);
+  EXPECT_EQ(histogram["null"][0][0], 0.1);
+  EXPECT_NEAR(histogram["null"][0][1], 4000 * width, 1e-9);
+  EXPECT_NEAR(histogram["null"][1][1], 800 * width, 1e-9);
+  sample.report.null_curve.clear();
+  EXPECT_TRUE(data_of(render_report(sample.report))["histogram"]["null"].empty());
+}
+
+TEST(Report, ExplainsPixels) {
+  Sample sample(4, 5, 40);
+  std::vector<Deviation> deviations(20);
+  deviations[10] = {12, 15, -8.34f, -0.3812f};
+  deviations[3] = {0, 40, 1e9f, nan_f};
+  sample.report.deviations = deviations;
+  const std::string page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "id='deviation'"));
+  const auto data = data_of(page);
+  EXPECT_TRUE(data["deviations"]["pixels"].is_null()) << "all pixels, in order";
+  const auto ranges = decoded<uint16_t>(data["deviations"]["ranges"]);
+  const auto sizes = decoded<int16_t>(data["deviations"]["sizes"]);
+  ASSERT_EQ(ranges.size(), 40u);
+  EXPECT_EQ(ranges[20], 12);
+  EXPECT_EQ(ranges[21], 15);
+  EXPECT_EQ(sizes[20], -83);   // tenths of a standard deviation
+  EXPECT_EQ(sizes[21], -381);  // tenths of a per cent
+  EXPECT_EQ(sizes[6], 32767) << "beyond what can be told";
+  EXPECT_EQ(sizes[7], 0);
+  // Where the anomalous pixel deviates is a map of its own.
+  const auto& layer = data["layers"][1];
+  EXPECT_EQ(layer["name"], "energy of the deviation (eV)");
+  const auto values = decoded<uint8_t>(layer["values"]);
+  for (size_t pixel = 0; pixel < 20; ++pixel) EXPECT_EQ(values[pixel] != 0, pixel == 10) << pixel;
+  EXPECT_LT(layer["low"], 423.3 + 0.3 * 13);
+  EXPECT_GT(layer["high"], 423.3 + 0.3 * 13);
+
+  sample.report.deviations = {};
+  const std::string without = render_report(sample.report);
+  EXPECT_FALSE(has(without, "id='deviation'"));
+  EXPECT_FALSE(has(without, "swatch deviation"));
+  EXPECT_TRUE(data_of(without)["deviations"].is_null());
+  EXPECT_EQ(data_of(without)["layers"].size(), 1u);
+}
+
+TEST(Report, ListsRegions) {
+  Sample sample(4, 5, 40);
+  std::vector<Deviation> deviations(20);
+  deviations[10] = {12, 15, 8, 0.4f};
+  std::vector<Region> regions(2);
+  regions[0] = {{10, 11}, 1.6, 0.4, 1.28, 10, 0.9f, std::vector<float>(40, 0.25f)};
+  regions[1] = {{3}, 0, 2.4, 0.64, 3, 0.2f, {}};
+  regions[0].deviation[7] = -0.5f;
+  sample.report.regions = regions;
+  sample.report.deviations = deviations;
+  const std::string page = render_report(sample.report);
+  EXPECT_TRUE(has(page, "<th>area (nm²)</th><th>y (nm)</th><th>x (nm)</th>"));
+  auto data = data_of(page)["regions"];
+  EXPECT_EQ(data["count"], 2);
+  EXPECT_EQ(data["table"][0]["pixels"], 2);
+  EXPECT_EQ(data["table"][0]["strongest"], 10);
+  EXPECT_EQ(data["table"][0]["deviation"], nlohmann::json::array({12, 15, 8.0, deviations[10].share}));
+  EXPECT_TRUE(data["table"][1]["deviation"].is_null());
+  const auto ranks = decoded<uint8_t>(data["ranks"]);
+  for (size_t pixel = 0; pixel < 20; ++pixel)
+    EXPECT_EQ(ranks[pixel], pixel == 10 || pixel == 11 ? 1 : pixel == 3 ? 2 : 0) << pixel;
+  const auto spectrum = spectrum_in<uint16_t>(data, 0, "spectra", "spectraRange");
+  EXPECT_NEAR(spectrum[6], 0.25, 1e-5);
+  EXPECT_NEAR(spectrum[7], -0.5, 1e-5);
+
+  sample.report.x.units.clear();
+  sample.report.y.units.clear();
+  const std::string uncalibrated = render_report(sample.report);
+  EXPECT_TRUE(has(uncalibrated, "<th>pixels</th><th>y (px)</th><th>x (px)</th>"));
+
+  // More than anybody reads, and long spectra of them.
+  regions.assign(4000, regions[0]);
+  sample.report.regions = regions;
+  data = data_of(render_report(sample.report))["regions"];
+  EXPECT_EQ(data["count"], 4000);
+  EXPECT_EQ(data["table"].size(), 200u);
+  Sample wide(1, 3, 4000);
+  std::vector<Region> many(300, Region{{0}, 0, 0, 1, 0, 1, std::vector<float>(4000, 1.0f)});
+  wide.report.regions = many;
+  const auto packed = data_of(render_report(wide.report))["regions"];
+  EXPECT_GT(packed["bin"], 1);
+  EXPECT_LE(decoded<uint16_t>(packed["spectra"]).size() * 2, 500'000u);
+
+  sample.report.regions = {};
+  EXPECT_FALSE(has(render_report(sample.report), "Anomalous regions"));
+}
+
+TEST(Report, PlacesTilesInLatentSpace) {
+  Sample sample(4, 6, 8);  // 2 x 3 tiles of 2 pixels
+  const std::vector<TileOrigin> origins = {{0, 0}, {0, 2}, {0, 4}, {2, 0}, {2, 2}, {2, 4}};
+  // Units 1 and 3 vary, the last most of all.
+  const std::vector<float> means = {1, 2, 0, -5, 1, 1, 0, 5, 1, 1, 0, 0, 1, 2, 0, 0, 1, 1, 0, 1, 1, 1, 0, 1};
+  for (size_t pixel : {4, 5, 10, 11}) sample.scores[pixel] = nan_f;  // the third tile
+  sample.scores[14] = 0.95f;
+  sample.report.latent = LatentTiles{means, origins, 2};
+  const auto latent = data_of(render_report(sample.report))["latent"];
+  EXPECT_EQ(latent["units"], nlohmann::json::parse("[3, 1]"));
+  EXPECT_NEAR(latent["variances"][1], 2.0 / 9, 1e-6);
+  ASSERT_EQ(latent["points"].size(), 5u) << "a tile without a score is not shown";
+  EXPECT_EQ(latent["points"][0][0], 1);
+  EXPECT_EQ(latent["points"][0][3], 14);
+  EXPECT_EQ(latent["points"][0][4], 2);
+  EXPECT_EQ(latent["points"][0][5], 2);
+
+  // More tiles than can be told apart.
+  Sample large(100, 100, 1);
+  std::vector<TileOrigin> all;
+  for (int64_t pixel = 0; pixel < 10000; ++pixel) all.push_back({pixel / 100, pixel % 100});
+  const std::vector<float> one_unit(10000, 1.0f);
+  large.report.latent = LatentTiles{one_unit, all, 1};
+  const auto many = data_of(render_report(large.report))["latent"];
+  EXPECT_EQ(many["tiles"], 10000);
+  EXPECT_LE(many["points"].size(), 2001u);
+  EXPECT_GT(many["points"].size(), 1900u);
+  EXPECT_EQ(many["points"][0][3], 5000) << "the highest score is among them";
+  EXPECT_EQ(many["units"], nlohmann::json::parse("[0, 0]"));
+
+  sample.report.latent.reset();
+  EXPECT_FALSE(has(render_report(sample.report), "id='latent'"));
+}
+
+TEST(Report, ShowsFurtherMaps) {
+  Sample sample(2, 3, 4);
+  const std::vector<float> thickness = {10, 20, nan_f, 40, 50, 60};
+  sample.report.layers = {{"thickness (nm)", thickness}};
+  const auto layer = data_of(render_report(sample.report))["layers"][1];
+  EXPECT_EQ(layer["name"], "thickness (nm)");
+  EXPECT_EQ(layer["low"], 10);
+  EXPECT_EQ(layer["high"], 60);
+  const auto values = decoded<uint8_t>(layer["values"]);
+  EXPECT_EQ(values[0], 1);
+  EXPECT_EQ(values[2], 0);
+  EXPECT_EQ(values[5], 255);
 }
 
 TEST(Report, SizesThatDisagreeAreRefused) {
@@ -351,6 +553,22 @@ TEST(Report, SizesThatDisagreeAreRefused) {
   sample.point();
   sample.report.observed = {};
   EXPECT_THROW(render_report(sample.report), std::logic_error) << "a reconstruction of nothing";
+
+  const std::vector<Deviation> beyond(12, Deviation{0, 6, 0, 0});
+  const std::vector<Region> outside(1, Region{{12}, 0, 0, 1, 0, 1, {}});
+  const std::vector<TileOrigin> origins = {{0, 0}, {2, 3}};
+  const std::vector<float> means(4);
+  auto expect_refused = [](auto change) {
+    Sample changed(3, 4, 5);
+    change(changed.report);
+    EXPECT_THROW(render_report(changed.report), std::logic_error);
+  };
+  expect_refused([&](DetectionReport& r) { r.deviations = beyond; });
+  expect_refused([&](DetectionReport& r) { r.deviations = std::span(beyond).first(3); });
+  expect_refused([&](DetectionReport& r) { r.regions = outside; });
+  expect_refused([&](DetectionReport& r) { r.layers = {{"thickness", means}}; });
+  expect_refused([&](DetectionReport& r) { r.latent = LatentTiles{means, origins, 2}; });
+  expect_refused([&](DetectionReport& r) { r.latent = LatentTiles{std::span(means).first(3), origins, 1}; });
 }
 
 }  // namespace
