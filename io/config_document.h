@@ -198,8 +198,13 @@ std::string type_text(Enum value) {
   return any_of(names);
 }
 
+template <typename Enum, std::enable_if_t<std::is_enum_v<Enum>, int> = 0>
+std::string type_text(const std::vector<Enum>&) {
+  return "a list of " + type_text(Enum{});
+}
+
 template <typename T>
-inline std::string type_text(const std::optional<T>&) {
+std::string type_text(const std::optional<T>&) {
   return type_text(T{}) + " or null";
 }
 
