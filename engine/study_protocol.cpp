@@ -134,8 +134,11 @@ ScoreOutcome outcome_of(std::span<const float> scores, std::span<const uint8_t> 
 }
 
 QualityOutcome quality_of(const SpectrumImage& observed, std::span<const float> expected,
-                          const NoiseModel& noise) {
+                          const NoiseModel& measured) {
   constexpr int64_t lags = 1;
+  // Where shot noise is all that is measured, the floor is 0, which quality measures do not take.
+  NoiseModel noise = measured;
+  if (!(noise.floor > 0)) noise.floor = 1e-6 * noise.gain;
   const ReconstructionQuality all = reconstruction_quality(observed, expected, noise, lags);
   // The darkest quarter: all others are left out.
   std::vector<double> totals(static_cast<size_t>(observed.pixels()));

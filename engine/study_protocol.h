@@ -57,6 +57,6 @@ ScoreOutcome outcome_of(std::span<const float> scores, std::span<const uint8_t> 
 
 // Noise-aware and other measures of a source on an image without anomalies.
 QualityOutcome quality_of(const SpectrumImage& observed, std::span<const float> expected,
-                          const NoiseModel& noise);
+                          const NoiseModel& measured);
 
 }  // namespace eelsvae

@@ -24,7 +24,7 @@ class EvaluateTest : public ProgramsTest {
                   {"precision", "fp32"},
                   {"evaluation",
                    {{"presets", {"bfo"}},
-                    {"shape", {24, 24, 192}},
+                    {"shape", {20, 20, 160}},
                     {"energy_offset_ev", 690},
                     {"exposure", 20},
                     {"seeds", {1, 2}},
@@ -63,7 +63,7 @@ TEST_F(EvaluateTest, TablesAreConsistentAndAnInterruptedStudyEndsTheSame) {
   for (const json& cell : results["cells"]) {
     ++parts[cell["part"]];
     const int64_t anomalous = cell["anomalous"], pixels = cell["pixels"];
-    EXPECT_EQ(pixels + cell["left_out"].get<int64_t>(), 24 * 24);
+    EXPECT_EQ(pixels + cell["left_out"].get<int64_t>(), 20 * 20);
     EXPECT_EQ(anomalous > 0, cell["part"] != "normal") << cell["part"];
     for (const json& outcome : cell["outcomes"]) {
       EXPECT_EQ(outcome["roc_auc"].is_null(), anomalous == 0);
@@ -143,7 +143,7 @@ TEST_F(EvaluateTest, MistakesAreOneLineAndLeaveNothing) {
   refused({{"evaluation", {{"presets", {"gold"}}}}}, {"evaluation.presets", "gold", "hetero"});
   refused({{"evaluation", {{"defects", {"ti-shift:1"}}}}}, {"evaluation.defects", "ti-shift:1 on bfo"});
   refused({{"evaluation", {{"energy_offset_ev", 500}}}}, {"evaluation."});
-  refused({{"tiles", {{"image_size", 32}, {"sliding_window_stride", 32}}}}, {"evaluation.shape", "24 x 24"});
+  refused({{"tiles", {{"image_size", 32}, {"sliding_window_stride", 32}}}}, {"evaluation.shape", "20 x 20"});
   refused({{"preprocess", {{"scaling_method", "zscore"}}}}, {"preprocess.scaling_method"});
   expect_mistake(program("evaluate", {"missing.json", "--output", "none"}), {"missing.json"});
 }

@@ -211,6 +211,22 @@ TEST(StudyProtocol, OutcomesAddUp) {
   for (const ThresholdOutcome& t : alike.thresholds) EXPECT_EQ(t.hits + t.false_alarms, 0);
 }
 
+TEST(StudyProtocol, QualityTakesNoiseWithoutAFloor) {
+  SpectrumImage image;
+  image.y.size = image.x.size = 8;
+  image.energy.size = 16;
+  std::vector<float> expected;
+  for (int64_t i = 0; i < 8 * 8 * 16; ++i) {
+    expected.push_back(static_cast<float>(10 + i / 16 % 7));
+    image.counts.push_back(expected.back() + (i % 2 ? 1.0f : -1.0f));
+  }
+  const QualityOutcome quality = quality_of(image, expected, {0, 0.1, {}});
+  EXPECT_GT(quality.reduced_deviance, 0.5);  // 1 / (0.1 * 10 to 16)
+  EXPECT_LT(quality.reduced_deviance, 1.0);
+  EXPECT_GT(quality.dark_reduced_deviance, quality.reduced_deviance);
+  EXPECT_LT(quality.autocorrelation, -0.9);
+}
+
 // ---- plan ----
 
 TEST(StudyPlan, OneModelServesAllCellsOfASpecimen) {
