@@ -165,7 +165,11 @@ function makeEpochChart(id, title, lines, least) {
         type: wide ? 'logarithmic' : 'linear',
         suggestedMin: least ?? around[0],
         suggestedMax: around[1],
-        ticks: {maxTicksLimit: 7, callback: numberText}
+        ticks: {
+          maxTicksLimit: 7,
+          // Between decades the labels of a logarithmic axis would run into each other.
+          callback: (value) => (!wide || Number.isInteger(Math.log10(value)) ? numberText(value) : null)
+        }
       }),
       {legend: datasets.length > 1 ? legend() : {display: false}, tooltip: tips});
 }

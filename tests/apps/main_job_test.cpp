@@ -27,7 +27,7 @@ TEST_F(MainJobTest, SimulateTrainDetect) {
   ASSERT_EQ(trained.status, 0) << trained.err;
   EXPECT_EQ(names_in(path("run")),
             (std::set<std::string>{"config.json", "model.safetensors", "last.safetensors", "metrics.jsonl",
-                                   "log.txt", "report.html"}));
+                                   "log.txt", "report.html", "events"}));
   const std::string report = read_bytes(path("run/report.html"));
   EXPECT_NE(report.find("Finished: 15 epochs<"), std::string::npos);
   EXPECT_NE(report.find("The tile at y "), std::string::npos);
