@@ -21,7 +21,7 @@ struct EmpiricalNull {
   Family family = Family::normal;
   double location = 0, scale = 1;
   double normal_share = 1;   // of spectra that follow it
-  double low = 0, high = 0;  // the scores that it was fitted to
+  double low = 0, high = 0;  // bins lay between them
   double misfit = 0;         // chi^2 per degree of freedom there; about 1 for a good fit
 
   double below(double score) const;    // F
@@ -31,11 +31,13 @@ struct EmpiricalNull {
 
 const char* name(EmpiricalNull::Family family);
 
-// Fits family, location, scale and normal share to the scores between their 5 % quantile and a cut above
-// which nothing is assumed, by maximum likelihood of the counts in bins, given that scores lie between the
-// two. The cut is the highest of a row of quantiles from 60 to 99.5 % up to which the fit is good: so a few
-// anomalies cost next to nothing, and up to 40 % of the spectra may be anomalous. left_out: pixels without a
-// score (nonzero), or empty. UserError with fewer than 100 scores, or if most of them are equal.
+// Fits family, location, scale and normal share to the scores below a cut above which nothing is assumed, by
+// maximum likelihood of the counts in bins, given that scores lie below the cut; the lowest 5 % are one bin.
+// The cut is the highest of a row of quantiles from 60 to 99.5 % up to which the fit is good, or where it
+// never is, half as bad again as the best: so a few anomalies cost next to nothing, and up to 40 % of the
+// spectra may be anomalous, if most of them score higher than normal ones do. Beyond the cut the family is
+// extrapolated; where tails are heavier than exponential too much is found. left_out: pixels without a score
+// (nonzero), or empty. UserError with fewer than 100 scores, or if most of them are equal.
 EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out = {});
 
 }  // namespace eelsvae

@@ -16,7 +16,7 @@ struct NoiseModel {
   double floor = 0, gain = 0;
   // (E) what the affine law leaves to the channels: fixed-pattern gain, and what filters along energy did.
   // Empty: 1 everywhere.
-  std::vector<float> channel_factor;
+  std::vector<float> channel_factor = {};
 
   double variance(int64_t channel, double expected) const;
 };
