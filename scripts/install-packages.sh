@@ -3,13 +3,8 @@
 # need. Packages that are there already are left alone; nothing is asked for when nothing is missing.
 set -eu
 packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev
-<<<<<<< HEAD
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libpng-dev libzip-dev zlib1g-dev
-  libeigen3-dev libjs-chart.js"
-=======
-  libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libpng-dev libzip-dev zlib1g-dev libjs-chart.js
-  libprotobuf-dev protobuf-compiler libisal-dev"
->>>>>>> report
+  libeigen3-dev libjs-chart.js libprotobuf-dev protobuf-compiler libisal-dev"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
   packages="$packages clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
