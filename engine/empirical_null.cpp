@@ -16,6 +16,13 @@ using Family = EmpiricalNull::Family;
 constexpr double pi = 3.14159265358979323846;
 constexpr size_t bin_count = 60;
 
+// Of Family::largest_normal; see the header.
+constexpr double exponent = 2.25;
+
+double raised(double score) {
+  return std::copysign(std::pow(std::abs(score), exponent), score);
+}
+
 // Counts of scores below the lower of two limits and in equal bins between the two.
 struct Bins {
   double low = 0, high = 0;
@@ -126,7 +133,7 @@ EmpiricalNull start(Family family, const std::vector<double>& sorted) {
   EmpiricalNull null;
   null.family = family;
   const double q1 = quantile(sorted, 0.2), q2 = quantile(sorted, 0.5);
-  auto x = [&](double s) { return family == Family::largest_normal ? s * s : s; };
+  auto x = [&](double s) { return family == Family::largest_normal ? raised(s) : s; };
   auto unit = [&](double p) {
     return family == Family::normal ? (p == 0.5 ? 0 : -0.8416) : -std::log(-std::log(p));
   };
@@ -145,7 +152,7 @@ Candidate fit(const std::vector<double>& sorted, double low, double high) {
   std::optional<EmpiricalNull> best;
   double least = 0;
   for (Family family : {Family::largest_normal, Family::normal, Family::largest}) {
-    if (family == Family::largest_normal && low < 0) continue;  // a square would fold them
+    if (family == Family::largest_normal && low < 0) continue;  // it is a law of absolute values
     EmpiricalNull null = start(family, sorted);
     maximise(bins, null);
     const double value = unlikelihood(bins, null);
@@ -176,13 +183,13 @@ const char* name(Family family) {
 
 double EmpiricalNull::below(double score) const {
   if (family == Family::normal) return 0.5 * std::erfc(-(score - location) / scale / std::sqrt(2.0));
-  const double x = family == Family::largest_normal ? std::abs(score) * score : score;
+  const double x = family == Family::largest_normal ? raised(score) : score;
   return std::exp(-std::exp(-(x - location) / scale));
 }
 
 double EmpiricalNull::p_value(double score) const {
   if (family == Family::normal) return 0.5 * std::erfc((score - location) / scale / std::sqrt(2.0));
-  const double x = family == Family::largest_normal ? std::abs(score) * score : score;
+  const double x = family == Family::largest_normal ? raised(score) : score;
   return -std::expm1(-std::exp(-(x - location) / scale));
 }
 
@@ -191,9 +198,10 @@ double EmpiricalNull::density(double score) const {
     const double u = (score - location) / scale;
     return std::exp(-u * u / 2) / (scale * std::sqrt(2 * pi));
   }
-  const bool square = family == Family::largest_normal;
-  const double u = ((square ? std::abs(score) * score : score) - location) / scale;
-  return std::exp(-u - std::exp(-u)) / scale * (square ? 2 * std::abs(score) : 1);
+  const bool normal = family == Family::largest_normal;
+  const double u = ((normal ? raised(score) : score) - location) / scale;
+  return std::exp(-u - std::exp(-u)) / scale *
+         (normal ? exponent * std::pow(std::abs(score), exponent - 1) : 1);
 }
 
 EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out) {
