@@ -99,10 +99,9 @@ TEST(Detection, DeliversTheFalseDiscoveryRate) {
     for (size_t i = 0; i < rates.size(); ++i) {
       const std::string where = preset_name(specimen.preset) + " " + specimen.baseline;
       const double sigma = std::sqrt(rates[i] * (1 - rates[i]) / sums[i].found);
-      std::printf("%s rate %g: found %g wrong %g (%.3f) missed %g\n", where.c_str(), rates[i], sums[i].found,
-                  sums[i].wrong, sums[i].wrong / sums[i].found, sums[i].missed);
       EXPECT_LT(sums[i].wrong / sums[i].found, rates[i] + 3 * sigma) << where;
-      EXPECT_GT(sums[i].found, 300) << where;
+      EXPECT_GT(sums[i].wrong / sums[i].found, rates[i] / 4) << where;
+      EXPECT_LE(sums[i].missed, 5) << where << ", of 410";
     }
   }
 }
@@ -115,7 +114,6 @@ TEST(Detection, OfACleanSpecimenFindsAboutNothing) {
       const Film sample = film(specimen.preset, specimen.baseline, seed, false);
       found += count(sample, detect(sample.image, sample.expectation, unfiltered(), {}).mask).found;
     }
-    std::printf("%s %s clean: %g\n", preset_name(specimen.preset).c_str(), specimen.baseline, found);
     EXPECT_LE(found, 10) << preset_name(specimen.preset) << ", of 40960 spectra";
   }
 }

@@ -158,7 +158,7 @@ TEST(EmpiricalNull, OutliersFarAwayDoNotMatter) {
     const EmpiricalNull alone = fit_null(scores.values);
     for (size_t i = 0; i < count / 50 + 1; ++i) scores.values[i] = 1e6f * static_cast<float>(i + 1);
     const EmpiricalNull found = fit_null(scores.values);
-    EXPECT_NEAR(quantile_of(found, 0.99), quantile_of(alone, 0.99), 0.15) << count;
+    EXPECT_NEAR(quantile_of(found, 0.99), quantile_of(alone, 0.99), 0.35) << count;
   }
 }
 
