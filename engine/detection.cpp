@@ -33,8 +33,8 @@ void leave_out(const std::vector<uint8_t>& excluded, std::vector<float>& map) {
 
 // Pearson's correlation is normally distributed after Fisher's transformation, a mean of squares after Wilson
 // and Hilferty's.
-std::vector<float> fisher(std::vector<float> scores) {
-  for (float& score : scores) score = -std::atanh(std::clamp(1 - score, -1 + 1e-6f, 1 - 1e-6f));
+std::vector<float> fisher(std::vector<float> scores) {  // -artanh(r) = ln((1 - r) / (1 + r)) / 2
+  for (float& score : scores) score = 0.5f * std::log(std::clamp(score / (2 - score), 1e-12f, 1e12f));
   return scores;
 }
 std::vector<float> wilson_hilferty(std::vector<float> scores) {

@@ -34,10 +34,9 @@ void ResidualModel::whiten(const float* observed, const float* expected, float* 
   const float* factor = noise.channel_factor.data();
   const auto channels = std::ssize(noise.channel_factor);
   const float* centre = mean.empty() ? nullptr : mean.data();
-  const float smallest = floor > 0 ? floor : 1e-6f * gain;
 #pragma omp simd
   for (int64_t e = 0; e < channels; ++e) {
-    const float variance = factor[e] * std::max(floor + gain * expected[e], smallest);
+    const float variance = factor[e] * (floor + gain * std::max(expected[e], 0.0f));
     z[e] = (observed[e] - expected[e]) / std::sqrt(variance);
   }
   if (centre)
@@ -92,13 +91,15 @@ ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const 
 
   const Eigen::MatrixXd covariance =
       (z.transpose() * z).cast<double>() / static_cast<double>(std::max<int64_t>(count, 1));
-  const int64_t wanted = std::min(most_components + 1, channels);
+  // Where pixels or channels are few, most of the eigenvectors are noise and the weaker ones say how strong.
+  const int64_t wanted = std::min({most_components, channels / 4, count / 8}) + 1;
   const auto [values, vectors] = leading_eigenvectors(covariance, wanted);
   const double reference = values[wanted - 1];
   const double spread = 1 + std::sqrt(static_cast<double>(channels) / static_cast<double>(count));
-  // The largest eigenvalue of pure noise exceeds its variance so much (Marchenko and Pastur 1967).
+  // The largest eigenvalue of white noise exceeds its variance by the square (Marchenko and Pastur 1967).
   model.level = std::max(reference / (spread * spread), 1e-12);
-  for (int64_t k = 0; k + 1 < wanted && values[k] > 1.15 * reference; ++k) {
+  const double least = std::max(1.15 * reference, 1.05 * spread * spread);
+  for (int64_t k = 0; k + 1 < wanted && values[k] > least; ++k) {
     model.strengths.push_back(std::max(values[k] / model.level - 1, 0.0));
     // The sign that eigenvectors leave open: the largest element is positive.
     int64_t largest = 0;
