@@ -232,7 +232,11 @@ TEST(Detection, MistakesAreNamed) {
   const Film sample = film(Preset::bfo, "mean", 1);
   DetectionConfig config;
   config.score = Score::latent;
-  EXPECT_THROW(detect(sample.image, sample.expectation, unfiltered(), config), UserError);
+  EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
+  EXPECT_NO_THROW(check_detection(sample.image, 64, config));
+  config = {};
+  config.threshold_method = ThresholdMethod::conformal;
+  EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
   config = {};
   config.window = {100, 200};
   EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
