@@ -154,6 +154,7 @@ SimulatedImage simulate(const SimulationSettings& s) {
   const std::vector<double> brightness = thickness(s);
   const int64_t hot = static_cast<int64_t>(uniform(draw(s.seed, SimulationDraw::hot_pixel, 0).v[0]) *
                                            static_cast<double>(s.height * s.width));
+  result.hot_pixel = hot;
   const uint64_t noise_seed = s.noise_seed.value_or(s.seed);
 
   image.counts.resize(static_cast<size_t>(s.height * s.width) * channels);

@@ -46,6 +46,7 @@ struct SimulatedImage {
   SpectrumImage image;                    // its metadata describes the simulation
   std::vector<uint8_t> truth;             // (y, x), 1 where anomalous
   std::vector<uint8_t> labels;            // (y, x), 0 normal, k for the k-th defect
+  int64_t hot_pixel = 0;                  // its place in these maps
   std::vector<std::string> defect_names;  // the k-th defect is called defect_names[k - 1]
 };
 

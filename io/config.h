@@ -19,6 +19,9 @@ Config parse_config(std::string_view text, const std::string& origin,
                     const std::vector<std::string>& overrides = {});
 Config read_config(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
 
+// The text of a configuration file. UserError if it cannot be read or is too large to be one.
+std::string read_config_text(const std::filesystem::path& path);
+
 // Applies one "group.key=value", or "device=value" and "precision=value". The value is JSON, except that text
 // needs no quotes and a list no brackets: training.epochs=5, detection.window=693.3,730.5,
 // data.energy_range=null. The new value is checked by itself; check_config compares it with the others.
