@@ -116,6 +116,8 @@ function makeChart(id, type, datasets, x, y, plugins = {}, marks = {}, more = {}
     options: {
       animation: false,
       maintainAspectRatio: false,
+      // Room for half a label at the end of an axis, so that charts below each other keep the same width.
+      layout: {padding: {right: 22}},
       parsing: false,
       normalized: true,
       elements: {point: {radius: 0, hitRadius: 0}, line: {borderWidth: 1.5, tension: 0}},
