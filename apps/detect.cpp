@@ -2,6 +2,7 @@
 #include "engine/baselines.h"
 #include "engine/excluded.h"
 #include "engine/preprocess.h"
+#include "engine/trainer.h"
 #include "io/config.h"
 #include "io/detect_folder.h"
 #include "io/image_data.h"
@@ -64,6 +65,7 @@ std::string rate_text(const DetectionConfig& config) {
 // What a detection works with, wherever its expectations come from.
 struct Source {
   Config config;
+  Config training = {};  // of a model, with this detection's settings: how its own image is scored
   std::optional<FittedPreprocess> fitted;  // of a trained model
   std::string name;
   std::vector<EpochRecord> history = {};
@@ -73,6 +75,7 @@ struct Source {
 Source model_source(const Options& options, const SafetensorsFile& file) {
   CheckpointInfo info = read_checkpoint_info(file);
   const bool drift_elsewhere = info.config.preprocess.align_path.has_value();
+  Config training = info.config;
   if (!options.data.empty() && options.data != info.config.data.data_path)
     forget_training_image(info.config.preprocess);
   const bool forgotten = apply(options.settings, info.config);
@@ -84,8 +87,9 @@ Source model_source(const Options& options, const SafetensorsFile& file) {
                                           data + " with --set preprocess.align_path=FILE"
                                     : "--set preprocess.align_path: " + file.path() +
                                           " was trained without it; leave it out");
-  return {info.config, FittedPreprocess{info.energy, info.scaling, info.alignment}, file.path(),
-          std::move(info.history), forgotten};
+  training.detection = info.config.detection;
+  return {info.config, std::move(training),     FittedPreprocess{info.energy, info.scaling, info.alignment},
+          file.path(), std::move(info.history), forgotten};
 }
 
 Source baseline_source(const Options& options) {
@@ -94,7 +98,7 @@ Source baseline_source(const Options& options) {
   for (const std::string& setting : options.settings) set_value(config, setting);
   check_config(config, "--set");
   if (options.data.empty() && config.data.data_path.empty()) throw UserError("no data: give --data FILE");
-  return {std::move(config), std::nullopt, "", {}, false};
+  return {std::move(config), {}, std::nullopt, "", {}, false};
 }
 
 // The image that a baseline is fitted to, if not the one under test; the same preprocessing as that.
@@ -110,6 +114,27 @@ Baseline fit_baseline(const Options& options, const Source& source, const Prepar
   const PreparedImage normal = prepare(read_image_data(options.fit, config.data), config.preprocess,
                                        std::nullopt, &fitted, std::nullopt, &backend);
   return Baseline(normal.image, {}, spec);
+}
+
+// Ascending scores of the spectra that the model's training held out: of its own image, which may be the one
+// under detection.
+std::vector<float> held_out_scores(const Config& config, const FittedPreprocess& fitted, Model& model) {
+  Config training = config;
+  training.detection.threshold.reset();
+  const PreparedImage prepared =
+      prepare(read_image_data(training.data.data_path, training.data), training.preprocess, std::nullopt,
+              &fitted, read_drift_image(training), &model.backend());
+  const std::vector<uint8_t> held_out =
+      held_out_pixels(split_tiles(prepared.image, training.tiles, training.training), prepared.image);
+  const Expectation expectation =
+      expect_from(model, prepared.image, training.detection, [](int64_t, int64_t) { return !interrupted(); });
+  if (expectation.spectra.empty()) return {};
+  const Scored scored = score_spectra(prepared.image, expectation, training.preprocess, training.detection);
+  std::vector<float> scores;
+  for (size_t pixel = 0; pixel < held_out.size(); ++pixel)
+    if (held_out[pixel]) scores.push_back(scored.scores[pixel]);
+  std::sort(scores.begin(), scores.end());
+  return scores;
 }
 
 int run_detection(const Options& options) {
@@ -178,7 +203,13 @@ int run_detection(const Options& options) {
     log->info("Interrupted; nothing was written");
     return interrupted_status;
   }
-  const Detection found = detect(prepared.image, expectation, config.preprocess, config.detection);
+  std::vector<float> held_out;
+  if (model && !config.detection.threshold &&
+      config.detection.threshold_method == ThresholdMethod::conformal) {
+    held_out = held_out_scores(source.training, *source.fitted, *model);
+    log->info("{} spectra of {} were held out of training", held_out.size(), source.training.data.data_path);
+  }
+  const Detection found = detect(prepared.image, expectation, config.preprocess, config.detection, held_out);
 
   DetectionOutput output{prepared.image, expectation, found, config, data, source.name, source.history};
   output.truth = truth;

@@ -33,8 +33,8 @@ void leave_out(const std::vector<uint8_t>& excluded, std::vector<float>& map) {
 
 // Pearson's correlation is normally distributed after Fisher's transformation, a mean of squares after Wilson
 // and Hilferty's.
-std::vector<float> fisher(std::vector<float> scores) {
-  for (float& score : scores) score = -std::atanh(std::clamp(1 - score, -1 + 1e-6f, 1 - 1e-6f));
+std::vector<float> fisher(std::vector<float> scores) {  // -artanh(r) = ln((1 - r) / (1 + r)) / 2
+  for (float& score : scores) score = 0.5f * std::log(std::clamp(score / (2 - score), 1e-12f, 1e12f));
   return scores;
 }
 std::vector<float> wilson_hilferty(std::vector<float> scores) {
@@ -103,8 +103,7 @@ std::vector<float> scores_of(Score score, const SpectrumImage& prepared, const E
            fisher(background())},
           prepared.excluded);
     case Score::latent: {
-      if (!expectation.grid)
-        throw UserError("detection.score=latent needs a model; a baseline has no latent space");
+      expect(expectation.grid.has_value(), "a latent score without a model");
       const int64_t units = std::ssize(expectation.latent) / expectation.grid->size();
       return latent_scores(pearson_scores(prepared, expected, scored.window), prepared, *expectation.grid,
                            latent_rarity(expectation.latent, units), config.blend);
@@ -145,6 +144,10 @@ std::optional<double> Detection::expected_false_alarms() const {
 
 void check_detection(const SpectrumImage& prepared, int64_t tile, const DetectionConfig& config) {
   if (config.window) channel_window(prepared.energy, *config.window);
+  if (tile == 0 && config.score == Score::latent)
+    throw UserError("detection.score=latent needs a model; a baseline has no latent space");
+  if (tile == 0 && !config.threshold && config.threshold_method == ThresholdMethod::conformal)
+    throw UserError("detection.threshold_method=conformal needs a model; a baseline holds no spectra out");
   if (std::min(prepared.y.size, prepared.x.size) < tile)
     throw UserError("the image, " + std::to_string(prepared.y.size) + " x " +
                     std::to_string(prepared.x.size) + " pixels, is smaller than the model's tiles, " +

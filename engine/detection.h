@@ -49,8 +49,9 @@ struct Detection {
   std::optional<double> expected_false_alarms() const;
 };
 
-// UserError where detect() could not begin: its window is not on the energy axis, or the image is smaller
-// than a tile (tile 0: no tiles, as with a baseline). For programs that ask before they write anything.
+// UserError where detect() could not begin: its window is not on the energy axis, the image is smaller than a
+// tile, or what is asked for needs a model and there is none (tile 0: no tiles, as with a baseline). For
+// programs that ask before they write anything.
 void check_detection(const SpectrumImage& prepared, int64_t tile, const DetectionConfig& config);
 
 // The scores of every pixel, before any threshold. `own`: those of the baseline itself, in place of

@@ -16,18 +16,26 @@ using Family = EmpiricalNull::Family;
 constexpr double pi = 3.14159265358979323846;
 constexpr size_t bin_count = 60;
 
-// Counts of scores in equal bins between two limits.
+// Of Family::largest_normal; see the header.
+constexpr double exponent = 2.15;
+
+double raised(double score) {
+  return std::copysign(std::pow(std::abs(score), exponent), score);
+}
+
+// Counts of scores below the lower of two limits and in equal bins between the two.
 struct Bins {
   double low = 0, high = 0;
   std::array<double, bin_count> counts{};
-  double total = 0;
+  double below = 0, total = 0;  // total: below and between
 
   double edge(size_t i) const { return low + (high - low) * static_cast<double>(i) / bin_count; }
 };
 
 Bins bin(const std::vector<double>& sorted, double low, double high) {
-  Bins bins{low, high, {}, 0};
+  Bins bins{low, high, {}, 0, 0};
   const auto first = std::lower_bound(sorted.begin(), sorted.end(), low);
+  bins.below = bins.total = static_cast<double>(first - sorted.begin());
   for (auto it = first; it != sorted.end() && *it <= high; ++it) {
     ++bins.counts[std::min(bin_count - 1, static_cast<size_t>((*it - low) / (high - low) * bin_count))];
     ++bins.total;
@@ -35,11 +43,13 @@ Bins bin(const std::vector<double>& sorted, double low, double high) {
   return bins;
 }
 
-// -log likelihood of the counts given that they fall between the limits.
+// -log likelihood of the counts given that scores lie below the upper limit. How many lie below the lower one
+// counts, where they lie does not; without them a decreasing density would fit best far out in the tail of a
+// null that lies below all scores.
 double unlikelihood(const Bins& bins, const EmpiricalNull& null) {
-  const double all = null.below(bins.high) - null.below(bins.low);
+  const double all = null.below(bins.high);
   if (!(all > 1e-12)) return std::numeric_limits<double>::max();
-  double sum = 0, before = null.below(bins.low);
+  double before = null.below(bins.low), sum = -bins.below * std::log(std::max(before / all, 1e-300));
   for (size_t i = 0; i < bin_count; ++i) {
     const double until = null.below(bins.edge(i + 1));
     sum -= bins.counts[i] * std::log(std::max((until - before) / all, 1e-300));
@@ -48,9 +58,15 @@ double unlikelihood(const Bins& bins, const EmpiricalNull& null) {
   return sum;
 }
 
-double chi_square_per_degree(const Bins& bins, const EmpiricalNull& null) {
-  const double all = null.below(bins.high) - null.below(bins.low);
-  double sum = 0, counted = 0, expected = 0, seen = 0, before = null.below(bins.low);
+struct Misfit {
+  double per_degree = std::numeric_limits<double>::max();  // chi^2
+  double good = 0;  // what a fit to scores from the null itself hardly exceeds
+};
+
+Misfit misfit(const Bins& bins, const EmpiricalNull& null) {
+  const double all = null.below(bins.high);
+  double before = null.below(bins.low), sum = 0, counted = 0;
+  double expected = bins.total * before / all, seen = bins.below;
   for (size_t i = 0; i < bin_count; ++i) {
     const double until = null.below(bins.edge(i + 1));
     expected += bins.total * (until - before) / all;
@@ -61,7 +77,9 @@ double chi_square_per_degree(const Bins& bins, const EmpiricalNull& null) {
     ++counted;
     expected = seen = 0;
   }
-  return counted > 3 ? sum / (counted - 3) : std::numeric_limits<double>::max();
+  const double degrees = counted - 3;  // two parameters and the total
+  if (degrees < 2) return {};          // nearly all scores in one bin: the cut lies far among the anomalies
+  return {sum / degrees, 1 + 2.5 * std::sqrt(2 / degrees)};
 }
 
 // Newton's method on (location, log scale) with derivatives by differences; steps that do not help are
@@ -115,7 +133,7 @@ EmpiricalNull start(Family family, const std::vector<double>& sorted) {
   EmpiricalNull null;
   null.family = family;
   const double q1 = quantile(sorted, 0.2), q2 = quantile(sorted, 0.5);
-  auto x = [&](double s) { return family == Family::largest_normal ? s * s : s; };
+  auto x = [&](double s) { return family == Family::largest_normal ? raised(s) : s; };
   auto unit = [&](double p) {
     return family == Family::normal ? (p == 0.5 ? 0 : -0.8416) : -std::log(-std::log(p));
   };
@@ -124,12 +142,17 @@ EmpiricalNull start(Family family, const std::vector<double>& sorted) {
   return null;
 }
 
-EmpiricalNull fit(const std::vector<double>& sorted, double low, double high) {
+struct Candidate {
+  EmpiricalNull null;
+  double good_misfit = 0;
+};
+
+Candidate fit(const std::vector<double>& sorted, double low, double high) {
   const Bins bins = bin(sorted, low, high);
   std::optional<EmpiricalNull> best;
   double least = 0;
   for (Family family : {Family::largest_normal, Family::normal, Family::largest}) {
-    if (family == Family::largest_normal && low < 0) continue;  // a square would fold them
+    if (family == Family::largest_normal && low < 0) continue;  // it is a law of absolute values
     EmpiricalNull null = start(family, sorted);
     maximise(bins, null);
     const double value = unlikelihood(bins, null);
@@ -139,8 +162,9 @@ EmpiricalNull fit(const std::vector<double>& sorted, double low, double high) {
   }
   best->low = low;
   best->high = high;
-  best->misfit = chi_square_per_degree(bins, *best);
-  return *best;
+  const Misfit fitted = misfit(bins, *best);
+  best->misfit = fitted.per_degree;
+  return {*best, fitted.good};
 }
 
 }  // namespace
@@ -159,13 +183,13 @@ const char* name(Family family) {
 
 double EmpiricalNull::below(double score) const {
   if (family == Family::normal) return 0.5 * std::erfc(-(score - location) / scale / std::sqrt(2.0));
-  const double x = family == Family::largest_normal ? std::abs(score) * score : score;
+  const double x = family == Family::largest_normal ? raised(score) : score;
   return std::exp(-std::exp(-(x - location) / scale));
 }
 
 double EmpiricalNull::p_value(double score) const {
   if (family == Family::normal) return 0.5 * std::erfc((score - location) / scale / std::sqrt(2.0));
-  const double x = family == Family::largest_normal ? std::abs(score) * score : score;
+  const double x = family == Family::largest_normal ? raised(score) : score;
   return -std::expm1(-std::exp(-(x - location) / scale));
 }
 
@@ -174,9 +198,10 @@ double EmpiricalNull::density(double score) const {
     const double u = (score - location) / scale;
     return std::exp(-u * u / 2) / (scale * std::sqrt(2 * pi));
   }
-  const bool square = family == Family::largest_normal;
-  const double u = ((square ? std::abs(score) * score : score) - location) / scale;
-  return std::exp(-u - std::exp(-u)) / scale * (square ? 2 * std::abs(score) : 1);
+  const bool normal = family == Family::largest_normal;
+  const double u = ((normal ? raised(score) : score) - location) / scale;
+  return std::exp(-u - std::exp(-u)) / scale *
+         (normal ? exponent * std::pow(std::abs(score), exponent - 1) : 1);
 }
 
 EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out) {
@@ -196,17 +221,22 @@ EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> l
   if (!(quantile(sorted, 0.6) > low))
     throw UserError("most scores are equal, so no false-discovery rate can be estimated");
 
-  constexpr double good_fit = 1.5;
-  EmpiricalNull best;
-  best.misfit = std::numeric_limits<double>::max();
+  std::vector<Candidate> candidates;
+  double least_misfit = std::numeric_limits<double>::max();
   for (double share : {0.995, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6}) {
     const double high = quantile(sorted, share);
-    if (!(high > low)) continue;
-    const EmpiricalNull candidate = fit(sorted, low, high);
-    if (candidate.misfit >= best.misfit) continue;
-    best = candidate;
-    if (best.misfit < good_fit) break;
+    if (!(high > low)) break;
+    candidates.push_back(fit(sorted, low, high));
+    least_misfit = std::min(least_misfit, candidates.back().null.misfit);
+    if (least_misfit <= candidates.back().good_misfit) break;
   }
+  if (least_misfit == std::numeric_limits<double>::max())
+    throw UserError("the scores take too few values for a false-discovery rate to be estimated");
+  // No family is exact and many scores show it. A lower cut always fits a little better, and has to be
+  // extrapolated further.
+  EmpiricalNull best = std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& candidate) {
+                         return candidate.null.misfit <= candidate.good_misfit * std::max(least_misfit, 1.0);
+                       })->null;
   const auto until =
       static_cast<double>(std::upper_bound(sorted.begin(), sorted.end(), best.high) - sorted.begin());
   best.normal_share = std::min(1.0, until / static_cast<double>(sorted.size()) / best.below(best.high));

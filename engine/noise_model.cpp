@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "kernels/error.h"
@@ -32,28 +33,34 @@ Pairs pairs_apart(const SpectrumImage& image, int64_t lag) {
   return sample;
 }
 
-// variance ~ floor + gain * level with floor, gain >= 0, by least squares on relative errors.
+// variance ~ floor + gain * level with floor, gain >= 0, by least squares on errors relative to the line,
+// which is found in rounds: errors relative to what was measured would let a channel that shows next to
+// nothing, because it is clipped, decide alone.
 NoiseModel fit_line(const std::vector<double>& level, const std::vector<double>& variance) {
-  double w0 = 0, w1 = 0, w2 = 0, t0 = 0, t1 = 0;
-  for (size_t e = 0; e < level.size(); ++e) {
-    if (!(variance[e] > 0)) continue;
-    const double weight = 1 / (variance[e] * variance[e]);
-    w0 += weight;
-    w1 += weight * level[e];
-    w2 += weight * level[e] * level[e];
-    t0 += weight * variance[e];
-    t1 += weight * variance[e] * level[e];
+  NoiseModel model{std::accumulate(variance.begin(), variance.end(), 0.0), 0, {}};
+  for (int round = 0; round < 8; ++round) {
+    double w0 = 0, w1 = 0, w2 = 0, t0 = 0, t1 = 0;
+    for (size_t e = 0; e < level.size(); ++e) {
+      if (!(variance[e] > 0)) continue;
+      const double line = model.floor + model.gain * level[e], weight = 1 / (line * line);
+      w0 += weight;
+      w1 += weight * level[e];
+      w2 += weight * level[e] * level[e];
+      t0 += weight * variance[e];
+      t1 += weight * variance[e] * level[e];
+    }
+    const double determinant = w0 * w2 - w1 * w1;
+    if (determinant > 1e-12 * w0 * w2) {
+      model.floor = (w2 * t0 - w1 * t1) / determinant;
+      model.gain = (w0 * t1 - w1 * t0) / determinant;
+    } else {
+      model = {t0 / w0, 0, {}};  // every channel is as bright: gain and floor cannot be told apart
+    }
+    if (model.gain < 0) model = {t0 / w0, 0, {}};
+    // Without any floor, a channel in which nothing is expected would have no noise at all.
+    const double least = 1e-3 * t1 / w2 * w1 / w0;
+    if (model.floor < least) model = {least, t1 / w2, {}};
   }
-  NoiseModel model;
-  const double determinant = w0 * w2 - w1 * w1;
-  if (determinant > 1e-12 * w0 * w2) {
-    model.floor = (w2 * t0 - w1 * t1) / determinant;
-    model.gain = (w0 * t1 - w1 * t0) / determinant;
-  } else {
-    model.floor = t0 / w0;  // every channel is as bright: gain and floor cannot be told apart
-  }
-  if (model.gain < 0) model = {t0 / w0, 0, {}};
-  if (model.floor < 0) model = {0, t1 / w2, {}};
   return model;
 }
 
@@ -101,9 +108,7 @@ NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> 
   NoiseModel model = fit_line(level, variance);
   for (size_t e = 0; e < level.size(); ++e) {
     const double affine = model.floor + model.gain * level[e];
-    // A channel whose values are clipped nearly everywhere shows no spread; the law stands in for it.
-    model.channel_factor.push_back(
-        static_cast<float>(variance[e] > 0 && affine > 0 ? variance[e] / affine : 1));
+    model.channel_factor.push_back(static_cast<float>(std::max(variance[e] / affine, 1.0)));
   }
   return model;
 }

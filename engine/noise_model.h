@@ -14,9 +14,10 @@ namespace eelsvae {
 //   variance(e) = channel factor(e) * (floor + gain * expected)
 struct NoiseModel {
   double floor = 0, gain = 0;
-  // (E) what the affine law leaves to the channels: fixed-pattern gain, and what filters along energy did.
-  // Empty: 1 everywhere.
-  std::vector<float> channel_factor;
+  // (E) what channels have more than the affine law says. Never less than 1: where counts are clipped to the
+  // scaling's range they hardly spread, and the few that are not clipped would seem far too many deviations
+  // off. Empty: 1 everywhere.
+  std::vector<float> channel_factor = {};
 
   double variance(int64_t channel, double expected) const;
 };

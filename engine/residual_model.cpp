@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <utility>
 
 #include <Eigen/Dense>
 
@@ -27,6 +29,110 @@ std::vector<int64_t> sample_of(const SpectrumImage& image) {
   return sample;
 }
 
+// What many pixels have in common shows in their mean long before it shows in any of them: residuals averaged
+// over `coherent` pixels, in stretches of a scan line (drift, stripes) and in squares (composition), times
+// the square root of their number, so that white noise has variance 1 as in a pixel. Every n-th of them, n
+// such that there are not too many.
+Rows coherent_residuals(const SpectrumImage& observed, std::span<const float> expected,
+                        const ResidualModel& model) {
+  constexpr int64_t side = 4, coherent = side * side;
+  const int64_t channels = observed.energy.size, height = observed.y.size, width = observed.x.size;
+  struct Block {
+    int64_t y, x, height, width;
+  };
+  std::vector<Block> blocks;
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x + coherent <= width; x += coherent) blocks.push_back({y, x, 1, coherent});
+  for (int64_t y = 0; y + side <= height; y += side)
+    for (int64_t x = 0; x + side <= width; x += side) blocks.push_back({y, x, side, side});
+  std::erase_if(blocks, [&](const Block& block) {
+    if (observed.excluded.empty()) return false;
+    for (int64_t y = block.y; y < block.y + block.height; ++y)
+      for (int64_t x = block.x; x < block.x + block.width; ++x)
+        if (observed.excluded[static_cast<size_t>(y * width + x)]) return true;
+    return false;
+  });
+  const int64_t step = std::ssize(blocks) / most_pixels + 1;
+  Rows sums = Rows::Zero((std::ssize(blocks) + step - 1) / step, channels);
+#pragma omp parallel
+  {
+    Eigen::RowVectorXf z(channels);
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < sums.rows(); ++i) {
+      const Block& block = blocks[static_cast<size_t>(i * step)];
+      for (int64_t y = block.y; y < block.y + block.height; ++y)
+        for (int64_t x = block.x; x < block.x + block.width; ++x) {
+          const int64_t pixel = y * width + x;
+          model.whiten(observed.spectrum(pixel), expected.data() + pixel * channels, z.data());
+          sums.row(i) += z;
+        }
+      sums.row(i) /= std::sqrt(static_cast<float>(coherent));
+    }
+  }
+  return sums;
+}
+
+// Subtracts the rows' mean and zeroes those that depart most from it. The centre that departures are counted
+// from is the mean of the others, so a second look finds what the first, from zero, could not. Returns the
+// mean and how many rows are left.
+std::pair<Eigen::VectorXd, int64_t> drop_outlying(Rows& z) {
+  Eigen::VectorXd mean = Eigen::VectorXd::Zero(z.cols());
+  std::vector<uint8_t> kept(static_cast<size_t>(z.rows()), 1);
+  int64_t count = 0;
+  for (int round = 0; round < 2; ++round) {
+    std::vector<double> departure(static_cast<size_t>(z.rows()));
+    const Eigen::RowVectorXf centre = mean.cast<float>().transpose();
+    for (int64_t i = 0; i < z.rows(); ++i)
+      departure[static_cast<size_t>(i)] = static_cast<double>((z.row(i) - centre).squaredNorm());
+    std::vector<double> sorted = departure;
+    const auto limit = sorted.begin() + static_cast<std::ptrdiff_t>((1 - outlying_share) *
+                                                                    static_cast<double>(sorted.size() - 1));
+    std::nth_element(sorted.begin(), limit, sorted.end());
+    mean.setZero();
+    count = 0;
+    for (int64_t i = 0; i < z.rows(); ++i) {
+      kept[static_cast<size_t>(i)] = departure[static_cast<size_t>(i)] <= *limit;
+      if (!kept[static_cast<size_t>(i)]) continue;
+      mean += z.row(i).cast<double>().transpose();
+      ++count;
+    }
+    mean /= static_cast<double>(count);
+  }
+  const Eigen::RowVectorXf centre = mean.cast<float>().transpose();
+  for (int64_t i = 0; i < z.rows(); ++i) {
+    if (kept[static_cast<size_t>(i)])
+      z.row(i) -= centre;
+    else
+      z.row(i).setZero();
+  }
+  return {mean, count};
+}
+
+Eigen::MatrixXd covariance_of(const Rows& z, int64_t count) {
+  return (z.transpose() * z).cast<double>() / static_cast<double>(std::max<int64_t>(count, 1));
+}
+
+// Eigenvectors (columns) of a covariance of `count` independent spectra that stand out of its noise, and the
+// noise's variance along them.
+struct Outstanding {
+  Eigen::MatrixXd vectors;
+  double level = 1;
+};
+
+Outstanding outstanding(const Eigen::MatrixXd& covariance, int64_t count) {
+  const int64_t channels = covariance.rows();
+  // Where pixels or channels are few, most of the eigenvectors are noise and the weaker ones say how strong.
+  const int64_t wanted = std::min({most_components, channels / 4, count / 8}) + 1;
+  const EigenPairs pairs = leading_eigenvectors(covariance, wanted);
+  const double reference = pairs.values[wanted - 1];
+  const double spread = 1 + std::sqrt(static_cast<double>(channels) / static_cast<double>(count));
+  // The largest eigenvalue of white noise exceeds its variance by the square (Marchenko and Pastur 1967).
+  const double least = std::max(1.15 * reference, 1.05 * spread * spread);
+  int64_t found = 0;
+  while (found + 1 < wanted && pairs.values[found] > least) ++found;
+  return {pairs.vectors.leftCols(found), std::max(reference / (spread * spread), 1e-12)};
+}
+
 }  // namespace
 
 void ResidualModel::whiten(const float* observed, const float* expected, float* z) const {
@@ -34,10 +140,9 @@ void ResidualModel::whiten(const float* observed, const float* expected, float* 
   const float* factor = noise.channel_factor.data();
   const auto channels = std::ssize(noise.channel_factor);
   const float* centre = mean.empty() ? nullptr : mean.data();
-  const float smallest = floor > 0 ? floor : 1e-6f * gain;
 #pragma omp simd
   for (int64_t e = 0; e < channels; ++e) {
-    const float variance = factor[e] * std::max(floor + gain * expected[e], smallest);
+    const float variance = factor[e] * (floor + gain * std::max(expected[e], 0.0f));
     z[e] = (observed[e] - expected[e]) / std::sqrt(variance);
   }
   if (centre)
@@ -57,55 +162,34 @@ ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const 
     model.whiten(observed.spectrum(pixel), expected.data() + pixel * channels, z.row(i).data());
   }
 
-  // Pixels that depart most go. The centre that departures are counted from is the mean of the others, so
-  // a second look finds what the first, from zero, could not.
-  std::vector<uint8_t> kept(sample.size(), 1);
-  Eigen::VectorXd mean = Eigen::VectorXd::Zero(channels);
-  int64_t count = 0;
-  for (int round = 0; round < 2; ++round) {
-    std::vector<double> departure(sample.size());
-    const Eigen::RowVectorXf centre = mean.cast<float>().transpose();
-    for (int64_t i = 0; i < std::ssize(sample); ++i)
-      departure[static_cast<size_t>(i)] = static_cast<double>((z.row(i) - centre).squaredNorm());
-    std::vector<double> sorted = departure;
-    const auto limit = sorted.begin() + static_cast<std::ptrdiff_t>((1 - outlying_share) *
-                                                                    static_cast<double>(sorted.size() - 1));
-    std::nth_element(sorted.begin(), limit, sorted.end());
-    mean.setZero();
-    count = 0;
-    for (int64_t i = 0; i < std::ssize(sample); ++i) {
-      kept[static_cast<size_t>(i)] = departure[static_cast<size_t>(i)] <= *limit;
-      if (!kept[static_cast<size_t>(i)]) continue;
-      mean += z.row(i).cast<double>().transpose();
-      ++count;
-    }
-    mean /= static_cast<double>(count);
-  }
+  const auto [mean, count] = drop_outlying(z);
   for (int64_t e = 0; e < channels; ++e) model.mean.push_back(static_cast<float>(mean[e]));
-  const Eigen::RowVectorXf centre = mean.cast<float>().transpose();
-  for (int64_t i = 0; i < std::ssize(sample); ++i) {
-    if (kept[static_cast<size_t>(i)])
-      z.row(i) -= centre;
-    else
-      z.row(i).setZero();
-  }
+  Eigen::MatrixXd covariance = covariance_of(z, count);
 
-  const Eigen::MatrixXd covariance =
-      (z.transpose() * z).cast<double>() / static_cast<double>(std::max<int64_t>(count, 1));
-  const int64_t wanted = std::min(most_components + 1, channels);
-  const auto [values, vectors] = leading_eigenvectors(covariance, wanted);
-  const double reference = values[wanted - 1];
-  const double spread = 1 + std::sqrt(static_cast<double>(channels) / static_cast<double>(count));
-  // The largest eigenvalue of pure noise exceeds its variance so much (Marchenko and Pastur 1967).
-  model.level = std::max(reference / (spread * spread), 1e-12);
-  for (int64_t k = 0; k + 1 < wanted && values[k] > 1.15 * reference; ++k) {
-    model.strengths.push_back(std::max(values[k] / model.level - 1, 0.0));
+  // First the shapes that pixels have in common, then those that are left in single pixels.
+  Eigen::MatrixXd basis(channels, 0);
+  if (Rows sums = coherent_residuals(observed, expected, model); sums.rows() >= 64) {
+    const int64_t independent = drop_outlying(sums).second / 2;  // squares and stretches share their pixels
+    basis = outstanding(covariance_of(sums, 2 * independent), independent).vectors;
+  }
+  const Eigen::MatrixXd rest = Eigen::MatrixXd::Identity(channels, channels) - basis * basis.transpose();
+  const Outstanding own = outstanding(rest * covariance * rest, count);
+  model.level = own.level;
+  const int64_t both = std::min(basis.cols() + own.vectors.cols(), most_components);
+  Eigen::MatrixXd all(channels, basis.cols() + own.vectors.cols());
+  all << basis, own.vectors;
+
+  std::vector<std::pair<double, int64_t>> order;
+  for (int64_t k = 0; k < both; ++k)
+    order.emplace_back(all.col(k).dot(covariance * all.col(k)) / model.level - 1, k);
+  std::sort(order.begin(), order.end(), std::greater<>());
+  for (auto [strength, k] : order) {
+    model.strengths.push_back(std::max(strength, 0.0));
     // The sign that eigenvectors leave open: the largest element is positive.
     int64_t largest = 0;
-    vectors.col(k).cwiseAbs().maxCoeff(&largest);
-    const double sign = vectors(largest, k) < 0 ? -1 : 1;
-    for (int64_t e = 0; e < channels; ++e)
-      model.components.push_back(static_cast<float>(sign * vectors(e, k)));
+    all.col(k).cwiseAbs().maxCoeff(&largest);
+    const double sign = all(largest, k) < 0 ? -1 : 1;
+    for (int64_t e = 0; e < channels; ++e) model.components.push_back(static_cast<float>(sign * all(e, k)));
   }
   return model;
 }

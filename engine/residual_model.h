@@ -27,9 +27,11 @@ struct ResidualModel {
 };
 
 // Fitted to an image and what is expected of it (y, x, E), without excluded pixels and without the 2 % that
-// depart most, so that anomalies, as long as they are rarer, do not become normal. Components are those
-// eigenvectors of the covariance, 16 at most, that stand out of the noise: whose eigenvalue exceeds the
-// 17th's by 15 %. Measured on simulated interfaces that keeps 2 to 8. UserError where the noise cannot be
+// depart most, so that anomalies, as long as they are rarer, do not become normal. Components are
+// eigenvectors of a covariance that stand out of its noise: whose eigenvalue exceeds the (n + 1)-th by 15 %
+// and the largest of white noise by 5 %; n is 16, or less where there are fewer than 4 n channels or 8 n
+// spectra. First of the means of 16 neighbouring pixels, in which drift and composition show before they do
+// in single ones, then of what the pixels show besides; 16 in all. UserError where the noise cannot be
 // measured.
 ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const float> expected,
                                  int64_t noise_lag);

@@ -47,41 +47,67 @@ int64_t active_units(const std::vector<double>& mean_sum, const std::vector<doub
   return active;
 }
 
-Trainer::Trainer(Model& model, const Config& config, const SpectrumImage& prepared)
-    : model_(model), config_(config), image_(prepared), grid_(training_grid(prepared, config.tiles)) {
-  training_.resize(static_cast<size_t>(grid_.size()));
-  std::iota(training_.begin(), training_.end(), 0);
-  for (int64_t left_out : config.tiles.anomaly_indices) {
-    if (left_out < 0 || left_out >= grid_.size())
+TileSplit split_tiles(const SpectrumImage& prepared, const TilesConfig& tiles,
+                      const TrainingConfig& training) {
+  TileSplit split;
+  split.grid = training_grid(prepared, tiles);
+  std::vector<int64_t>& left = split.training;
+  left.resize(static_cast<size_t>(split.grid.size()));
+  std::iota(left.begin(), left.end(), 0);
+  for (int64_t left_out : tiles.anomaly_indices) {
+    if (left_out < 0 || left_out >= split.grid.size())
       throw UserError("tiles.anomaly_indices: there is no tile " + std::to_string(left_out) +
-                      "; the image has " + std::to_string(grid_.size()) + " tiles, counted from 0");
-    std::erase(training_, left_out);
+                      "; the image has " + std::to_string(split.grid.size()) + " tiles, counted from 0");
+    std::erase(left, left_out);
   }
-  excluded_tiles_ = static_cast<int64_t>(std::erase_if(training_, [this](int64_t tile) {
-    return all_excluded(image_, grid_.origins[static_cast<size_t>(tile)], grid_.tile);
+  split.excluded = static_cast<int64_t>(std::erase_if(left, [&](int64_t tile) {
+    return all_excluded(prepared, split.grid.origins[static_cast<size_t>(tile)], split.grid.tile);
   }));
-  if (config.training.validation_fraction > 0 && training_.size() > 1) {
-    shuffle(training_, config.training.seed, split_draw);
-    double share = config.training.validation_fraction * static_cast<double>(training_.size());
-    size_t count = std::clamp<size_t>(static_cast<size_t>(std::lround(share)), 1, training_.size() - 1);
-    validation_.assign(training_.end() - static_cast<std::ptrdiff_t>(count), training_.end());
-    training_.resize(training_.size() - count);
-    std::sort(training_.begin(), training_.end());
-    std::sort(validation_.begin(), validation_.end());
+  if (training.validation_fraction > 0 && left.size() > 1) {
+    shuffle(left, training.seed, split_draw);
+    double share = training.validation_fraction * static_cast<double>(left.size());
+    size_t count = std::clamp<size_t>(static_cast<size_t>(std::lround(share)), 1, left.size() - 1);
+    split.validation.assign(left.end() - static_cast<std::ptrdiff_t>(count), left.end());
+    left.resize(left.size() - count);
+    std::sort(left.begin(), left.end());
+    std::sort(split.validation.begin(), split.validation.end());
   }
-  if (training_.empty())
-    throw UserError(excluded_tiles_ > 0
+  if (left.empty())
+    throw UserError(split.excluded > 0
                         ? "tiles.anomaly_indices leaves only tiles of excluded pixels, none to train on"
                         : "tiles.anomaly_indices leaves no tile to train on");
+  return split;
 }
+
+std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImage& prepared) {
+  std::vector<uint8_t> held_out(static_cast<size_t>(prepared.pixels()));
+  auto set = [&](const std::vector<int64_t>& tiles, uint8_t value) {
+    for (int64_t tile : tiles) {
+      const TileOrigin origin = split.grid.origins[static_cast<size_t>(tile)];
+      for (int64_t y = origin.y; y < origin.y + split.grid.tile; ++y)
+        std::fill_n(held_out.begin() + y * prepared.x.size + origin.x, split.grid.tile, value);
+    }
+  };
+  set(split.validation, 1);
+  set(split.training, 0);
+  for (size_t pixel = 0; pixel < prepared.excluded.size(); ++pixel)
+    if (prepared.excluded[pixel]) held_out[pixel] = 0;
+  return held_out;
+}
+
+Trainer::Trainer(Model& model, const Config& config, const SpectrumImage& prepared)
+    : model_(model),
+      config_(config),
+      image_(prepared),
+      split_(split_tiles(prepared, config.tiles, config.training)) {}
 
 int64_t Trainer::batches_per_epoch() const {
   return (training_tiles() + model_.batch() - 1) / model_.batch();
 }
 
 TileOrigin Trainer::sample_tile() const {
-  const std::vector<int64_t>& tiles = validation_.empty() ? training_ : validation_;
-  return grid_.origins[static_cast<size_t>(tiles[tiles.size() / 2])];
+  const std::vector<int64_t>& tiles = split_.validation.empty() ? split_.training : split_.validation;
+  return split_.grid.origins[static_cast<size_t>(tiles[tiles.size() / 2])];
 }
 
 TrainingState Trainer::initial_state() const {
@@ -93,7 +119,7 @@ TrainingState Trainer::initial_state() const {
 }
 
 std::vector<int64_t> Trainer::epoch_order(int64_t epoch) const {
-  std::vector<int64_t> order = training_;
+  std::vector<int64_t> order = split_.training;
   shuffle(order, config_.training.seed, static_cast<uint64_t>(epoch));
   // The last batch is filled up from the beginning of the same epoch.
   const size_t wanted = static_cast<size_t>(batches_per_epoch() * model_.batch());
@@ -112,7 +138,7 @@ void Trainer::load(const std::vector<int64_t>& tiles, int64_t first, int64_t epo
                             static_cast<uint64_t>(first + b));
       orientation = static_cast<int>(draw.v[0] % orientation_count);
     }
-    copy_tile(image_, grid_.origins[static_cast<size_t>(tile)], grid_.tile, orientation,
+    copy_tile(image_, split_.grid.origins[static_cast<size_t>(tile)], split_.grid.tile, orientation,
               batch + b * model_.shape().tile_count());
   }
   model_.load_tiles();
@@ -122,7 +148,7 @@ EpochLoss Trainer::validate() {
   const int64_t count = validation_tiles();
   EpochLoss sum;
   for (int64_t first = 0; first < count; first += model_.batch()) {
-    load(validation_, first, -1);
+    load(split_.validation, first, -1);
     std::vector<TileLoss> losses = model_.evaluate();
     for (int64_t b = 0; b < std::min(model_.batch(), count - first); ++b) {
       sum.reconstruction += losses[static_cast<size_t>(b)].reconstruction / static_cast<double>(count);
@@ -175,7 +201,7 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
     record.training = {
         (config_.loss.dose * state.reconstruction_sum + config_.loss.kl_weight * state.kl_sum) / n,
         state.reconstruction_sum / n, state.kl_sum / n};
-    if (!validation_.empty()) record.validation = validate();
+    if (!split_.validation.empty()) record.validation = validate();
     record.learning_rate = state.schedule.learning_rate;
     record.kl_weight = weights.kl_weight;
     record.gradient_norm = state.norm_sum / n;

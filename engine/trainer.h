@@ -61,6 +61,23 @@ class TrainingObserver {
 int64_t active_units(const std::vector<double>& mean_sum, const std::vector<double>& mean_square_sum,
                      int64_t tiles);
 
+// Which tiles of a prepared image are trained on and which are kept for validation; both ascending indices
+// into the grid.
+struct TileSplit {
+  TileGrid grid;
+  std::vector<int64_t> training, validation;
+  int64_t excluded = 0;  // tiles in neither because all their pixels are excluded
+};
+
+// UserError: the image is smaller than a tile, an index of anomaly_indices is no tile, no tile is left to
+// train on.
+TileSplit split_tiles(const SpectrumImage& prepared, const TilesConfig& tiles,
+                      const TrainingConfig& training);
+
+// 1 for the pixels (y, x) that lie in validation tiles and in no training tile: spectra that the training
+// never saw. Excluded pixels are none. Where tiles overlap there may be few.
+std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImage& prepared);
+
 // Trains a model on the tiles of a prepared image. Order of tiles, orientation and noise depend on the seed,
 // the epoch and the step only, so a run that stops and goes on gives the same bits as one that does not.
 class Trainer {
@@ -68,10 +85,10 @@ class Trainer {
   // UserError: the image is smaller than a tile, an index of anomaly_indices is no tile, no tile is left.
   Trainer(Model& model, const Config& config, const SpectrumImage& prepared);
 
-  int64_t training_tiles() const { return static_cast<int64_t>(training_.size()); }
-  int64_t validation_tiles() const { return static_cast<int64_t>(validation_.size()); }
+  int64_t training_tiles() const { return std::ssize(split_.training); }
+  int64_t validation_tiles() const { return std::ssize(split_.validation); }
   // Tiles that are neither trained on nor validated with because all their pixels are excluded.
-  int64_t excluded_tiles() const { return excluded_tiles_; }
+  int64_t excluded_tiles() const { return split_.excluded; }
   int64_t batches_per_epoch() const;
   // A tile to show what the model makes of it: the middle one of validation's, or of training's where there
   // are none.
@@ -90,9 +107,7 @@ class Trainer {
   Model& model_;
   const Config& config_;
   const SpectrumImage& image_;
-  TileGrid grid_;
-  std::vector<int64_t> training_, validation_;  // indices into the grid
-  int64_t excluded_tiles_ = 0;
+  TileSplit split_;
 };
 
 }  // namespace eelsvae

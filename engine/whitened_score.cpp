@@ -84,6 +84,10 @@ Bank make_bank(const ResidualModel& model, ChannelWindow window) {
   return bank;
 }
 
+// Pixels that are filtered together, one in each lane, so that the inner loops run over pixels however few
+// taps a filter has.
+constexpr int64_t lanes = 32;
+
 // Applies the bank to pixels: takes out of their residuals what the surroundings foretell and weighs down the
 // shapes that normal spectra vary in.
 class Responses {
@@ -91,12 +95,15 @@ class Responses {
   Responses(const SpectrumImage& observed, std::span<const float> expected, const ResidualModel& model,
             ChannelWindow window, int64_t context)
       : observed_(observed), expected_(expected), model_(model), bank_(make_bank(model, window)) {
-    const int64_t count = model.count();
-    amounts_.assign(static_cast<size_t>(count), std::vector<float>(static_cast<size_t>(observed.pixels())));
+    for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel)
+      if (observed.excluded.empty() || !observed.excluded[static_cast<size_t>(pixel)])
+        pixels_.push_back(pixel);
+    const auto count = static_cast<size_t>(model.count());
+    amounts_.assign(count, std::vector<float>(static_cast<size_t>(observed.pixels())));
     weights_ = amounts_;
-    foretold_.resize(static_cast<size_t>(count));
+    foretold_.resize(count);
     measure_amounts();
-    for (size_t k = 0; k < static_cast<size_t>(count); ++k) {
+    for (size_t k = 0; k < count; ++k) {
       if (context <= 1) {
         const double strength = model.strengths[k];
         std::fill(weights_[k].begin(), weights_[k].end(), static_cast<float>(strength / (1 + strength)));
@@ -115,43 +122,41 @@ class Responses {
 
   size_t filters() const { return bank_.filters.size(); }
   const Filter& filter(size_t f) const { return bank_.filters[f]; }
+  // Those that are not excluded, ascending.
+  const std::vector<int64_t>& pixels() const { return pixels_; }
 
-  static constexpr int64_t block = 256;
+  static constexpr int64_t block = 8 * lanes;
 
-  // Calls use(block, pixel, y (filters)) for every step-th pixel that is not excluded. A block of consecutive
-  // pixels is one thread's, in order.
+  // Calls use(block, first, count, y (filters, lanes)) for pixels[first], ... pixels[first + count - 1], at
+  // most `lanes` at a time; y is 0 in the lanes beyond. A block of consecutive pixels is one thread's, in
+  // order.
   template <typename Use>
-  void for_pixels(int64_t step, Use&& use) const {
-    const auto count = static_cast<size_t>(model_.count());
-    const int64_t pixels = observed_.pixels();
+  void for_pixels(const std::vector<int64_t>& pixels, Use&& use) const {
+    const int64_t total = std::ssize(pixels), components = model_.count();
 #pragma omp parallel
     {
-      std::vector<float> z(static_cast<size_t>(observed_.energy.size)), y(filters()), amounts(count),
-          weights(count);
+      std::vector<float> z(static_cast<size_t>(observed_.energy.size * lanes)), y(filters() * lanes),
+          amounts(static_cast<size_t>(components * lanes)), weights(amounts.size());
 #pragma omp for schedule(dynamic)
-      for (int64_t first = 0; first < pixels; first += block)
-        for (int64_t pixel = first; pixel < std::min(first + block, pixels); ++pixel) {
-          if (pixel % step != 0 || excluded(pixel)) continue;
-          residual(pixel, z.data(), amounts.data(), weights.data());
+      for (int64_t begin = 0; begin < total; begin += block)
+        for (int64_t first = begin; first < std::min(begin + block, total); first += lanes) {
+          const int64_t count = std::min(lanes, total - first);
+          load(pixels.data() + first, count, z.data(), amounts.data(), weights.data());
           respond(z.data(), amounts.data(), weights.data(), y.data());
-          use(static_cast<size_t>(first / block), pixel, y.data());
+          use(static_cast<size_t>(begin / block), first, count, y.data());
         }
     }
   }
 
  private:
-  bool excluded(int64_t pixel) const {
-    return !observed_.excluded.empty() && observed_.excluded[static_cast<size_t>(pixel)];
-  }
-
   void measure_amounts() {
     const int64_t channels = observed_.energy.size;
 #pragma omp parallel
     {
       std::vector<float> z(static_cast<size_t>(channels));
 #pragma omp for schedule(static)
-      for (int64_t pixel = 0; pixel < observed_.pixels(); ++pixel) {
-        if (excluded(pixel)) continue;
+      for (size_t i = 0; i < pixels_.size(); ++i) {
+        const int64_t pixel = pixels_[i];
         model_.whiten(observed_.spectrum(pixel), expected_.data() + pixel * channels, z.data());
         for (int64_t k = 0; k < model_.count(); ++k) {
           const float* u = model_.component(k);
@@ -164,36 +169,48 @@ class Responses {
     }
   }
 
-  // z (E) without the foretold part; amounts (k), already times their weights (k).
-  void residual(int64_t pixel, float* z, float* amounts, float* weights) const {
-    const auto at = static_cast<size_t>(pixel);
+  // z (E, lanes) without the foretold part; amounts (k, lanes), already times their weights (k, lanes). 0 in
+  // the lanes beyond count.
+  void load(const int64_t* pixels, int64_t count, float* z, float* amounts, float* weights) const {
     const int64_t channels = observed_.energy.size;
-    model_.whiten(observed_.spectrum(pixel), expected_.data() + pixel * channels, z);
-    for (size_t k = 0; k < amounts_.size(); ++k) {
-      weights[k] = weights_[k][at];
-      amounts[k] = weights[k] * amounts_[k][at];
-      if (foretold_[k].empty()) continue;
-      const float known = foretold_[k][at], *u = model_.component(static_cast<int64_t>(k));
-#pragma omp simd
-      for (int64_t e = 0; e < channels; ++e) z[e] -= known * u[e];
+    std::fill_n(z, channels * lanes, 0.0f);
+    std::fill_n(amounts, model_.count() * lanes, 0.0f);
+    std::fill_n(weights, model_.count() * lanes, 0.0f);
+    std::vector<float> spectrum(static_cast<size_t>(channels));
+    for (int64_t lane = 0; lane < count; ++lane) {
+      const auto pixel = static_cast<size_t>(pixels[lane]);
+      model_.whiten(observed_.spectrum(pixels[lane]), expected_.data() + pixels[lane] * channels,
+                    spectrum.data());
+      for (int64_t k = 0; k < model_.count(); ++k) {
+        const auto component = static_cast<size_t>(k);
+        weights[k * lanes + lane] = weights_[component][pixel];
+        amounts[k * lanes + lane] = weights_[component][pixel] * amounts_[component][pixel];
+        if (foretold_[component].empty()) continue;
+        const float known = foretold_[component][pixel], *u = model_.component(k);
+        for (int64_t e = 0; e < channels; ++e) spectrum[static_cast<size_t>(e)] -= known * u[e];
+      }
+      for (int64_t e = 0; e < channels; ++e) z[e * lanes + lane] = spectrum[static_cast<size_t>(e)];
     }
   }
 
   void respond(const float* z, const float* amounts, const float* weights, float* y) const {
-    const size_t count = amounts_.size();
+    const int64_t components = model_.count();
     const float* on = bank_.on_components.data();
-    for (size_t f = 0; f < bank_.filters.size(); ++f, on += count) {
-      const Filter& filter = bank_.filters[f];
-      const float *taps = bank_.taps.data() + filter.offset, *part = z + filter.first;
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < filter.taps; ++i) sum += taps[i] * part[i];
-      float variance = 1;
-      for (size_t k = 0; k < count; ++k) {
-        sum -= on[k] * amounts[k];
-        variance -= on[k] * on[k] * weights[k];
-      }
-      y[f] = sum / std::sqrt(std::max(variance, 1e-3f));
+    for (const Filter& filter : bank_.filters) {
+      const float *taps = bank_.taps.data() + filter.offset, *part = z + filter.first * lanes;
+      float sum[lanes] = {}, variance[lanes];
+      std::fill_n(variance, lanes, 1.0f);
+      for (int64_t i = 0; i < filter.taps; ++i)
+        for (int64_t lane = 0; lane < lanes; ++lane) sum[lane] += taps[i] * part[i * lanes + lane];
+      for (int64_t k = 0; k < components; ++k)
+        for (int64_t lane = 0; lane < lanes; ++lane) {
+          sum[lane] -= on[k] * amounts[k * lanes + lane];
+          variance[lane] -= on[k] * on[k] * weights[k * lanes + lane];
+        }
+      for (int64_t lane = 0; lane < lanes; ++lane)
+        y[lane] = sum[lane] / std::sqrt(std::max(variance[lane], 1e-3f));
+      on += components;
+      y += lanes;
     }
   }
 
@@ -201,6 +218,7 @@ class Responses {
   std::span<const float> expected_;
   const ResidualModel& model_;
   Bank bank_;
+  std::vector<int64_t> pixels_;
   std::vector<std::vector<float>> amounts_, weights_, foretold_;  // (k)(pixels)
 };
 
@@ -236,54 +254,78 @@ Deviation explain(const Filter& filter, float y, ChannelWindow window, const flo
 
 // 1 over the spread of every filter's responses: first from the median of a sample, then from the mean square
 // of all responses, each cut off at three of those, which knows it four times as well.
-std::vector<float> inverse_spreads(const Responses& responses, int64_t pixels) {
+std::vector<float> inverse_spreads(const Responses& responses) {
   const size_t filters = responses.filters();
-  constexpr int64_t sample_size = 1024;
-  const int64_t step = pixels / sample_size + 1;
-  const auto sampled = static_cast<size_t>((pixels + step - 1) / step);
-  std::vector<float> sample(sampled * filters, std::numeric_limits<float>::quiet_NaN());
-  responses.for_pixels(step, [&](size_t, int64_t pixel, const float* y) {
-    std::copy_n(y, filters, sample.data() + static_cast<size_t>(pixel / step) * filters);
+  const std::vector<int64_t>& pixels = responses.pixels();
+  constexpr size_t sample_size = 1024;
+  const size_t step = pixels.size() / sample_size + 1;
+  std::vector<int64_t> sampled;
+  for (size_t i = 0; i < pixels.size(); i += step) sampled.push_back(pixels[i]);
+  std::vector<float> sample(filters * sampled.size());
+  responses.for_pixels(sampled, [&](size_t, int64_t first, int64_t count, const float* y) {
+    for (size_t f = 0; f < filters; ++f)
+      for (int64_t lane = 0; lane < count; ++lane)
+        sample[f * sampled.size() + static_cast<size_t>(first + lane)] =
+            std::abs(y[f * lanes + static_cast<size_t>(lane)]);
   });
   std::vector<float> limit(filters);
-#pragma omp parallel
-  {
-    std::vector<float> values;
-#pragma omp for schedule(static)
-    for (size_t f = 0; f < filters; ++f) {
-      values.clear();
-      for (size_t i = 0; i < sampled; ++i)
-        if (const float y = sample[i * filters + f]; !std::isnan(y)) values.push_back(std::abs(y));
-      if (values.empty()) continue;
-      const auto middle = values.begin() + std::ssize(values) / 2;
-      std::nth_element(values.begin(), middle, values.end());
-      limit[f] = 3 * 1.4826f * *middle;
-    }
+#pragma omp parallel for schedule(static)
+  for (size_t f = 0; f < filters; ++f) {
+    const auto begin = sample.begin() + static_cast<std::ptrdiff_t>(f * sampled.size()),
+               end = begin + std::ssize(sampled), middle = begin + std::ssize(sampled) / 2;
+    if (begin == end) continue;
+    std::nth_element(begin, middle, end);
+    limit[f] = 3 * 1.4826f * *middle;
   }
 
   // Each block of pixels sums by itself and the blocks are added up in order, so that the result does not
-  // depend on threads.
-  const size_t blocks = static_cast<size_t>((pixels + Responses::block - 1) / Responses::block);
+  // depend on threads. A pixel that some filter finds beyond five standard deviations says nothing of normal
+  // ones: 3 % of anomalies would widen the filters that find them by a tenth.
+  constexpr float beyond_limit = 5.0f / 3;
+  const size_t blocks = (pixels.size() + Responses::block - 1) / Responses::block;
   std::vector<float> squares(blocks * filters);
   std::vector<int64_t> counted(blocks);
-  responses.for_pixels(1, [&](size_t block, int64_t, const float* y) {
+  responses.for_pixels(pixels, [&](size_t block, int64_t, int64_t count, const float* y) {
+    float farthest[lanes] = {};
+    for (size_t f = 0; f < filters; ++f) {
+      const float unit = limit[f] > 0 ? 1 / limit[f] : 0;
+#pragma omp simd
+      for (size_t lane = 0; lane < lanes; ++lane)
+        farthest[lane] = std::max(farthest[lane], std::abs(y[f * lanes + lane]) * unit);
+    }
+    float ordinary[lanes];
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      ordinary[lane] = static_cast<int64_t>(lane) < count && farthest[lane] <= beyond_limit ? 1.0f : 0.0f;
+      counted[block] += ordinary[lane] > 0;
+    }
     float* sums = squares.data() + block * filters;
     for (size_t f = 0; f < filters; ++f) {
-      const float cut = std::min(std::abs(y[f]), limit[f]);
-      sums[f] += cut * cut;
+      float sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (size_t lane = 0; lane < lanes; ++lane) {
+        const float cut = std::min(std::abs(y[f * lanes + lane]), limit[f]);
+        sum += ordinary[lane] * cut * cut;
+      }
+      sums[f] += sum;
     }
-    ++counted[block];
   });
+  const auto ordinary_pixels =
+      static_cast<double>(std::max<int64_t>(std::accumulate(counted.begin(), counted.end(), int64_t{0}), 1));
   // Of a normal variable cut off at three standard deviations.
   constexpr double cut_off_variance = 0.99501;
-  const auto count = static_cast<double>(std::accumulate(counted.begin(), counted.end(), int64_t{0}));
-  std::vector<float> inverse(filters);
+  std::vector<float> spreads(filters);
   for (size_t f = 0; f < filters; ++f) {
     double sum = 0;
     for (size_t block = 0; block < blocks; ++block) sum += static_cast<double>(squares[block * filters + f]);
-    const double variance = sum / std::max(count, 1.0) / cut_off_variance;
-    inverse[f] = variance > 0 ? static_cast<float>(1 / std::sqrt(variance)) : 0;
+    spreads[f] = static_cast<float>(std::sqrt(sum / ordinary_pixels / cut_off_variance));
   }
+  // A filter whose responses spread less than most others' looks where counts are clipped: the few that are
+  // not clipped stand out of their like without being unlikely.
+  std::vector<float> sorted = spreads;
+  const auto middle = sorted.begin() + std::ssize(sorted) / 2;
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  std::vector<float> inverse;
+  for (float spread : spreads) inverse.push_back(*middle > 0 ? 1 / std::max(spread, *middle) : 0);
   return inverse;
 }
 
@@ -295,24 +337,29 @@ WhitenedScores whitened_scores(const SpectrumImage& observed, std::span<const fl
   expect(0 <= window.first && window.first < window.last && window.last <= observed.energy.size,
          "score window outside the energy axis");
   const Responses responses(observed, expected, model, window, context);
-  const std::vector<float> inverse = inverse_spreads(responses, observed.pixels());
+  const std::vector<float> inverse = inverse_spreads(responses);
   const int64_t channels = observed.energy.size;
   WhitenedScores result;
   result.scores.assign(static_cast<size_t>(observed.pixels()), std::numeric_limits<float>::quiet_NaN());
   result.deviations.resize(static_cast<size_t>(observed.pixels()));
-  responses.for_pixels(1, [&](size_t, int64_t pixel, const float* y) {
-    size_t strongest = 0;
-    float score = 0;
+  responses.for_pixels(responses.pixels(), [&](size_t, int64_t first, int64_t count, const float* y) {
+    float score[lanes] = {};
+    int32_t strongest[lanes] = {};
     for (size_t f = 0; f < responses.filters(); ++f)
-      if (const float size = std::abs(y[f]) * inverse[f]; size > score) {
-        score = size;
-        strongest = f;
+      for (size_t lane = 0; lane < lanes; ++lane) {
+        const float size = std::abs(y[f * lanes + lane]) * inverse[f];
+        strongest[lane] = size > score[lane] ? static_cast<int32_t>(f) : strongest[lane];
+        score[lane] = std::max(size, score[lane]);
       }
-    const auto at = static_cast<size_t>(pixel);
-    result.scores[at] = score;
-    if (score > 0)
-      result.deviations[at] = explain(responses.filter(strongest), y[strongest] * inverse[strongest], window,
-                                      observed.spectrum(pixel), expected.data() + pixel * channels);
+    for (int64_t lane = 0; lane < count; ++lane) {
+      const int64_t pixel = responses.pixels()[static_cast<size_t>(first + lane)];
+      const auto f = static_cast<size_t>(strongest[lane]);
+      result.scores[static_cast<size_t>(pixel)] = score[lane];
+      if (score[lane] > 0)
+        result.deviations[static_cast<size_t>(pixel)] =
+            explain(responses.filter(f), y[f * lanes + static_cast<size_t>(lane)] * inverse[f], window,
+                    observed.spectrum(pixel), expected.data() + pixel * channels);
+    }
   });
   return result;
 }

@@ -21,7 +21,8 @@ struct WhitenedScores {
 // leaves), half a channel to a sixteenth of the axis wide. With z, U and the covariance I + U^T diag(L) U of
 // ResidualModel, the matched filter (Kay, Fundamentals of Statistical Signal Processing II, 4.4) is
 //   y_t = t^T C^-1 z / sqrt(t^T C^-1 t),   C^-1 = I - U^T diag(L / (1 + L)) U,
-// and the score max_t |y_t| / s_t, s_t being the spread that y_t has over the image.
+// and the score max_t |y_t| / s_t, s_t being the spread that y_t has over the image, or the median over all t
+// if that is more.
 //
 // context > 1: the amounts U z of the components are first reduced by what the surrounding pixels foretell
 // (context.h), and L is the local variance of what is left. So a composition that changes over the specimen

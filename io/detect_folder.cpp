@@ -93,7 +93,7 @@ DetectionReport make_report(const DetectionOutput& o) {
   report.mask = o.detection.mask;
   report.excluded = o.prepared.excluded;
   report.truth = o.truth;
-  report.window = {o.detection.window.first, o.detection.window.last};
+  if (o.config.detection.window) report.window = {o.detection.window.first, o.detection.window.last};
   const DetectionConfig& detection = o.config.detection;
   const bool by_rate = !detection.threshold && detection.threshold_method != ThresholdMethod::otsu;
   report.threshold_method = detection.threshold ? "given" : by_rate ? "false-discovery rate" : "Otsu";

@@ -63,7 +63,7 @@ class Descriptor {
   int number() const { return number_; }
 
   // 0, or the errno of what failed.
-  int write(const std::string& text) const {
+  int write(std::string_view text) const {
     for (size_t written = 0; written < text.size();) {
       ssize_t n = ::write(number_, text.data() + written, text.size() - written);
       if (n < 0 && errno == EINTR) continue;
@@ -106,16 +106,20 @@ std::shared_ptr<spdlog::logger> make_run_log(const std::filesystem::path& run_fo
   return log;
 }
 
-void append_metric(const std::filesystem::path& path, const nlohmann::json& epoch) {
+void append_bytes(const std::filesystem::path& path, std::string_view bytes) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
   if (file.number() < 0) cannot_write(path, errno);
   off_t size = ::lseek(file.number(), 0, SEEK_END);
-  if (int error = file.write(json_line(epoch))) {
+  if (int error = file.write(bytes)) {
     if (size < 0 || ::ftruncate(file.number(), size) != 0) {
       // A pipe or a device; the line cannot be taken back.
     }
     cannot_write(path, error);
   }
+}
+
+void append_metric(const std::filesystem::path& path, const nlohmann::json& epoch) {
+  append_bytes(path, json_line(epoch));
 }
 
 void write_metrics(const std::filesystem::path& path, const std::vector<nlohmann::json>& epochs) {

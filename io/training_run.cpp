@@ -23,6 +23,22 @@ std::string describe(const EpochRecord& r) {
   return text;
 }
 
+// As TensorBoard groups them: by what stands before the slash.
+std::vector<std::pair<std::string, double>> curves_of(const EpochRecord& r) {
+  std::vector<std::pair<std::string, double>> curves;
+  auto add = [&](const EpochLoss& loss, const std::string& part) {
+    curves.emplace_back("loss/" + part, loss.loss);
+    curves.emplace_back("reconstruction/" + part, loss.reconstruction);
+    curves.emplace_back("kl/" + part, loss.kl);
+  };
+  add(r.training, "training");
+  if (r.validation) add(*r.validation, "validation");
+  curves.emplace_back("learning_rate", r.learning_rate);
+  curves.emplace_back("active_latent_units", static_cast<double>(r.active_latent_units));
+  curves.emplace_back("gradient_norm", r.gradient_norm);
+  return curves;
+}
+
 }  // namespace
 
 std::string RunFolder::existing() const {
@@ -75,6 +91,7 @@ TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, co
                          const Trainer& trainer, const SpectrumImage& prepared,
                          std::vector<std::pair<std::string, std::string>> versions, spdlog::logger& log)
     : folder_(std::move(folder)),
+      events_(folder_.path),
       model_(model),
       info_(std::move(info)),
       log_(log),
@@ -104,6 +121,7 @@ void TrainingRun::on_epoch(const TrainingState& state, bool improved) {
   const EpochRecord& record = state.history.back();
   status_ = describe(record);
   append_metric(folder_.metrics(), metrics_of(record));
+  events_.add(record.epoch, curves_of(record));
   log_.debug(
       "epoch {}: {}, kl {:.4g}, gradient norm {:.4g}, learning rate {:.3g}, active latent units {}, {:.2f} "
       "s{}",

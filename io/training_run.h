@@ -9,6 +9,7 @@
 
 #include "engine/trainer.h"
 #include "io/checkpoint.h"
+#include "io/event_file.h"
 #include "io/progress.h"
 #include "io/training_report.h"
 
@@ -41,11 +42,11 @@ std::string model_file(const std::string& run_or_file);
 // differ.
 void check_same_run(const Config& before, const Config& now, const std::string& checkpoint);
 
-// Keeps a run's folder while it trains: a line of metrics per epoch, the best model whenever it improves, the
-// last state often enough that little work can be lost but seldom enough that saving takes no more than a
-// twentieth of the time, and a report, at most every five seconds and never more than a fiftieth of the time.
-// A failing write is a UserError; the files before it stay as they were. Nothing of this changes what is
-// trained.
+// Keeps a run's folder while it trains: a line of metrics and a point of every curve per epoch, the best
+// model whenever it improves, the last state often enough that little work can be lost but seldom enough that
+// saving takes no more than a twentieth of the time, and a report, at most every five seconds and never more
+// than a fiftieth of the time. A failing write is a UserError; the files before it stay as they were. Nothing
+// of this changes what is trained.
 class TrainingRun final : public TrainingObserver {
  public:
   // info: everything but history and training, which are taken from the state that is saved. The trainer and
@@ -70,6 +71,7 @@ class TrainingRun final : public TrainingObserver {
   void reconstruct_sample(const TrainingState& state);
 
   RunFolder folder_;
+  EventFile events_;
   Model& model_;
   CheckpointInfo info_;
   spdlog::logger& log_;

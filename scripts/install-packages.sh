@@ -4,7 +4,7 @@
 set -eu
 packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libpng-dev libzip-dev zlib1g-dev
-  libeigen3-dev libboost-dev libjs-chart.js"
+  libeigen3-dev libboost-dev libjs-chart.js libprotobuf-dev protobuf-compiler libisal-dev"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
   packages="$packages clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"

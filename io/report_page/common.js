@@ -116,6 +116,8 @@ function makeChart(id, type, datasets, x, y, plugins = {}, marks = {}, more = {}
     options: {
       animation: false,
       maintainAspectRatio: false,
+      // Room for half a label at the end of an axis, so that charts below each other keep the same width.
+      layout: {padding: {right: 22}},
       parsing: false,
       normalized: true,
       elements: {point: {radius: 0, hitRadius: 0}, line: {borderWidth: 1.5, tension: 0}},
@@ -165,7 +167,11 @@ function makeEpochChart(id, title, lines, least) {
         type: wide ? 'logarithmic' : 'linear',
         suggestedMin: least ?? around[0],
         suggestedMax: around[1],
-        ticks: {maxTicksLimit: 7, callback: numberText}
+        ticks: {
+          maxTicksLimit: 7,
+          // Between decades the labels of a logarithmic axis would run into each other.
+          callback: (value) => (!wide || Number.isInteger(Math.log10(value)) ? numberText(value) : null)
+        }
       }),
       {legend: datasets.length > 1 ? legend() : {display: false}, tooltip: tips});
 }

@@ -165,6 +165,9 @@ function drawAll() {
   select(selected, selectedTile);
 }
 
+// No line begins with a per cent sign.
+const headline = document.querySelector('.headline');
+headline.textContent = headline.textContent.replaceAll(' %', '\u00a0%');
 for (const id of ['show-found', 'show-truth']) byId(id)?.addEventListener('change', drawMap);
 makeLayerButtons();
 drawAll();

@@ -36,8 +36,8 @@ TEST_F(FullDiskTest, Training) {
   // The model fits, the state with Adam's moments does not.
   const ProgramResult result = program_with_limit(30000, "train", train_arguments("run"));
   expect_one_line(result, "run/last.safetensors");
-  EXPECT_EQ(names_in(path("run")),
-            (std::set<std::string>{"config.json", "model.safetensors", "metrics.jsonl", "log.txt"}));
+  EXPECT_EQ(names_in(path("run")), (std::set<std::string>{"config.json", "model.safetensors", "metrics.jsonl",
+                                                          "log.txt", "events"}));
   EXPECT_FALSE(SafetensorsFile(path("run/model.safetensors")).names().empty());
   EXPECT_EQ(json_lines(path("run/metrics.jsonl")).size(), 1u);
   const ProgramResult resumed = train("run", {"--resume"});

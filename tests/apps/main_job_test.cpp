@@ -27,7 +27,7 @@ TEST_F(MainJobTest, SimulateTrainDetect) {
   ASSERT_EQ(trained.status, 0) << trained.err;
   EXPECT_EQ(names_in(path("run")),
             (std::set<std::string>{"config.json", "model.safetensors", "last.safetensors", "metrics.jsonl",
-                                   "log.txt", "report.html"}));
+                                   "log.txt", "report.html", "events"}));
   const std::string report = read_bytes(path("run/report.html"));
   EXPECT_NE(report.find("Finished: 15 epochs<"), std::string::npos);
   EXPECT_NE(report.find("The tile at y "), std::string::npos);
@@ -60,7 +60,7 @@ TEST_F(MainJobTest, SimulateTrainDetect) {
     EXPECT_EQ(mask[i], anomalous) << i;
     above += anomalous;
   }
-  EXPECT_EQ(summary["score"], "pearson");
+  EXPECT_EQ(summary["score"], "whitened");
   EXPECT_EQ(summary["pixels"], 22 * 26);
   EXPECT_EQ(summary["anomalous_pixels"], above);
   for (const char* key : {"f1", "precision", "recall", "roc_auc", "average_precision"}) {
@@ -96,7 +96,7 @@ TEST_F(MainJobTest, DetectionRepeatsAndIsSetOnTheCommandLine) {
                           [](float v) { return std::isfinite(v); }));
   const json first = json::parse(read_bytes(path("first/summary.json")));
   const json second = json::parse(read_bytes(path("second/summary.json")));
-  EXPECT_EQ(first["threshold_method"], "otsu");
+  EXPECT_EQ(first["threshold_method"], "fdr");
   EXPECT_FALSE(first.contains("f1"));
   EXPECT_EQ(second["threshold_method"], "given");
   EXPECT_EQ(second["threshold"], 0.25);
@@ -162,7 +162,8 @@ TEST_F(MainJobTest, EveryProgramHasHelpWithAnExampleAndAVersion) {
     const ProgramResult version = program(name, {"--version"});
     EXPECT_EQ(version.status, 0) << name;
     EXPECT_EQ(version.out.rfind("eelsvae-" + name + " ", 0), 0u) << version.out;
-    expect_mistake(program(name, {}), {"eelsvae-" + name + ": ", "is required", "--help"});
+    expect_mistake(program(name, {}), {"eelsvae-" + name + ": ",
+                                       name == "detect" ? "--model RUN or --baseline" : "is required"});
     expect_mistake(program(name, {"--no-such-option"}), {"--help"});
   }
 }

@@ -254,6 +254,32 @@ TEST_F(MistakesTest, Detection) {
       });
 }
 
+TEST_F(MistakesTest, DetectionWithABaseline) {
+  auto with = [](std::vector<std::string> more, const std::vector<std::string>& fragments) {
+    more.insert(more.begin(), {"--data", "film.hspy", "--output", "found"});
+    return Mistake{more, fragments};
+  };
+  expect_no_trace(
+      "detect",
+      {
+          with({}, {"--model RUN or --baseline NAME"}),
+          with({"--model", "run", "--baseline", "mean"}, {"--model RUN or --baseline NAME"}),
+          with({"--baseline", "median"}, {"median", "mean", "pca", "rx"}),
+          with({"--baseline", "pca:none"}, {"pca:none"}),
+          with({"--model", "run", "--fit", "film.hspy"}, {"--fit", "belong to --baseline"}),
+          with({"--model", "run", "--config", "tiny.json"}, {"--config", "belong to --baseline"}),
+          with({"--baseline", "mean", "--fit", "missing.hspy"}, {"missing.hspy"}),
+          with({"--baseline", "mean", "--config", "missing.json"}, {"missing.json"}),
+          with({"--baseline", "mean", "--set", "detection.window=100,200"}, {"100 to 200 eV"}),
+          with({"--baseline", "mean", "--set", "detection.score=latent"},
+               {"detection.score=latent", "model"}),
+          with({"--baseline", "mean", "--set", "detection.threshold_method=conformal"},
+               {"detection.threshold_method=conformal", "model"}),
+          with({"--baseline", "mean", "--set", "detection.fdr=2"}, {"detection.fdr", "between 0 and 1"}),
+          {{"--baseline", "mean", "--output", "found"}, {"no data", "--data FILE"}},
+      });
+}
+
 TEST_F(MistakesTest, Simulation) {
   auto with = [](std::vector<std::string> more, const std::vector<std::string>& fragments) {
     more.insert(more.begin(), {"--output", "new.hspy"});

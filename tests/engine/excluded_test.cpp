@@ -292,20 +292,23 @@ TEST_P(ExcludedTest, TilesWithoutOtherPixelsAreNotValidatedWithEither) {
 
 TEST_P(ExcludedTest, HaveNoScoreAndNoReconstruction) {
   for (ReconstructionLoss kind : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse}) {
-    const Config config = small_config(kind);
+    Config config = small_config(kind);
+    config.detection.threshold_method = ThresholdMethod::otsu;
     std::vector<float> expected;
     for (float filled : {0.0f, 1e30f, nan_f}) {
       const SpectrumImage image = prepare(image_of_tiles(filled), config.preprocess, std::nullopt).image;
       AllocatedModel model(backend(), small_shape(), kind, 2, Purpose::inference);
       model.initialize(1);
-      const Detection found = detect(model, image, config.detection, [](int64_t, int64_t) { return true; });
+      const Expectation expectation =
+          expect_from(model, image, config.detection, [](int64_t, int64_t) { return true; });
+      const Detection found = detect(image, expectation, config.preprocess, config.detection);
       std::vector<float> kept;
       for (size_t pixel = 0; pixel < image.excluded.size(); ++pixel) {
         const bool excluded = image.excluded[pixel];
         ASSERT_EQ(std::isnan(found.scores[pixel]), excluded) << pixel;
         if (!excluded) kept.push_back(found.scores[pixel]);
         ASSERT_FALSE(excluded && found.mask[pixel]) << pixel;
-        const auto begin = found.reconstruction.begin() + static_cast<int64_t>(pixel) * image.energy.size;
+        const auto begin = expectation.spectra.begin() + static_cast<int64_t>(pixel) * image.energy.size;
         ASSERT_EQ(std::all_of(begin, begin + image.energy.size, [](float v) { return v == 0; }), excluded);
       }
       EXPECT_EQ(found.threshold, otsu_threshold(kept)) << "the threshold is that of the others";

@@ -94,6 +94,113 @@ TEST(Otsu, OfScoresThatAreNotFiniteIsADefect) {
   EXPECT_THROW(otsu_threshold(scores), std::logic_error);
 }
 
+// ---- false-discovery rates ----
+
+EmpiricalNull standard_normal(double share) {
+  EmpiricalNull null;
+  null.normal_share = share;
+  return null;
+}
+
+// Benjamini and Hochberg's definition: the largest i whose i-th smallest p-value is at most rate * i / n0.
+size_t found_by_definition(const std::vector<float>& scores, const EmpiricalNull& null, double rate) {
+  std::vector<double> p;
+  for (float score : scores) p.push_back(null.p_value(static_cast<double>(score)));
+  std::sort(p.begin(), p.end());
+  for (size_t i = p.size(); i > 0; --i)
+    if (p[i - 1] <= rate * static_cast<double>(i) / (static_cast<double>(p.size()) * null.normal_share))
+      return i;
+  return 0;
+}
+
+size_t found(const std::vector<float>& scores, double threshold) {
+  const std::vector<uint8_t> mask = anomalous(scores, threshold);
+  return static_cast<size_t>(std::count(mask.begin(), mask.end(), uint8_t{1}));
+}
+
+TEST(FdrThreshold, IsBenjaminiAndHochbergs) {
+  std::mt19937 generator(6);
+  std::normal_distribution<float> normal;
+  for (int trial = 0; trial < 200; ++trial) {
+    std::vector<float> scores;
+    for (int i = 0; i < 60; ++i) {
+      const float score = normal(generator) + (i % 6 == 0 ? 0.05f * static_cast<float>(trial) : 0);
+      scores.push_back(trial % 2 ? score : std::round(4 * score) / 4);  // with ties
+    }
+    for (double rate : {0.01, 0.05, 0.3, 0.9})
+      for (double share : {1.0, 0.6}) {
+        const EmpiricalNull null = standard_normal(share);
+        EXPECT_EQ(found(scores, fdr_threshold(scores, null, rate)), found_by_definition(scores, null, rate));
+      }
+  }
+}
+
+TEST(FdrThreshold, LiesHalfwayToTheNextScore) {
+  EXPECT_EQ(fdr_threshold(std::vector<float>{0, 0.5f, 6, 8, 1}, standard_normal(1), 0.05), 3.5);
+}
+
+TEST(FdrThreshold, WithoutFindsIsWhereOneWouldBeFoundAlone) {
+  const std::vector<float> scores = {-1, 0, 0.5f, 1, 1.5f};
+  const double threshold = fdr_threshold(scores, standard_normal(1), 0.05);
+  EXPECT_NEAR(standard_normal(1).p_value(threshold), 0.05 / 5, 1e-9);
+  EXPECT_EQ(found(scores, threshold), 0u);
+}
+
+TEST(FdrThreshold, EverythingCanBeFound) {
+  const std::vector<float> scores = {7, 7, 9, 8};
+  EXPECT_EQ(found(scores, fdr_threshold(scores, standard_normal(1), 0.05)), 4u);
+}
+
+TEST(FdrThreshold, LeavesPixelsOut) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(fdr_threshold(std::vector<float>{0, 0.5f, 6, nan, 8, 1, 99}, standard_normal(1), 0.05,
+                          std::vector<uint8_t>{0, 0, 0, 1, 0, 0, 1}),
+            3.5);
+  EXPECT_THROW(fdr_threshold({}, standard_normal(1), 0.05), UserError);
+  EXPECT_THROW(fdr_threshold(std::vector<float>{nan}, standard_normal(1), 0.05, std::vector<uint8_t>{1}),
+               UserError);
+}
+
+TEST(ConformalThreshold, IsByRanksAmongNormalScores) {
+  std::vector<float> normal;
+  for (int i = 0; i < 99; ++i) normal.push_back(static_cast<float>(i));
+  // p of 98.5 and more is 1 / 100, of 97.5 2 / 100.
+  EXPECT_EQ(conformal_threshold(std::vector<float>{99, 97.5f, 20, 30}, normal, 0.05), 63.75);
+  EXPECT_EQ(conformal_threshold(std::vector<float>{99, 97.5f, 20, 30}, normal, 0.04), 63.75);
+  EXPECT_EQ(conformal_threshold(std::vector<float>{99, 97, 20, 30}, normal, 0.04), 98);
+  // A score as high as a normal one counts it: p of 98 is 2 / 100.
+  EXPECT_NEAR(conformal_threshold(std::vector<float>{98, 20}, normal, 0.02), 98, 1e-9);
+}
+
+TEST(ConformalThreshold, CannotFindAmongTooManyWithTooFewNormalScores) {
+  const std::vector<float> normal(19, 1);
+  const std::vector<float> scores = {50, 1, 1, 1};
+  EXPECT_EQ(found(scores, conformal_threshold(scores, normal, 0.1)), 0u);
+  EXPECT_EQ(found(scores, conformal_threshold(scores, normal, 0.2)), 1u);
+  EXPECT_THROW(conformal_threshold(scores, {}, 0.1), UserError);
+}
+
+// Without anomalies, the share of images in which anything is found is at most the rate, whatever the
+// distribution: p-values are super-uniform.
+TEST(ConformalThreshold, KeepsTheRateWithoutKnowingTheDistribution) {
+  std::mt19937 generator(12);
+  std::cauchy_distribution<float> cauchy;
+  int alarms = 0, below = 0;
+  const int trials = 2000;
+  for (int trial = 0; trial < trials; ++trial) {
+    std::vector<float> normal, scores;
+    for (int i = 0; i < 199; ++i) normal.push_back(cauchy(generator));
+    for (int i = 0; i < 10; ++i) scores.push_back(cauchy(generator));
+    std::sort(normal.begin(), normal.end());
+    alarms += found(scores, conformal_threshold(scores, normal, 0.1)) > 0;
+    // Of a single score the p-value itself is tested.
+    below += found({scores[0]}, conformal_threshold({&scores[0], 1}, normal, 0.05)) > 0;
+  }
+  EXPECT_LE(alarms, 0.1 * trials + 3 * std::sqrt(0.09 * trials));
+  EXPECT_LE(below, 0.05 * trials + 3 * std::sqrt(0.0475 * trials));
+  EXPECT_GT(below, 0.05 * trials - 3 * std::sqrt(0.0475 * trials)) << "200 divides evenly: exactly 5 %";
+}
+
 TEST(Anomalous, MeansAboveTheThreshold) {
   std::vector<float> scores = {0.1f, 0.5f, 0.6f};
   EXPECT_EQ(anomalous(scores, 0.5), (std::vector<uint8_t>{0, 0, 1}));

@@ -1,12 +1,15 @@
 """Opens reports in headless Chromium and uses them as a reader would.
 
-check_report.py detection FILE   a detection report: click, arrow keys, tables, charts
-check_report.py training FILE    a training report
-check_report.py lost FILE        that of a run that has not been heard of for long
-check_report.py plain FILE       any report: it renders, and neither complains nor asks for anything
+check_report.py KIND=FILE...
+  detection  a detection's report with everything in it: click, arrow keys, tables, charts
+  plain      one of which little is known
+  training   a training's report
+  ended      that of a training that has ended
+  lost       that of a training that has not been heard of for long
 
-Every report is looked at in light and dark and at the width of a telephone. With EELSVAE_SCREENSHOTS=FOLDER
-pictures of these are left there. Exit status 77 if Selenium or Chromium is missing.
+None may complain or ask for anything; the first three are also looked at in light and dark and at the width
+of a telephone. With EELSVAE_SCREENSHOTS=FOLDER pictures of these are left there. Exit status 77 if Selenium or
+Chromium is missing.
 """
 import base64
 import json
@@ -48,6 +51,7 @@ class Page:
         self.url = self.path.as_uri()
         self.emulate("light", 1400, 1000)
         driver.get(self.url)
+        driver.execute_cdp_cmd("Page.stopLoading", {})  # and loading anew
 
     def emulate(self, scheme, width, height):
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia",
@@ -58,6 +62,17 @@ class Page:
 
     def script(self, text, *arguments):
         return self.driver.execute_script(text, *arguments)
+
+    def data(self):
+        """What the page draws, without the long arrays."""
+        return self.script("""
+            const data = JSON.parse(document.getElementById('report-data').textContent);
+            delete data.spectra;
+            delete data.scores;
+            return data;""")
+
+    def actions(self):
+        return ActionChains(self.driver, duration=10)  # ms of every movement of the mouse
 
     def text(self, selector):
         return self.script("return document.querySelector(arguments[0])?.textContent ?? null", selector)
@@ -90,7 +105,7 @@ class Page:
         self.script("arguments[0].scrollIntoView({block: 'center'})", map_)
         box = self.script("const b = arguments[0].getBoundingClientRect(); return [b.width, b.height]", map_)
         # Offsets count from the middle.
-        ActionChains(self.driver).move_to_element_with_offset(
+        self.actions().move_to_element_with_offset(
             map_, round((x + 0.5) / columns * box[0] - box[0] / 2),
             round((y + 0.5) / rows * box[1] - box[1] / 2)).click().perform()
 
@@ -110,7 +125,8 @@ class Page:
         folder = os.environ.get("EELSVAE_SCREENSHOTS")
         if not folder:
             return
-        picture = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        time.sleep(1)  # what is drawn on a canvas reaches the screen some frames later
+        picture = self.driver.execute_cdp_cmd("Page.captureScreenshot", {})
         file = pathlib.Path(folder) / f"{self.path.stem}-{name}.png"
         file.write_bytes(base64.b64decode(picture["data"]))
 
@@ -127,6 +143,7 @@ class Page:
             self.screenshot(f"{scheme}-{width}")
             backgrounds.append(self.script("return getComputedStyle(document.body).backgroundColor"))
         assert backgrounds[0] != backgrounds[1], "dark mode looks like light mode"
+        self.emulate("light", 1400, 1000)
 
     def check_silence(self):
         complaints = [entry["message"] for entry in self.driver.get_log("browser")]
@@ -141,7 +158,7 @@ class Page:
 
 
 def check_detection(page):
-    data = page.script("return JSON.parse(document.getElementById('report-data').textContent)")
+    data = page.data()
     rows, columns = data["rows"], data["columns"]
     strongest = data["ranking"][0]
 
@@ -185,7 +202,7 @@ def check_detection(page):
     assert "region 2" in page.text("#pixel") and page.picture("map") != drawn
     assert len(page.points("residual", 1)) > 1, "the region's mean deviation is not drawn"
     assert page.script("return document.querySelectorAll('#regions tr.selected').length") == 1
-    ActionChains(page.driver).send_keys(Keys.ARROW_UP).perform()
+    page.actions().send_keys(Keys.ARROW_UP).perform()
     assert page.text("#pixel").startswith(heading(regions[0]["strongest"])), page.text("#pixel")
 
     # A tile in latent space.
@@ -195,7 +212,7 @@ def check_detection(page):
         chart.canvas.scrollIntoView({block: 'center'});
         return [tile.x - box.width / 2, tile.y - box.height / 2]""")
     drawn = page.picture("map")
-    ActionChains(page.driver).move_to_element_with_offset(
+    page.actions().move_to_element_with_offset(
         page.driver.find_element(By.ID, "latent"), round(spot[0]), round(spot[1])).click().perform()
     page.wait(lambda: page.picture("map") != drawn, "the tile is not marked")  # charts answer in the next frame
 
@@ -217,7 +234,7 @@ def check_detection(page):
 
 
 def check_training(page):
-    data = page.script("return JSON.parse(document.getElementById('report-data').textContent)")
+    data = page.data()
     epochs = len(data["history"])
     assert len(page.points("loss")) == epochs, page.points("loss")
     for chart in ("reconstruction", "kl", "rate", "norm", "active"):
@@ -234,18 +251,23 @@ def check_lost(page):
     assert "may have ended" in page.text("#stale"), page.text("#stale")
 
 
-kind, file = sys.argv[1:]
-began = time.monotonic()
+def check_ended(page):
+    page.check_everything_is_drawn()
+    check_training(page)
+
+
 driver = start()
 try:
-    page = Page(driver, file)
-    if kind != "lost":  # whose charts are empty
-        page.check_everything_is_drawn()
-    {"detection": check_detection, "training": check_training, "lost": check_lost,
-     "plain": lambda _: None}[kind](page)
-    if kind != "lost":
-        page.check_appearance()
-    page.check_silence()
+    for argument in sys.argv[1:]:
+        kind, file = argument.split("=", 1)
+        began = time.monotonic()
+        page = Page(driver, file)
+        if kind in ("detection", "plain", "training"):
+            page.check_everything_is_drawn()
+            page.check_appearance()
+        {"detection": check_detection, "training": check_training, "ended": check_ended, "lost": check_lost,
+         "plain": lambda _: None}[kind](page)
+        page.check_silence()
+        print(f"{file}: well after {time.monotonic() - began:.1f} s")
 finally:
     driver.quit()
-print(f"{file}: well after {time.monotonic() - began:.1f} s")

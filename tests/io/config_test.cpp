@@ -120,8 +120,12 @@ constexpr const char* every_key = R"({
     "validation_fraction": 0.125
   },
   "detection": {
-    "score": "pearson",
+    "score": "pearson_background",
     "window": [693.3, 730.5],
+    "context": 15,
+    "pooling": 1.5,
+    "threshold_method": "conformal",
+    "fdr": 0.01,
     "threshold": -0.25,
     "stride": 5,
     "blend": "uniform"
@@ -155,7 +159,7 @@ TEST(Config, EveryKeyIsReadAndWritten) {
   auto ours = nlohmann::json::parse(every_key).flatten();
   auto defaults = nlohmann::json::parse(to_json_text(Config{})).flatten();
   for (const auto& [key, value] : ours.items()) {
-    if (defaults.contains(key) && key != "/detection/score") {  // which has one value only
+    if (defaults.contains(key)) {
       EXPECT_NE(value, defaults[key]) << key;
     }
   }
@@ -434,8 +438,15 @@ INSTANTIATE_TEST_SUITE_P(
         {"training", "lr_factor", "0", "must be between 0 and 1, got 0"},
         {"training", "validation_fraction", "1", "must be 0 or more and below 1, got 1"},
         {"training", "validation_fraction", "-0.1", "must be 0 or more and below 1, got -0.1"},
-        {"detection", "score", "\"\"", "must be pearson, got \"\""},
+        {"detection", "score", "\"\"",
+         "must be whitened, combined, deviance, pearson, pearson_background or latent, got \"\""},
         {"detection", "window", "[730.5, 693.3]", "must be ascending, got [730.5,693.3]"},
+        {"detection", "context", "3", "must be 0 or odd, from 5 to 99, got 3"},
+        {"detection", "context", "8", "must be 0 or odd, from 5 to 99, got 8"},
+        {"detection", "pooling", "-1", "must be from 0 to 20, got -1"},
+        {"detection", "threshold_method", "\"bh\"", "must be fdr, otsu or conformal, got \"bh\""},
+        {"detection", "fdr", "0", "must be between 0 and 1, got 0"},
+        {"detection", "fdr", "1", "must be between 0 and 1, got 1"},
         {"detection", "stride", "-1", "must be 0 or more, got -1"},
         {"", "device", "\"cuda:one\"", "must be auto, cpu, cuda or cuda:N, got \"cuda:one\""},
         {"", "device", "\"\"", "must be auto, cpu, cuda or cuda:N, got \"\""},
@@ -526,6 +537,8 @@ TEST(ConfigFile, BfoPaperIsTheReleasedSetting) {
   EXPECT_EQ(*config.data.energy_range, (std::array{423.3, 816.6}));
   EXPECT_EQ(config.tiles.anomaly_indices, std::vector<int64_t>{20});
   EXPECT_EQ(*config.detection.window, (std::array{693.3, 730.5}));
+  EXPECT_EQ(config.detection.score, Score::pearson);
+  EXPECT_EQ(config.detection.threshold_method, ThresholdMethod::otsu);
 }
 
 // After a change of the table: EELSVAE_REGENERATE=1 build/release/tests/io_test

@@ -21,18 +21,25 @@ TEST_F(DetectFolderTest, ExcludedPixelsHaveNoResult) {
   prepared.excluded = {0, 1, 0, 0, 1, 0};
   const float none = std::nanf("");
   Detection found;
-  found.reconstruction.assign(6 * 16, 0.25f);
+  Expectation expectation;
+  expectation.spectra.assign(6 * 16, 0.25f);
+  const Config config;
   found.scores = {0.1f, none, 0.9f, 0.2f, none, 0.3f};
   found.mask = {0, 0, 1, 0, 0, 0};
   found.threshold = 0.5;
   found.window = {0, 16};
-  DetectionOutput output{prepared, found, CheckpointInfo{}, "film.hspy", "run", {}, std::nullopt, {}, true};
+  DetectionOutput output{prepared, expectation, found, config, "film.hspy", "run"};
+  output.save_reconstruction = true;
   write_detect_folder(path("."), output);
 
   const nlohmann::json summary = nlohmann::json::parse(read_bytes(path("summary.json")));
   EXPECT_EQ(summary["pixels"], 4);
   EXPECT_EQ(summary["excluded_pixels"], 2);
   EXPECT_EQ(summary["anomalous_pixels"], 1);
+  EXPECT_EQ(summary["score"], "whitened");
+  EXPECT_EQ(summary["threshold_method"], "fdr");
+  EXPECT_EQ(summary["fdr"], 0.05);
+  EXPECT_FALSE(summary.contains("null")) << "too few scores for one";
   const NpyArray scores = read_npy(path("scores.npy"));
   EXPECT_EQ(scores.shape, (std::vector<int64_t>{2, 3}));
   for (size_t pixel = 0; pixel < 6; ++pixel)

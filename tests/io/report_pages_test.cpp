@@ -114,39 +114,18 @@ struct Film {
   }
 };
 
-class ReportPagesTest : public FileTest {
- protected:
-  // Whether the checks ran and passed; skips the test where there is no browser.
-  void check(const std::string& kind, const std::string& file) {
-    const ProgramResult result = run_python("check_report.py", {kind, path(file)});
-    if (result.status == 77) GTEST_SKIP() << "no browser: " << result.out;
-    EXPECT_EQ(result.status, 0) << result.out << result.err;
-  }
-};
-
-TEST_F(ReportPagesTest, ADetection) {
-  const Film film;
-  write_file(path("detection.html"), render_report(film.report));
-  check("detection", "detection.html");
-}
-
-TEST_F(ReportPagesTest, ADetectionOfWhichLittleIsKnown) {
-  Film film;
-  DetectionReport& report = film.report;
+std::string bare_report(const Film& film) {
   DetectionReport bare;
-  bare.y = report.y;
-  bare.x = report.x;
-  bare.energy = report.energy;
+  bare.y = film.report.y;
+  bare.x = film.report.x;
+  bare.energy = film.report.energy;
   bare.energy.units = bare.x.units = bare.y.units = "";
-  bare.scores = report.scores;
-  bare.mask = report.mask;
-  write_file(path("bare.html"), render_report(bare));
-  check("plain", "bare.html");
+  bare.scores = film.report.scores;
+  bare.mask = film.report.mask;
+  return render_report(bare);
 }
 
-// Half-way through a run, and at its end, of which the pages differ.
-TEST_F(ReportPagesTest, ATraining) {
-  const Film film;
+std::string training_report(const Film& film, TrainingReport::Progress progress) {
   Config config;
   config.training.epochs = 60;
   config.detection.window = {{714, 724}};
@@ -184,21 +163,35 @@ TEST_F(ReportPagesTest, ATraining) {
   report.written = std::time(nullptr);
   report.next_seconds = 5;
   report.versions = {{"eelsvae", "0.1.0"}};
-  write_file(path("running.html"), render_training_report(report));
-  check("training", "running.html");
-  report.progress = TrainingReport::Progress::stopped;
-  write_file(path("stopped.html"), render_training_report(report));
-  check("training", "stopped.html");
+  report.progress = progress;
+  return render_training_report(report);
 }
 
 // Nobody marks the report of a run that was killed.
-TEST_F(ReportPagesTest, ATrainingOfWhichNothingWasHeard) {
+std::string lost_report() {
   TrainingReport report;
   report.energy = {"Energy loss", "eV", 690, 0.3, 16};
   report.written = std::time(nullptr) - 600;
   report.next_seconds = 5;
-  write_file(path("lost.html"), render_training_report(report));
-  check("lost", "lost.html");
+  return render_training_report(report);
+}
+
+class ReportPagesTest : public FileTest {};
+
+TEST_F(ReportPagesTest, AnswerInABrowser) {
+  const Film film;
+  write_file(path("detection.html"), render_report(film.report));
+  write_file(path("bare.html"), bare_report(film));
+  write_file(path("running.html"), training_report(film, TrainingReport::Progress::running));
+  write_file(path("stopped.html"), training_report(film, TrainingReport::Progress::stopped));
+  write_file(path("lost.html"), lost_report());
+  const ProgramResult result =
+      run_python("check_report.py", {"detection=" + path("detection.html"), "plain=" + path("bare.html"),
+                                     "training=" + path("running.html"), "ended=" + path("stopped.html"),
+                                     "lost=" + path("lost.html")});
+  if (result.status == 77) GTEST_SKIP() << "no browser: " << result.out;
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  std::printf("%s", result.out.c_str());
 }
 
 }  // namespace

@@ -1,0 +1,91 @@
+// Detection without a model: by the mean spectrum, principal components or Reed and Xiaoli's distance.
+
+#include <cmath>
+
+#include "io/npy.h"
+#include "tests/apps/programs_test.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+class BaselineTest : public ProgramsTest {
+ protected:
+  // 40 x 40 pixels around the Fe L edge, 1 % of them shifted by 6 eV, without filters.
+  BaselineTest() {
+    write_config({{"preprocess", {{"sigma", 0}, {"xy_window", 1}}}});
+    simulate("film", 3, {"--truth", "truth.npy"});
+  }
+
+  void simulate(const std::string& name, int seed, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {
+        "--shape",  "40",          "40", "160",        "--offset-ev", "680",    "--dispersion-ev",
+        "0.5",      "--exposure",  "16", "--shift-ev", "6",           "--seed", std::to_string(seed),
+        "--output", name + ".hspy"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProgramResult result = program("simulate", arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+
+  json found_by(const std::string& baseline, const std::string& output,
+                const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {"--baseline", baseline,  "--data",    "film.hspy", "--config",
+                                          "tiny.json",  "--truth", "truth.npy", "--output",  output};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProgramResult result = program("detect", arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(read_bytes(path(output + "/summary.json")));
+  }
+};
+
+TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
+  const json summary = found_by("mean", "found");
+  EXPECT_EQ(names_in(path("found")), (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy",
+                                                            "scores.png", "summary.json", "report.html"}));
+  EXPECT_EQ(summary["model"], "mean spectrum, fitted to 1600 spectra");
+  EXPECT_EQ(summary["score"], "whitened");
+  EXPECT_EQ(summary["threshold_method"], "fdr");
+  EXPECT_EQ(summary["fdr"], 0.05);
+  EXPECT_GT(summary["f1"], 0.85);
+  EXPECT_GT(summary["null"]["normal_share"], 0.95);
+  EXPECT_GT(summary["expected_false_alarms"], 0);
+  EXPECT_LT(summary["expected_false_alarms"], 4);
+  EXPECT_GT(summary["regions"], 8);
+}
+
+TEST_F(BaselineTest, PrincipalComponentsAndReedXiaoliDetectToo) {
+  EXPECT_EQ(found_by("pca:2", "pca")["score"], "whitened");
+  const json own = found_by("rx", "rx");
+  EXPECT_EQ(own["score"], "own") << "its distance";
+  EXPECT_NE(read_bytes(path("pca/scores.npy")), read_bytes(path("rx/scores.npy")));
+  const std::string model = own["model"];
+  EXPECT_EQ(model.find("mean spectrum"), std::string::npos) << model;
+}
+
+// Prepared as the image under test is, with its scaling, so another image's counts are on the same scale.
+TEST_F(BaselineTest, IsFittedToAnotherImage) {
+  simulate("normal", 4, {"--anomalies", "0"});
+  const json own = found_by("mean", "own"), other = found_by("mean", "other", {"--fit", "normal.hspy"});
+  EXPECT_NE(read_bytes(path("own/scores.npy")), read_bytes(path("other/scores.npy")));
+  EXPECT_GT(other["f1"], 0.7);
+  // The image itself is no other.
+  const json same = found_by("mean", "same", {"--fit", "film.hspy"});
+  EXPECT_EQ(same["threshold"], own["threshold"]);
+  EXPECT_EQ(read_bytes(path("own/scores.npy")), read_bytes(path("same/scores.npy")));
+}
+
+TEST_F(BaselineTest, ScoresAndThresholdsAreSetOnTheCommandLine) {
+  for (const std::string score : {"combined", "deviance", "pearson", "pearson_background"}) {
+    const json summary = found_by("mean", score, {"--set", "detection.score=" + score});
+    EXPECT_EQ(summary["score"], score);
+    for (float value : read_npy(path(score + "/scores.npy")).values) ASSERT_TRUE(std::isfinite(value));
+  }
+  const json otsu = found_by("mean", "otsu", {"--set", "detection.threshold_method=otsu"});
+  EXPECT_EQ(otsu["threshold_method"], "otsu");
+  EXPECT_FALSE(otsu.contains("fdr"));
+  EXPECT_NE(read_bytes(path("otsu/mask.npy")), "");
+}
+
+}  // namespace
+}  // namespace eelsvae

@@ -1,0 +1,266 @@
+#include "engine/detection.h"
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "engine/preprocess.h"
+#include "engine/simulate.h"
+#include "engine/thresholds.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+// Neither filter, so that an anomaly stays in its pixel.
+PreprocessConfig unfiltered() {
+  PreprocessConfig config;
+  config.sigma = 0;
+  config.xy_window = 1;
+  return config;
+}
+
+struct Film {
+  SpectrumImage image;
+  std::vector<uint8_t> truth;
+  Expectation expectation;
+};
+
+// 64 x 64 pixels around the Fe L2,3 edge; with 1 % of them, each alone, shifted by 6 eV, or without any.
+Film film(Preset preset, const std::string& baseline, uint64_t seed, bool defects = true) {
+  SimulationSettings settings;
+  settings.preset = preset;
+  settings.height = settings.width = 64;
+  settings.channels = 160;
+  settings.energy_offset_ev = 680;
+  settings.dispersion_ev = 0.5;
+  settings.exposure = 16;
+  settings.seed = seed;
+  settings.shift_ev = 6;
+  if (!defects) settings = without_defects(settings);
+  SimulatedImage simulated = simulate(settings);
+  Film result;
+  result.image = prepare(std::move(simulated.image), unfiltered(), std::nullopt).image;
+  result.truth = std::move(simulated.truth);
+  result.expectation = expect_from(Baseline(result.image, {}, parse_baseline(baseline)), result.image);
+  return result;
+}
+
+struct Counts {
+  double found = 0, wrong = 0, missed = 0;
+};
+
+// A simulated film has one hot pixel, which is no defect but as anomalous as any; alarms within its reach are
+// not counted either way.
+Counts count(const Film& film, const std::vector<uint8_t>& mask) {
+  Counts counts;
+  std::vector<double> totals(film.truth.size());
+  for (size_t pixel = 0; pixel < totals.size(); ++pixel) {
+    const float* spectrum = film.image.spectrum(static_cast<int64_t>(pixel));
+    totals[pixel] = std::accumulate(spectrum, spectrum + film.image.energy.size, 0.0);
+  }
+  const size_t hot = static_cast<size_t>(std::max_element(totals.begin(), totals.end()) - totals.begin());
+  for (size_t pixel = 0; pixel < mask.size(); ++pixel) {
+    if (pixel == hot) continue;
+    counts.found += mask[pixel];
+    counts.wrong += mask[pixel] && !film.truth[pixel];
+    counts.missed += !mask[pixel] && film.truth[pixel];
+  }
+  return counts;
+}
+
+struct Case {
+  Preset preset;
+  const char* baseline;
+};
+
+TEST(Detection, DeliversTheFalseDiscoveryRate) {
+  for (const Case& specimen : {Case{Preset::bfo, "mean"}, Case{Preset::bfo, "pca:2"},
+                               Case{Preset::gradient, "mean"}, Case{Preset::interface, "pca:2"}}) {
+    DetectionConfig config;
+    const std::vector<double> rates = {0.05, 0.1};
+    std::vector<Counts> sums(rates.size());
+    for (uint64_t seed = 0; seed < 10; ++seed) {
+      const Film sample = film(specimen.preset, specimen.baseline, seed);
+      const Detection found = detect(sample.image, sample.expectation, unfiltered(), config);
+      for (size_t i = 0; i < rates.size(); ++i) {
+        const double threshold = fdr_threshold(found.scores, *found.null, rates[i]);
+        const Counts counts = count(sample, anomalous(found.scores, threshold));
+        sums[i].found += counts.found;
+        sums[i].wrong += counts.wrong;
+        sums[i].missed += counts.missed;
+      }
+    }
+    for (size_t i = 0; i < rates.size(); ++i) {
+      const std::string where = preset_name(specimen.preset) + " " + specimen.baseline;
+      const double sigma = std::sqrt(rates[i] * (1 - rates[i]) / sums[i].found);
+      EXPECT_LT(sums[i].wrong / sums[i].found, rates[i] + 3 * sigma) << where;
+      EXPECT_GT(sums[i].wrong / sums[i].found, rates[i] / 4) << where;
+      EXPECT_LE(sums[i].missed, 5) << where << ", of 410";
+    }
+  }
+}
+
+TEST(Detection, OfACleanSpecimenFindsAboutNothing) {
+  for (const Case& specimen :
+       {Case{Preset::bfo, "mean"}, Case{Preset::gradient, "mean"}, Case{Preset::interface, "pca:2"}}) {
+    double found = 0;
+    for (uint64_t seed = 0; seed < 10; ++seed) {
+      const Film sample = film(specimen.preset, specimen.baseline, seed, false);
+      found += count(sample, detect(sample.image, sample.expectation, unfiltered(), {}).mask).found;
+    }
+    EXPECT_LE(found, 10) << preset_name(specimen.preset) << ", of 40960 spectra";
+  }
+}
+
+TEST(Detection, AgreesWithItself) {
+  const Film sample = film(Preset::bfo, "mean", 3);
+  for (Score score :
+       {Score::whitened, Score::combined, Score::deviance, Score::pearson, Score::pearson_background})
+    for (double pooling : {0.0, 1.0}) {
+      DetectionConfig config;
+      config.score = score;
+      config.pooling = pooling;
+      const Detection found = detect(sample.image, sample.expectation, unfiltered(), config);
+      const auto where = static_cast<int>(score);
+      ASSERT_EQ(found.scores.size(), 64u * 64u);
+      EXPECT_TRUE(
+          std::all_of(found.scores.begin(), found.scores.end(), [](float s) { return std::isfinite(s); }));
+      EXPECT_EQ(found.mask, anomalous(found.scores, found.threshold));
+      ASSERT_TRUE(found.null);
+      EXPECT_EQ(found.threshold, fdr_threshold(found.scores, *found.null, 0.05));
+      // About a twentieth of what is found, if the null holds; more where the next lower score is far off.
+      EXPECT_LT(*found.expected_false_alarms(), 0.1 * static_cast<double>(found.anomalous_pixels()) + 1)
+          << where;
+      int64_t in_regions = 0;
+      for (const Region& region : found.regions) in_regions += std::ssize(region.pixels);
+      EXPECT_EQ(in_regions, found.anomalous_pixels());
+      for (size_t pixel = 0; pixel < found.mask.size(); ++pixel) {
+        EXPECT_LT(found.deviations[pixel].first, found.deviations[pixel].last);
+      }
+    }
+}
+
+TEST(Detection, ExplainsAShiftOfIron) {
+  const Film sample = film(Preset::bfo, "mean", 5);
+  const Detection found = detect(sample.image, sample.expectation, unfiltered(), {});
+  int explained = 0, anomalies = 0;
+  for (size_t pixel = 0; pixel < found.mask.size(); ++pixel) {
+    if (!sample.truth[pixel]) continue;
+    ++anomalies;
+    const Deviation& deviation = found.deviations[pixel];
+    const double middle = sample.image.energy.value((deviation.first + deviation.last - 1) / 2.0);
+    explained += middle > 695 && middle < 735 && std::abs(deviation.significance) > 5;
+  }
+  EXPECT_GE(anomalies, 40);
+  EXPECT_GE(explained, anomalies * 9 / 10);
+}
+
+TEST(Detection, ExcludedPixelsChangeNothing) {
+  Film sample = film(Preset::bfo, "mean", 1);
+  sample.image.excluded.assign(64 * 64, 0);
+  for (int64_t pixel = 0; pixel < 64 * 64; pixel += 7) sample.image.excluded[static_cast<size_t>(pixel)] = 1;
+  for (Score score :
+       {Score::whitened, Score::combined, Score::deviance, Score::pearson, Score::pearson_background})
+    for (double pooling : {0.0, 1.5}) {
+      DetectionConfig config;
+      config.score = score;
+      config.pooling = pooling;
+      const Detection before = detect(sample.image, sample.expectation, unfiltered(), config);
+      Film other = sample;
+      for (int64_t pixel = 0; pixel < 64 * 64; pixel += 7) {
+        std::fill_n(other.image.spectrum(pixel), 160, std::numeric_limits<float>::quiet_NaN());
+        std::fill_n(other.expectation.spectra.begin() + pixel * 160, 160, 1e30f);
+      }
+      const Detection after = detect(other.image, other.expectation, unfiltered(), config);
+      EXPECT_EQ(before.threshold, after.threshold);
+      EXPECT_EQ(before.mask, after.mask);
+      for (size_t pixel = 0; pixel < 64 * 64; ++pixel) {
+        ASSERT_EQ(std::isnan(after.scores[pixel]), pixel % 7 == 0);
+        if (pixel % 7 != 0) {
+          ASSERT_EQ(before.scores[pixel], after.scores[pixel]) << pixel;
+        }
+      }
+    }
+}
+
+TEST(Detection, IsTheSameOnAnyNumberOfThreads) {
+  const Film sample = film(Preset::gradient, "mean", 2);
+  DetectionConfig config;
+  config.score = Score::combined;
+  config.pooling = 1;
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  const Detection one = detect(sample.image, sample.expectation, unfiltered(), config);
+  omp_set_num_threads(3);
+  const Detection three = detect(sample.image, sample.expectation, unfiltered(), config);
+  omp_set_num_threads(threads);
+  EXPECT_EQ(one.scores, three.scores);
+  EXPECT_EQ(one.threshold, three.threshold);
+}
+
+TEST(Detection, ABaselinesOwnScoreIsTaken) {
+  const Film sample = film(Preset::bfo, "rx:5", 1);
+  ASSERT_FALSE(sample.expectation.own_scores.empty());
+  EXPECT_EQ(score_spectra(sample.image, sample.expectation, unfiltered(), {}).scores,
+            sample.expectation.own_scores);
+}
+
+TEST(Detection, TakesTheThresholdThatIsAskedFor) {
+  const Film sample = film(Preset::bfo, "mean", 1);
+  DetectionConfig config;
+  config.threshold = 7.5;
+  EXPECT_EQ(detect(sample.image, sample.expectation, unfiltered(), config).threshold, 7.5);
+  config.threshold.reset();
+  config.threshold_method = ThresholdMethod::otsu;
+  const Detection otsu = detect(sample.image, sample.expectation, unfiltered(), config);
+  EXPECT_EQ(otsu.threshold, otsu_threshold(otsu.scores));
+  config.threshold_method = ThresholdMethod::conformal;
+  EXPECT_THROW(detect(sample.image, sample.expectation, unfiltered(), config), UserError);
+  std::vector<float> held_out(2000);
+  for (size_t i = 0; i < held_out.size(); ++i) held_out[i] = 3 + static_cast<float>(i) / 1000;
+  const Detection conformal = detect(sample.image, sample.expectation, unfiltered(), config, held_out);
+  EXPECT_EQ(conformal.threshold, conformal_threshold(conformal.scores, held_out, 0.05));
+}
+
+TEST(Detection, MistakesAreNamed) {
+  const Film sample = film(Preset::bfo, "mean", 1);
+  DetectionConfig config;
+  config.score = Score::latent;
+  EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
+  EXPECT_NO_THROW(check_detection(sample.image, 64, config));
+  config = {};
+  config.threshold_method = ThresholdMethod::conformal;
+  EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
+  config = {};
+  config.window = {100, 200};
+  EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
+  EXPECT_THROW(check_detection(sample.image, 65, {}), UserError);
+  EXPECT_NO_THROW(check_detection(sample.image, 64, {}));
+}
+
+// One that holds fewer spectra than a false-discovery rate needs.
+TEST(Detection, OfASmallImageDoesWithoutANull) {
+  Film sample;
+  sample.image.y = {"y", "nm", 0, 1, 8};
+  sample.image.x = {"x", "nm", 0, 1, 9};
+  sample.image.energy = {"Energy loss", "eV", 700, 0.5, 16};
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal(100, 3);
+  for (int i = 0; i < 8 * 9 * 16; ++i) sample.image.counts.push_back(normal(generator));
+  sample.expectation.spectra.assign(sample.image.counts.size(), 100);
+  EXPECT_THROW(detect(sample.image, sample.expectation, unfiltered(), {}), UserError);
+  DetectionConfig config;
+  config.threshold = 5;
+  const Detection found = detect(sample.image, sample.expectation, unfiltered(), config);
+  EXPECT_FALSE(found.null);
+  EXPECT_FALSE(found.expected_false_alarms());
+}
+
+}  // namespace
+}  // namespace eelsvae
