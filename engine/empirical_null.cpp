@@ -17,7 +17,7 @@ constexpr double pi = 3.14159265358979323846;
 constexpr size_t bin_count = 60;
 
 // Of Family::largest_normal; see the header.
-constexpr double exponent = 2.15;
+constexpr double exponent = 2.05;
 
 double raised(double score) {
   return std::copysign(std::pow(std::abs(score), exponent), score);
