@@ -16,11 +16,8 @@ using Family = EmpiricalNull::Family;
 constexpr double pi = 3.14159265358979323846;
 constexpr size_t bin_count = 60;
 
-// Of Family::largest_normal; see the header.
-constexpr double exponent = 2.05;
-
 double raised(double score) {
-  return std::copysign(std::pow(std::abs(score), exponent), score);
+  return std::copysign(std::pow(std::abs(score), EmpiricalNull::exponent), score);
 }
 
 // Counts of scores below the lower of two limits and in equal bins between the two.

@@ -20,6 +20,7 @@ struct EmpiricalNull {
   //                   white noise follows 2.25 (measured for 96 to 1312 channels); what they make of
   //                   simulated specimens, with all that is not quite known of them, 2 to 2.1.
   enum class Family { normal, largest, largest_normal };
+  static constexpr double exponent = 2.05;  // of largest_normal
   Family family = Family::normal;
   double location = 0, scale = 1;
   double normal_share = 1;   // of spectra that follow it

@@ -36,6 +36,7 @@ std::vector<int64_t> sample_of(const SpectrumImage& image) {
 Rows coherent_residuals(const SpectrumImage& observed, std::span<const float> expected,
                         const ResidualModel& model) {
   constexpr int64_t side = 4, coherent = side * side;
+  constexpr float most_of_one = 3;  // so that a single anomaly does not speak for its neighbours
   const int64_t channels = observed.energy.size, height = observed.y.size, width = observed.x.size;
   struct Block {
     int64_t y, x, height, width;
@@ -64,7 +65,7 @@ Rows coherent_residuals(const SpectrumImage& observed, std::span<const float> ex
         for (int64_t x = block.x; x < block.x + block.width; ++x) {
           const int64_t pixel = y * width + x;
           model.whiten(observed.spectrum(pixel), expected.data() + pixel * channels, z.data());
-          sums.row(i) += z;
+          sums.row(i) += z.cwiseMax(-most_of_one).cwiseMin(most_of_one);
         }
       sums.row(i) /= std::sqrt(static_cast<float>(coherent));
     }

@@ -69,7 +69,7 @@ TEST_F(FullDiskTest, Detection) {
       << result.err;
   // The summary comes last: where it is missing, so may be others.
   EXPECT_EQ(names_in(path("found")),
-            (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png"}));
+            (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png"}));
 }
 
 TEST_F(FullDiskTest, Simulation) {

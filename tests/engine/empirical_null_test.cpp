@@ -58,7 +58,8 @@ Scores draw(Family family, size_t count, double anomalies, uint32_t seed) {
       score = normal(generator);
     } else {
       score = null.location - null.scale * std::log(-std::log(u));
-      if (family == Family::largest_normal) score = std::sqrt(std::max(score, 0.0));
+      if (family == Family::largest_normal)
+        score = std::pow(std::max(score, 0.0), 1 / EmpiricalNull::exponent);
     }
     scores.values.push_back(static_cast<float>(score));
     scores.anomalous.push_back(anomalous);
@@ -85,10 +86,11 @@ TEST(EmpiricalNull, DensityAndPValueFollowFromTheDistribution) {
   EXPECT_NEAR(null_of(Family::normal).p_value(2 + 0.5 * 1.959964), 0.025, 1e-6);
 }
 
-// exp(-n exp(-s^2 / 2)) with n = 500.
+// exp(-n exp(-s^exponent / 2)) with n = 500.
 TEST(EmpiricalNull, LargestNormalIsWhatSmoothedNoiseShows) {
   for (double s : {2.0, 3.5, 5.0})
-    EXPECT_NEAR(null_of(Family::largest_normal).below(s), std::exp(-500 * std::exp(-s * s / 2)), 1e-12);
+    EXPECT_NEAR(null_of(Family::largest_normal).below(s),
+                std::exp(-500 * std::exp(-std::pow(s, EmpiricalNull::exponent) / 2)), 1e-12);
 }
 
 TEST(EmpiricalNull, FindsFamilyParametersAndShare) {
