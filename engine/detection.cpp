@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include <boost/math/special_functions/erf.hpp>
 
@@ -57,15 +58,13 @@ std::vector<float> combine(const std::vector<std::vector<float>>& maps,
   for (const std::vector<float>& map : maps) {
     const EmpiricalNull null = fit_null(map, excluded);
     for (size_t pixel = 0; pixel < map.size(); ++pixel) {
-      constexpr double pi = 3.14159265358979323846;
       const double p = std::clamp(null.p_value(static_cast<double>(map[pixel])), 1e-300, 1 - 1e-12);
-      sums[pixel] += 1 / std::tan(pi * p) / static_cast<double>(maps.size());
+      sums[pixel] += 1 / std::tan(std::numbers::pi * p) / static_cast<double>(maps.size());
     }
   }
   std::vector<float> scores;
   for (double sum : sums) {
-    constexpr double pi = 3.14159265358979323846;
-    const double p = sum > 1e8 ? 1 / (pi * sum) : 0.5 - std::atan(sum) / pi;
+    const double p = sum > 1e8 ? 1 / (std::numbers::pi * sum) : 0.5 - std::atan(sum) / std::numbers::pi;
     scores.push_back(static_cast<float>(normal_score(p)));
   }
   return scores;
@@ -185,7 +184,6 @@ Detection detect(const SpectrumImage& prepared, const Expectation& expectation,
   Detection found;
   found.scores = std::move(scored.scores);
   found.deviations = std::move(scored.deviations);
-  found.residuals = std::move(scored.residuals);
   found.window = scored.window;
   const bool by_rate = !config.threshold && config.threshold_method == ThresholdMethod::fdr;
   found.null =

@@ -37,7 +37,6 @@ Expectation expect_from(const Baseline& baseline, const SpectrumImage& prepared)
 struct Detection {
   std::vector<float> scores;          // larger fits worse; NaN in excluded pixels, finite in all others
   std::vector<Deviation> deviations;  // what departs most, in each pixel
-  ResidualModel residuals;            // what normal spectra were found to show beyond what is expected
   double threshold = 0;
   std::optional<EmpiricalNull> null;  // of the scores; absent where too few or degenerate
   std::vector<uint8_t> mask;          // 1 where the score is above the threshold

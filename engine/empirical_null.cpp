@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <optional>
 
 #include "kernels/error.h"
@@ -13,7 +14,6 @@ namespace {
 
 using Family = EmpiricalNull::Family;
 
-constexpr double pi = 3.14159265358979323846;
 constexpr size_t bin_count = 60;
 
 double raised(double score) {
@@ -193,7 +193,7 @@ double EmpiricalNull::p_value(double score) const {
 double EmpiricalNull::density(double score) const {
   if (family == Family::normal) {
     const double u = (score - location) / scale;
-    return std::exp(-u * u / 2) / (scale * std::sqrt(2 * pi));
+    return std::exp(-u * u / 2) / (scale * std::sqrt(2 * std::numbers::pi));
   }
   const bool normal = family == Family::largest_normal;
   const double u = ((normal ? raised(score) : score) - location) / scale;

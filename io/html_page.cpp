@@ -13,11 +13,6 @@ const unsigned char common_js[] = {
 #include "common_js.inc"
 };
 
-template <size_t size>
-std::string_view text_of(const unsigned char (&bytes)[size]) {
-  return {reinterpret_cast<const char*>(bytes), size};
-}
-
 // JSON that may stand in a <script>: no '<' (they are in strings only, where the escape means the same),
 // plain ASCII, and bytes that are not UTF-8 replaced.
 std::string script_json(const nlohmann::json& data) {

@@ -10,6 +10,12 @@ namespace eelsvae {
 
 // Parts of reports. A report is one HTML file that loads and sends nothing, whatever the text in it may hold.
 
+// A file that the build embedded (CMake's embed()).
+template <size_t size>
+std::string_view text_of(const unsigned char (&bytes)[size]) {
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
 // Text as HTML, inside or outside of an attribute.
 std::string escaped(std::string_view text);
 

@@ -23,11 +23,6 @@ const unsigned char detection_js[] = {
 #include "detection_js.inc"
 };
 
-template <size_t size>
-std::string_view text_of(const unsigned char (&bytes)[size]) {
-  return {reinterpret_cast<const char*>(bytes), size};
-}
-
 std::string spectra_text(int64_t count) {
   return count == 1 ? "spectrum" : "spectra";
 }

@@ -6,26 +6,15 @@
 #include <numbers>
 #include <random>
 
+#include "tests/engine/white_noise.h"
+
 namespace eelsvae {
 namespace {
 
-struct Sample {
-  SpectrumImage image;
-  std::vector<float> expected;
-};
+using Sample = NoisySample;
 
-// Counts around 100 with noise of variance 4.
 Sample white(int64_t height, int64_t width, int64_t channels, uint32_t seed = 1) {
-  Sample sample;
-  sample.image.y = {"y", "nm", 0, 1, height};
-  sample.image.x = {"x", "nm", 0, 1, width};
-  sample.image.energy = {"Energy loss", "eV", 420, 0.3, channels};
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  for (int64_t i = 0; i < height * width * channels; ++i)
-    sample.image.counts.push_back(100 + 2 * normal(generator));
-  sample.expected.assign(sample.image.counts.size(), 100);
-  return sample;
+  return white_noise(height, width, channels, 2, seed);
 }
 
 // Orthonormal cosines.
