@@ -2,6 +2,7 @@
 #include "engine/baselines.h"
 #include "engine/excluded.h"
 #include "engine/preprocess.h"
+#include "engine/scorer.h"
 #include "engine/trainer.h"
 #include "io/config.h"
 #include "io/detect_folder.h"
@@ -129,10 +130,11 @@ std::vector<float> held_out_scores(const Config& config, const FittedPreprocess&
   const Expectation expectation =
       expect_from(model, prepared.image, training.detection, [](int64_t, int64_t) { return !interrupted(); });
   if (expectation.spectra.empty()) return {};
-  const Scored scored = score_spectra(prepared.image, expectation, training.preprocess, training.detection);
+  const std::vector<float> map = Scorer(prepared.image, expectation, training.preprocess, training.detection)
+                                     .scores(training.detection.score);
   std::vector<float> scores;
   for (size_t pixel = 0; pixel < held_out.size(); ++pixel)
-    if (held_out[pixel]) scores.push_back(scored.scores[pixel]);
+    if (held_out[pixel]) scores.push_back(map[pixel]);
   std::sort(scores.begin(), scores.end());
   return scores;
 }

@@ -85,7 +85,8 @@ std::string describe(const SimulationSettings& s, const SpecimenParameters& p,
   std::ostringstream json;
   json.precision(17);
   json << "{\"simulation\": {\"preset\": \"" << preset_name(s.preset) << "\", \"seed\": " << s.seed
-       << ", \"noise_seed\": " << s.noise_seed.value_or(s.seed) << ", \"exposure\": " << s.exposure
+       << ", \"noise_seed\": " << s.noise_seed.value_or(s.seed)
+       << ", \"noise\": " << (s.noise ? "true" : "false") << ", \"exposure\": " << s.exposure
        << ", \"noise_gain\": " << noise_gain << ", \"readout_noise_counts\": " << readout_noise;
   if (p.interface)
     json << ", \"interface_angle_deg\": " << p.interface_angle_deg
@@ -176,7 +177,7 @@ SimulatedImage simulate(const SimulationSettings& s) {
         const std::array<double, 4> normals = {a.first, a.second, b.first, b.second};
         for (int64_t c = 4 * d; c < std::min(4 * d + 4, s.channels); ++c) {
           const double mean = factor * expected[static_cast<size_t>(c)];
-          const double deviation = std::sqrt(noise_gain * mean + readout_noise * readout_noise);
+          const double deviation = s.noise ? std::sqrt(noise_gain * mean + readout_noise * readout_noise) : 0;
           counts[c] = static_cast<float>(mean + deviation * normals[static_cast<size_t>(c - 4 * d)]);
         }
       }

@@ -32,6 +32,7 @@ struct SimulationSettings {
   // another noise_seed is a second recording of the same specimen.
   uint64_t seed = 0;
   std::optional<uint64_t> noise_seed;
+  bool noise = true;  // false: counts are what is expected of each pixel
   // Below 1 the share of the image's pixels that are anomalous, otherwise the number of anomalies; split
   // equally among the defects that have no amount of their own.
   double anomalies = 0.01;

@@ -7,7 +7,8 @@
 #include <utility>
 
 #include "engine/baselines.h"
-#include "engine/detection.h"
+#include "engine/expectation.h"
+#include "engine/scorer.h"
 #include "engine/scores.h"
 #include "engine/study_protocol.h"
 #include "engine/trainer.h"
@@ -165,6 +166,16 @@ class UnitRun {
     clean_sources_.push_back(std::move(model));
     for (const std::string& name : evaluation_.baselines)
       clean_sources_.push_back(source_of(name, clean_.prepared.image, "clean"));
+    // Nothing can expect better: what is left to win is the distance to it.
+    SimulationSettings settings = recording_settings(evaluation_, unit_.preset, unit_.seed, 0);
+    settings.noise = false;
+    auto known = std::make_shared<SpectrumImage>(
+        std::move(record(settings, config_, &fitted_, &backend_).prepared.image));
+    Source truth{"known truth", "clean", {}, choices_of(parse_baseline("mean")), {}};
+    truth.expect = [known](const SpectrumImage&) {
+      return Expectation{{known->counts.begin(), known->counts.end()}, {}, {}, {}};
+    };
+    clean_sources_.push_back(std::move(truth));
   }
 
   std::vector<Source> contaminated_sources(const std::vector<std::string>& names,
@@ -174,36 +185,17 @@ class UnitRun {
     return sources;
   }
 
-  // The maps of several scores of one expectation. What they share, the model of the residuals, takes the
-  // most time and is made once for those that can be had from it.
+  // The maps of several scores of one expectation.
   std::vector<std::vector<float>> maps_of(const SpectrumImage& image, const Expectation& expectation,
                                           const std::vector<ScoreChoice>& choices) {
-    std::optional<Scored> shared;
+    Scorer scorer(image, expectation, config_.preprocess, config_.detection);
     std::vector<std::vector<float>> maps;
     for (const ScoreChoice& choice : choices) {
       go_on();
-      if (choice.kind == Kind::own) {
-        maps.push_back(expectation.own_scores);
-        continue;
-      }
-      DetectionConfig detection = config_.detection;
-      detection.score = choice.score;
-      if (choice.kind == Kind::published) {
-        detection.window = published_window_ev;
-        detection.pooling = 0;
-      }
-      const ChannelWindow window = detection.window ? channel_window(image.energy, *detection.window)
-                                                    : ChannelWindow{0, image.energy.size};
-      const bool plain = detection.pooling == 0;
-      if (plain && choice.score == Score::pearson) {
-        maps.push_back(pearson_scores(image, expectation.spectra, window));
-      } else if (plain && choice.score == Score::deviance && shared) {
-        maps.push_back(deviance_scores(image, expectation.spectra, shared->residuals, window));
-      } else {
-        Scored scored = score_spectra(image, expectation, config_.preprocess, detection);
-        maps.push_back(scored.scores);
-        if (!shared) shared = std::move(scored);
-      }
+      maps.push_back(
+          choice.kind == Kind::published
+              ? pearson_scores(image, expectation.spectra, channel_window(image.energy, published_window_ev))
+              : scorer.scores(choice.score));
     }
     return maps;
   }
@@ -277,9 +269,8 @@ class UnitRun {
   void add_quality(StudyResult& result, const SpectrumImage& image, const Source& source) {
     go_on();
     const Expectation expectation = source.expect(image);
-    DetectionConfig detection = config_.detection;
-    detection.score = Score::whitened;
-    const NoiseModel noise = score_spectra(image, expectation, config_.preprocess, detection).residuals.noise;
+    const NoiseModel noise =
+        Scorer(image, expectation, config_.preprocess, config_.detection).residuals().noise;
     result.quality.push_back(quality_of(image, expectation.spectra, noise));
     result.quality.back().source = source.name;
   }

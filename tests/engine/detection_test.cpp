@@ -10,6 +10,7 @@
 #include <random>
 
 #include "engine/preprocess.h"
+#include "engine/scorer.h"
 #include "engine/simulate.h"
 #include "engine/thresholds.h"
 #include "kernels/error.h"
@@ -207,7 +208,9 @@ TEST(Detection, IsTheSameOnAnyNumberOfThreads) {
 TEST(Detection, ABaselinesOwnScoreIsTaken) {
   const Film sample = film(Preset::bfo, "rx:5", 1);
   ASSERT_FALSE(sample.expectation.own_scores.empty());
-  EXPECT_EQ(score_spectra(sample.image, sample.expectation, unfiltered(), {}).scores,
+  const PreprocessConfig preprocess = unfiltered();
+  const DetectionConfig config;
+  EXPECT_EQ(Scorer(sample.image, sample.expectation, preprocess, config).scores(Score::whitened),
             sample.expectation.own_scores);
 }
 

@@ -96,6 +96,24 @@ TEST(Simulate, HasThePublishedNoise) {
   EXPECT_LT(*std::min_element(image.counts.begin(), image.counts.end()), 0) << "counts are dark-corrected";
 }
 
+TEST(Simulate, WithoutNoiseCountsAreWhatIsExpected) {
+  SimulationSettings settings = small();
+  settings.preset = Preset::gradient;
+  const SpectrumImage noisy = simulate(settings).image;
+  settings.noise = false;
+  const SpectrumImage expected = simulate(settings).image;
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < noisy.counts.size(); ++i) {
+    const auto mean = static_cast<double>(expected.counts[i]);
+    const double z = (static_cast<double>(noisy.counts[i]) - mean) / std::sqrt(2.7 * mean + 81);
+    sum += z;
+    squares += z * z;
+  }
+  const auto n = static_cast<double>(noisy.counts.size());  // four million: 0.003 is six standard errors
+  EXPECT_NEAR(sum / n, 0, 0.003);
+  EXPECT_NEAR(squares / n, 1, 0.005);
+}
+
 // The demo's figures, and every other one that was measured on this film, depend on its bits. Weighted sums
 // of all counts, as the first version of the simulator made them; changing one count by 0.1 is seen.
 TEST(Simulate, MakesTheFilmItAlwaysMade) {
