@@ -66,13 +66,16 @@ NoiseModel fit_line(const std::vector<double>& level, const std::vector<double>&
 
 }  // namespace
 
-double NoiseModel::variance(int64_t channel, double expected) const {
-  const double affine = floor + gain * std::max(expected, 0.0);
-  return channel_factor.empty() ? affine
-                                : static_cast<double>(channel_factor[static_cast<size_t>(channel)]) * affine;
+double NoiseModel::variance(int64_t pixel, int64_t channel, double expected) const {
+  auto factor = [](const std::vector<float>& factors, int64_t i) {
+    return factors.empty() ? 1 : static_cast<double>(factors[static_cast<size_t>(i)]);
+  };
+  return factor(pixel_factor, pixel) * factor(channel_factor, channel) *
+         (floor + gain * std::max(expected, 0.0));
 }
 
-NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> expected, int64_t lag) {
+NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> expected, int64_t lag,
+                          std::vector<float> pixel_factor) {
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   const Pairs pairs = pairs_apart(observed, lag);
   if (pairs.empty())
@@ -85,14 +88,20 @@ NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> 
   for (int64_t first = 0; first < channels; first += block) {
     const int64_t last = std::min(first + block, channels);
     std::vector<std::vector<float>> differences(static_cast<size_t>(last - first));
-    for (auto [a, b] : pairs)
+    for (auto [a, b] : pairs) {
+      // A difference has the noise of both.
+      const float unit =
+          pixel_factor.empty()
+              ? 1
+              : std::sqrt(2 / (pixel_factor[static_cast<size_t>(a)] + pixel_factor[static_cast<size_t>(b)]));
       for (int64_t e = first; e < last; ++e) {
         const int64_t i = a * channels + e, j = b * channels + e;
         const float r = observed.counts[static_cast<size_t>(i)] - expected[static_cast<size_t>(i)];
         const float s = observed.counts[static_cast<size_t>(j)] - expected[static_cast<size_t>(j)];
-        differences[static_cast<size_t>(e - first)].push_back(std::abs(r - s));
+        differences[static_cast<size_t>(e - first)].push_back(unit * std::abs(r - s));
         level[static_cast<size_t>(e)] += static_cast<double>(expected[static_cast<size_t>(i)]);
       }
+    }
     for (int64_t e = first; e < last; ++e) {
       auto& d = differences[static_cast<size_t>(e - first)];
       const auto middle = d.begin() + std::ssize(d) / 2;
@@ -110,6 +119,7 @@ NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> 
     const double affine = model.floor + model.gain * level[e];
     model.channel_factor.push_back(static_cast<float>(std::max(variance[e] / affine, 1.0)));
   }
+  model.pixel_factor = std::move(pixel_factor);
   return model;
 }
 

@@ -102,7 +102,7 @@ struct SpectrumSums {
   double squares = 0, deviance = 0;
 };
 
-SpectrumSums compare_spectra(const float* observed, const float* expected, int64_t channels,
+SpectrumSums compare_spectra(int64_t pixel, const float* observed, const float* expected, int64_t channels,
                              const NoiseModel& noise, std::vector<double>& residual) {
   SpectrumSums sums;
   double total = 0, expected_total = 0;
@@ -115,7 +115,7 @@ SpectrumSums compare_spectra(const float* observed, const float* expected, int64
     total += static_cast<double>(observed[e]);
     expected_total += model;
     sums.squares += difference * difference;
-    sums.deviance += difference * difference / noise.variance(e, model);
+    sums.deviance += difference * difference / noise.variance(pixel, e, model);
   }
   sums.observed = static_cast<float>(total);
   sums.expected = static_cast<float>(expected_total);
@@ -142,8 +142,8 @@ ReconstructionQuality reconstruction_quality(const SpectrumImage& observed, std:
 #pragma omp for schedule(static)
     for (int64_t pixel = 0; pixel < pixels; ++pixel) {
       if (!excluded.empty() && excluded[static_cast<size_t>(pixel)]) continue;
-      const SpectrumSums sums = compare_spectra(observed.spectrum(pixel), expected.data() + pixel * channels,
-                                                channels, noise, residual);
+      const SpectrumSums sums = compare_spectra(
+          pixel, observed.spectrum(pixel), expected.data() + pixel * channels, channels, noise, residual);
       spectra[static_cast<size_t>(pixel)] = sums;
       for (int64_t lag = 1; lag <= lags && sums.squares > 0; ++lag) {
         double products = 0;

@@ -64,7 +64,7 @@ Rows coherent_residuals(const SpectrumImage& observed, std::span<const float> ex
       for (int64_t y = block.y; y < block.y + block.height; ++y)
         for (int64_t x = block.x; x < block.x + block.width; ++x) {
           const int64_t pixel = y * width + x;
-          model.whiten(observed.spectrum(pixel), expected.data() + pixel * channels, z.data());
+          model.whiten(pixel, observed.spectrum(pixel), expected.data() + pixel * channels, z.data());
           sums.row(i) += z.cwiseMax(-most_of_one).cwiseMin(most_of_one);
         }
       sums.row(i) /= std::sqrt(static_cast<float>(coherent));
@@ -136,8 +136,10 @@ Outstanding outstanding(const Eigen::MatrixXd& covariance, int64_t count) {
 
 }  // namespace
 
-void ResidualModel::whiten(const float* observed, const float* expected, float* z) const {
-  const auto floor = static_cast<float>(noise.floor), gain = static_cast<float>(noise.gain);
+void ResidualModel::whiten(int64_t pixel, const float* observed, const float* expected, float* z) const {
+  const float factor_here = noise.pixel_factor.empty() ? 1 : noise.pixel_factor[static_cast<size_t>(pixel)];
+  const auto floor = factor_here * static_cast<float>(noise.floor),
+             gain = factor_here * static_cast<float>(noise.gain);
   const float* factor = noise.channel_factor.data();
   const auto channels = std::ssize(noise.channel_factor);
   const float* centre = mean.empty() ? nullptr : mean.data();
@@ -151,16 +153,16 @@ void ResidualModel::whiten(const float* observed, const float* expected, float* 
 }
 
 ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const float> expected,
-                                 int64_t noise_lag) {
+                                 int64_t noise_lag, std::vector<float> pixel_noise) {
   ResidualModel model;
-  model.noise = estimate_noise(observed, expected, noise_lag);
+  model.noise = estimate_noise(observed, expected, noise_lag, std::move(pixel_noise));
   const int64_t channels = observed.energy.size;
   const std::vector<int64_t> sample = sample_of(observed);
   Rows z(std::ssize(sample), channels);
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < std::ssize(sample); ++i) {
     const int64_t pixel = sample[static_cast<size_t>(i)];
-    model.whiten(observed.spectrum(pixel), expected.data() + pixel * channels, z.row(i).data());
+    model.whiten(pixel, observed.spectrum(pixel), expected.data() + pixel * channels, z.row(i).data());
   }
 
   const auto [mean, count] = drop_outlying(z);

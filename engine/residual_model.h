@@ -22,8 +22,8 @@ struct ResidualModel {
 
   int64_t count() const { return static_cast<int64_t>(strengths.size()); }
   const float* component(int64_t k) const { return components.data() + k * std::ssize(mean); }
-  // z of one spectrum, (E).
-  void whiten(const float* observed, const float* expected, float* z) const;
+  // z of the spectrum of a pixel, (E).
+  void whiten(int64_t pixel, const float* observed, const float* expected, float* z) const;
 };
 
 // Fitted to an image and what is expected of it (y, x, E), without excluded pixels and without the 2 % that
@@ -34,6 +34,6 @@ struct ResidualModel {
 // in single ones, then of what the pixels show besides; 16 in all. UserError where the noise cannot be
 // measured.
 ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const float> expected,
-                                 int64_t noise_lag);
+                                 int64_t noise_lag, std::vector<float> pixel_noise = {});
 
 }  // namespace eelsvae

@@ -9,6 +9,7 @@
 #include <boost/math/special_functions/erf.hpp>
 
 #include "engine/empirical_null.h"
+#include "engine/filtered_noise.h"
 #include "engine/pooling.h"
 #include "engine/scores.h"
 #include "kernels/error.h"
@@ -87,10 +88,12 @@ Scorer::Scorer(const SpectrumImage& prepared, const Expectation& expectation,
       preprocess_(preprocess),
       config_(config),
       window_(config.window ? channel_window(prepared.energy, *config.window)
-                            : ChannelWindow{0, prepared.energy.size}) {}
+                            : ChannelWindow{0, prepared.energy.size}),
+      pixel_noise_(filtered_noise(prepared, preprocess.sigma, preprocess.xy_window)) {}
 
 const ResidualModel& Scorer::residuals() {
-  if (!residuals_) residuals_ = fit_residual_model(prepared_, expectation_.spectra, noise_lag(preprocess_));
+  if (!residuals_)
+    residuals_ = fit_residual_model(prepared_, expectation_.spectra, noise_lag(preprocess_), pixel_noise_);
   return *residuals_;
 }
 
@@ -109,8 +112,16 @@ std::vector<float> Scorer::scores(Score score) {
 
 std::vector<float> Scorer::raw_scores(Score score) {
   const std::vector<float>& expected = expectation_.spectra;
+  // What an almost perfect correlation lacks is as large as the noise's variance, which is not the same
+  // everywhere.
+  auto in_units_of_noise = [&](std::vector<float> map) {
+    for (size_t pixel = 0; pixel < map.size(); ++pixel) map[pixel] /= pixel_noise_[pixel];
+    return map;
+  };
+  auto pearson = [&] { return in_units_of_noise(pearson_scores(prepared_, expected, window_)); };
   auto background = [&] {
-    return pearson_background_scores(prepared_, expected, window_, background_smoothing(prepared_.energy));
+    return in_units_of_noise(
+        pearson_background_scores(prepared_, expected, window_, background_smoothing(prepared_.energy)));
   };
   switch (score) {
     case Score::whitened:
@@ -118,7 +129,7 @@ std::vector<float> Scorer::raw_scores(Score score) {
     case Score::deviance:
       return deviance_scores(prepared_, expected, residuals(), window_);
     case Score::pearson:
-      return pearson_scores(prepared_, expected, window_);
+      return pearson();
     case Score::pearson_background:
       return background();
     case Score::combined:
@@ -129,7 +140,7 @@ std::vector<float> Scorer::raw_scores(Score score) {
     case Score::latent: {
       expect(expectation_.grid.has_value(), "a latent score without a model");
       const int64_t units = std::ssize(expectation_.latent) / expectation_.grid->size();
-      return latent_scores(pearson_scores(prepared_, expected, window_), prepared_, *expectation_.grid,
+      return latent_scores(pearson(), prepared_, *expectation_.grid,
                            latent_rarity(expectation_.latent, units), config_.blend);
     }
   }

@@ -37,6 +37,7 @@ class Scorer {
   const PreprocessConfig& preprocess_;
   const DetectionConfig& config_;
   ChannelWindow window_;
+  std::vector<float> pixel_noise_;  // (y, x), filtered_noise.h
   std::optional<ResidualModel> residuals_;
   std::optional<WhitenedScores> whitened_;
 };

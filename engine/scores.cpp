@@ -121,7 +121,7 @@ std::vector<float> deviance_scores(const SpectrumImage& observed, std::span<cons
     std::vector<float> z(static_cast<size_t>(channels));
 #pragma omp for schedule(static)
     for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel) {
-      model.whiten(observed.spectrum(pixel), expected.data() + pixel * channels, z.data());
+      model.whiten(pixel, observed.spectrum(pixel), expected.data() + pixel * channels, z.data());
       double sum = 0;
       for (int64_t e = window.first; e < window.last; ++e)
         sum +=

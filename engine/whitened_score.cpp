@@ -1,12 +1,15 @@
 #include "engine/whitened_score.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
 #include "engine/context.h"
+#include "engine/filters.h"
 #include "kernels/error.h"
+#include "kernels/image_operations.h"
 
 namespace eelsvae {
 namespace {
@@ -43,36 +46,109 @@ std::vector<Shape> make_shapes(int64_t channels) {
 struct Filter {
   int64_t first = 0, taps = 0, offset = 0;  // offset: of its taps in Bank::taps
   int64_t centre = 0;
-  const Shape* shape = nullptr;
+  const Shape* shape = nullptr;  // of those that explain; null: of the spectrum's own shapes
 };
 
 struct Bank {
   std::vector<Shape> shapes;
-  std::vector<Filter> filters;
+  std::vector<Filter> filters;  // with a shape first
   std::vector<float> taps;
   std::vector<float> on_components;  // (filters, k): t^T u_k
+  size_t explaining = 0;             // filters with a shape
 };
 
-Bank make_bank(const ResidualModel& model, ChannelWindow window) {
+// Taps for channels [first, last) are scaled to norm 1; without any there is no filter.
+void add_filter(Bank& bank, Filter filter, const float* taps) {
+  double squares = 0;
+  for (int64_t i = 0; i < filter.taps; ++i)
+    squares += static_cast<double>(taps[i]) * static_cast<double>(taps[i]);
+  if (!(squares > 0)) return;  // a window of one channel holds no pair
+  const auto norm = static_cast<float>(1 / std::sqrt(squares));
+  filter.offset = std::ssize(bank.taps);
+  for (int64_t i = 0; i < filter.taps; ++i) bank.taps.push_back(norm * taps[i]);
+  bank.filters.push_back(filter);
+}
+
+// Mean over the pixels, at most some thousands of them, which are enough for the shape of a spectrum.
+std::vector<double> mean_expected(const SpectrumImage& observed, std::span<const float> expected) {
+  constexpr int64_t most_pixels = 4096;
+  const int64_t channels = observed.energy.size, step = observed.pixels() / most_pixels + 1;
+  std::vector<double> mean(static_cast<size_t>(channels));
+  double count = 0;
+  for (int64_t pixel = 0; pixel < observed.pixels(); pixel += step) {
+    if (!observed.excluded.empty() && observed.excluded[static_cast<size_t>(pixel)]) continue;
+    const float* spectrum = expected.data() + pixel * channels;
+    for (int64_t e = 0; e < channels; ++e) mean[static_cast<size_t>(e)] += static_cast<double>(spectrum[e]);
+    ++count;
+  }
+  for (double& value : mean) value /= std::max(count, 1.0);
+  return mean;
+}
+
+std::vector<double> smoothed(const std::vector<double>& spectrum, double sigma) {
+  const std::vector<float> half = gaussian_weights(sigma);
+  const int64_t channels = std::ssize(spectrum);
+  std::vector<double> result(spectrum.size());
+  for (int64_t e = 0; e < channels; ++e)
+    for (int64_t k = 1 - std::ssize(half); k < std::ssize(half); ++k)
+      result[static_cast<size_t>(e)] += static_cast<double>(half[static_cast<size_t>(std::abs(k))]) *
+                                        spectrum[static_cast<size_t>(reflected(e + k, channels))];
+  return result;
+}
+
+// What becomes of a spectrum s when its edges grow, move or broaden: its fine structure, its first and its
+// second derivative, in units of the noise.
+std::array<std::vector<double>, 3> spectral_changes(const std::vector<double>& mean, const NoiseModel& noise,
+                                                    const Axis& energy) {
+  constexpr double fine = 1.5;                                                // channels: less is noise
+  const double background = std::max(4 * fine, 10 / std::abs(energy.scale));  // edges are narrower than 10 eV
+  const int64_t channels = std::ssize(mean);
+  const std::vector<double> s = smoothed(mean, fine), smooth = smoothed(mean, background);
+  std::array<std::vector<double>, 3> changes;
+  for (int64_t e = 0; e < channels; ++e) {
+    auto at = [&](int64_t i) { return s[static_cast<size_t>(reflected(i, channels))]; };
+    const double level = mean[static_cast<size_t>(e)],
+                 factor = static_cast<double>(noise.channel_factor[static_cast<size_t>(e)]),
+                 unit = 1 / std::sqrt(factor * (noise.floor + noise.gain * std::max(level, 0.0)));
+    changes[0].push_back(unit * (at(e) - smooth[static_cast<size_t>(e)]));
+    changes[1].push_back(unit * (at(e + 1) - at(e - 1)) / 2);
+    changes[2].push_back(unit * (at(e + 1) - 2 * at(e) + at(e - 1)));
+  }
+  return changes;
+}
+
+Bank make_bank(const SpectrumImage& observed, std::span<const float> expected, const ResidualModel& model,
+               ChannelWindow window) {
   Bank bank;
   bank.shapes = make_shapes(window.size());
+  auto within = [&](int64_t centre, int64_t reach) {
+    Filter filter;
+    filter.centre = centre;
+    filter.first = std::max(window.first, centre - reach);
+    filter.taps = std::min(window.last, centre + reach + 1) - filter.first;
+    return filter;
+  };
   for (const Shape& shape : bank.shapes)
     for (int64_t centre = window.first; centre < window.last; centre += shape.step) {
-      Filter filter;
+      Filter filter = within(centre, shape.reach);
       filter.shape = &shape;
-      filter.centre = centre;
-      filter.first = std::max(window.first, centre - shape.reach);
-      filter.taps = std::min(window.last, centre + shape.reach + 1) - filter.first;
-      filter.offset = std::ssize(bank.taps);
-      const float* taps = shape.taps.data() + (filter.first - centre + shape.reach);
-      double squares = 0;
-      for (int64_t i = 0; i < filter.taps; ++i)
-        squares += static_cast<double>(taps[i]) * static_cast<double>(taps[i]);
-      if (!(squares > 0)) continue;  // a window of one channel holds no pair
-      const auto norm = static_cast<float>(1 / std::sqrt(squares));
-      for (int64_t i = 0; i < filter.taps; ++i) bank.taps.push_back(norm * taps[i]);
-      bank.filters.push_back(filter);
+      add_filter(bank, filter, shape.taps.data() + (filter.first - centre + shape.reach));
     }
+  bank.explaining = bank.filters.size();
+
+  const auto changes = spectral_changes(mean_expected(observed, expected), model.noise, observed.energy);
+  for (int64_t width = 8; width <= std::max<int64_t>(8, window.size() / 4); width *= 2)
+    for (int64_t centre = window.first; centre < window.last; centre += width)
+      for (const std::vector<double>& change : changes) {
+        const Filter filter = within(centre, 5 * width / 2);
+        std::vector<float> taps;
+        for (int64_t e = filter.first; e < filter.first + filter.taps; ++e) {
+          const double u = static_cast<double>(e - centre) / static_cast<double>(width);
+          taps.push_back(static_cast<float>(change[static_cast<size_t>(e)] * std::exp(-u * u / 2)));
+        }
+        add_filter(bank, filter, taps.data());
+      }
+
   for (const Filter& filter : bank.filters)
     for (int64_t k = 0; k < model.count(); ++k) {
       double sum = 0;
@@ -94,7 +170,10 @@ class Responses {
  public:
   Responses(const SpectrumImage& observed, std::span<const float> expected, const ResidualModel& model,
             ChannelWindow window, int64_t context)
-      : observed_(observed), expected_(expected), model_(model), bank_(make_bank(model, window)) {
+      : observed_(observed),
+        expected_(expected),
+        model_(model),
+        bank_(make_bank(observed, expected, model, window)) {
     for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel)
       if (observed.excluded.empty() || !observed.excluded[static_cast<size_t>(pixel)])
         pixels_.push_back(pixel);
@@ -121,6 +200,8 @@ class Responses {
   }
 
   size_t filters() const { return bank_.filters.size(); }
+  // So many of them, the first, have a shape that explains.
+  size_t explaining() const { return bank_.explaining; }
   const Filter& filter(size_t f) const { return bank_.filters[f]; }
   // Those that are not excluded, ascending.
   const std::vector<int64_t>& pixels() const { return pixels_; }
@@ -157,7 +238,7 @@ class Responses {
 #pragma omp for schedule(static)
       for (size_t i = 0; i < pixels_.size(); ++i) {
         const int64_t pixel = pixels_[i];
-        model_.whiten(observed_.spectrum(pixel), expected_.data() + pixel * channels, z.data());
+        model_.whiten(pixel, observed_.spectrum(pixel), expected_.data() + pixel * channels, z.data());
         for (int64_t k = 0; k < model_.count(); ++k) {
           const float* u = model_.component(k);
           float sum = 0;
@@ -179,8 +260,8 @@ class Responses {
     std::vector<float> spectrum(static_cast<size_t>(channels));
     for (int64_t lane = 0; lane < count; ++lane) {
       const auto pixel = static_cast<size_t>(pixels[lane]);
-      model_.whiten(observed_.spectrum(pixels[lane]), expected_.data() + pixels[lane] * channels,
-                    spectrum.data());
+      model_.whiten(pixels[lane], observed_.spectrum(pixels[lane]),
+                    expected_.data() + pixels[lane] * channels, spectrum.data());
       for (int64_t k = 0; k < model_.count(); ++k) {
         const auto component = static_cast<size_t>(k);
         weights[k * lanes + lane] = weights_[component][pixel];
@@ -345,12 +426,15 @@ WhitenedScores whitened_scores(const SpectrumImage& observed, std::span<const fl
   responses.for_pixels(responses.pixels(), [&](size_t, int64_t first, int64_t count, const float* y) {
     float score[lanes] = {};
     int32_t strongest[lanes] = {};
-    for (size_t f = 0; f < responses.filters(); ++f)
+    for (size_t f = 0; f < responses.explaining(); ++f)
       for (size_t lane = 0; lane < lanes; ++lane) {
         const float size = std::abs(y[f * lanes + lane]) * inverse[f];
         strongest[lane] = size > score[lane] ? static_cast<int32_t>(f) : strongest[lane];
         score[lane] = std::max(size, score[lane]);
       }
+    for (size_t f = responses.explaining(); f < responses.filters(); ++f)
+      for (size_t lane = 0; lane < lanes; ++lane)
+        score[lane] = std::max(std::abs(y[f * lanes + lane]) * inverse[f], score[lane]);
     for (int64_t lane = 0; lane < count; ++lane) {
       const int64_t pixel = responses.pixels()[static_cast<size_t>(first + lane)];
       const auto f = static_cast<size_t>(strongest[lane]);

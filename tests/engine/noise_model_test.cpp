@@ -51,7 +51,7 @@ TEST(NoiseModel, FindsFloorAndGain) {
     EXPECT_NEAR(mean_factor(model), 1, 0.02);
     for (int64_t e = 0; e < 96; ++e) {
       const double level = 2000 * std::pow(0.01, static_cast<double>(e) / 95);
-      EXPECT_NEAR(model.variance(e, level) / (floor + gain * level), 1, 0.2) << e;
+      EXPECT_NEAR(model.variance(0, e, level) / (floor + gain * level), 1, 0.2) << e;
     }
   }
 }

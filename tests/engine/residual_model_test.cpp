@@ -32,7 +32,7 @@ TEST(ResidualModel, WhitensNoiseToStandardNormal) {
   std::vector<float> z(64);
   double sum = 0, squares = 0, fourth = 0;
   for (int64_t pixel = 0; pixel < 64 * 64; ++pixel) {
-    model.whiten(sample.image.spectrum(pixel), sample.expected.data() + pixel * 64, z.data());
+    model.whiten(pixel, sample.image.spectrum(pixel), sample.expected.data() + pixel * 64, z.data());
     for (float value : z) {
       const auto v = static_cast<double>(value);
       sum += v, squares += v * v, fourth += v * v * v * v;
