@@ -52,9 +52,7 @@ void fill_random(Backend& backend, Array array, double bound) {
 // As Model::initialize(), but made on the device in no time.
 void initialize(Model& model) {
   for (const Model::State& state : model.states())
-    if (state.weight)
-      fill_random(model.backend(), model.parameter_array(state.name),
-                  1 / std::sqrt(static_cast<double>(state.parameter.fan_in)));
+    if (state.weight) fill_random(model.backend(), model.parameter_array(state.name), state.parameter.bound);
   model.refresh();
 }
 
@@ -137,7 +135,8 @@ struct Twins {
 void check_outputs(Backend& backend, Backend& reference, ReconstructionLoss loss, const Tolerance& tolerance,
                    std::vector<Check>& checks) {
   Twins twins(backend, reference, loss, Purpose::inference, [](const Model::State& state, double random) {
-    return random / std::sqrt(static_cast<double>(state.parameter.fan_in));
+    // Biases begin at zero, which would check none of them.
+    return random * (state.parameter.bound > 0 ? state.parameter.bound : 0.1);
   });
   Difference losses, outputs;
   const auto device = twins.device.evaluate(), exact = twins.exact.evaluate();

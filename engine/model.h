@@ -78,8 +78,8 @@ class Model {
   // Throws UserError where the plan does not fit the device, with the batch that would.
   void allocate();
 
-  // PyTorch's default initialization: uniform in +-1/sqrt(fan_in), weights and biases alike. A number depends
-  // on (seed, parameter, element in PyTorch's order) only.
+  // Weights uniform within +-Parameter::bound, biases zero. A number depends on (seed, parameter, element in
+  // PyTorch's order) only.
   void initialize(uint64_t seed);
 
   // Tiles (batch, image_size, image_size, energy) are the network's input and target. load_tiles() takes
@@ -102,7 +102,8 @@ class Model {
   // Norm, clipping and Adam step; returns the norm before clipping.
   double update(double learning_rate, double limit);
 
-  // The loss of every loaded tile at the posterior's mean; changes nothing.
+  // The loss of every loaded tile at the posterior's mean. A model built for inference keeps no tiles beyond
+  // a pass, be it this or a reconstruction: its memory serves later layers.
   std::vector<TileLoss> evaluate();
   // After evaluate(), also in training: what the network made of loaded tile number `tile` at the posterior's
   // mean, in the targets' units, as reconstruct() has it; (image_size, image_size, energy). Made on the host:

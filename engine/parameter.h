@@ -16,7 +16,7 @@ struct Parameter {
   std::string name;            // as in the published PyTorch module: "encoder.0.weight"
   std::vector<int64_t> shape;  // PyTorch's
   std::array<int64_t, 4> view;
-  int64_t fan_in;  // PyTorch's, for the initialization
+  double bound;  // initial values are uniform within +-bound
 
   int64_t count() const { return view[0] * view[1] * view[2] * view[3]; }
 };
