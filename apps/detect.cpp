@@ -117,26 +117,56 @@ Baseline fit_baseline(const Options& options, const Source& source, const Prepar
   return Baseline(normal.image, {}, spec);
 }
 
-// Ascending scores of the spectra that the model's training held out: of its own image, which may be the one
-// under detection.
-std::vector<float> held_out_scores(const Config& config, const FittedPreprocess& fitted, Model& model) {
-  Config training = config;
-  training.detection.threshold.reset();
-  const PreparedImage prepared =
-      prepare(read_image_data(training.data.data_path, training.data), training.preprocess, std::nullopt,
-              &fitted, read_drift_image(training), &model.backend());
-  const std::vector<uint8_t> held_out =
-      held_out_pixels(split_tiles(prepared.image, training.tiles, training.training), prepared.image);
-  const Expectation expectation =
-      expect_from(model, prepared.image, training.detection, [](int64_t, int64_t) { return !interrupted(); });
-  if (expectation.spectra.empty()) return {};
-  const std::vector<float> map = Scorer(prepared.image, expectation, training.preprocess, training.detection)
-                                     .scores(training.detection.score);
+// The spectra that the model's training held out of its own image, for a conformal threshold.
+struct HeldOut {
+  std::optional<PreparedImage> image;  // where it is not the one under detection
+  std::vector<uint8_t> pixels;         // (y, x)
+};
+
+// Where the threshold asks for them. `data` and `prepared`: the image under detection.
+std::optional<HeldOut> find_held_out(const Source& source, const std::string& data,
+                                     const PreparedImage& prepared, Backend& backend) {
+  const DetectionConfig& detection = source.config.detection;
+  if (!source.fitted || detection.threshold || detection.threshold_method != ThresholdMethod::conformal)
+    return std::nullopt;
+  const Config& training = source.training;
+  HeldOut held_out;
+  DataConfig detected = source.config.data;
+  detected.data_path = data;
+  if (!(detected == training.data && source.config.preprocess == training.preprocess))
+    held_out.image = prepare(read_image_data(training.data.data_path, training.data), training.preprocess,
+                             std::nullopt, &*source.fitted, read_drift_image(training), &backend);
+  const SpectrumImage& image = held_out.image ? held_out.image->image : prepared.image;
+  held_out.pixels = held_out_pixels(split_tiles(image, training.tiles, training.training), image);
+  if (std::find(held_out.pixels.begin(), held_out.pixels.end(), 1) == held_out.pixels.end())
+    throw UserError("detection.threshold_method=conformal needs spectra that were held out of training; " +
+                    source.name + " held none out (training.validation_fraction)");
+  return held_out;
+}
+
+// Their scores, ascending.
+std::vector<float> scores_of(const HeldOut& held_out, const SpectrumImage& image,
+                             const Expectation& expectation, const Config& training) {
+  const std::vector<float> map =
+      Scorer(image, expectation, training.preprocess, training.detection).scores(training.detection.score);
   std::vector<float> scores;
-  for (size_t pixel = 0; pixel < held_out.size(); ++pixel)
-    if (held_out[pixel]) scores.push_back(map[pixel]);
+  for (size_t pixel = 0; pixel < held_out.pixels.size(); ++pixel)
+    if (held_out.pixels[pixel]) scores.push_back(map[pixel]);
   std::sort(scores.begin(), scores.end());
   return scores;
+}
+
+// What the model expects of an image; without spectra if the user interrupts it.
+Expectation reconstruct(Model& model, const SpectrumImage& image, const DetectionConfig& detection,
+                        const std::string& title) {
+  std::optional<Progress> progress;
+  Expectation expectation = expect_from(model, image, detection, [&](int64_t done, int64_t total) {
+    if (!progress) progress.emplace(title, total, "tiles");
+    progress->update(done);
+    return !interrupted();
+  });
+  if (progress) progress->finish();
+  return expectation;
 }
 
 int run_detection(const Options& options) {
@@ -177,6 +207,8 @@ int run_detection(const Options& options) {
     source.name = baseline->describe();
   }
 
+  const std::optional<HeldOut> held_out = find_held_out(source, data, prepared, *backend);
+
   // From here on only the machine can fail.
   prepare_output_folder(options.output, detect_folder_bytes(prepared.image, options.save_reconstruction));
   auto log = make_console_log();
@@ -189,29 +221,24 @@ int run_detection(const Options& options) {
         "The training excluded pixels, this detection excludes none; --set data.exclude_path or "
         "data.exclude does");
   for (const std::string& note : prepared.notes) log->info("{}", note);
-  Expectation expectation;
-  if (model) {
-    std::optional<Progress> progress;
-    expectation = expect_from(*model, prepared.image, config.detection, [&](int64_t done, int64_t total) {
-      if (!progress) progress.emplace("Reconstructing", total, "tiles");
-      progress->update(done);
-      return !interrupted();
-    });
-    if (progress) progress->finish();
-  } else {
-    expectation = expect_from(*baseline, prepared.image);
-  }
+  const Expectation expectation =
+      model ? reconstruct(*model, prepared.image, config.detection, "Reconstructing")
+            : expect_from(*baseline, prepared.image);
+  Expectation of_held_out;  // unless it is the same
+  if (held_out && held_out->image && !expectation.spectra.empty())
+    of_held_out =
+        reconstruct(*model, held_out->image->image, config.detection, "Reconstructing what was trained on");
   if (expectation.spectra.empty() || interrupted()) {
     log->info("Interrupted; nothing was written");
     return interrupted_status;
   }
-  std::vector<float> held_out;
-  if (model && !config.detection.threshold &&
-      config.detection.threshold_method == ThresholdMethod::conformal) {
-    held_out = held_out_scores(source.training, *source.fitted, *model);
-    log->info("{} spectra of {} were held out of training", held_out.size(), source.training.data.data_path);
+  std::vector<float> normal;  // scores of normal spectra
+  if (held_out) {
+    const PreparedImage& own = held_out->image ? *held_out->image : prepared;
+    normal = scores_of(*held_out, own.image, held_out->image ? of_held_out : expectation, source.training);
+    log->info("{} spectra of {} were held out of training", normal.size(), source.training.data.data_path);
   }
-  const Detection found = detect(prepared.image, expectation, config.preprocess, config.detection, held_out);
+  const Detection found = detect(prepared.image, expectation, config.preprocess, config.detection, normal);
 
   DetectionOutput output{prepared.image, expectation, found, config, data, source.name, source.history};
   output.truth = truth;

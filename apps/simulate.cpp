@@ -69,16 +69,26 @@ int main(int argc, char** argv) {
   app.add_option("--exposure", settings.exposure, "Factor on all counts; 1 as in the published image");
 
   app.option_defaults()->group("Specimen (defaults: the preset's)");
-  auto* angle =
-      app.add_option("--interface-angle-deg", specimen.interface_angle_deg, "Of the interface to the y axis");
+  auto* angle = app.add_option("--interface-angle-deg", specimen.interface_angle_deg,
+                               "From film to substrate, 0 to the right, 90 down");
+  auto* position = app.add_option("--interface-position", specimen.interface_position,
+                                  "Share of the image, in this direction, at which the interface is");
   auto* width =
       app.add_option("--interface-width-nm", specimen.interface_width_nm, "10 to 90 % of the substrate");
   auto* manganese =
-      app.add_option("--manganese", specimen.manganese, "Share of Fe replaced by Mn, left and right");
+      app.add_option("--manganese", specimen.manganese, "Share of Fe replaced by Mn at both ends");
+  auto* manganese_direction =
+      app.add_option("--manganese-direction-deg", specimen.manganese_direction_deg,
+                     "From the first end to the other, 0 to the right (the preset's), 90 down");
   auto* drift = app.add_option("--drift-ev", specimen.drift_ev, "Largest energy drift of a scan line, eV");
-  auto* wedge = app.add_option("--thickness", specimen.thickness, "Mean free paths, top and bottom");
+  auto* wedge = app.add_option("--thickness", specimen.thickness, "Mean free paths at both ends");
+  auto* wedge_direction =
+      app.add_option("--thickness-direction-deg", specimen.thickness_direction_deg,
+                     "From the first end to the other, 0 to the right, 90 down (the preset's)");
   auto* damage = app.add_option("--damage", specimen.damage, "Share of Fe reduced at the end of the scan");
-  for (CLI::Option* option : {angle, width, manganese, drift, wedge, damage}) option->default_str("");
+  for (CLI::Option* option :
+       {angle, position, width, manganese, manganese_direction, drift, wedge, wedge_direction, damage})
+    option->default_str("");
 
   app.option_defaults()->group("Anomalies");
   app.add_option("--defect", defects,
@@ -108,14 +118,25 @@ int main(int argc, char** argv) {
 
     settings.preset = preset_named(preset);
     SpecimenParameters chosen = preset_parameters(settings.preset);
-    if (!chosen.interface && (angle->count() || width->count()))
+    if (!chosen.interface && (angle->count() || position->count() || width->count()))
       throw UserError("preset " + preset + " has no interface; interface and hetero have one");
     if (angle->count()) chosen.interface_angle_deg = specimen.interface_angle_deg;
+    if (position->count()) chosen.interface_position = specimen.interface_position;
     if (width->count()) chosen.interface_width_nm = specimen.interface_width_nm;
     if (manganese->count()) chosen.manganese = specimen.manganese;
     if (drift->count()) chosen.drift_ev = specimen.drift_ev;
     if (wedge->count()) chosen.thickness = specimen.thickness;
     if (damage->count()) chosen.damage = specimen.damage;
+    if (manganese_direction->count() && chosen.manganese[0] == chosen.manganese[1])
+      throw UserError(
+          "--manganese-direction-deg: the share of Mn is the same everywhere; --manganese sets it at both "
+          "ends");
+    if (wedge_direction->count() && chosen.thickness[0] == chosen.thickness[1])
+      throw UserError(
+          "--thickness-direction-deg: the thickness is the same everywhere; --thickness sets it at both "
+          "ends");
+    if (manganese_direction->count()) chosen.manganese_direction_deg = specimen.manganese_direction_deg;
+    if (wedge_direction->count()) chosen.thickness_direction_deg = specimen.thickness_direction_deg;
     settings.specimen = chosen;
 
     if (!defects.empty() && (shift->count() || radius->count()))

@@ -20,6 +20,7 @@ struct ReadOptions {
   bool swap_axes = false;    // then exchange y and x
   std::optional<double> energy_offset = {};  // eV, of the first channel; the file's if absent
   std::optional<double> dispersion = {};     // eV per channel; the file's if absent
+  bool operator==(const ReadOptions&) const = default;
 };
 
 struct DataConfig : ReadOptions {
@@ -27,6 +28,7 @@ struct DataConfig : ReadOptions {
   std::optional<std::array<double, 2>> energy_range;  // eV; the whole axis if absent
   std::optional<std::string> exclude_path;            // a .npy mask (y, x), not 0: excluded
   std::vector<std::array<int64_t, 4>> exclude;        // rectangles [y0, x0, y1, x1), pixels
+  bool operator==(const DataConfig&) const = default;
 };
 
 enum class Scaling { robust_minmax, minmax, zscore, quantile, none };
@@ -49,6 +51,7 @@ struct PreprocessConfig {
   Scaling scaling_method = Scaling::robust_minmax;
   std::array<double, 2> percentiles = {1, 99};  // of robust_minmax
   int64_t xy_window = 3;                        // side of the spatial mean, odd; 1: off
+  bool operator==(const PreprocessConfig&) const = default;
 };
 
 struct TilesConfig {

@@ -19,7 +19,7 @@ struct Kind {
   double most;  // strengths lie above 0 and at or below this
   const char* meaning;
 };
-constexpr std::array<Kind, 11> kinds = {{
+constexpr std::array<Kind, 12> kinds = {{
     {"fe-shift", "eV", 100, "Fe L2,3 white lines moved up or down"},
     {"o-shift", "eV", 100, "O K edge moved up or down"},
     {"ti-shift", "eV", 100, "Ti L2,3 white lines moved up or down"},
@@ -31,6 +31,7 @@ constexpr std::array<Kind, 11> kinds = {{
     {"scattering", "mean free paths", 3, "plural scattering added"},
     {"cosmic", "counts", 1e7, "a cosmic ray in one or two channels"},
     {"foreign", "Cr per Fe", 10, "a Cr L2,3 edge that nothing else has"},
+    {"extra-noise", "relative", 100, "variance of the noise larger"},
 }};
 constexpr std::array<const char*, 4> shapes = {"pixel", "disc", "line", "lattice"};
 

@@ -10,8 +10,8 @@
 namespace eelsvae {
 
 // Anomalies of a simulated specimen. Each changes the noiseless spectrum that a pixel would have, with the
-// pixel's own composition, drift and thickness; noise comes afterwards. docs/specimens.md says what each
-// strength means.
+// pixel's own composition, drift and thickness, and noise comes afterwards; but extra noise and cosmic rays
+// are of the recording. docs/specimens.md says what each strength means.
 enum class DefectKind {
   fe_shift,     // Fe L2,3 white lines moved by +-strength, eV
   o_shift,      // O K edge moved by +-strength, eV
@@ -23,7 +23,8 @@ enum class DefectKind {
   oxygen,       // O K edge times 1 - strength
   scattering,   // plural scattering of strength more mean free paths
   cosmic,       // a cosmic ray of strength counts
-  foreign       // Cr L2,3 edge of strength Cr atoms per Fe atom of BiFeO3
+  foreign,      // Cr L2,3 edge of strength Cr atoms per Fe atom of BiFeO3
+  extra_noise   // variance of the noise times 1 + strength
 };
 
 // What one anomaly covers.

@@ -31,10 +31,9 @@ std::vector<float> deviance_scores(const SpectrumImage& observed, std::span<cons
 
 // How much less common a latent vector is than the most common one: for every tile the log of the highest
 // density less that of its own, in nats. The density is estimated from the other tiles' posterior means with
-// a Gaussian kernel (Scott, Multivariate Density Estimation, 1992: bandwidth of unit j = its standard
-// deviation
-// * tiles^(-1/(d+4))) over the d units whose variance exceeds 0.01; without any, all are equally common.
-// latent: (tiles, units).
+// a Gaussian kernel (Scott, Multivariate Density Estimation, 1992: bandwidth of unit j is tiles^(-1/(d+4))
+// times its standard deviation) over the d units whose variance exceeds 0.01; without any, all are equally
+// common. latent: (tiles, units).
 std::vector<double> latent_rarity(std::span<const float> latent, int64_t units);
 
 // Pearson's score times (1 + rarity), the rarity of a pixel being the blended mean over the tiles that hold

@@ -53,7 +53,8 @@ void check_visible(const SimulationSettings& s, const ExpectedSpectra& spectra, 
   for (size_t k = 0; k < s.defects.size(); ++k) {
     const DefectKind kind = s.defects[k].kind;
     const bool everywhere = kind == DefectKind::intensity || kind == DefectKind::background ||
-                            kind == DefectKind::scattering || kind == DefectKind::cosmic;
+                            kind == DefectKind::scattering || kind == DefectKind::cosmic ||
+                            kind == DefectKind::extra_noise;
     if (!everywhere && spectra.visible_share(k) < 0.01)
       throw UserError("defect " + defect_name(s.defects[k]) + " has no effect on the axis, " +
                       describe(energy) + "; choose another range or defect");
@@ -90,10 +91,13 @@ std::string describe(const SimulationSettings& s, const SpecimenParameters& p,
        << ", \"noise_gain\": " << noise_gain << ", \"readout_noise_counts\": " << readout_noise;
   if (p.interface)
     json << ", \"interface_angle_deg\": " << p.interface_angle_deg
+         << ", \"interface_position\": " << p.interface_position
          << ", \"interface_width_nm\": " << p.interface_width_nm;
   json << ", \"manganese\": [" << p.manganese[0] << ", " << p.manganese[1]
-       << "], \"drift_ev\": " << p.drift_ev << ", \"thickness_mean_free_paths\": [" << p.thickness[0] << ", "
-       << p.thickness[1] << "], \"damage\": " << p.damage << ", \"anomalous_pixels\": "
+       << "], \"manganese_direction_deg\": " << p.manganese_direction_deg << ", \"drift_ev\": " << p.drift_ev
+       << ", \"thickness_mean_free_paths\": [" << p.thickness[0] << ", " << p.thickness[1]
+       << "], \"thickness_direction_deg\": " << p.thickness_direction_deg << ", \"damage\": " << p.damage
+       << ", \"anomalous_pixels\": "
        << std::count_if(labels.begin(), labels.end(), [](uint8_t label) { return label != 0; })
        << ", \"defects\": [";
   for (size_t k = 0; k < defects.size(); ++k) {
@@ -169,6 +173,10 @@ SimulatedImage simulate(const SimulationSettings& s) {
       line_spectra.spectrum(x, expected.data());
       for (size_t c = 0; c < channels; ++c) expected[c] = line * response[c] * expected[c];
       const double factor = brightness[static_cast<size_t>(pixel)] * (pixel == hot ? 2 : 1);
+      const int label = places.labels[static_cast<size_t>(pixel)];
+      const Defect* defect = label > 0 ? &defects[static_cast<size_t>(label - 1)] : nullptr;
+      double noise_factor = s.noise ? 1 : 0;  // of its variance
+      if (defect && defect->kind == DefectKind::extra_noise) noise_factor *= 1 + defect->strength;
       float* counts = image.spectrum(pixel);
       const int64_t draws = (s.channels + 3) / 4;  // a draw gives four normal numbers
       for (int64_t d = 0; d < draws; ++d) {
@@ -177,14 +185,13 @@ SimulatedImage simulate(const SimulationSettings& s) {
         const std::array<double, 4> normals = {a.first, a.second, b.first, b.second};
         for (int64_t c = 4 * d; c < std::min(4 * d + 4, s.channels); ++c) {
           const double mean = factor * expected[static_cast<size_t>(c)];
-          const double deviation = s.noise ? std::sqrt(noise_gain * mean + readout_noise * readout_noise) : 0;
+          const double deviation =
+              std::sqrt(noise_factor * (noise_gain * mean + readout_noise * readout_noise));
           counts[c] = static_cast<float>(mean + deviation * normals[static_cast<size_t>(c - 4 * d)]);
         }
       }
-      const int label = places.labels[static_cast<size_t>(pixel)];
-      if (label > 0 && defects[static_cast<size_t>(label - 1)].kind == DefectKind::cosmic)
-        add_cosmic_ray(counts, s.channels, defects[static_cast<size_t>(label - 1)].strength,
-                       draw(s.seed, SimulationDraw::cosmic_ray, pixel));
+      if (defect && defect->kind == DefectKind::cosmic)
+        add_cosmic_ray(counts, s.channels, defect->strength, draw(s.seed, SimulationDraw::cosmic_ray, pixel));
     }
   }
   return result;

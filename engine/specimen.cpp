@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 #include <numeric>
+#include <utility>
 
 #include "engine/simulation_draws.h"
 #include "kernels/error.h"
@@ -24,8 +25,14 @@ void check(const SpecimenParameters& p) {
   const auto [thin, thick] = std::minmax(p.thickness[0], p.thickness[1]);
   if (!(thin >= 0.05 && thick <= 3) && !(thin == 0 && thick == 0))
     throw UserError("the thickness must lie between 0.05 and 3 mean free paths");
-  if (!(std::abs(p.interface_angle_deg) <= 90))
-    throw UserError("the angle of the interface must lie between -90 and 90 degrees");
+  for (const auto& [what, degrees] :
+       {std::pair{"the angle of the interface", p.interface_angle_deg},
+        std::pair{"the direction of the Mn gradient", p.manganese_direction_deg},
+        std::pair{"the direction of the thickness wedge", p.thickness_direction_deg}})
+    if (!(std::abs(degrees) <= 360))
+      throw UserError(std::string(what) + " must lie between -360 and 360 degrees");
+  if (!shares(p.interface_position))
+    throw UserError("the position of the interface must lie between 0 and 1");
   if (!(p.interface_width_nm >= 0 && p.interface_width_nm <= 1e6))
     throw UserError("the width of the interface must lie between 0 and 1e6 nm");
 }
@@ -59,9 +66,36 @@ std::vector<double> strong_drift(double largest_ev, int64_t height, uint64_t see
   return drift;
 }
 
-double between(const std::array<double, 2>& ends, int64_t i, int64_t size) {
-  return ends[0] +
-         (ends[1] - ends[0]) * (size > 1 ? static_cast<double>(i) / static_cast<double>(size - 1) : 0.5);
+// A direction across an image of so many pixels: 0 degrees to the right, 90 down.
+class Direction {
+ public:
+  Direction(double degrees, int64_t height, int64_t width)
+      : last_y_(static_cast<double>(height - 1)), last_x_(static_cast<double>(width - 1)) {
+    const double turns = degrees / 90;
+    cos_ = std::cos(degrees * pi / 180);
+    sin_ = std::sin(degrees * pi / 180);
+    if (turns == std::floor(turns)) {  // along an axis exactly, where the other one must not count
+      cos_ = std::round(cos_);
+      sin_ = std::round(sin_);
+    }
+  }
+  // Distance in pixels from the first corner to the last.
+  double extent() const { return std::abs(cos_) * last_x_ + std::abs(sin_) * last_y_; }
+  // The part of a step that lies in this direction.
+  double along(double dy, double dx) const { return dx * cos_ + dy * sin_; }
+  // Of the way from the first corner to the last, 0 to 1.
+  double share(int64_t y, int64_t x) const {
+    const double along_x = cos_ < 0 ? last_x_ - static_cast<double>(x) : static_cast<double>(x);
+    const double along_y = sin_ < 0 ? last_y_ - static_cast<double>(y) : static_cast<double>(y);
+    return extent() > 0 ? (std::abs(cos_) * along_x + std::abs(sin_) * along_y) / extent() : 0.5;
+  }
+
+ private:
+  double last_y_, last_x_, cos_, sin_;
+};
+
+double between(const std::array<double, 2>& ends, double share) {
+  return ends[0] + (ends[1] - ends[0]) * share;
 }
 
 }  // namespace
@@ -120,7 +154,10 @@ Specimen make_specimen(const SpecimenParameters& p, int64_t height, int64_t widt
   specimen.width = width;
   specimen.drift_ev = p.drift_ev > 0 ? strong_drift(p.drift_ev, height, seed) : slow_drift(height, seed);
   specimen.materials.resize(static_cast<size_t>(height * width));
-  const double angle = p.interface_angle_deg * pi / 180;
+  const Direction to_substrate(p.interface_angle_deg, height, width),
+      to_manganese(p.manganese_direction_deg, height, width),
+      of_wedge(p.thickness_direction_deg, height, width);
+  const double interface_nm = (p.interface_position - 0.5) * pixel_size_nm * to_substrate.extent();
   // An error function, as interdiffusion makes it: it goes from 10 to 90 % over 1.812 of its widths
   // sqrt(4Dt).
   const double diffusion_nm = p.interface_width_nm / 1.812;
@@ -130,12 +167,12 @@ Specimen make_specimen(const SpecimenParameters& p, int64_t height, int64_t widt
       PixelMaterial& material = specimen.materials[static_cast<size_t>(y * width + x)];
       const double dy = pixel_size_nm * (static_cast<double>(y) - 0.5 * static_cast<double>(height - 1));
       const double dx = pixel_size_nm * (static_cast<double>(x) - 0.5 * static_cast<double>(width - 1));
-      const double depth_nm = dx * std::cos(angle) + dy * std::sin(angle);
+      const double depth_nm = to_substrate.along(dy, dx) - interface_nm;
       if (p.interface)
         material.substrate =
             diffusion_nm > 0 ? 0.5 * (1 + std::erf(depth_nm / diffusion_nm)) : (depth_nm > 0 ? 1.0 : 0.0);
-      material.manganese = between(p.manganese, x, width);
-      material.thickness = between(p.thickness, y, height);
+      material.manganese = between(p.manganese, to_manganese.share(y, x));
+      material.thickness = between(p.thickness, of_wedge.share(y, x));
       // The dose grows with the scan; damage comes to rest, as 1 - exp(-dose), with three critical doses at
       // the end.
       const double dose = 3 * static_cast<double>(y * width + x) / scan;

@@ -13,16 +13,22 @@ std::string preset_name(Preset preset);
 std::vector<std::string> preset_names();
 Preset preset_named(const std::string& name);  // UserError if there is none
 
-// A preset is a choice of these. The values here are those of a homogeneous BiFeO3 film, `bfo`.
+// A preset is a choice of these. The values here are those of a homogeneous BiFeO3 film, `bfo`. A direction
+// is 0 to the right and 90 degrees down; what is linear along it, or has a position, goes from the first
+// corner of the image, or side, that lies in this direction, 0, to the last, 1.
 struct SpecimenParameters {
-  bool interface =
-      false;  // film on the left, SrTiO3-like substrate on the right of a line through the centre
-  double interface_angle_deg = 15;    // of the line to the y axis
-  double interface_width_nm = 3;      // over which the composition goes from 10 to 90 %
-  std::array<double, 2> manganese{};  // share of Fe sites with Mn, at the left and right end, linear between
-  double drift_ev = 0;                // largest energy drift of a scan line; 0: 0.1 eV, slow
-  std::array<double, 2>
-      thickness{};    // t / mean free path at the top and bottom; {0, 0}: spectra as published
+  // Film, and from a straight line on SrTiO3-like substrate.
+  bool interface = false;
+  double interface_angle_deg = 15;  // from film to substrate; also the line's, to the y axis
+  double interface_position = 0.5;  // where the line is
+  double interface_width_nm = 3;    // over which the composition goes from 10 to 90 %
+  // Share of Fe sites with Mn at both ends, linear between.
+  std::array<double, 2> manganese{};
+  double manganese_direction_deg = 0;
+  double drift_ev = 0;  // largest energy drift of a scan line; 0: 0.1 eV, slow
+  // t / mean free path at both ends, linear between; {0, 0}: spectra as published.
+  std::array<double, 2> thickness{};
+  double thickness_direction_deg = 90;
   double damage = 0;  // share of Fe reduced to Fe2+ at the end of the scan
 };
 SpecimenParameters preset_parameters(Preset preset);

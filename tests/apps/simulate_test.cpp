@@ -52,6 +52,27 @@ TEST_F(SimulateTest, ShortOptionsMeanWhatTheyStandFor) {
   EXPECT_NE(read_bytes(path("other.npy")), read_bytes(path("preset.npy")));
 }
 
+TEST_F(SimulateTest, DirectionsAndThePositionAreOptions) {
+  auto same = [&](const std::vector<std::string>& preset, const std::vector<std::string>& more) {
+    std::vector<std::string> both = preset;
+    both.insert(both.end(), more.begin(), more.end());
+    EXPECT_EQ(simulate(preset, "preset.npy").status, 0);
+    const ProgramResult result = simulate(both, "changed.npy");
+    EXPECT_EQ(result.status, 0) << result.err;
+    return read_bytes(path("preset.npy")) == read_bytes(path("changed.npy"));
+  };
+  const std::vector<std::string> interface = {"--preset", "interface"}, gradient = {"--preset", "gradient"},
+                                 wedge = {"--preset", "wedge"};
+  EXPECT_TRUE(same(interface, {"--interface-position", "0.5", "--interface-angle-deg", "15"}));
+  EXPECT_FALSE(same(interface, {"--interface-position", "0.6"}));
+  EXPECT_FALSE(same(interface, {"--interface-angle-deg", "180"}));
+  EXPECT_TRUE(same(gradient, {"--manganese-direction-deg", "0"}));
+  EXPECT_FALSE(same(gradient, {"--manganese-direction-deg", "90"}));
+  EXPECT_TRUE(same(wedge, {"--thickness-direction-deg", "90"}));
+  EXPECT_FALSE(same(wedge, {"--thickness-direction-deg", "0"}));
+  EXPECT_FALSE(same({"--preset", "bfo", "--thickness", "0.3", "1.2"}, {"--thickness-direction-deg", "-45"}));
+}
+
 TEST_F(SimulateTest, DescribesTheSimulationInTheImage) {
   ASSERT_EQ(simulate({"--preset", "hetero", "--defect", "cosmic:900@2"}, "film.hspy").status, 0);
   const ProgramResult info = program("info", {"film.hspy", "--json"});
@@ -73,6 +94,12 @@ TEST_F(SimulateTest, MistakesAreOneLine) {
   refused({"--defect", "none", "--defect", "oxygen:1"}, {"none", "alone"});
   refused({"--defect", "oxygen:1", "--shift-ev", "2"}, {"--shift-ev", "--defect"});
   refused({"--interface-width-nm", "2"}, {"bfo", "interface"});
+  refused({"--interface-position", "0.2"}, {"bfo", "interface"});
+  refused({"--preset", "hetero", "--interface-position", "2"}, {"position", "between 0 and 1"});
+  refused({"--manganese-direction-deg", "90"}, {"--manganese-direction-deg", "--manganese sets"});
+  refused({"--preset", "gradient", "--thickness-direction-deg", "0"},
+          {"--thickness-direction-deg", "--thickness sets"});
+  refused({"--preset", "wedge", "--thickness-direction-deg", "500"}, {"wedge", "-360 and 360"});
   refused({"--manganese", "0", "2"}, {"Mn"});
   refused({"--thickness", "0", "9"}, {"thickness"});
   refused({"--labels", "labels.txt"}, {"--labels", ".npy"});

@@ -15,7 +15,7 @@ namespace {
 
 const std::vector<std::string> every_kind = {
     "fe-shift:2",     "o-shift:1.5", "ti-shift:1",     "white-lines:0.4", "broadening:0.5", "intensity:0.2",
-    "background:0.1", "oxygen:0.3",  "scattering:0.5", "cosmic:4000",     "foreign:0.3"};
+    "background:0.1", "oxygen:0.3",  "scattering:0.5", "cosmic:4000",     "foreign:0.3",    "extra-noise:3"};
 
 SimulationSettings hetero() {
   SimulationSettings settings;
@@ -44,7 +44,7 @@ TEST(Defects, ChangeTheirPixelsAndNoOthers) {
   for (const std::string& kind : every_kind) settings.defects.push_back(parse_defect(kind));
   const SimulatedImage with = simulate(settings);
   const SimulatedImage without = simulate(without_defects(settings));
-  std::array<int64_t, 12> seen{};
+  std::array<int64_t, 13> seen{};
   for (int64_t pixel = 0; pixel < with.image.pixels(); ++pixel) {
     const uint8_t label = with.labels[static_cast<size_t>(pixel)];
     EXPECT_EQ(with.truth[static_cast<size_t>(pixel)], label != 0);
@@ -53,8 +53,8 @@ TEST(Defects, ChangeTheirPixelsAndNoOthers) {
                                  without.image.spectrum(pixel));
     EXPECT_EQ(same, label == 0) << "label " << int{label} << " at " << pixel;
   }
-  for (size_t k = 1; k <= 11; ++k) EXPECT_EQ(seen[k], 32) << k;  // 0.2 / 11 of 1760 pixels
-  ASSERT_EQ(with.defect_names.size(), 11u);
+  for (size_t k = 1; k <= 12; ++k) EXPECT_EQ(seen[k], 29) << k;  // 0.2 / 12 of 1760 pixels
+  ASSERT_EQ(with.defect_names.size(), 12u);
   EXPECT_EQ(with.defect_names[0], "fe-shift 2 eV");
   EXPECT_EQ(with.defect_names[10], "foreign 0.3 Cr per Fe");
   EXPECT_EQ(std::count(without.truth.begin(), without.truth.end(), 0), with.image.pixels());
@@ -191,6 +191,33 @@ TEST(Defects, ACosmicRayIsOneOrTwoChannels) {
   EXPECT_NEAR(static_cast<double>(channels[2]), 150, 40);
 }
 
+// The noise's draws are the same whatever its variance: four times the variance is the noise once more. What
+// is then left of two recordings, their mean, says how large the noise ought to be.
+TEST(Defects, ExtraNoiseMultipliesTheVariance) {
+  SimulationSettings settings = hetero();
+  settings.exposure = 1;
+  settings.defects = {parse_defect("extra-noise:3@300")};
+  const SimulatedImage four = simulate(settings);
+  settings.defects = {parse_defect("extra-noise:8@300")};
+  const SimulatedImage nine = simulate(settings);
+  const SimulatedImage one = simulate(without_defects(settings));
+  ASSERT_EQ(four.labels, nine.labels);
+  double values = 0, squares = 0;
+  for (int64_t pixel = 0; pixel < one.image.pixels(); ++pixel) {
+    if (!four.truth[static_cast<size_t>(pixel)]) continue;
+    for (int64_t c = 0; c < 1340; ++c) {
+      const auto count = static_cast<double>(one.image.spectrum(pixel)[c]);
+      const double noise = static_cast<double>(four.image.spectrum(pixel)[c]) - count;
+      ASSERT_NEAR(static_cast<double>(nine.image.spectrum(pixel)[c]), count + 2 * noise, 1e-3);
+      const double mean = count - noise;
+      values += 1;
+      squares += noise * noise / (2.7 * mean + 9 * 9);
+    }
+  }
+  ASSERT_EQ(values, 300 * 1340);
+  EXPECT_NEAR(squares / values, 1, 4 * std::sqrt(2 / values));
+}
+
 DefectPlaces places_of(const std::string& defect, int64_t height = 60, int64_t width = 50,
                        double anomalies = 0.01) {
   return place_defects({parse_defect(defect)}, anomalies, make_specimen({}, height, width, 1, 2), 2);
@@ -286,7 +313,8 @@ TEST(Defects, OutOfSightAreRefused) {
   EXPECT_NE(message("oxygen:0.5", 420, 300).find(refused), std::string::npos);
   EXPECT_NE(message("foreign:0.5", 420, 400).find(refused), std::string::npos);
   EXPECT_NE(message("ti-shift:0.5", 500, 400, Preset::interface).find(refused), std::string::npos);
-  for (const char* seen : {"fe-shift:2", "oxygen:0.5", "intensity:0.1", "background:0.1", "cosmic:100"})
+  for (const char* seen :
+       {"fe-shift:2", "oxygen:0.5", "intensity:0.1", "background:0.1", "cosmic:100", "extra-noise:1"})
     EXPECT_EQ(message(seen, 660, 256), "no error") << seen;
 }
 
@@ -318,6 +346,7 @@ TEST(Defects, AreReadFromText) {
   wrong("fe-shift:0", "above 0");
   wrong("fe-shift:-2", "above 0");
   wrong("oxygen:1.5", "at most at 1");
+  wrong("extra-noise:101", "at most at 100");
   wrong("oxygen:1:line:0.5", "line");
   wrong("oxygen:1:lattice:1", "lattice");
   EXPECT_NE(user_error_of([] { places_of("oxygen:1:disc:40@1"); }).find("do not fit"), std::string::npos);

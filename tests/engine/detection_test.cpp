@@ -38,9 +38,9 @@ Film film(Preset preset, const std::string& baseline, uint64_t seed, bool defect
   SimulationSettings settings;
   settings.preset = preset;
   settings.height = settings.width = 64;
-  settings.channels = 160;
+  settings.channels = 80;
   settings.energy_offset_ev = 680;
-  settings.dispersion_ev = 0.5;
+  settings.dispersion_ev = 1;
   settings.exposure = 16;
   settings.seed = seed;
   settings.shift_ev = 6;
@@ -55,6 +55,12 @@ Film film(Preset preset, const std::string& baseline, uint64_t seed, bool defect
 
 struct Counts {
   double found = 0, wrong = 0, missed = 0;
+  Counts& operator+=(const Counts& other) {
+    found += other.found;
+    wrong += other.wrong;
+    missed += other.missed;
+    return *this;
+  }
 };
 
 // A simulated film has one hot pixel, which is no defect but as anomalous as any; alarms within its reach are
@@ -81,31 +87,42 @@ struct Case {
   const char* baseline;
 };
 
+// The share of false finds is at most what was asked for, and not much less: over 40 seeds of the specimens
+// below 0.82, 0.87 and 0.88 times 1, 5 and 10 %. What may be missing or too much besides are three standard
+// deviations of a binomial count, whose variance is multiplied by 1.3 because the finds of a film share its
+// threshold: over the same seeds the numbers of false finds of a film had 1.0, 1.1 and 1.2 times a Poisson
+// count's variance.
+void expect_delivered(double rate, const Counts& counts, const std::string& where) {
+  const double sigma = std::sqrt(1.3 * rate * (1 - rate) / counts.found);
+  EXPECT_LT(counts.wrong / counts.found, rate + 3 * sigma) << where << ", of " << counts.found;
+  EXPECT_GT(counts.wrong / counts.found, 0.85 * rate - 3 * sigma) << where << ", of " << counts.found;
+}
+
+// Four specimens and twelve seeds of each find some 2050 spectra: three standard deviations of their share of
+// false finds, where 1, 5 and 10 % are asked for, are 0.8, 1.6 and 2.2 %; of one specimen's alone, twice as
+// much.
 TEST(Detection, DeliversTheFalseDiscoveryRate) {
+  const std::vector<double> rates = {0.01, 0.05, 0.1};
+  std::vector<Counts> all(rates.size());
   for (const Case& specimen : {Case{Preset::bfo, "mean"}, Case{Preset::bfo, "pca:2"},
                                Case{Preset::gradient, "mean"}, Case{Preset::interface, "pca:2"}}) {
-    DetectionConfig config;
-    const std::vector<double> rates = {0.05, 0.1};
     std::vector<Counts> sums(rates.size());
-    for (uint64_t seed = 0; seed < 10; ++seed) {
+    for (uint64_t seed = 0; seed < 12; ++seed) {
       const Film sample = film(specimen.preset, specimen.baseline, seed);
-      const Detection found = detect(sample.image, sample.expectation, unfiltered(), config);
+      const Detection found = detect(sample.image, sample.expectation, unfiltered(), {});
       for (size_t i = 0; i < rates.size(); ++i) {
         const double threshold = fdr_threshold(found.scores, *found.null, rates[i]);
-        const Counts counts = count(sample, anomalous(found.scores, threshold));
-        sums[i].found += counts.found;
-        sums[i].wrong += counts.wrong;
-        sums[i].missed += counts.missed;
+        sums[i] += count(sample, anomalous(found.scores, threshold));
       }
     }
+    const std::string where = preset_name(specimen.preset) + " " + specimen.baseline;
     for (size_t i = 0; i < rates.size(); ++i) {
-      const std::string where = preset_name(specimen.preset) + " " + specimen.baseline;
-      const double sigma = std::sqrt(rates[i] * (1 - rates[i]) / sums[i].found);
-      EXPECT_LT(sums[i].wrong / sums[i].found, rates[i] + 3 * sigma) << where;
-      EXPECT_GT(sums[i].wrong / sums[i].found, rates[i] / 4) << where;
-      EXPECT_LE(sums[i].missed, 5) << where << ", of 410";
+      expect_delivered(rates[i], sums[i], where);
+      EXPECT_LE(sums[i].missed, 3) << where << ", of 492";
+      all[i] += sums[i];
     }
   }
+  for (size_t i = 0; i < rates.size(); ++i) expect_delivered(rates[i], all[i], "all");
 }
 
 TEST(Detection, OfACleanSpecimenFindsAboutNothing) {
@@ -176,8 +193,9 @@ TEST(Detection, ExcludedPixelsChangeNothing) {
       const Detection before = detect(sample.image, sample.expectation, unfiltered(), config);
       Film other = sample;
       for (int64_t pixel = 0; pixel < 64 * 64; pixel += 7) {
-        std::fill_n(other.image.spectrum(pixel), 160, std::numeric_limits<float>::quiet_NaN());
-        std::fill_n(other.expectation.spectra.begin() + pixel * 160, 160, 1e30f);
+        const int64_t channels = other.image.energy.size;
+        std::fill_n(other.image.spectrum(pixel), channels, std::numeric_limits<float>::quiet_NaN());
+        std::fill_n(other.expectation.spectra.begin() + pixel * channels, channels, 1e30f);
       }
       const Detection after = detect(other.image, other.expectation, unfiltered(), config);
       EXPECT_EQ(before.threshold, after.threshold);

@@ -86,6 +86,75 @@ TEST(Specimen, InterfaceHasItsWidthAndAngle) {
   for (const PixelMaterial& m : specimen.materials) EXPECT_TRUE(m.substrate == 0 || m.substrate == 1);
 }
 
+// At a share of the way across the image, whatever its direction.
+TEST(Specimen, InterfaceHasItsPosition) {
+  SpecimenParameters p = preset_parameters(Preset::interface);
+  p.interface_angle_deg = 0;
+  p.interface_width_nm = 2;
+  p.interface_position = 0.25;
+  auto substrate = [&](int64_t y, int64_t x) {
+    return make_specimen(p, 21, 41, 0.5, 0).materials[static_cast<size_t>(y * 41 + x)].substrate;
+  };
+  EXPECT_EQ(substrate(7, 10), 0.5);
+  EXPECT_NEAR(substrate(7, 12), 0.9, 1e-3) << "a nanometre on";
+  EXPECT_NEAR(substrate(7, 0), 0, 1e-6);
+  p.interface_angle_deg = 90;
+  EXPECT_EQ(substrate(5, 0), 0.5);
+  EXPECT_EQ(substrate(5, 40), 0.5);
+  EXPECT_NEAR(substrate(7, 3), 0.9, 1e-3);
+  p.interface_angle_deg = 180;
+  EXPECT_EQ(substrate(7, 30), 0.5);
+  EXPECT_NEAR(substrate(7, 28), 0.9, 1e-3);
+  // Its ends are corners, where the direction is oblique.
+  p.interface_angle_deg = 30;
+  p.interface_position = 0;
+  EXPECT_NEAR(substrate(0, 0), 0.5, 1e-12);
+  EXPECT_GT(substrate(0, 1), 0.5);
+  p.interface_position = 1;
+  EXPECT_NEAR(substrate(20, 40), 0.5, 1e-12);
+  EXPECT_LT(substrate(20, 39), 0.5);
+}
+
+// By a quarter turn of the direction the map is exchanged along y and x, by half of one it is mirrored.
+TEST(Specimen, DirectionsTurnTheMap) {
+  const int64_t height = 6, width = 9;
+  SpecimenParameters p;
+  p.interface = true;
+  p.manganese = {0.1, 0.8};
+  p.thickness = {0.4, 1.1};
+  auto turned = [&](double degrees, int64_t rows, int64_t columns) {
+    p.interface_angle_deg = p.manganese_direction_deg = p.thickness_direction_deg = degrees;
+    return make_specimen(p, rows, columns, 1, 0).materials;
+  };
+  auto expect_same = [](const PixelMaterial& a, const PixelMaterial& b) {
+    EXPECT_DOUBLE_EQ(a.substrate, b.substrate);
+    EXPECT_DOUBLE_EQ(a.manganese, b.manganese);
+    EXPECT_DOUBLE_EQ(a.thickness, b.thickness);
+  };
+  const std::vector<PixelMaterial> right = turned(0, height, width), left = turned(180, height, width),
+                                   down = turned(90, width, height), up = turned(-90, width, height);
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; ++x) {
+      const PixelMaterial& material = right[static_cast<size_t>(y * width + x)];
+      const double share = static_cast<double>(x) / static_cast<double>(width - 1);
+      EXPECT_DOUBLE_EQ(material.manganese, 0.1 + 0.7 * share);
+      EXPECT_DOUBLE_EQ(material.thickness, 0.4 + 0.7 * share);
+      expect_same(left[static_cast<size_t>(y * width + width - 1 - x)], material);
+      expect_same(down[static_cast<size_t>(x * height + y)], material);
+      expect_same(up[static_cast<size_t>((width - 1 - x) * height + y)], material);
+    }
+  // Obliquely from corner to corner, the same along every line across.
+  const std::vector<PixelMaterial> oblique = turned(225, height, width);
+  EXPECT_DOUBLE_EQ(oblique.back().manganese, 0.1);
+  EXPECT_DOUBLE_EQ(oblique.front().manganese, 0.8);
+  EXPECT_DOUBLE_EQ(oblique[3 * 9 + 4].manganese, oblique[4 * 9 + 3].manganese);
+  // As the presets have them.
+  const SpecimenParameters hetero = preset_parameters(Preset::hetero);
+  EXPECT_EQ(hetero.manganese_direction_deg, 0);
+  EXPECT_EQ(hetero.thickness_direction_deg, 90);
+  EXPECT_EQ(hetero.interface_position, 0.5);
+}
+
 TEST(Specimen, GradientExchangesIronForManganese) {
   const SpectrumImage image = bright(Preset::gradient).image;
   EXPECT_GT(iron(image, 20, 0), 1.8);
@@ -175,6 +244,21 @@ TEST(Specimen, HeteroHasItAll) {
   EXPECT_GT(counts_between(image, 39, 2, 600, 620), 1.3 * counts_between(image, 0, 2, 600, 620));
 }
 
+TEST(Specimen, IsDescribedInTheMetadata) {
+  SimulationSettings settings;
+  settings.preset = Preset::hetero;
+  settings.height = settings.width = 8;
+  settings.anomalies = 0;
+  settings.specimen = preset_parameters(Preset::hetero);
+  settings.specimen->interface_position = 0.375;
+  settings.specimen->thickness_direction_deg = -22.5;
+  const std::string metadata = simulate(settings).image.metadata;
+  for (const char* part :
+       {R"("interface_angle_deg": 15, "interface_position": 0.375, "interface_width_nm": 3)",
+        R"("manganese_direction_deg": 0,)", R"("thickness_direction_deg": -22.5,)"})
+    EXPECT_NE(metadata.find(part), std::string::npos) << part << " in " << metadata;
+}
+
 TEST(Specimen, RefusesWhatCannotBe) {
   auto message = [](auto change) {
     SpecimenParameters p;
@@ -186,7 +270,11 @@ TEST(Specimen, RefusesWhatCannotBe) {
   EXPECT_NE(message([](auto& p) { p.drift_ev = std::nan(""); }).find("drift"), std::string::npos);
   EXPECT_NE(message([](auto& p) { p.thickness = {0, 1}; }).find("thickness"), std::string::npos);
   EXPECT_NE(message([](auto& p) { p.thickness = {1, 9}; }).find("thickness"), std::string::npos);
-  EXPECT_NE(message([](auto& p) { p.interface_angle_deg = 100; }).find("angle"), std::string::npos);
+  EXPECT_NE(message([](auto& p) { p.interface_angle_deg = 361; }).find("angle"), std::string::npos);
+  EXPECT_NE(message([](auto& p) { p.interface_position = 1.1; }).find("position"), std::string::npos);
+  EXPECT_NE(message([](auto& p) { p.manganese_direction_deg = std::nan(""); }).find("Mn gradient"),
+            std::string::npos);
+  EXPECT_NE(message([](auto& p) { p.thickness_direction_deg = -400; }).find("wedge"), std::string::npos);
   EXPECT_NE(message([](auto& p) { p.interface_width_nm = -1; }).find("width"), std::string::npos);
   EXPECT_NE(user_error_of([] { preset_named("gold"); }).find("hetero"), std::string::npos);
   for (const std::string& name : preset_names()) EXPECT_EQ(preset_name(preset_named(name)), name);
