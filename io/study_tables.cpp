@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 
 #include "engine/study_summary.h"
 #include "io/config_fields.h"
@@ -110,7 +111,7 @@ void add_published(const StudyReport& report, const std::vector<SummaryRow>& row
       }
       const std::string what =
           (method == "roll" ? "peaks rolled as published, " : "peaks moved without wrap, ") +
-          amount_text(amount) + " of the pixels";
+          amount_text(amount) + (amount < 1 ? " of the pixels" : "");
       tables.push_back(
           f1.table("Published study: F1, " + what,
                    "Columns: shift in channels. " +
@@ -159,6 +160,41 @@ void add_honest(const StudyReport& report, const std::vector<SummaryRow>& rows,
     for (const Measure& m : measures)
       if (!m.pivot.rows.empty())
         tables.push_back(m.pivot.table(preset + ": " + m.heading, m.note, {"source", "score"}));
+  }
+}
+
+// Methods beside each other, each with its best score, defect by defect.
+void add_best(const StudyReport& report, const std::vector<SummaryRow>& rows,
+              std::vector<StudyTable>& tables) {
+  auto method_of = [](const std::string& source) {
+    if (source.starts_with("pca")) return std::string("PCA, best number of components");
+    if (source.starts_with("rx")) return std::string("RX, best number of components");
+    return source;
+  };
+  for (const std::string& preset : report.study.evaluation.presets) {
+    std::map<std::pair<std::string, std::string>, const SummaryRow*> best;  // by method and column
+    std::vector<std::pair<std::string, std::string>> order;
+    for (const SummaryRow& row : rows) {
+      if (row.cell.part != Part::defects || row.cell.preset != preset || row.outcome.footing != "clean" ||
+          row.average_precision.count == 0)
+        continue;
+      const std::pair key(method_of(row.outcome.source),
+                          row.cell.subject + ", " + amount_text(row.cell.amount));
+      const auto [place, is_new] = best.try_emplace(key, &row);
+      if (is_new) order.push_back(key);
+      if (row.average_precision.mean > place->second->average_precision.mean) place->second = &row;
+    }
+    Pivot pivot;
+    for (const auto& key : order) {
+      const SummaryRow& row = *best.at(key);
+      pivot.set({key.first}, key.second, text(row.average_precision) + ", " + score_text(row.outcome));
+    }
+    if (!pivot.rows.empty())
+      tables.push_back(
+          pivot.table(preset + ": average precision of every method with its best score",
+                      "Of the scores in the tables below, for each defect by itself; fitted to a recording "
+                      "without defects.",
+                      {"source"}));
   }
 }
 
@@ -270,6 +306,7 @@ std::vector<StudyTable> study_tables(const StudyReport& report) {
   const std::vector<SummaryRow> rows = summarise(report.results);
   std::vector<StudyTable> tables;
   add_published(report, rows, tables);
+  add_best(report, rows, tables);
   add_honest(report, rows, tables);
   add_rates(report, tables);
   add_alarms(report, tables);

@@ -14,8 +14,9 @@ struct StudyTable {
   std::vector<std::vector<std::string>> rows;  // as many cells as columns
 };
 
-// Every table, in the order of reading: the published study beside what was printed, then for each preset the
-// honest one, false-discovery rates, alarms on normal specimens, reconstruction quality, and the sweeps.
+// Every table, in the order of reading: the published study beside what was printed, the methods' best
+// scores, then for each preset the honest study, false-discovery rates, alarms on normal specimens,
+// reconstruction quality, and the sweeps.
 std::vector<StudyTable> study_tables(const StudyReport& report);
 
 // "0.05 %", "60 anomalies"
