@@ -21,15 +21,20 @@ constexpr int64_t piece = 4096;
 // whose sums are added in order.
 constexpr int64_t output_parts = 64;
 
-// sums[r * sums_stride + k] += dot(x[r], w[k]) for `Rows` rows of x and `Outputs` rows of w, each `stride`
-// apart. Several rows of w at a time keep several reads of memory, and several sums, under way.
+// Rows of w are taken several at a time, which keeps several reads of memory, and several sums, under way.
+// They lie far apart: rows may be short, and memory is fastest where each read goes on where the last one
+// ended.
+
+// sums[r * sums_stride + k * step] += dot(x[r], w[k * step]) for `Rows` rows of x and `Outputs` rows of w;
+// rows are `stride` numbers long.
 template <int Rows, int Outputs, typename T>
-void dots(const T* x, const T* w, int64_t stride, int64_t count, double* sums, int64_t sums_stride) {
+void dots(const T* x, const T* w, int64_t step, int64_t stride, int64_t count, double* sums,
+          int64_t sums_stride) {
   Vector acc[Rows][Outputs] = {};
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     Vector wv[Outputs];
-    for (int k = 0; k < Outputs; ++k) wv[k] = load(w + k * stride + i);
+    for (int k = 0; k < Outputs; ++k) wv[k] = load(w + k * step * stride + i);
     for (int r = 0; r < Rows; ++r) {
       Vector xv = load(x + r * stride + i);
       for (int k = 0; k < Outputs; ++k) acc[r][k] += wv[k] * xv;
@@ -39,19 +44,19 @@ void dots(const T* x, const T* w, int64_t stride, int64_t count, double* sums, i
     for (int k = 0; k < Outputs; ++k) {
       float rest = 0;
       for (int64_t j = i; j < count; ++j)
-        rest += static_cast<float>(w[k * stride + j]) * static_cast<float>(x[r * stride + j]);
-      sums[r * sums_stride + k] += static_cast<double>(cpu::stdx::reduce(acc[r][k])) + rest;
+        rest += static_cast<float>(w[k * step * stride + j]) * static_cast<float>(x[r * stride + j]);
+      sums[r * sums_stride + k * step] += static_cast<double>(cpu::stdx::reduce(acc[r][k])) + rest;
     }
 }
 
-// acc[r, i] += sum over Outputs rows k of w of factors[k * Rows + r] * w[k, i].
+// acc[r, i] += sum over Outputs rows k of w of factors[k * Rows + r] * w[k * step, i].
 template <int Rows, int Outputs, typename T>
-void add_rows(const T* w, int64_t stride, const float* factors, int64_t count, float* acc,
+void add_rows(const T* w, int64_t step, int64_t stride, const float* factors, int64_t count, float* acc,
               int64_t acc_stride) {
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     Vector wv[Outputs];
-    for (int k = 0; k < Outputs; ++k) wv[k] = load(w + k * stride + i);
+    for (int k = 0; k < Outputs; ++k) wv[k] = load(w + k * step * stride + i);
     for (int r = 0; r < Rows; ++r) {
       float* target = acc + r * acc_stride + i;
       Vector sum = load(target);
@@ -62,7 +67,7 @@ void add_rows(const T* w, int64_t stride, const float* factors, int64_t count, f
   for (; i < count; ++i)
     for (int r = 0; r < Rows; ++r)
       for (int k = 0; k < Outputs; ++k)
-        acc[r * acc_stride + i] += static_cast<float>(w[k * stride + i]) * factors[k * Rows + r];
+        acc[r * acc_stride + i] += static_cast<float>(w[k * step * stride + i]) * factors[k * Rows + r];
 }
 
 // Calls f with the number of batch rows as a compile-time constant.
@@ -97,12 +102,12 @@ void forward_group(int64_t in, int64_t out, const T* x, const T* w, const float*
     std::vector<double> sums(static_cast<size_t>((last - first) * Rows), 0.0);
     for (int64_t begin = 0; begin < in; begin += forward_piece) {
       const int64_t count = std::min(in - begin, forward_piece);
-      int64_t o = first;
-      for (; o + outputs <= last; o += outputs)
-        dots<Rows, outputs>(x + begin, w + o * in + begin, in, count, sums.data() + (o - first),
+      const int64_t step = (last - first) / outputs;
+      for (int64_t o = 0; o < step; ++o)
+        dots<Rows, outputs>(x + begin, w + (first + o) * in + begin, step, in, count, sums.data() + o,
                             last - first);
-      for (; o < last; ++o)
-        dots<Rows, 1>(x + begin, w + o * in + begin, in, count, sums.data() + (o - first), last - first);
+      for (int64_t o = outputs * step; o < last - first; ++o)
+        dots<Rows, 1>(x + begin, w + (first + o) * in + begin, 0, in, count, sums.data() + o, last - first);
     }
     for (int r = 0; r < Rows; ++r)
       for (int64_t o = first; o < last; ++o) {
@@ -115,20 +120,20 @@ void forward_group(int64_t in, int64_t out, const T* x, const T* w, const float*
 template <int Rows, typename T>
 void add_weighted_rows(int64_t in, int64_t out, const T* dy, const T* w, int64_t first, int64_t last,
                        int64_t begin, int64_t count, float* acc, int64_t acc_stride) {
-  constexpr int outputs = 4;
+  constexpr int outputs = Rows <= 2 ? 8 : 4;
   float factors[outputs * Rows];
+  const int64_t step = (last - first) / outputs;
   auto gather = [&](int64_t o, int n) {
     for (int k = 0; k < n; ++k)
-      for (int r = 0; r < Rows; ++r) factors[k * Rows + r] = static_cast<float>(dy[r * out + o + k]);
+      for (int r = 0; r < Rows; ++r) factors[k * Rows + r] = static_cast<float>(dy[r * out + o + k * step]);
   };
-  int64_t o = first;
-  for (; o + outputs <= last; o += outputs) {
+  for (int64_t o = first; o < first + step; ++o) {
     gather(o, outputs);
-    add_rows<Rows, outputs>(w + o * in + begin, in, factors, count, acc, acc_stride);
+    add_rows<Rows, outputs>(w + o * in + begin, step, in, factors, count, acc, acc_stride);
   }
-  for (; o < last; ++o) {
+  for (int64_t o = first + outputs * step; o < last; ++o) {
     gather(o, 1);
-    add_rows<Rows, 1>(w + o * in + begin, in, factors, count, acc, acc_stride);
+    add_rows<Rows, 1>(w + o * in + begin, 0, in, factors, count, acc, acc_stride);
   }
 }
 
