@@ -2,12 +2,11 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/loops.h"
+#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vectors.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace eelsvae {
@@ -82,43 +81,6 @@ using Float16 = float __attribute__((vector_size(64)));
   return sum[0];
 }
 
-// Products of tiles of 16 x 32 and 32 x 16 numbers, two by two.
-constexpr double tile_flops = 4 * 2.0 * 16 * 16 * 32;
-[[gnu::target("amx-tile,amx-bf16,avx512f")]] float multiply_add_tiles(int64_t rounds) {
-  struct alignas(64) {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  } shape;
-  alignas(64) static const uint16_t half[16 * 32] = {0x3f00};
-  // GCC 12's own _tile_loadconfig says that it reads eight bytes.
-  asm volatile("ldtilecfg %0" ::"m"(shape));
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  _tile_loadd(4, half, 64);
-  _tile_loadd(5, half, 64);
-  _tile_loadd(6, half, 64);
-  _tile_loadd(7, half, 64);
-  for (int64_t r = 0; r < rounds; ++r) {
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-  alignas(64) float sums[16 * 16];
-  _tile_stored(0, sums, 64);
-  _tile_release();
-  return sums[0];
-}
-
-// Linux lends the tile registers to a process that asks for them.
-bool has_tiles() {
-  constexpr long request_permission = 0x1023, tile_data = 18;
-  return __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-}
-
 #endif
 
 struct Arithmetic {
@@ -137,8 +99,8 @@ std::vector<Arithmetic> arithmetic_loops(DType activation) {
     loops.push_back({"FMA f32", each(8), multiply_add_avx2});
   if (activation == DType::bf16 && __builtin_cpu_supports("avx512bf16"))
     loops.push_back({"FMA bf16", each(32), multiply_add_bf16});
-  if (activation == DType::bf16 && has_tiles())
-    loops.push_back({"tile products bf16", tile_flops, multiply_add_tiles});
+  if (activation == DType::bf16 && cpu::has_tiles())
+    loops.push_back({"tile products bf16", cpu::tile_flops, cpu::multiply_tiles});
 #endif
   if (loops.empty()) loops.push_back({"FMA f32", each(4), multiply_add_plain});
   return loops;
