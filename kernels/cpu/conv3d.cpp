@@ -1,10 +1,13 @@
 #include "kernels/conv3d.h"
 
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/tile_adjoint.h"
 #include "kernels/cpu/weight_gradient.h"
 
 namespace eelsvae {
@@ -64,14 +67,21 @@ class Primitives {
     biased_ = Pass(forward(true, false));
     rectified_ = Pass(forward(true, true));
 
-    auto hint = forward(false, false);
-    using BackwardData = dnnl::convolution_backward_data;
-    data_ = Pass(BackwardData::primitive_desc(
-        BackwardData::desc(direct, x_, any_weights, y_, strides, padding, padding_after),
-        cpu::user_scratchpad(), engine, hint));
+    std::vector<Pass*> passes = {&plain_, &biased_, &rectified_};
+    if (cpu::TileAdjoint::can_do(p, activation)) {
+      adjoint_.emplace(p);
+      packed_bytes_ = aligned(adjoint_->packed_bytes());
+      workspace_bytes_ = adjoint_->workspace_bytes();
+    } else {
+      using BackwardData = dnnl::convolution_backward_data;
+      data_ = Pass(BackwardData::primitive_desc(
+          BackwardData::desc(direct, x_, any_weights, y_, strides, padding, padding_after),
+          cpu::user_scratchpad(), engine, forward(false, false)));
+      passes.push_back(&data_);
+    }
 
     // The three forward variants may prefer different orders; each distinct one is packed once.
-    for (Pass* pass : {&plain_, &biased_, &rectified_, &data_}) {
+    for (Pass* pass : passes) {
       auto found =
           std::find_if(forms_.begin(), forms_.end(), [&](const Form& f) { return f.desc == pass->weights; });
       if (found == forms_.end()) {
@@ -82,18 +92,18 @@ class Primitives {
       pass->packed_offset = found->offset;
     }
 
-    for (const Pass* pass : {&plain_, &biased_, &rectified_, &data_})
+    for (const Pass* pass : passes)
       workspace_bytes_ = std::max(workspace_bytes_, pass->scratchpad.get_size());
     for (const Form& form : forms_)
       workspace_bytes_ = std::max(workspace_bytes_, form.reorder.scratchpad.get_size());
   }
 
-  const Conv3dProblem& problem() const { return problem_; }
   size_t workspace_bytes() const { return std::max(workspace_bytes_, weight_gradient_.workspace_bytes()); }
   size_t packed_bytes() const { return packed_bytes_; }
 
   void pack(ConstArray weights, void* packed, void* workspace) {
     expect(weights.count == problem_.weight_count(), "conv3d: wrong weight count");
+    if (adjoint_) adjoint_->pack(weights.as<float>(), packed);
     for (const Form& form : forms_)
       run(form.reorder.primitive, {{DNNL_ARG_FROM, over(master_, weights.as<float>())},
                                    {DNNL_ARG_TO, over(form.desc, static_cast<char*>(packed) + form.offset)},
@@ -111,12 +121,21 @@ class Primitives {
     run(pass.primitive, arguments);
   }
 
-  // x = adjoint of conv, of y
-  void backward_data(const void* y, const void* packed, void* x, void* workspace) {
+  // x = adjoint of conv, of y, with bias and ReLU if a bias is given
+  void backward_data(CpuBackend& backend, const void* y, const void* packed, ConstArray bias, bool relu,
+                     Array x, void* workspace) {
+    if (adjoint_) {
+      adjoint_->run(static_cast<const bfloat16*>(y), packed, bias ? bias.as<float>() : nullptr, relu,
+                    x.as<bfloat16>(), workspace);
+      return;
+    }
     run(data_.primitive, {{DNNL_ARG_DIFF_DST, over(y_, y)},
                           {DNNL_ARG_WEIGHTS, over(data_.weights, weights_of(data_, packed))},
-                          {DNNL_ARG_DIFF_SRC, over(x_, x)},
+                          {DNNL_ARG_DIFF_SRC, over(x_, x.data)},
                           {DNNL_ARG_SCRATCHPAD, over(data_.scratchpad, workspace)}});
+    // oneDNN's own deconvolution falls into a scalar loop as soon as it has a bias.
+    const int64_t channels = problem_.in_channels;
+    if (bias) backend.bias_relu(x.count / channels, channels, bias, relu, x);
   }
 
   void backward_weights(ConstArray x, ConstArray y, Array gradient, void* workspace) {
@@ -167,6 +186,7 @@ class Primitives {
   Conv3dProblem problem_;
   memory::desc x_, y_, bias_, master_;
   Pass plain_, biased_, rectified_, data_;
+  std::optional<cpu::TileAdjoint> adjoint_;  // takes the place of data_
   cpu::WeightGradient weight_gradient_;
   std::vector<Form> forms_;
   size_t packed_bytes_ = 0, workspace_bytes_ = 0;
@@ -174,7 +194,8 @@ class Primitives {
 
 class CpuConv3d final : public Conv3d {
  public:
-  CpuConv3d(const Conv3dProblem& problem, DType activation) : primitives_(problem, activation) {}
+  CpuConv3d(CpuBackend& backend, const Conv3dProblem& problem)
+      : backend_(backend), primitives_(problem, backend.activation_type()) {}
 
   size_t workspace_bytes() const override { return primitives_.workspace_bytes(); }
   size_t packed_bytes() const override { return primitives_.packed_bytes(); }
@@ -189,7 +210,8 @@ class CpuConv3d final : public Conv3d {
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {
     primitives_.check_activations(source_gradient, destination_gradient);
-    primitives_.backward_data(destination_gradient.data, packed, source_gradient.data, workspace);
+    primitives_.backward_data(backend_, destination_gradient.data, packed, {}, false, source_gradient,
+                              workspace);
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void* workspace) override {
@@ -198,11 +220,11 @@ class CpuConv3d final : public Conv3d {
   }
 
  private:
+  CpuBackend& backend_;
   Primitives primitives_;
 };
 
-// The adjoint: forward is the convolution's backward-data followed by bias and ReLU in one pass of ours
-// (oneDNN's own deconvolution falls into a scalar loop as soon as it has a bias), backward-data is the
+// The adjoint: forward is the convolution's backward-data followed by bias and ReLU, backward-data is the
 // convolution's forward, backward-weights the convolution's with the two activations exchanged.
 class CpuTransposedConv3d final : public Conv3d {
  public:
@@ -217,9 +239,7 @@ class CpuTransposedConv3d final : public Conv3d {
   void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
                void* workspace) override {
     primitives_.check_activations(destination, source);
-    primitives_.backward_data(source.data, packed, destination.data, workspace);
-    const int64_t channels = primitives_.problem().in_channels;
-    if (bias) backend_.bias_relu(destination.count / channels, channels, bias, relu, destination);
+    primitives_.backward_data(backend_, source.data, packed, bias, relu, destination, workspace);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {
@@ -240,7 +260,7 @@ class CpuTransposedConv3d final : public Conv3d {
 }  // namespace
 
 std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem) {
-  return std::make_unique<CpuConv3d>(problem, activation_);
+  return std::make_unique<CpuConv3d>(*this, problem);
 }
 
 std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem) {

@@ -162,6 +162,51 @@ TilesInUse::~TilesInUse() {
     }
 }
 
+[[gnu::target("amx-tile,amx-bf16")]] void sum_tile_products(const TileProduct* products, int64_t count,
+                                                            int64_t pitch, int64_t depth, int64_t offset,
+                                                            float* sums) {
+  constexpr int row_bytes = 64;
+  const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16));
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (const TileProduct* product = products; product < products + count; ++product) {
+    const bfloat16 *l = product->rows, *m = l + tile_rows * pitch, *p = product->tiles + offset,
+                   *q = p + depth * tile_numbers;
+    for (int64_t k = 0; k < depth;
+         ++k, l += tile_depth, m += tile_depth, p += tile_numbers, q += tile_numbers) {
+      _tile_loadd(4, l, rows_pitch);
+      _tile_loadd(6, p, row_bytes);
+      _tile_loadd(7, q, row_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, m, rows_pitch);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  constexpr int64_t wide = 2 * tile_rows, sums_pitch = wide * sizeof(float);
+  _tile_stored(0, sums, sums_pitch);
+  _tile_stored(1, sums + tile_rows, sums_pitch);
+  _tile_stored(2, sums + tile_rows * wide, sums_pitch);
+  _tile_stored(3, sums + tile_rows * wide + tile_rows, sums_pitch);
+}
+
+[[gnu::target("avx512f,avx512bf16,avx512vl")]] void store_sums(const float* sums, int64_t rows,
+                                                               const float* bias, float floor,
+                                                               bfloat16* values, int64_t pitch) {
+  const __m512 lowest = _mm512_set1_ps(floor), zero = _mm512_setzero_ps(),
+               b0 = bias ? _mm512_loadu_ps(bias) : zero, b1 = bias ? _mm512_loadu_ps(bias + 16) : zero;
+  for (int64_t r = 0; r < rows; ++r, sums += 32, values += pitch) {
+    // Of two operands the second is returned where one is no number.
+    const __m512 first = _mm512_max_ps(lowest, _mm512_add_ps(_mm512_loadu_ps(sums), b0)),
+                 second = _mm512_max_ps(lowest, _mm512_add_ps(_mm512_loadu_ps(sums + 16), b1));
+    const auto both = (__m512i)_mm512_cvtne2ps_pbh(second, first);
+    _mm512_storeu_si512(values, both);
+  }
+}
+
 [[gnu::target("amx-tile,amx-bf16")]] float multiply_tiles(int64_t rounds) {
   const TilesInUse in_use;
   alignas(64) bfloat16 half[tile_numbers];
@@ -193,6 +238,8 @@ bool has_tiles() {
 void transpose_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
 void interleave_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
 void add_tile_product(const bfloat16*, const bfloat16*, int64_t, int64_t, int64_t, float*, int64_t) {}
+void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, float*) {}
+void store_sums(const float*, int64_t, const float*, float, bfloat16*, int64_t) {}
 TilesInUse::TilesInUse() {}
 TilesInUse::~TilesInUse() {}
 float multiply_tiles(int64_t) {

@@ -28,7 +28,20 @@ void interleave_to_tiles(const bfloat16* values, int64_t step, int64_t depth, in
 void add_tile_product(const bfloat16* left, const bfloat16* right, int64_t rows, int64_t depth,
                       int64_t columns, float* sums, int64_t stride);
 
-// For as long as this lives the thread's tile registers are set up; add_tile_product needs that.
+// A factor of 32 rows, as they lie in memory, and where the tiles of the other one begin.
+struct TileProduct {
+  const bfloat16 *rows, *tiles;
+};
+// sums (32, 32) = the sum over `count` products; rows of the left factors are `pitch` apart and `depth` tiles
+// long, of the right factors the two columns of tiles from `offset` on count.
+void sum_tile_products(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth,
+                       int64_t offset, float* sums);
+// values[r * pitch + c] = max(sums[r, c] + bias[c], floor) for `rows` rows of 32; bias may be null, NaN
+// stays.
+void store_sums(const float* sums, int64_t rows, const float* bias, float floor, bfloat16* values,
+                int64_t pitch);
+
+// For as long as this lives the thread's tile registers are set up; products need that.
 class TilesInUse {
  public:
   TilesInUse();
