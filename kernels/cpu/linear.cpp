@@ -1,5 +1,6 @@
 #include "kernels/linear.h"
 
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -17,6 +18,8 @@ using cpu::Vector;
 // weight is read once; what a group needs besides stays in cache because the long axis is taken in pieces.
 constexpr int group = 8;
 constexpr int64_t piece = 4096;
+// So many numbers of x, or sums, of a group stay in the first-level cache.
+constexpr int64_t near = 8192;
 // Where the input axis is too short to share out, backward-data splits the output axis into so many parts,
 // whose sums are added in order.
 constexpr int64_t output_parts = 64;
@@ -28,15 +31,20 @@ constexpr int64_t output_parts = 64;
 // sums[r * sums_stride + k * step] += dot(x[r], w[k * step]) for `Rows` rows of x and `Outputs` rows of w;
 // rows are `stride` numbers long.
 template <int Rows, int Outputs, typename T>
-void dots(const T* x, const T* w, int64_t step, int64_t stride, int64_t count, double* sums,
-          int64_t sums_stride) {
+void dots(const float* x, int64_t x_stride, const T* w, int64_t step, int64_t stride, int64_t count,
+          double* sums, int64_t sums_stride) {
   Vector acc[Rows][Outputs] = {};
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     Vector wv[Outputs];
-    for (int k = 0; k < Outputs; ++k) wv[k] = load(w + k * step * stride + i);
+    for (int k = 0; k < Outputs; ++k) {
+      const T* from = w + k * step * stride + i;
+      wv[k] = load(from);
+      // With few rows the processor fetches ahead by itself, and better.
+      if constexpr (Rows > 2) __builtin_prefetch(from + stride);
+    }
     for (int r = 0; r < Rows; ++r) {
-      Vector xv = load(x + r * stride + i);
+      Vector xv = load(x + r * x_stride + i);
       for (int k = 0; k < Outputs; ++k) acc[r][k] += wv[k] * xv;
     }
   }
@@ -44,7 +52,7 @@ void dots(const T* x, const T* w, int64_t step, int64_t stride, int64_t count, d
     for (int k = 0; k < Outputs; ++k) {
       float rest = 0;
       for (int64_t j = i; j < count; ++j)
-        rest += static_cast<float>(w[k * step * stride + j]) * static_cast<float>(x[r * stride + j]);
+        rest += static_cast<float>(w[k * step * stride + j]) * x[r * x_stride + j];
       sums[r * sums_stride + k * step] += static_cast<double>(cpu::stdx::reduce(acc[r][k])) + rest;
     }
 }
@@ -56,7 +64,11 @@ void add_rows(const T* w, int64_t step, int64_t stride, const float* factors, in
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     Vector wv[Outputs];
-    for (int k = 0; k < Outputs; ++k) wv[k] = load(w + k * step * stride + i);
+    for (int k = 0; k < Outputs; ++k) {
+      const T* from = w + k * step * stride + i;
+      wv[k] = load(from);
+      __builtin_prefetch(from + stride);  // the next rows to come
+    }
     for (int r = 0; r < Rows; ++r) {
       float* target = acc + r * acc_stride + i;
       Vector sum = load(target);
@@ -68,6 +80,12 @@ void add_rows(const T* w, int64_t step, int64_t stride, const float* factors, in
     for (int r = 0; r < Rows; ++r)
       for (int k = 0; k < Outputs; ++k)
         acc[r * acc_stride + i] += static_cast<float>(w[k * step * stride + i]) * factors[k * Rows + r];
+}
+
+void widen(const bfloat16* from, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) load(from + i).copy_to(to + i, cpu::stdx::element_aligned);
+  for (; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
 
 // Calls f with the number of batch rows as a compile-time constant.
@@ -95,19 +113,29 @@ void with_rows(int64_t rows, F&& f) {
 
 template <int Rows, typename T>
 void forward_group(int64_t in, int64_t out, const T* x, const T* w, const float* bias, bool relu, T* y) {
-  const int64_t outputs_per_task = std::clamp<int64_t>(out / 64, 1, 256);
+  const int64_t outputs_per_task = std::clamp<int64_t>(out / 32, 1, 256);
   constexpr int outputs = Rows <= 2 ? 8 : Rows <= 4 ? 4 : 2;  // as many sums as there are registers for
-  constexpr int64_t forward_piece = 4 * piece / Rows;
+  constexpr int64_t forward_piece = near / Rows;
   cpu::for_pieces(out, outputs_per_task, [&](int64_t first, int64_t last, int64_t) {
     std::vector<double> sums(static_cast<size_t>((last - first) * Rows), 0.0);
+    alignas(64) float wide[near];  // x in f32, where it is not
     for (int64_t begin = 0; begin < in; begin += forward_piece) {
       const int64_t count = std::min(in - begin, forward_piece);
+      const float* xs = wide;
+      int64_t xs_stride = count;
+      if constexpr (std::is_same_v<T, float>) {
+        xs = x + begin;
+        xs_stride = in;
+      } else {
+        for (int r = 0; r < Rows; ++r) widen(x + r * in + begin, count, wide + r * count);
+      }
       const int64_t step = (last - first) / outputs;
       for (int64_t o = 0; o < step; ++o)
-        dots<Rows, outputs>(x + begin, w + (first + o) * in + begin, step, in, count, sums.data() + o,
+        dots<Rows, outputs>(xs, xs_stride, w + (first + o) * in + begin, step, in, count, sums.data() + o,
                             last - first);
       for (int64_t o = outputs * step; o < last - first; ++o)
-        dots<Rows, 1>(x + begin, w + (first + o) * in + begin, 0, in, count, sums.data() + o, last - first);
+        dots<Rows, 1>(xs, xs_stride, w + (first + o) * in + begin, 0, in, count, sums.data() + o,
+                      last - first);
     }
     for (int r = 0; r < Rows; ++r)
       for (int64_t o = first; o < last; ++o) {
@@ -120,7 +148,7 @@ void forward_group(int64_t in, int64_t out, const T* x, const T* w, const float*
 template <int Rows, typename T>
 void add_weighted_rows(int64_t in, int64_t out, const T* dy, const T* w, int64_t first, int64_t last,
                        int64_t begin, int64_t count, float* acc, int64_t acc_stride) {
-  constexpr int outputs = Rows <= 2 ? 8 : 4;
+  constexpr int outputs = 8;
   float factors[outputs * Rows];
   const int64_t step = (last - first) / outputs;
   auto gather = [&](int64_t o, int n) {
@@ -139,6 +167,7 @@ void add_weighted_rows(int64_t in, int64_t out, const T* dy, const T* w, int64_t
 
 template <int Rows, typename T>
 void backward_group(int64_t in, int64_t out, const T* dy, const T* w, T* dx, float* workspace) {
+  constexpr int64_t backward_piece = std::min(piece, near / Rows);
   const bool split_outputs = in < 16 * piece;
   const int64_t parts = split_outputs ? output_parts : 1;
   const int64_t part = (out + parts - 1) / parts;
@@ -148,9 +177,9 @@ void backward_group(int64_t in, int64_t out, const T* dy, const T* w, T* dx, flo
       float* acc = workspace + p * Rows * in;
       std::fill_n(acc, Rows * in, 0.0f);
       int64_t first = std::min(out, p * part), last = std::min(out, first + part);
-      for (int64_t begin = 0; begin < in; begin += piece)
-        add_weighted_rows<Rows>(in, out, dy, w, first, last, begin, std::min(piece, in - begin), acc + begin,
-                                in);
+      for (int64_t begin = 0; begin < in; begin += backward_piece)
+        add_weighted_rows<Rows>(in, out, dy, w, first, last, begin, std::min(backward_piece, in - begin),
+                                acc + begin, in);
     });
     cpu::for_pieces(Rows * in, 1024, [&](int64_t begin, int64_t end, int64_t) {
       for (int64_t i = begin; i < end; ++i) {
@@ -160,12 +189,13 @@ void backward_group(int64_t in, int64_t out, const T* dy, const T* w, T* dx, flo
       }
     });
   } else {
-    cpu::for_pieces(in, piece, [&](int64_t begin, int64_t end, int64_t) {
-      alignas(64) float acc[Rows * piece];
-      std::fill_n(acc, Rows * piece, 0.0f);
-      add_weighted_rows<Rows>(in, out, dy, w, 0, out, begin, end - begin, acc, piece);
+    cpu::for_pieces(in, backward_piece, [&](int64_t begin, int64_t end, int64_t) {
+      alignas(64) float acc[Rows * backward_piece];
+      std::fill_n(acc, Rows * backward_piece, 0.0f);
+      add_weighted_rows<Rows>(in, out, dy, w, 0, out, begin, end - begin, acc, backward_piece);
       for (int r = 0; r < Rows; ++r)
-        for (int64_t i = begin; i < end; ++i) cpu::store(acc[r * piece + i - begin], dx + r * in + i);
+        for (int64_t i = begin; i < end; ++i)
+          cpu::store(acc[r * backward_piece + i - begin], dx + r * in + i);
     });
   }
 }
