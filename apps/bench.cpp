@@ -17,7 +17,7 @@ struct Options {
   std::string device, precision, config, json;
   int64_t energy = ModelShape().energy;
   std::vector<int64_t> batches;
-  bool training = false, inference = false, layers = false;
+  bool training = false, inference = false, roofline = false, processor_time = false;
   double seconds = 1;
 };
 
@@ -45,6 +45,7 @@ int bench(const Options& options) {
   settings.training = options.training || !options.inference;
   settings.inference = options.inference || !options.training;
   settings.seconds = options.seconds;
+  settings.processor_time = options.processor_time;
 
   std::optional<AtomicFile> file;  // opened early: a wrong name shall not cost the time of a benchmark
   if (!options.json.empty()) file.emplace(options.json);
@@ -70,7 +71,7 @@ int bench(const Options& options) {
                  result.description.c_str(), checks_text(result, true).c_str());
     return 1;
   }
-  std::printf("%s", benchmark_tables(result, options.layers).c_str());
+  std::printf("%s", benchmark_tables(result, options.roofline).c_str());
   if (file) {
     nlohmann::json json = to_json(result);
     json["version"] = EELSVAE_VERSION;
@@ -93,7 +94,7 @@ int main(int argc, char** argv) {
   app.footer(
       "Examples:\n"
       "  eelsvae-bench --device cuda --batch 1 8 64 --json bench.json\n"
-      "  eelsvae-bench --device cpu --energy 256 --layers\n"
+      "  eelsvae-bench --device cpu --energy 256 --roofline\n"
       "Status 1: this device's results differ from the reference. docs/benchmarks.md explains every figure.");
   app.add_option("--device", options.device, "auto | cpu | cuda[:n] | reference");
   app.add_option("--precision", options.precision, "auto | fp32 | tf32 | bf16");
@@ -108,7 +109,10 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", options.seconds, "time for each figure")
       ->capture_default_str()
       ->check(CLI::Range(1e-3, 3600.0));
-  app.add_flag("--layers", options.layers, "a table by operation");
+  app.add_flag("--roofline", options.roofline,
+               "a table by operation: work, time, share of the ceiling that binds");
+  app.add_flag("--processor-time", options.processor_time,
+               "time of the processor, not of the clock: for a CPU that other programs use too");
   app.add_option("--json", options.json, "write everything to this file");
   return run_command(app, argc, argv, [&] { return bench(options); });
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "engine/processor_time.h"
 #include "engine/scores.h"
 #include "kernels/philox.h"
 #include "kernels/tolerances.h"
@@ -214,7 +215,10 @@ void check_step(Backend& backend, Backend& reference, const Tolerance& tolerance
 class Stopwatch {
  public:
   Stopwatch(Backend& backend, const BenchmarkSettings& settings, const BenchmarkObserver& observer)
-      : backend_(backend), seconds_(settings.seconds), observer_(observer) {
+      : backend_(backend),
+        seconds_(settings.seconds),
+        processor_time_(settings.processor_time),
+        observer_(observer) {
     stages_ = 2 + std::ssize(settings.batches) * (settings.training + settings.inference);
   }
 
@@ -239,9 +243,13 @@ class Stopwatch {
   }
 
   double seconds_of(const std::function<void()>& work) const {
+    const auto all = [&] {
+      work();
+      backend_.synchronize();
+    };
+    if (processor_time_) return processor_seconds_of(all);
     const double begin = now();
-    work();
-    backend_.synchronize();
+    all();
     return now() - begin;
   }
 
@@ -264,20 +272,32 @@ class Stopwatch {
  private:
   Backend& backend_;
   double seconds_;
+  bool processor_time_;
   const BenchmarkObserver& observer_;
   int64_t stage_ = 0, stages_;
   std::string what_;
 };
 
+constexpr size_t copied_bytes = size_t{1} << 28;  // several times what caches hold
+
+void measure_loops(Backend& backend, const Stopwatch& watch, Ceilings& ceilings) {
+  const size_t bytes = std::min(2 * copied_bytes, backend.memory().available / 4);
+  const BackendMemory memory(backend, bytes);
+  // Pages that nobody wrote to are all the same page.
+  fill_random(backend, {memory.data(), DType::f32, static_cast<int64_t>(bytes / sizeof(float))}, 1);
+  for (const CeilingLoop& loop : backend.ceiling_loops(memory.data(), bytes))
+    ceilings.loops.push_back(
+        {loop.traffic, loop.name, (loop.flops + loop.bytes) / watch.operation(1, loop.run).minimum});
+}
+
 void measure_copy(Backend& backend, const Stopwatch& watch, Ceilings& ceilings) {
-  constexpr size_t most = size_t{1} << 28;  // several times what caches hold
-  ceilings.copied_bytes = std::min(most, backend.memory().available / 8) / 4096 * 4096;
+  ceilings.copied_bytes = std::min(copied_bytes, backend.memory().available / 8) / 4096 * 4096;
   const BackendMemory from(backend, ceilings.copied_bytes), to(backend, ceilings.copied_bytes);
   const auto count = static_cast<int64_t>(ceilings.copied_bytes / sizeof(float));
   const Array source = {from.data(), DType::f32, count}, destination = {to.data(), DType::f32, count};
   fill_random(backend, source, 1);
   const Timing timing = watch.operation(1, [&] { backend.convert(source, destination); });
-  ceilings.bytes_per_second = 2 * static_cast<double>(ceilings.copied_bytes) / timing.minimum;
+  ceilings.copy_bytes_per_second = 2 * static_cast<double>(ceilings.copied_bytes) / timing.minimum;
 }
 
 // Sizes grow until one run takes so long.
@@ -376,11 +396,11 @@ class StepTimer {
     fill_slots(model_, tiles_);
     const auto serial = [&] {
       model_.next_tiles();
-      const double begin = now();
-      model_.load_tiles();
-      start();
-      finish();
-      return now() - begin;
+      return watch_.seconds_of([&] {
+        model_.load_tiles();
+        start();
+        finish();
+      });
     };
     for (int warm_up = 0; warm_up < 3; ++warm_up) serial();
     result.step = summarize(watch_.samples(1, least, most, serial));
@@ -388,10 +408,10 @@ class StepTimer {
     load();
     if (!training_) start_and_load();
     result.overlapped = summarize(watch_.samples(1, least, most, [&] {
-      const double begin = now();
-      start_and_load();
-      finish();
-      return now() - begin;
+      return watch_.seconds_of([&] {
+        start_and_load();
+        finish();
+      });
     }));
     if (!training_) finish();
 
@@ -457,10 +477,10 @@ class StepTimer {
     load();
     for (const Model::Part& part : model_.parts()) {
       const Operation& operation = part.operation;
-      result.parts.push_back({part.layer, operation.name, part.phase, operation.flops, operation.bytes,
-                              watch_.operation(0.1, operation.queue)});
+      result.parts.push_back({part.layer, operation.name, part.phase, operation.flops, operation.read,
+                              operation.written, watch_.operation(0.1, operation.queue)});
       result.flops += operation.flops;
-      result.bytes += operation.bytes;
+      result.bytes += operation.read + operation.written;
     }
   }
 
@@ -475,12 +495,11 @@ class StepTimer {
                                                               : ChannelWindow{0, tile.energy.size};
     const std::vector<double> seconds = watch_.samples(3, 10, 1000, [&] {
       model_.next_tiles();
-      const double begin = now();
-      model_.load_tiles();
-      model_.start_reconstruction();
-      const std::vector<float> scores =
-          pearson_scores(tile, {model_.finish_reconstruction().tiles, tile.counts.size()}, window);
-      return now() - begin;
+      return watch_.seconds_of([&] {
+        model_.load_tiles();
+        model_.start_reconstruction();
+        pearson_scores(tile, {model_.finish_reconstruction().tiles, tile.counts.size()}, window);
+      });
     });
     return {percentile(seconds, 0.5), percentile(seconds, 0.9), percentile(seconds, 0.99),
             *std::max_element(seconds.begin(), seconds.end()), std::ssize(seconds)};
@@ -536,6 +555,35 @@ std::vector<Check> verify(Backend& backend, ReconstructionLoss loss) {
   return checks;
 }
 
+double Ceilings::flops_per_second() const {
+  double fastest = std::max(product_flops_per_second, convolution_flops_per_second);
+  for (const Loop& loop : loops)
+    if (loop.traffic == CeilingLoop::Traffic::none) fastest = std::max(fastest, loop.per_second);
+  return fastest;
+}
+
+double Ceilings::bytes_per_second() const {
+  double fastest = copy_bytes_per_second;
+  for (const Loop& loop : loops)
+    if (loop.traffic == CeilingLoop::Traffic::write) fastest = std::max(fastest, loop.per_second);
+  return fastest;
+}
+
+double Ceilings::read_bytes_per_second() const {
+  for (const Loop& loop : loops)
+    if (loop.traffic == CeilingLoop::Traffic::read) return loop.per_second;
+  return bytes_per_second();
+}
+
+Ceilings::Bound Ceilings::bound(double flops, double read, double written) const {
+  const double computing = flops / flops_per_second();
+  // A row of sums beside a matrix makes no copy of a reading operation.
+  const bool reading = written < 0.05 * read;
+  const double moving = (read + written) / (reading ? read_bytes_per_second() : bytes_per_second());
+  if (computing > moving) return {Kind::arithmetic, computing};
+  return {reading ? Kind::reading : Kind::memory, moving};
+}
+
 bool BenchmarkResult::verified() const {
   return std::all_of(checks.begin(), checks.end(), [](const Check& check) { return check.passed(); });
 }
@@ -552,6 +600,7 @@ BenchmarkResult run_benchmark(Backend& backend, const BenchmarkSettings& setting
   result.checks = verify(backend, settings.loss);
   if (!result.verified()) return result;
   watch.enter(1, "ceilings");
+  measure_loops(backend, watch, result.ceilings);
   measure_copy(backend, watch, result.ceilings);
   measure_product(backend, watch, result.ceilings);
   measure_convolution(backend, watch, result.ceilings);
@@ -583,10 +632,10 @@ BenchmarkResult run_benchmark(Backend& backend, const BenchmarkSettings& setting
         const Ceilings& ceilings = result.ceilings;
         measurement.memory_floor = measurement.bytes_per_parameter *
                                    static_cast<double>(settings.shape.parameter_count()) /
-                                   ceilings.bytes_per_second;
+                                   ceilings.bytes_per_second();
         measurement.arithmetic_floor = measurement.flops / ceilings.flops_per_second();
         for (const PartTime& part : measurement.parts)
-          measurement.parts_floor += ceilings.seconds(part.flops, part.bytes);
+          measurement.parts_floor += ceilings.bound(part.flops, part.read, part.written).seconds;
       }
       result.measurements.push_back(std::move(measurement));
     }

@@ -17,6 +17,8 @@ struct BenchmarkSettings {
   std::vector<int64_t> batches = {1};
   bool training = true, inference = true;
   double seconds = 1;  // for each figure, as long as that allows a few repetitions
+  // Time is that of the processor for the busiest thread (processor_time.h), not the clock's.
+  bool processor_time = false;
 };
 
 // Seconds of one repetition.
@@ -39,25 +41,37 @@ struct Check {
 // moments and weights.
 std::vector<Check> verify(Backend& backend, ReconstructionLoss loss);
 
-// The fastest that this backend copies (bytes read + written), multiplies square matrices and convolves, on
-// random numbers. Arithmetic's ceiling is the faster of the last two: a backend's matrix products may be made
-// for few rows. 0: not measured, for want of memory.
+// The fastest that this device moves memory and computes. Measured by the backend's own loops and by a copy
+// (bytes read + written), a product of square matrices and a convolution, on random numbers; the fastest of a
+// kind counts. 0: not measured, for want of memory.
 struct Ceilings {
-  double bytes_per_second = 0, product_flops_per_second = 0, convolution_flops_per_second = 0;
+  struct Loop {
+    CeilingLoop::Traffic traffic;  // none: per_second is of flops, else of bytes
+    std::string name;
+    double per_second;
+  };
+  std::vector<Loop> loops;
+  double copy_bytes_per_second = 0, product_flops_per_second = 0, convolution_flops_per_second = 0;
   size_t copied_bytes = 0;            // of one of the two arrays
   int64_t matrix = 0, convolved = 0;  // rows of the matrices; positions of the convolution's output
 
-  double flops_per_second() const { return std::max(product_flops_per_second, convolution_flops_per_second); }
-  // The time that so much takes at least.
-  double seconds(double flops, double bytes) const {
-    return std::max(flops / flops_per_second(), bytes / bytes_per_second);
-  }
+  double flops_per_second() const;
+  // Of operations that write, and of those that only read or nearly so.
+  double bytes_per_second() const;
+  double read_bytes_per_second() const;
+
+  enum class Kind { arithmetic, memory, reading };
+  struct Bound {
+    Kind kind;       // what takes longest
+    double seconds;  // the least that so much work takes
+  };
+  Bound bound(double flops, double read, double written) const;
 };
 
 struct PartTime {
   std::string layer, operation;
   Model::Phase phase;
-  double flops, bytes;
+  double flops, read, written;  // bytes
   Timing timing;
 };
 

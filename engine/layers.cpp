@@ -19,9 +19,9 @@ double bytes_of(std::initializer_list<ConstArray> arrays) {
 Operation bias_relu_backward(Backend& backend, int64_t channels, ConstArray output, bool relu, Array gradient,
                              Array bias_gradient) {
   const int64_t rows = gradient.count / channels;
-  double bytes = bytes_of({gradient, bias_gradient});
-  if (relu) bytes += bytes_of({output, gradient});
-  return {"bias and ReLU", 0, bytes, [=, &backend] {
+  const double read = bytes_of({gradient}) + (relu ? bytes_of({output}) : 0),
+               written = bytes_of({bias_gradient}) + (relu ? bytes_of({gradient}) : 0);
+  return {"bias and ReLU", 0, read, written, [=, &backend] {
             backend.bias_relu_backward(rows, channels, relu ? output : ConstArray(), relu, gradient,
                                        bias_gradient);
           }};
@@ -42,7 +42,7 @@ Operations ConvLayer::refresh(const Arena& arena) {
   const ParameterStorage& storage = parameters_[static_cast<size_t>(weight)];
   const Array w = array_of(arena, storage, storage.compute);
   void *form = arena.at(packed), *workspace = arena.at(wiring.workspace);
-  return {{"pack", 0, bytes_of({w}) + static_cast<double>(packed_bytes()),
+  return {{"pack", 0, bytes_of({w}), static_cast<double>(packed_bytes()),
            [=, this] { operation_->pack(w, form, workspace); }}};
 }
 
@@ -51,8 +51,8 @@ Operations ConvLayer::forward(const Arena& arena) {
   const Array b = array_of(arena, storage, storage.compute), input = arena.array(wiring.input),
               output = arena.array(wiring.output);
   void *form = arena.at(packed), *workspace = arena.at(wiring.workspace);
-  return {{"forward", problem_.flops(), bytes_of({input, b, output}) + static_cast<double>(packed_bytes()),
-           [=, this] { operation_->forward(input, form, b, relu_, output, workspace); }}};
+  return {{"forward", problem_.flops(), bytes_of({input, b}) + static_cast<double>(packed_bytes()),
+           bytes_of({output}), [=, this] { operation_->forward(input, form, b, relu_, output, workspace); }}};
 }
 
 Operations ConvLayer::backward(const Arena& arena) {
@@ -64,13 +64,13 @@ Operations ConvLayer::backward(const Arena& arena) {
   Operations operations = {
       bias_relu_backward(backend_, channels_, arena.array(wiring.output), relu_, gradient,
                          array_of(arena, b, b.gradient)),
-      {"weight gradient", problem_.flops(), bytes_of({input, gradient, weight_gradient}),
+      {"weight gradient", problem_.flops(), bytes_of({input, gradient}), bytes_of({weight_gradient}),
        [=, this] { operation_->backward_weights(input, gradient, weight_gradient, workspace); }}};
   if (wiring.input_gradient != no_buffer) {
     const Array input_gradient = arena.array(wiring.input_gradient);
     operations.push_back(
-        {"data gradient", problem_.flops(),
-         bytes_of({gradient, input_gradient}) + static_cast<double>(packed_bytes()),
+        {"data gradient", problem_.flops(), bytes_of({gradient}) + static_cast<double>(packed_bytes()),
+         bytes_of({input_gradient}),
          [=, this] { operation_->backward_data(gradient, form, input_gradient, workspace); }});
   }
   return operations;
@@ -94,7 +94,7 @@ Operations LinearLayer::forward(const Arena& arena) {
   const Array w = array_of(arena, weights, weights.compute), b = array_of(arena, biases, biases.compute),
               input = arena.array(wiring.input), output = arena.array(wiring.output);
   void* workspace = arena.at(wiring.workspace);
-  return {{"forward", problem_.flops(), bytes_of({input, w, b, output}),
+  return {{"forward", problem_.flops(), bytes_of({input, w, b}), bytes_of({output}),
            [=, this] { operation_->forward(input, w, b, relu_, output, workspace); }}};
 }
 
@@ -106,7 +106,7 @@ Operations LinearLayer::backward(const Arena& arena) {
   void* workspace = arena.at(wiring.workspace);
   return {bias_relu_backward(backend_, problem_.out, arena.array(wiring.output), relu_, gradient,
                              array_of(arena, b, b.gradient)),
-          {"data gradient", problem_.flops(), bytes_of({gradient, w, input_gradient}),
+          {"data gradient", problem_.flops(), bytes_of({gradient, w}), bytes_of({input_gradient}),
            [=, this] { operation_->backward_data(gradient, w, input_gradient, workspace); }}};
 }
 
@@ -114,8 +114,8 @@ Operation LinearLayer::squared_gradient_norm(const Arena& arena, Array result) {
   const Array x = arena.array(wiring.input), d = arena.array(wiring.output_gradient);
   void* workspace = arena.at(wiring.workspace);
   const double b = static_cast<double>(problem_.batch);  // two Gram matrices (batch, batch)
-  return {"gradient norm", 2 * b * b * static_cast<double>(problem_.in + problem_.out),
-          bytes_of({x, d, result}), [=, this] {
+  return {"gradient norm", 2 * b * b * static_cast<double>(problem_.in + problem_.out), bytes_of({x, d}),
+          bytes_of({result}), [=, this] {
             backend_.squared_norm_outer_product(problem_.batch, problem_.in, problem_.out, x, d, result,
                                                 workspace);
           }};
@@ -126,7 +126,7 @@ Operation LinearLayer::update(const Arena& arena, const StepScalars* scalars) {
   const Array x = arena.array(wiring.input), d = arena.array(wiring.output_gradient),
               w = array_of(arena, s, s.master), m = array_of(arena, s, s.m), v = array_of(arena, s, s.v),
               shadow = s.compute == s.master ? Array() : array_of(arena, s, s.compute);
-  return {"Adam", problem_.flops(), bytes_of({x, d, shadow}) + 2 * bytes_of({w, m, v}), [=, this] {
+  return {"Adam", problem_.flops(), bytes_of({x, d, w, m, v}), bytes_of({w, m, v, shadow}), [=, this] {
             backend_.adam_outer_product(problem_.batch, problem_.in, problem_.out, x, d, scalars, w, m, v,
                                         shadow);
           }};
@@ -136,7 +136,7 @@ Operations PosteriorLayer::forward(const Arena& arena) {
   const Array head = arena.array(wiring.input), z = arena.array(wiring.output),
               kl = slice(arena.array(results), batch_, batch_);
   const auto* step = static_cast<const StepScalars*>(arena.at(scalars));
-  return {{"forward", 0, bytes_of({head, z, kl}),
+  return {{"forward", 0, bytes_of({head}), bytes_of({z, kl}),
            [=, this] { backend_.reparameterize(batch_, latent_, head, sample, step, z, kl); }}};
 }
 
@@ -144,7 +144,7 @@ Operations PosteriorLayer::backward(const Arena& arena) {
   const Array head = arena.array(wiring.input), z_gradient = arena.array(wiring.output_gradient),
               head_gradient = arena.array(wiring.input_gradient);
   const auto* step = static_cast<const StepScalars*>(arena.at(scalars));
-  return {{"data gradient", 0, bytes_of({head, z_gradient, head_gradient}), [=, this] {
+  return {{"data gradient", 0, bytes_of({head, z_gradient}), bytes_of({head_gradient}), [=, this] {
              backend_.reparameterize_backward(batch_, latent_, head, z_gradient, step, head_gradient);
            }}};
 }

@@ -31,11 +31,11 @@ struct ParameterStorage {
 };
 
 // One call of a backend, ready to be queued any number of times. flops are those of convolutions and matrix
-// products (a multiply-add counts as two; elementwise arithmetic is not counted), bytes the least traffic
-// with memory: every operand once.
+// products (a multiply-add counts as two; elementwise arithmetic is not counted), read and written the bytes
+// of the least traffic with memory: every operand once.
 struct Operation {
   const char* name;
-  double flops, bytes;
+  double flops, read, written;
   std::function<void()> queue;
 };
 using Operations = std::vector<Operation>;

@@ -334,12 +334,13 @@ void Model::list_parts() {
   for (auto& layer : layers_) add(name_of_layer(*layer), Phase::forward, layer->forward(*arena_));
   if (purpose_ == Purpose::inference) {
     add("reconstruction", Phase::output,
-        {{"forward", 0, bytes({logits, targets, arena_->array(reconstruction_)}),
+        {{"forward", 0, bytes({logits, targets}), bytes({arena_->array(reconstruction_)}),
           [this] { reconstruct(); }}});
     return;
   }
   add("loss", Phase::output,
-      {{"loss and gradient", 0, bytes({logits, targets, logits}), [this, logits] { loss(logits); }}});
+      {{"loss and gradient", 0, bytes({logits, targets}), bytes({logits}),
+        [this, logits] { loss(logits); }}});
   for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer)
     add(name_of_layer(**layer), Phase::backward, (*layer)->backward(*arena_));
 
@@ -347,13 +348,15 @@ void Model::list_parts() {
   const Array squares = arena_->array(squares_), norm = result(2 * batch_, 1), w = arena_->array(small_),
               g = arena_->array(small_gradient_), m = arena_->array(small_m_), v = arena_->array(small_v_);
   add("parameters", Phase::update,
-      {{"gradient norm", 0, bytes({g}), [=, this] { backend_.squared_norm(g, slice(squares, 0, 1)); }}});
+      {{"gradient norm", 0, bytes({g}), 8, [=, this] { backend_.squared_norm(g, slice(squares, 0, 1)); }}});
   for (size_t i = 0; i < linears_.size(); ++i)
     add(name_of_layer(*linears_[i]), Phase::update,
         {linears_[i]->squared_gradient_norm(*arena_, slice(squares, static_cast<int64_t>(i) + 1, 1))});
   add("parameters", Phase::update,
-      {{"clip", 0, bytes({squares, norm}), [=, this] { backend_.clip(squares, limit_, norm, scalars); }},
-       {"Adam", 0, bytes({g, w, m, v, w, m, v}), [=, this] { backend_.adam(g, scalars, w, m, v); }}});
+      {{"clip", 0, bytes({squares}), bytes({norm}),
+        [=, this] { backend_.clip(squares, limit_, norm, scalars); }},
+       {"Adam", 0, bytes({g, w, m, v}), bytes({w, m, v}),
+        [=, this] { backend_.adam(g, scalars, w, m, v); }}});
   for (LinearLayer* linear : linears_)
     add(name_of_layer(*linear), Phase::update, {linear->update(*arena_, scalars)});
   for (auto& layer : layers_) add(name_of_layer(*layer), Phase::update, layer->refresh(*arena_));

@@ -50,14 +50,17 @@ double spectra(const BenchmarkResult& result, const Measurement& measurement) {
   return static_cast<double>(measurement.batch * result.shape.image_size * result.shape.image_size);
 }
 
-struct Shares {
-  double memory, arithmetic;  // of what the ceilings allow
-  Shares(const BenchmarkResult& result, double flops, double bytes, double seconds)
-      : memory(bytes / seconds / result.ceilings.bytes_per_second),
-        arithmetic(flops / seconds / result.ceilings.flops_per_second()) {}
-  double binding() const { return std::max(memory, arithmetic); }
-  const char* bound() const { return memory >= arithmetic ? "memory" : "arithmetic"; }
-};
+const char* name_of(Ceilings::Kind kind) {
+  switch (kind) {
+    case Ceilings::Kind::arithmetic:
+      return "arithmetic";
+    case Ceilings::Kind::memory:
+      return "memory";
+    case Ceilings::Kind::reading:
+      return "reading";
+  }
+  return "?";
+}
 
 json to_json(const BenchmarkResult& result, const Measurement& m) {
   json entry = {{"mode", name_of(m.purpose)}, {"batch", m.batch}, {"memory_bytes", m.memory}};
@@ -67,7 +70,6 @@ json to_json(const BenchmarkResult& result, const Measurement& m) {
   }
   const double batch = static_cast<double>(m.batch), step = m.step.median,
                floor = std::max(m.memory_floor, m.arithmetic_floor);
-  const Shares shares(result, m.flops, m.bytes, step);
   entry.update({{"step_seconds", to_json(m.step)},
                 {"overlapped_seconds", to_json(m.overlapped)},
                 {"tiles_per_second", batch / step},
@@ -78,8 +80,8 @@ json to_json(const BenchmarkResult& result, const Measurement& m) {
                 {"bytes", m.bytes},
                 {"tflops", m.flops / step * 1e-12},
                 {"gigabytes_per_second", m.bytes / step * 1e-9},
-                {"share_of_matrix_rate", known(shares.arithmetic)},
-                {"share_of_copy_bandwidth", known(shares.memory)},
+                {"share_of_matrix_rate", known(m.flops / step / result.ceilings.flops_per_second())},
+                {"share_of_copy_bandwidth", known(m.bytes / step / result.ceilings.bytes_per_second())},
                 {"bytes_per_parameter", m.bytes_per_parameter},
                 {"memory_floor_seconds", known(m.memory_floor)},
                 {"arithmetic_floor_seconds", known(m.arithmetic_floor)},
@@ -98,15 +100,16 @@ json to_json(const BenchmarkResult& result, const Measurement& m) {
                                 {"tiles", m.latency->tiles}};
   json operations = json::array();
   for (const PartTime& part : m.parts) {
-    const Shares of_part(result, part.flops, part.bytes, part.timing.median);
+    const Ceilings::Bound bound = result.ceilings.bound(part.flops, part.read, part.written);
     operations.push_back({{"layer", part.layer},
                           {"operation", part.operation},
                           {"phase", name_of(part.phase)},
                           {"seconds", to_json(part.timing)},
                           {"flops", part.flops},
-                          {"bytes", part.bytes},
-                          {"share_of_ceiling", known(of_part.binding())},
-                          {"bound", of_part.bound()}});
+                          {"bytes", part.read + part.written},
+                          {"bytes_written", part.written},
+                          {"share_of_ceiling", known(bound.seconds / part.timing.median)},
+                          {"bound", name_of(bound.kind)}});
   }
   entry["operations"] = operations;
   return entry;
@@ -116,22 +119,24 @@ std::string of_ceiling(double share) {
   return std::isfinite(share) ? line("%.0f %%", 100 * share) : "n/a";
 }
 
-std::string layer_table(const BenchmarkResult& result, const Measurement& m) {
+std::string roofline_table(const BenchmarkResult& result, const Measurement& m) {
   double sum = 0;
   for (const PartTime& part : m.parts) sum += part.timing.median;
   std::string text = line("\n%s, batch %lld, by operation (each repeated by itself)\n", name_of(m.purpose),
                           static_cast<long long>(m.batch));
-  text += line("  %-8s %-14s %-17s %10s %7s %9s %9s %8s  %s\n", "phase", "layer", "operation", "ms", "share",
-               "TFLOP/s", "GB/s", "ceiling", "bound by");
+  text += line("  %-8s %-14s %-17s %9s %9s %10s %7s %9s %8s %8s  %s\n", "phase", "layer", "operation",
+               "GFLOP", "MB", "ms", "time", "GFLOP/s", "GB/s", "ceiling", "bound by");
   for (const PartTime& part : m.parts) {
-    const double seconds = part.timing.median;
-    const Shares shares(result, part.flops, part.bytes, seconds);
-    text += line("  %-8s %-14s %-17s %10.4f %5.1f %% %9.3f %9.1f %8s  %s\n", name_of(part.phase),
-                 part.layer.c_str(), part.operation.c_str(), 1e3 * seconds, 100 * seconds / sum,
-                 part.flops / seconds * 1e-12, part.bytes / seconds * 1e-9,
-                 of_ceiling(shares.binding()).c_str(), shares.bound());
+    const double seconds = part.timing.median, bytes = part.read + part.written;
+    const Ceilings::Bound bound = result.ceilings.bound(part.flops, part.read, part.written);
+    text += line("  %-8s %-14s %-17s %9.3f %9.2f %10.4f %5.1f %% %9.1f %8.1f %8s  %s\n", name_of(part.phase),
+                 part.layer.c_str(), part.operation.c_str(), part.flops * 1e-9, bytes * 1e-6, 1e3 * seconds,
+                 100 * seconds / sum, part.flops / seconds * 1e-9, bytes / seconds * 1e-9,
+                 of_ceiling(bound.seconds / seconds).c_str(), name_of(bound.kind));
   }
-  return text + line("  %-41s %10.4f\n", "sum", 1e3 * sum);
+  return text + line("  %-41s %9.3f %9.2f %10.4f %7s %9.1f %8.1f %8s\n", "sum", m.flops * 1e-9,
+                     m.bytes * 1e-6, 1e3 * sum, "", m.flops / sum * 1e-9, m.bytes / sum * 1e-9,
+                     of_ceiling(m.parts_floor / sum).c_str());
 }
 
 }  // namespace
@@ -141,6 +146,8 @@ json to_json(const BenchmarkResult& result) {
   for (const Check& check : result.checks)
     checks.push_back({{"what", check.what}, {"error", check.error}, {"tolerance", check.tolerance}});
   json measurements = json::array();
+  json loops = json::object();
+  for (const Ceilings::Loop& loop : result.ceilings.loops) loops[loop.name] = loop.per_second;
   std::optional<int64_t> first;
   json training, inference;
   for (const Measurement& m : result.measurements) {
@@ -165,7 +172,11 @@ json to_json(const BenchmarkResult& result) {
             {"parameters", shape.parameter_count()}}},
           {"checks", checks},
           {"ceilings",
-           {{"copy_bytes_per_second", known(result.ceilings.bytes_per_second)},
+           {{"bytes_per_second", known(result.ceilings.bytes_per_second())},
+            {"read_bytes_per_second", known(result.ceilings.read_bytes_per_second())},
+            {"flops_per_second", known(result.ceilings.flops_per_second())},
+            {"loops", loops},
+            {"copy_bytes_per_second", known(result.ceilings.copy_bytes_per_second)},
             {"copied_bytes", result.ceilings.copied_bytes},
             {"matrix_flops_per_second", known(result.ceilings.product_flops_per_second)},
             {"matrix_size", result.ceilings.matrix},
@@ -183,7 +194,7 @@ std::string checks_text(const BenchmarkResult& result, bool only_failed) {
   return text;
 }
 
-std::string benchmark_tables(const BenchmarkResult& result, bool layers) {
+std::string benchmark_tables(const BenchmarkResult& result, bool roofline) {
   const ModelShape& shape = result.shape;
   const Ceilings& ceilings = result.ceilings;
   std::string text = line("%s\n", result.description.c_str());
@@ -191,7 +202,11 @@ std::string benchmark_tables(const BenchmarkResult& result, bool layers) {
                static_cast<long long>(shape.image_size), static_cast<long long>(shape.energy),
                static_cast<long long>(shape.parameter_count()));
   text += "as the reference backend: " + checks_text(result, false) + "\n";
-  text += line("ceilings: copy %.1f GB/s (2 x %s)", ceilings.bytes_per_second * 1e-9,
+  text += "ceilings: ";
+  for (const Ceilings::Loop& loop : ceilings.loops)
+    text += line("%s %.1f %s, ", loop.name.c_str(), loop.per_second * 1e-9,
+                 loop.traffic == CeilingLoop::Traffic::none ? "GFLOP/s" : "GB/s");
+  text += line("convert %.1f GB/s (2 x %s)", ceilings.copy_bytes_per_second * 1e-9,
                human_bytes(ceilings.copied_bytes).c_str());
   text += ceilings.matrix > 0
               ? line(", matrix product %.3f TFLOP/s (%lld^3)", ceilings.product_flops_per_second * 1e-12,
@@ -250,9 +265,9 @@ std::string benchmark_tables(const BenchmarkResult& result, bool layers) {
                      1e3 * m.latency->maximum, static_cast<long long>(m.latency->tiles));
     }
   }
-  if (layers)
+  if (roofline)
     for (const Measurement& m : result.measurements)
-      if (m.left_out.empty()) text += layer_table(result, m);
+      if (m.left_out.empty()) text += roofline_table(result, m);
   return text;
 }
 

@@ -12,8 +12,8 @@ namespace eelsvae {
 // docs/benchmarks.md names the keys.
 nlohmann::json to_json(const BenchmarkResult& result);
 
-// The same as tables for people; `layers`: with a line per operation.
-std::string benchmark_tables(const BenchmarkResult& result, bool layers);
+// The same as tables for people; `roofline`: with a line per operation.
+std::string benchmark_tables(const BenchmarkResult& result, bool roofline);
 
 // "gradient norm 1.2e-03, tolerance 2.0e-02" for every check that failed, or for all of them.
 std::string checks_text(const BenchmarkResult& result, bool only_failed);

@@ -52,6 +52,16 @@ class Drain {
   virtual const void* wait() = 0;
 };
 
+// A loop that keeps one part of the device as busy as it gets and does nothing else: no operation can be
+// faster than the fastest of them at what it needs most.
+struct CeilingLoop {
+  enum class Traffic { none, read, write };  // write: as many bytes read as written
+  std::string name;
+  double flops, bytes;  // of one run
+  Traffic traffic;
+  std::function<void()> run;
+};
+
 // A device with its kernels, at one precision. Everything above kernels/ works on this interface and does not
 // ask which device is behind it. Operations are queued in order; synchronize() or download() waits for them.
 // Pointers handed to operations are in the backend's memory.
@@ -98,6 +108,10 @@ class Backend : public Conv3dOperations,
 
   // destination[i] = source[i] in the destination's type, rounded to nearest.
   virtual void convert(ConstArray source, Array destination) = 0;
+
+  // Loops over `memory`, which should be several times what caches hold. Empty: operations themselves are the
+  // fastest known.
+  virtual std::vector<CeilingLoop> ceiling_loops(void*, size_t) { return {}; }
 
   // Null where the loops of engine/ on the host's own memory are the fastest there is.
   virtual ImageOperations* image_operations() { return nullptr; }

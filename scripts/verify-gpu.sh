@@ -115,7 +115,7 @@ step train-detect-twice 60 - $run sh "$work/job.sh" "$work" "$bin" "$device" "$P
 
 for precision in $precisions; do
   step "bench-$precision" 60 "$work/$precision.txt" "$work/bench" --device "$device" --precision "$precision" \
-    --energy "$energy" --batch $batches --seconds 0.5 --layers --json "$work/$precision.json"
+    --energy "$energy" --batch $batches --seconds 0.5 --roofline --json "$work/$precision.json"
 done
 for precision in $precisions; do cat "$work/$precision.txt"; echo; done > "$prefix-bench.txt" 2> /dev/null
 "$python" - "$work" $precisions > "$prefix-bench.json" <<'PYTHON'

@@ -1,10 +1,14 @@
 #include "kernels/conv3d.h"
 
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/tile_adjoint.h"
+#include "kernels/cpu/weight_gradient.h"
 
 namespace eelsvae {
 namespace {
@@ -17,11 +21,12 @@ size_t aligned(size_t bytes) {
   return (bytes + 63) / 64 * 64;
 }
 
-// The four oneDNN primitives that a convolution and its transpose share. Activations are channels-last;
-// weights take whatever order each primitive likes best, and are reordered when they are packed.
+// What a convolution and its transpose share: three oneDNN primitives and a pass of ours. Activations are
+// channels-last; weights take whatever order each primitive likes best, and are reordered when they are
+// packed.
 class Primitives {
  public:
-  Primitives(const Conv3dProblem& p, DType activation) : problem_(p) {
+  Primitives(const Conv3dProblem& p, DType activation) : problem_(p), weight_gradient_(p, activation) {
     const auto type = cpu::onednn_type(activation);
     const auto f32 = memory::data_type::f32;
     const Extent3 out = p.out();
@@ -39,7 +44,7 @@ class Primitives {
     y_ = memory::desc({p.batch, p.out_channels, out.h, out.w, out.e}, type, Tag::ndhwc);
     bias_ = memory::desc({p.out_channels}, f32, Tag::a);
     master_ = memory::desc(weight_dims, f32, Tag::odhwi);
-    const memory::desc any_weights(weight_dims, type, Tag::any), any_gradient(weight_dims, f32, Tag::any);
+    const memory::desc any_weights(weight_dims, type, Tag::any);
     const auto direct = dnnl::algorithm::convolution_direct;
     const auto training = dnnl::prop_kind::forward_training;
     auto& engine = cpu::onednn_engine();
@@ -62,33 +67,21 @@ class Primitives {
     biased_ = Pass(forward(true, false));
     rectified_ = Pass(forward(true, true));
 
-    auto hint = forward(false, false);
-    using BackwardData = dnnl::convolution_backward_data;
-    data_ = Pass(BackwardData::primitive_desc(
-        BackwardData::desc(direct, x_, any_weights, y_, strides, padding, padding_after),
-        cpu::user_scratchpad(), engine, hint));
-    // oneDNN 2.6's bf16 kernels read past what they have written where a strided axis has an odd length; such
-    // weight gradients are computed in f32 from converted activations.
-    auto odd = [](int64_t size, int64_t stride) { return stride > 1 && size % 2 != 0; };
-    widened_ = activation == DType::bf16 &&
-               (odd(p.in.h, p.stride.h) || odd(p.in.w, p.stride.w) || odd(p.in.e, p.stride.e));
-    wide_x_ = widened_ ? memory::desc(x_.dims(), f32, Tag::ndhwc) : x_;
-    wide_y_ = widened_ ? memory::desc(y_.dims(), f32, Tag::ndhwc) : y_;
-    const Forward::primitive_desc wide_hint(
-        Forward::desc(training, direct, wide_x_, widened_ ? any_gradient : any_weights, wide_y_, strides,
-                      padding, padding_after),
-        cpu::user_scratchpad(), engine);
-    using BackwardWeights = dnnl::convolution_backward_weights;
-    weights_ = Pass(BackwardWeights::primitive_desc(
-        BackwardWeights::desc(direct, wide_x_, any_gradient, wide_y_, strides, padding, padding_after),
-        cpu::user_scratchpad(), engine, wide_hint));
-    if (widened_) {
-      widen_x_ = make_reorder(x_, wide_x_);
-      widen_y_ = make_reorder(y_, wide_y_);
+    std::vector<Pass*> passes = {&plain_, &biased_, &rectified_};
+    if (cpu::TileAdjoint::can_do(p, activation)) {
+      adjoint_.emplace(p);
+      packed_bytes_ = aligned(adjoint_->packed_bytes());
+      workspace_bytes_ = adjoint_->workspace_bytes();
+    } else {
+      using BackwardData = dnnl::convolution_backward_data;
+      data_ = Pass(BackwardData::primitive_desc(
+          BackwardData::desc(direct, x_, any_weights, y_, strides, padding, padding_after),
+          cpu::user_scratchpad(), engine, forward(false, false)));
+      passes.push_back(&data_);
     }
 
     // The three forward variants may prefer different orders; each distinct one is packed once.
-    for (Pass* pass : {&plain_, &biased_, &rectified_, &data_}) {
+    for (Pass* pass : passes) {
       auto found =
           std::find_if(forms_.begin(), forms_.end(), [&](const Form& f) { return f.desc == pass->weights; });
       if (found == forms_.end()) {
@@ -98,28 +91,19 @@ class Primitives {
       }
       pass->packed_offset = found->offset;
     }
-    if (weights_.weights != master_) gradient_reorder_ = make_reorder(weights_.weights, master_);
 
-    for (const Pass* pass : {&plain_, &biased_, &rectified_, &data_})
+    for (const Pass* pass : passes)
       workspace_bytes_ = std::max(workspace_bytes_, pass->scratchpad.get_size());
-    gradient_offset_ = aligned(weights_.scratchpad.get_size());
-    wide_x_offset_ = gradient_offset_ + aligned(weights_.weights.get_size());
-    wide_y_offset_ = wide_x_offset_ + (widened_ ? aligned(wide_x_.get_size()) : 0);
-    workspace_bytes_ =
-        std::max(workspace_bytes_, wide_y_offset_ + (widened_ ? aligned(wide_y_.get_size()) : 0));
     for (const Form& form : forms_)
       workspace_bytes_ = std::max(workspace_bytes_, form.reorder.scratchpad.get_size());
-    for (const Reorder* reorder : {&gradient_reorder_, &widen_x_, &widen_y_})
-      expect(!reorder->primitive || reorder->scratchpad.get_size() <= gradient_offset_,
-             "a oneDNN reorder wants scratch memory that was not planned");
   }
 
-  const Conv3dProblem& problem() const { return problem_; }
-  size_t workspace_bytes() const { return workspace_bytes_; }
+  size_t workspace_bytes() const { return std::max(workspace_bytes_, weight_gradient_.workspace_bytes()); }
   size_t packed_bytes() const { return packed_bytes_; }
 
   void pack(ConstArray weights, void* packed, void* workspace) {
     expect(weights.count == problem_.weight_count(), "conv3d: wrong weight count");
+    if (adjoint_) adjoint_->pack(weights.as<float>(), packed);
     for (const Form& form : forms_)
       run(form.reorder.primitive, {{DNNL_ARG_FROM, over(master_, weights.as<float>())},
                                    {DNNL_ARG_TO, over(form.desc, static_cast<char*>(packed) + form.offset)},
@@ -137,31 +121,25 @@ class Primitives {
     run(pass.primitive, arguments);
   }
 
-  // x = adjoint of conv, of y
-  void backward_data(const void* y, const void* packed, void* x, void* workspace) {
+  // x = adjoint of conv, of y, with bias and ReLU if a bias is given
+  void backward_data(CpuBackend& backend, const void* y, const void* packed, ConstArray bias, bool relu,
+                     Array x, void* workspace) {
+    if (adjoint_) {
+      adjoint_->run(static_cast<const bfloat16*>(y), packed, bias ? bias.as<float>() : nullptr, relu,
+                    x.as<bfloat16>(), workspace);
+      return;
+    }
     run(data_.primitive, {{DNNL_ARG_DIFF_DST, over(y_, y)},
                           {DNNL_ARG_WEIGHTS, over(data_.weights, weights_of(data_, packed))},
-                          {DNNL_ARG_DIFF_SRC, over(x_, x)},
+                          {DNNL_ARG_DIFF_SRC, over(x_, x.data)},
                           {DNNL_ARG_SCRATCHPAD, over(data_.scratchpad, workspace)}});
+    // oneDNN's own deconvolution falls into a scalar loop as soon as it has a bias.
+    const int64_t channels = problem_.in_channels;
+    if (bias) backend.bias_relu(x.count / channels, channels, bias, relu, x);
   }
 
-  void backward_weights(const void* x, const void* y, Array gradient, void* workspace) {
-    expect(gradient.count == problem_.weight_count(), "conv3d: wrong weight gradient count");
-    void* blocked =
-        gradient_reorder_.primitive ? static_cast<char*>(workspace) + gradient_offset_ : gradient.data;
-    if (widened_) {
-      x = widen(widen_x_, x_, x, wide_x_, workspace, wide_x_offset_);
-      y = widen(widen_y_, y_, y, wide_y_, workspace, wide_y_offset_);
-    }
-    run(weights_.primitive, {{DNNL_ARG_SRC, over(wide_x_, x)},
-                             {DNNL_ARG_DIFF_DST, over(wide_y_, y)},
-                             {DNNL_ARG_DIFF_WEIGHTS, over(weights_.weights, blocked)},
-                             {DNNL_ARG_SCRATCHPAD, over(weights_.scratchpad, workspace)}});
-    if (gradient_reorder_.primitive)
-      run(gradient_reorder_.primitive,
-          {{DNNL_ARG_FROM, over(weights_.weights, blocked)},
-           {DNNL_ARG_TO, over(master_, gradient.as<float>())},
-           {DNNL_ARG_SCRATCHPAD, over(gradient_reorder_.scratchpad, workspace)}});
+  void backward_weights(ConstArray x, ConstArray y, Array gradient, void* workspace) {
+    weight_gradient_.run(x, y, gradient, workspace);
   }
 
   void check_activations(ConstArray x, ConstArray y) const {
@@ -181,8 +159,6 @@ class Primitives {
         : primitive(d), weights(d.weights_desc()), scratchpad(d.scratchpad_desc()) {}
     explicit Pass(const dnnl::convolution_backward_data::primitive_desc& d)
         : primitive(d), weights(d.weights_desc()), scratchpad(d.scratchpad_desc()) {}
-    explicit Pass(const dnnl::convolution_backward_weights::primitive_desc& d)
-        : primitive(d), weights(d.diff_weights_desc()), scratchpad(d.scratchpad_desc()) {}
   };
   struct Reorder {
     dnnl::primitive primitive;
@@ -199,15 +175,6 @@ class Primitives {
     dnnl::reorder::primitive_desc d(engine, from, engine, to, cpu::user_scratchpad());
     return {dnnl::reorder(d), d.scratchpad_desc()};
   }
-  // Converts an activation into its place in the workspace and returns that.
-  static const void* widen(const Reorder& reorder, const memory::desc& from, const void* values,
-                           const memory::desc& to, void* workspace, size_t offset) {
-    void* wide = static_cast<char*>(workspace) + offset;
-    run(reorder.primitive, {{DNNL_ARG_FROM, over(from, values)},
-                            {DNNL_ARG_TO, over(to, wide)},
-                            {DNNL_ARG_SCRATCHPAD, over(reorder.scratchpad, workspace)}});
-    return wide;
-  }
   static const void* weights_of(const Pass& pass, const void* packed) {
     return static_cast<const char*>(packed) + pass.packed_offset;
   }
@@ -218,19 +185,17 @@ class Primitives {
 
   Conv3dProblem problem_;
   memory::desc x_, y_, bias_, master_;
-  bool widened_ = false;
-  memory::desc wide_x_, wide_y_;  // as backward-weights reads the activations
-  Reorder widen_x_, widen_y_;
-  Pass plain_, biased_, rectified_, data_, weights_;
+  Pass plain_, biased_, rectified_, data_;
+  std::optional<cpu::TileAdjoint> adjoint_;  // takes the place of data_
+  cpu::WeightGradient weight_gradient_;
   std::vector<Form> forms_;
-  Reorder gradient_reorder_;
-  size_t packed_bytes_ = 0, workspace_bytes_ = 0, gradient_offset_ = 0, wide_x_offset_ = 0,
-         wide_y_offset_ = 0;
+  size_t packed_bytes_ = 0, workspace_bytes_ = 0;
 };
 
 class CpuConv3d final : public Conv3d {
  public:
-  CpuConv3d(const Conv3dProblem& problem, DType activation) : primitives_(problem, activation) {}
+  CpuConv3d(CpuBackend& backend, const Conv3dProblem& problem)
+      : backend_(backend), primitives_(problem, backend.activation_type()) {}
 
   size_t workspace_bytes() const override { return primitives_.workspace_bytes(); }
   size_t packed_bytes() const override { return primitives_.packed_bytes(); }
@@ -245,20 +210,21 @@ class CpuConv3d final : public Conv3d {
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {
     primitives_.check_activations(source_gradient, destination_gradient);
-    primitives_.backward_data(destination_gradient.data, packed, source_gradient.data, workspace);
+    primitives_.backward_data(backend_, destination_gradient.data, packed, {}, false, source_gradient,
+                              workspace);
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void* workspace) override {
     primitives_.check_activations(source, destination_gradient);
-    primitives_.backward_weights(source.data, destination_gradient.data, weight_gradient, workspace);
+    primitives_.backward_weights(source, destination_gradient, weight_gradient, workspace);
   }
 
  private:
+  CpuBackend& backend_;
   Primitives primitives_;
 };
 
-// The adjoint: forward is the convolution's backward-data followed by bias and ReLU in one pass of ours
-// (oneDNN's own deconvolution falls into a scalar loop as soon as it has a bias), backward-data is the
+// The adjoint: forward is the convolution's backward-data followed by bias and ReLU, backward-data is the
 // convolution's forward, backward-weights the convolution's with the two activations exchanged.
 class CpuTransposedConv3d final : public Conv3d {
  public:
@@ -273,9 +239,7 @@ class CpuTransposedConv3d final : public Conv3d {
   void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
                void* workspace) override {
     primitives_.check_activations(destination, source);
-    primitives_.backward_data(source.data, packed, destination.data, workspace);
-    const int64_t channels = primitives_.problem().in_channels;
-    if (bias) backend_.bias_relu(destination.count / channels, channels, bias, relu, destination);
+    primitives_.backward_data(backend_, source.data, packed, bias, relu, destination, workspace);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {
@@ -285,7 +249,7 @@ class CpuTransposedConv3d final : public Conv3d {
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void* workspace) override {
     primitives_.check_activations(destination_gradient, source);
-    primitives_.backward_weights(destination_gradient.data, source.data, weight_gradient, workspace);
+    primitives_.backward_weights(destination_gradient, source, weight_gradient, workspace);
   }
 
  private:
@@ -296,7 +260,7 @@ class CpuTransposedConv3d final : public Conv3d {
 }  // namespace
 
 std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem) {
-  return std::make_unique<CpuConv3d>(problem, activation_);
+  return std::make_unique<CpuConv3d>(*this, problem);
 }
 
 std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem) {

@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
   void download_rows(const void* device, size_t pitch, void* host, size_t width, int64_t rows) override;
   void synchronize() override {}
   void convert(ConstArray source, Array destination) override;
+  std::vector<CeilingLoop> ceiling_loops(void* memory, size_t bytes) override;
 
   std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem) override;
   std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem& problem) override;

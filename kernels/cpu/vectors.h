@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstring>
 #include <experimental/simd>
 
 #include "kernels/array.h"
@@ -16,13 +17,14 @@ inline Vector load(const float* from) {
   return Vector(from, stdx::element_aligned);
 }
 inline Vector load(const bfloat16* from) {
-  using Half = stdx::fixed_size_simd<uint16_t, static_cast<int>(Vector::size())>;
-  using Word = stdx::fixed_size_simd<uint32_t, static_cast<int>(Vector::size())>;
-  Half bits([from](auto i) { return from[i].bits; });
-  Word words = stdx::static_simd_cast<Word>(bits) << 16;
-  alignas(64) uint32_t raw[Vector::size()];
-  words.copy_to(raw, stdx::vector_aligned);
-  return Vector([&raw](auto i) { return std::bit_cast<float>(raw[i]); });
+  using Half = uint16_t __attribute__((vector_size(sizeof(uint16_t) * lanes)));
+  using Word = uint32_t __attribute__((vector_size(sizeof(uint32_t) * lanes)));
+  Half bits;
+  std::memcpy(&bits, from, sizeof bits);
+  const Word words = __builtin_convertvector(bits, Word) << 16;
+  alignas(sizeof words) float values[lanes];
+  std::memcpy(values, &words, sizeof words);
+  return Vector(values, stdx::vector_aligned);
 }
 
 }  // namespace eelsvae::cpu

@@ -18,7 +18,7 @@ class BenchTest : public ProgramsTest {
   json measured(const std::vector<std::string>& arguments) const {
     const ProgramResult result = bench(arguments);
     EXPECT_EQ(result.status, 0) << result.err;
-    EXPECT_NE(result.out.find("ceilings: copy"), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("ceilings: "), std::string::npos) << result.out;
     return json::parse(read_bytes(path("bench.json")));
   }
 
@@ -40,6 +40,15 @@ TEST_F(BenchTest, MeasuresBothModesOfEveryBatch) {
   EXPECT_EQ(found.at("model").at("energy"), 32);
   EXPECT_GT(found.at("ceilings").at("copy_bytes_per_second"), 0);
   EXPECT_GT(found.at("ceilings").at("matrix_flops_per_second"), 0);
+  const json& loops = found.at("ceilings").at("loops");
+  for (const char* loop : {"FMA f32", "read", "update in place", "copy"}) {
+    EXPECT_GT(loops.at(loop), 0);
+    const bool computes = std::string(loop).starts_with("FMA");
+    if (std::string(loop) == "read")
+      EXPECT_EQ(found.at("ceilings").at("read_bytes_per_second"), loops.at(loop));
+    else
+      EXPECT_GE(found.at("ceilings").at(computes ? "flops_per_second" : "bytes_per_second"), loops.at(loop));
+  }
   for (const json& check : found.at("checks")) EXPECT_LE(check.at("error"), check.at("tolerance")) << check;
 
   const json& measurements = found.at("measurements");
@@ -99,9 +108,17 @@ TEST_F(BenchTest, ListsTheOperationsOfAStepInOrder) {
   EXPECT_EQ(flops.count("decoder.11 pack"), 1u);
 }
 
+TEST_F(BenchTest, RooflineHasALineForEveryOperation) {
+  const ProgramResult result =
+      bench({"--device", "cpu", "--inference", "--batch", "1", "--roofline", "--processor-time"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  for (const char* text : {"bound by", "encoder.0", "decoder.11", "reconstruction", "\n  sum"})
+    EXPECT_NE(result.out.find(text), std::string::npos) << text << "\n" << result.out;
+}
+
 TEST_F(BenchTest, ReferenceIsMeasuredLikeAnyDevice) {
   const json found = measured({"--device", "reference", "--precision", "auto", "--inference", "--batch", "1",
-                               "--layers", "--json", "bench.json"});
+                               "--roofline", "--json", "bench.json"});
   EXPECT_EQ(found.at("device"), "reference");
   EXPECT_EQ(found.at("precision"), "fp64");
   EXPECT_TRUE(found.at("training_step_seconds").is_null());

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <limits>
+#include <thread>
 
+#include "engine/backend_memory.h"
+#include "engine/processor_time.h"
 #include "tests/kernels/backend_test.h"
 
 namespace eelsvae {
@@ -32,7 +36,52 @@ TEST(Benchmark, WhatIsNotANumberFailsItsCheck) {
   EXPECT_FALSE((Check{"", std::numeric_limits<double>::quiet_NaN(), 1e-3}).passed());
 }
 
+TEST(Ceilings, WhatTakesLongestBinds) {
+  using Traffic = CeilingLoop::Traffic;
+  Ceilings ceilings;
+  ceilings.copy_bytes_per_second = 10;
+  ceilings.product_flops_per_second = 100;
+  EXPECT_EQ(ceilings.flops_per_second(), 100);
+  EXPECT_EQ(ceilings.read_bytes_per_second(), 10);  // nothing better is known
+  ceilings.loops = {{Traffic::none, "", 200}, {Traffic::read, "", 40}, {Traffic::write, "", 20}};
+  EXPECT_EQ(ceilings.flops_per_second(), 200);
+  EXPECT_EQ(ceilings.bytes_per_second(), 20);
+
+  const Ceilings::Bound computes = ceilings.bound(2000, 50, 50), moves = ceilings.bound(200, 50, 50),
+                        reads = ceilings.bound(200, 78, 2);
+  EXPECT_EQ(computes.kind, Ceilings::Kind::arithmetic);
+  EXPECT_EQ(computes.seconds, 10);
+  EXPECT_EQ(moves.kind, Ceilings::Kind::memory);
+  EXPECT_EQ(moves.seconds, 5);
+  EXPECT_EQ(reads.kind, Ceilings::Kind::reading);
+  EXPECT_EQ(reads.seconds, 2);
+}
+
+TEST(ProcessorTime, CountsWorkAndNotSleep) {
+  using namespace std::chrono;
+  const double asleep = processor_seconds_of([] { std::this_thread::sleep_for(milliseconds(200)); });
+  EXPECT_LT(asleep, 0.1);
+  const double awake = processor_seconds_of([] {
+    // As long as the clock says half a second, of which other programs may take the most.
+    for (const auto end = steady_clock::now() + milliseconds(500); steady_clock::now() < end;) {
+    }
+  });
+  EXPECT_GT(awake, 0.02);
+  EXPECT_LT(awake, 0.6);
+}
+
 class BenchmarkTest : public BackendTest {};
+
+TEST_P(BenchmarkTest, CeilingLoopsRun) {
+  const size_t bytes = size_t{4} << 20;
+  const BackendMemory memory(backend(), bytes);
+  for (const CeilingLoop& loop : backend().ceiling_loops(memory.data(), bytes)) {
+    SCOPED_TRACE(loop.name);
+    EXPECT_EQ(loop.traffic == CeilingLoop::Traffic::none, loop.flops > 0);
+    EXPECT_EQ(loop.traffic == CeilingLoop::Traffic::none, loop.bytes == 0);
+    loop.run();
+  }
+}
 
 TEST_P(BenchmarkTest, EveryBackendIsVerified) {
   for (ReconstructionLoss loss : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse})

@@ -67,6 +67,18 @@ TEST(MemoryPlan, BuffersThatMeetInOneOperationDoNotShare) {
   EXPECT_EQ(plan[a].offset, plan[c].offset);
 }
 
+TEST(MemoryPlan, LargeBuffersDoNotMeetInACache) {
+  MemoryPlan plan;
+  constexpr int64_t mebibyte = 1 << 20;
+  std::vector<BufferId> buffers;
+  for (int i = 0; i < 4; ++i) buffers.push_back(plan.add("weights", {mebibyte}, DType::f32));
+  plan.place();
+  // Nor in a part of a cache, however large a power of two it holds.
+  for (size_t i = 1; i < buffers.size(); ++i)
+    for (size_t j = 0; j < i; ++j)
+      EXPECT_GE((plan[buffers[i]].offset - plan[buffers[j]].offset) % mebibyte, 4096u) << i << " " << j;
+}
+
 TEST(MemoryPlan, TableListsBuffersLargestFirstAndTotals) {
   MemoryPlan plan;
   plan.add("small thing", {2, 3}, DType::bf16, 4, 7);

@@ -29,6 +29,10 @@ const std::vector<Conv3dProblem> problems = {
     {2, {5, 3, 17}, 7, 3, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
     {1, {6, 6, 16}, 16, 1, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
     {2, {7, 9, 33}, 8, 24, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
+    // Lines of several vectors and tiles, with an end that fills none.
+    {1, {2, 3, 150}, 32, 32, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
+    {1, {3, 2, 203}, 32, 96, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
+    {1, {1, 2, 300}, 1, 20, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
     // One element; a matrix product; a kernel that is larger than an axis; only padding beside one element.
     {1, {1, 1, 1}, 1, 1, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}},
     {2, {3, 2, 5}, 7, 9, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}},

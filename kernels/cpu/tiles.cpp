@@ -1,0 +1,251 @@
+#include "kernels/cpu/tiles.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <dnnl.hpp>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace eelsvae::cpu {
+
+#ifdef __x86_64__
+
+bool has_tiles() {
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  static const bool answer = [] {
+    const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa()),
+               tiles = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_amx);
+    return (isa & tiles) == tiles && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+  }();
+  return answer;
+}
+
+namespace {
+
+using Words = uint32_t __attribute__((vector_size(64)));
+
+// Two rows of 16 numbers in pairs.
+[[gnu::target("avx512f,avx512bw")]] inline Words pairs_of(const bfloat16* first, const bfloat16* second) {
+  const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)),
+                b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second));
+  return (Words)_mm512_or_si512(_mm512_cvtepu16_epi32(a), _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
+}
+
+// Exchanges the bit `Bit` of the rows' and the columns' numbers.
+template <int Bit>
+[[gnu::target("avx512f"), gnu::always_inline]] inline void exchange(Words* rows) {
+  Words low, high;
+  for (int column = 0; column < 16; ++column) {
+    low[column] = static_cast<uint32_t>(column & Bit ? 16 + column - Bit : column);
+    high[column] = static_cast<uint32_t>(column & Bit ? 16 + column : column + Bit);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) {
+    if (r & Bit) continue;
+    const Words a = rows[r], b = rows[r | Bit];
+    rows[r] = __builtin_shuffle(a, b, low);
+    rows[r | Bit] = __builtin_shuffle(a, b, high);
+  }
+}
+
+[[gnu::target("avx512f,avx512bw")]] void transpose_tile(const bfloat16* values, int64_t pitch,
+                                                        bfloat16* tile) {
+  Words rows[16];
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) rows[r] = pairs_of(values + 2 * r * pitch, values + (2 * r + 1) * pitch);
+  exchange<1>(rows);
+  exchange<2>(rows);
+  exchange<4>(rows);
+  exchange<8>(rows);
+#pragma GCC unroll 16
+  for (int r = 0; r < 16; ++r) std::memcpy(tile + r * tile_depth, &rows[r], sizeof(Words));
+}
+
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+}  // namespace
+
+void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, int64_t columns,
+                        bfloat16* tiles) {
+  for (int64_t column = 0; column < columns; column += tile_rows)
+    for (int64_t begin = 0; begin < count; begin += tile_depth, tiles += tile_numbers) {
+      const bfloat16* corner = values + begin * pitch + column;
+      const int64_t deep = std::min(tile_depth, count - begin), wide = std::min(tile_rows, columns - column);
+      if (deep == tile_depth && wide == tile_rows) {
+        transpose_tile(corner, pitch, tiles);
+      } else {
+        bfloat16 whole[tile_numbers] = {};
+        for (int64_t r = 0; r < deep; ++r) std::copy_n(corner + r * pitch, wide, whole + r * tile_rows);
+        transpose_tile(whole, tile_rows, tiles);
+      }
+    }
+}
+
+[[gnu::target("avx512f,avx512bw")]] void interleave_to_tiles(const bfloat16* values, int64_t step,
+                                                             int64_t depth, int64_t columns,
+                                                             bfloat16* tiles) {
+  for (int64_t column = 0; column < columns; ++column)
+    for (int64_t k = 0; k < depth; ++k, tiles += tile_numbers) {
+      const bfloat16* row = values + column * tile_rows + k * tile_depth * step;
+#pragma GCC unroll 16
+      for (int r = 0; r < 16; ++r, row += 2 * step) {
+        const Words pairs = pairs_of(row, row + step);
+        std::memcpy(tiles + r * tile_depth, &pairs, sizeof pairs);
+      }
+    }
+}
+
+TilesInUse::TilesInUse() {
+  const TileShapes shapes;
+  // GCC 12's own _tile_loadconfig says that it reads eight bytes.
+  asm volatile("ldtilecfg %0" ::"m"(shapes));
+}
+
+TilesInUse::~TilesInUse() {
+  asm volatile("tilerelease");
+}
+
+[[gnu::target("amx-tile,amx-bf16")]] void add_tile_product(const bfloat16* left, const bfloat16* right,
+                                                           int64_t rows, int64_t depth, int64_t columns,
+                                                           float* sums, int64_t stride) {
+  constexpr int row_bytes = 64;
+  const int64_t pitch = stride * static_cast<int64_t>(sizeof(float));
+  // Two by two tiles of sums, so that each tile of a factor is used twice; at an odd end one by one.
+  for (int64_t r = 0; r < rows; r += 2)
+    for (int64_t c = 0; c < columns; c += 2) {
+      const bfloat16 *l = left + r * depth * tile_numbers, *m = l + depth * tile_numbers;
+      const bfloat16 *p = right + c * depth * tile_numbers, *q = p + depth * tile_numbers;
+      float* s = sums + r * tile_rows * stride + c * tile_rows;
+      float* t = s + tile_rows * stride;
+      const bool two_rows = r + 1 < rows, two_columns = c + 1 < columns;
+      if (two_rows && two_columns) {
+        _tile_loadd(0, s, pitch);
+        _tile_loadd(1, s + tile_rows, pitch);
+        _tile_loadd(2, t, pitch);
+        _tile_loadd(3, t + tile_rows, pitch);
+        for (int64_t k = 0; k < depth * tile_numbers; k += tile_numbers) {
+          _tile_loadd(4, l + k, row_bytes);
+          _tile_loadd(6, p + k, row_bytes);
+          _tile_loadd(7, q + k, row_bytes);
+          _tile_dpbf16ps(0, 4, 6);
+          _tile_dpbf16ps(1, 4, 7);
+          _tile_loadd(5, m + k, row_bytes);
+          _tile_dpbf16ps(2, 5, 6);
+          _tile_dpbf16ps(3, 5, 7);
+        }
+        _tile_stored(0, s, pitch);
+        _tile_stored(1, s + tile_rows, pitch);
+        _tile_stored(2, t, pitch);
+        _tile_stored(3, t + tile_rows, pitch);
+        continue;
+      }
+      for (int i = 0; i < 1 + two_rows; ++i)
+        for (int j = 0; j < 1 + two_columns; ++j) {
+          float* sum = (i ? t : s) + j * tile_rows;
+          _tile_loadd(0, sum, pitch);
+          for (int64_t k = 0; k < depth * tile_numbers; k += tile_numbers) {
+            _tile_loadd(4, (i ? m : l) + k, row_bytes);
+            _tile_loadd(6, (j ? q : p) + k, row_bytes);
+            _tile_dpbf16ps(0, 4, 6);
+          }
+          _tile_stored(0, sum, pitch);
+        }
+    }
+}
+
+[[gnu::target("amx-tile,amx-bf16")]] void sum_tile_products(const TileProduct* products, int64_t count,
+                                                            int64_t pitch, int64_t depth, int64_t offset,
+                                                            float* sums) {
+  constexpr int row_bytes = 64;
+  const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16));
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (const TileProduct* product = products; product < products + count; ++product) {
+    const bfloat16 *l = product->rows, *m = l + tile_rows * pitch, *p = product->tiles + offset,
+                   *q = p + depth * tile_numbers;
+    for (int64_t k = 0; k < depth;
+         ++k, l += tile_depth, m += tile_depth, p += tile_numbers, q += tile_numbers) {
+      _tile_loadd(4, l, rows_pitch);
+      _tile_loadd(6, p, row_bytes);
+      _tile_loadd(7, q, row_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, m, rows_pitch);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  constexpr int64_t wide = 2 * tile_rows, sums_pitch = wide * sizeof(float);
+  _tile_stored(0, sums, sums_pitch);
+  _tile_stored(1, sums + tile_rows, sums_pitch);
+  _tile_stored(2, sums + tile_rows * wide, sums_pitch);
+  _tile_stored(3, sums + tile_rows * wide + tile_rows, sums_pitch);
+}
+
+[[gnu::target("avx512f,avx512bf16,avx512vl")]] void store_sums(const float* sums, int64_t rows,
+                                                               const float* bias, float floor,
+                                                               bfloat16* values, int64_t pitch) {
+  const __m512 lowest = _mm512_set1_ps(floor), zero = _mm512_setzero_ps(),
+               b0 = bias ? _mm512_loadu_ps(bias) : zero, b1 = bias ? _mm512_loadu_ps(bias + 16) : zero;
+  for (int64_t r = 0; r < rows; ++r, sums += 32, values += pitch) {
+    // Of two operands the second is returned where one is no number.
+    const __m512 first = _mm512_max_ps(lowest, _mm512_add_ps(_mm512_loadu_ps(sums), b0)),
+                 second = _mm512_max_ps(lowest, _mm512_add_ps(_mm512_loadu_ps(sums + 16), b1));
+    const auto both = (__m512i)_mm512_cvtne2ps_pbh(second, first);
+    _mm512_storeu_si512(values, both);
+  }
+}
+
+[[gnu::target("amx-tile,amx-bf16")]] float multiply_tiles(int64_t rounds) {
+  const TilesInUse in_use;
+  alignas(64) bfloat16 half[tile_numbers];
+  std::fill_n(half, tile_numbers, bfloat16(0.5f));
+  alignas(64) float sums[tile_rows * tile_rows];
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_loadd(4, half, 64);
+  _tile_loadd(5, half, 64);
+  _tile_loadd(6, half, 64);
+  _tile_loadd(7, half, 64);
+  for (int64_t r = 0; r < rounds; ++r) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, sums, 64);
+  return sums[0];
+}
+
+#else
+
+bool has_tiles() {
+  return false;
+}
+void transpose_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
+void interleave_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
+void add_tile_product(const bfloat16*, const bfloat16*, int64_t, int64_t, int64_t, float*, int64_t) {}
+void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, float*) {}
+void store_sums(const float*, int64_t, const float*, float, bfloat16*, int64_t) {}
+TilesInUse::TilesInUse() {}
+TilesInUse::~TilesInUse() {}
+float multiply_tiles(int64_t) {
+  return 0;
+}
+
+#endif
+
+}  // namespace eelsvae::cpu

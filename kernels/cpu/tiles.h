@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/array.h"
+
+namespace eelsvae::cpu {
+
+// Products of bf16 matrices in the tile registers of AMX. A tile holds 16 rows of 64 bytes: 16 x 32 numbers
+// of the left factor, 32 x 16 of the right one, whose neighbouring rows are interleaved in pairs, or 16 x 16
+// sums in f32.
+constexpr int64_t tile_rows = 16, tile_depth = 32, tile_numbers = tile_rows * tile_depth;
+
+// Whether this processor has such registers, the system lends them to this process and oneDNN may use them
+// too (ONEDNN_MAX_CPU_ISA).
+bool has_tiles();
+
+// The following need has_tiles(). Their tiles lie one after another, those along the depth first.
+
+// Left factor: the transpose of `count` rows of `columns` numbers, `pitch` apart. What is missing to whole
+// tiles becomes 0.
+void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, int64_t columns,
+                        bfloat16* tiles);
+// Right factor: `depth` tiles of rows that start `step` apart, of `columns` tiles. All of it is read.
+void interleave_to_tiles(const bfloat16* values, int64_t step, int64_t depth, int64_t columns,
+                         bfloat16* tiles);
+// sums[16 rows, 16 columns] += left * right, in tiles; rows of sums are `stride` apart.
+void add_tile_product(const bfloat16* left, const bfloat16* right, int64_t rows, int64_t depth,
+                      int64_t columns, float* sums, int64_t stride);
+
+// A factor of 32 rows, as they lie in memory, and where the tiles of the other one begin.
+struct TileProduct {
+  const bfloat16 *rows, *tiles;
+};
+// sums (32, 32) = the sum over `count` products; rows of the left factors are `pitch` apart and `depth` tiles
+// long, of the right factors the two columns of tiles from `offset` on count.
+void sum_tile_products(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth,
+                       int64_t offset, float* sums);
+// values[r * pitch + c] = max(sums[r, c] + bias[c], floor) for `rows` rows of 32; bias may be null, NaN
+// stays.
+void store_sums(const float* sums, int64_t rows, const float* bias, float floor, bfloat16* values,
+                int64_t pitch);
+
+// For as long as this lives the thread's tile registers are set up; products need that.
+class TilesInUse {
+ public:
+  TilesInUse();
+  ~TilesInUse();
+  TilesInUse(const TilesInUse&) = delete;
+  TilesInUse& operator=(const TilesInUse&) = delete;
+};
+
+// `rounds` times four products of two tiles, all in registers.
+constexpr double tile_flops = 4 * 2.0 * tile_rows * tile_rows * tile_depth;
+float multiply_tiles(int64_t rounds);
+
+}  // namespace eelsvae::cpu
