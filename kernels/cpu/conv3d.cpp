@@ -5,9 +5,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kernels/cpu/adjoint.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/onednn.h"
-#include "kernels/cpu/tile_adjoint.h"
 #include "kernels/cpu/weight_gradient.h"
 
 namespace eelsvae {
@@ -68,8 +68,8 @@ class Primitives {
     rectified_ = Pass(forward(true, true));
 
     std::vector<Pass*> passes = {&plain_, &biased_, &rectified_};
-    if (cpu::TileAdjoint::can_do(p, activation)) {
-      adjoint_.emplace(p);
+    if (cpu::Adjoint::can_do(p, activation)) {
+      adjoint_.emplace(p, activation);
       packed_bytes_ = aligned(adjoint_->packed_bytes());
       workspace_bytes_ = adjoint_->workspace_bytes();
     } else {
@@ -122,14 +122,13 @@ class Primitives {
   }
 
   // x = adjoint of conv, of y, with bias and ReLU if a bias is given
-  void backward_data(CpuBackend& backend, const void* y, const void* packed, ConstArray bias, bool relu,
+  void backward_data(CpuBackend& backend, ConstArray y, const void* packed, ConstArray bias, bool relu,
                      Array x, void* workspace) {
     if (adjoint_) {
-      adjoint_->run(static_cast<const bfloat16*>(y), packed, bias ? bias.as<float>() : nullptr, relu,
-                    x.as<bfloat16>(), workspace);
+      adjoint_->run(y, packed, bias ? bias.as<float>() : nullptr, relu, x, workspace);
       return;
     }
-    run(data_.primitive, {{DNNL_ARG_DIFF_DST, over(y_, y)},
+    run(data_.primitive, {{DNNL_ARG_DIFF_DST, over(y_, y.data)},
                           {DNNL_ARG_WEIGHTS, over(data_.weights, weights_of(data_, packed))},
                           {DNNL_ARG_DIFF_SRC, over(x_, x.data)},
                           {DNNL_ARG_SCRATCHPAD, over(data_.scratchpad, workspace)}});
@@ -186,7 +185,7 @@ class Primitives {
   Conv3dProblem problem_;
   memory::desc x_, y_, bias_, master_;
   Pass plain_, biased_, rectified_, data_;
-  std::optional<cpu::TileAdjoint> adjoint_;  // takes the place of data_
+  std::optional<cpu::Adjoint> adjoint_;  // takes the place of data_
   cpu::WeightGradient weight_gradient_;
   std::vector<Form> forms_;
   size_t packed_bytes_ = 0, workspace_bytes_ = 0;
@@ -210,8 +209,7 @@ class CpuConv3d final : public Conv3d {
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {
     primitives_.check_activations(source_gradient, destination_gradient);
-    primitives_.backward_data(backend_, destination_gradient.data, packed, {}, false, source_gradient,
-                              workspace);
+    primitives_.backward_data(backend_, destination_gradient, packed, {}, false, source_gradient, workspace);
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void* workspace) override {
@@ -239,7 +237,7 @@ class CpuTransposedConv3d final : public Conv3d {
   void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
                void* workspace) override {
     primitives_.check_activations(destination, source);
-    primitives_.backward_data(backend_, source.data, packed, bias, relu, destination, workspace);
+    primitives_.backward_data(backend_, source, packed, bias, relu, destination, workspace);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {

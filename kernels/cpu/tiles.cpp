@@ -163,8 +163,7 @@ TilesInUse::~TilesInUse() {
 }
 
 [[gnu::target("amx-tile,amx-bf16")]] void sum_tile_products(const TileProduct* products, int64_t count,
-                                                            int64_t pitch, int64_t depth, int64_t offset,
-                                                            float* sums) {
+                                                            int64_t pitch, int64_t depth, float* sums) {
   constexpr int row_bytes = 64;
   const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16));
   _tile_zero(0);
@@ -172,7 +171,7 @@ TilesInUse::~TilesInUse() {
   _tile_zero(2);
   _tile_zero(3);
   for (const TileProduct* product = products; product < products + count; ++product) {
-    const bfloat16 *l = product->rows, *m = l + tile_rows * pitch, *p = product->tiles + offset,
+    const bfloat16 *l = product->rows, *m = l + tile_rows * pitch, *p = product->tiles,
                    *q = p + depth * tile_numbers;
     for (int64_t k = 0; k < depth;
          ++k, l += tile_depth, m += tile_depth, p += tile_numbers, q += tile_numbers) {
@@ -238,7 +237,7 @@ bool has_tiles() {
 void transpose_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
 void interleave_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
 void add_tile_product(const bfloat16*, const bfloat16*, int64_t, int64_t, int64_t, float*, int64_t) {}
-void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, float*) {}
+void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, float*) {}
 void store_sums(const float*, int64_t, const float*, float, bfloat16*, int64_t) {}
 TilesInUse::TilesInUse() {}
 TilesInUse::~TilesInUse() {}

@@ -33,9 +33,8 @@ struct TileProduct {
   const bfloat16 *rows, *tiles;
 };
 // sums (32, 32) = the sum over `count` products; rows of the left factors are `pitch` apart and `depth` tiles
-// long, of the right factors the two columns of tiles from `offset` on count.
-void sum_tile_products(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth,
-                       int64_t offset, float* sums);
+// long, of the right factors there are two columns of tiles.
+void sum_tile_products(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth, float* sums);
 // values[r * pitch + c] = max(sums[r, c] + bias[c], floor) for `rows` rows of 32; bias may be null, NaN
 // stays.
 void store_sums(const float* sums, int64_t rows, const float* bias, float floor, bfloat16* values,
