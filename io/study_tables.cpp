@@ -80,8 +80,10 @@ void add_published(const StudyReport& report, const std::vector<SummaryRow>& row
   const double rate = shown_rate(report.study);
   for (const std::string method : {"roll", "move"})
     for (double amount : amounts_of(rows, method)) {
-      Pivot f1, precision, auc;
+      Pivot f1;  // its columns in the order of the configuration, whether printed or not
       auto column = [&](int64_t shift) { return std::to_string(shift); };
+      for (int64_t shift : report.study.evaluation.published_shifts) f1.columns.push_back(column(shift));
+      Pivot precision = f1, auc = f1;
       for (int64_t shift : report.study.evaluation.published_shifts)
         for (const PublishedRow& printed : published_table()) {
           if (printed.shift != shift || method != "roll") continue;
