@@ -14,7 +14,7 @@ namespace eelsvae {
 // composition, thickness or drift. With z = (observed - expected) / sqrt(noise variance) - mean:
 //   covariance of z over normal pixels = level * I + components^T diag(strength) components
 struct ResidualModel {
-  NoiseModel noise;
+  NoiseModel noise;               // with its channel factors
   std::vector<float> mean;        // (E)
   std::vector<float> components;  // (k, E), orthonormal, strongest first
   std::vector<double> strengths;  // (k) variance along each beyond the noise's, in units of the noise's

@@ -84,14 +84,15 @@ bool Adjoint::can_do(const Conv3dProblem& p, DType activation) {
          p.kernel.volume() <= most_taps;
 }
 
-Adjoint::Adjoint(const Conv3dProblem& problem, DType activation) : p_(problem), activation_(activation) {}
+Adjoint::Adjoint(const Conv3dProblem& problem, DType activation)
+    : p_(problem), activation_(activation), threads_(omp_get_max_threads()) {}
 
 // For every tap a block of rows of y, with zeros outside the line.
 int64_t Adjoint::scratch_count() const {
   return p_.kernel.volume() * positions_of_block<bfloat16> * p_.out_channels;
 }
 size_t Adjoint::workspace_bytes() const {
-  return static_cast<size_t>(omp_get_max_threads() * scratch_count()) * size_of(activation_);
+  return static_cast<size_t>(threads_ * scratch_count()) * size_of(activation_);
 }
 size_t Adjoint::packed_bytes() const {
   return static_cast<size_t>(p_.weight_count()) * size_of(activation_);
@@ -137,7 +138,7 @@ void Adjoint::run(const T* y, const T* weights, const float* bias, float floor, 
     const int64_t o = i + padding - kernel;
     return o < 0 || o % stride != 0 || o / stride >= size ? -1 : o / stride;
   };
-#pragma omp parallel for schedule(dynamic) collapse(2)
+#pragma omp parallel for schedule(dynamic) collapse(2) num_threads(threads_)
   for (int64_t nh = 0; nh < p_.batch * in.h; ++nh)
     for (int64_t w = 0; w < in.w; ++w) {
       std::array<Source<T>, most_taps> sources;

@@ -40,6 +40,7 @@ class Adjoint {
 
   Conv3dProblem p_;
   DType activation_;
+  int threads_;  // that the workspace has room for
 };
 
 }  // namespace eelsvae::cpu

@@ -141,7 +141,10 @@ struct TileScratch {
 }  // namespace
 
 WeightGradient::WeightGradient(const Conv3dProblem& problem, DType activation)
-    : p_(problem), activation_(activation), tiles_(activation == DType::bf16 && has_tiles()) {
+    : p_(problem),
+      activation_(activation),
+      tiles_(activation == DType::bf16 && has_tiles()),
+      threads_(omp_get_max_threads()) {
   window_ = p_.kernel.e * p_.in_channels;
   stride_ = p_.kernel.volume() * p_.in_channels;  // from an output channel's weights to the next one's
   step_ = p_.stride.e * p_.in_channels;
@@ -159,8 +162,7 @@ int64_t WeightGradient::scratch_count() const {
 }
 
 size_t WeightGradient::workspace_bytes() const {
-  const int64_t count =
-      (parts_ > 1 ? parts_ * p_.weight_count() : 0) + omp_get_max_threads() * scratch_count();
+  const int64_t count = (parts_ > 1 ? parts_ * p_.weight_count() : 0) + threads_ * scratch_count();
   return static_cast<size_t>(count) * sizeof(float);
 }
 
@@ -170,7 +172,7 @@ void WeightGradient::run(ConstArray x, ConstArray y, Array gradient, void* works
   float* partial = parts_ > 1 ? static_cast<float*>(workspace) : gradient.as<float>();
   float* scratch = static_cast<float*>(workspace) + (parts_ > 1 ? parts_ * p_.weight_count() : 0);
   const int64_t lines = p_.batch * p_.out().h;
-#pragma omp parallel for schedule(dynamic) collapse(3)
+#pragma omp parallel for schedule(dynamic) collapse(3) num_threads(threads_)
   for (int64_t part = 0; part < parts_; ++part)
     for (int64_t kh = 0; kh < p_.kernel.h; ++kh)
       for (int64_t block = 0; block < blocks_; ++block) {

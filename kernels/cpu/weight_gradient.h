@@ -30,6 +30,7 @@ class WeightGradient {
   Conv3dProblem p_;
   DType activation_;
   bool tiles_;
+  int threads_;                                     // that the workspace has room for
   int64_t window_, stride_, step_, line_, before_;  // see weight_gradient.cpp
   int64_t channels_per_task_, blocks_;              // of output channels
   int64_t parts_;                                   // of the output's lines, with sums of their own
