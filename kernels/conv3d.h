@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "kernels/array.h"
 #include "kernels/host_device.h"
@@ -71,11 +72,36 @@ class Conv3d {
                                 void* workspace) = 0;
 };
 
+// Which lines along the energy axis the lines of a convolution's output see: of the output's row i the taps
+// kh see the rows rows[i * kernel.h + kh] of x, of its column j the taps kw the columns
+// columns[j * kernel.w + kw]. -1: none, the tap sees zeros.
+struct LineSources {
+  std::vector<int64_t> rows, columns;
+};
+
+// A convolution whose output lines may see any lines of x. Tiles of an image that overlap share lines, and
+// what they share is computed once; the results have the bits that make_conv3d's forward gives on the tiles.
+class GatheredConv3d {
+ public:
+  virtual ~GatheredConv3d() = default;
+  virtual size_t workspace_bytes() const = 0;
+  // y = relu?(conv(x) + bias). `packed` is the form of the weights that make_conv3d(...)->pack() gives for a
+  // problem with the same kernel and channels.
+  virtual void forward(ConstArray x, const void* packed, ConstArray bias, bool relu, Array y,
+                       void* workspace) = 0;
+};
+
 class Conv3dOperations {
  public:
   virtual ~Conv3dOperations() = default;
   virtual std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem) = 0;
   virtual std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem& problem) = 0;
+  // problem: batch 1, in the size of x; stride and padding along h and w mean nothing, for `sources` says it
+  // all. y is (rows, columns, E', out_channels) with as many rows and columns as there are sources for.
+  // Null where this backend has none for the problem.
+  virtual std::unique_ptr<GatheredConv3d> make_gathered_conv3d(const Conv3dProblem&, LineSources) {
+    return nullptr;
+  }
 };
 
 }  // namespace eelsvae

@@ -1,6 +1,7 @@
 #include "kernels/conv3d.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/reference/reference_backend.h"
 
@@ -186,6 +187,55 @@ class ReferenceTransposedConv3d final : public ReferenceConv3d {
   }
 };
 
+class ReferenceGatheredConv3d final : public GatheredConv3d {
+ public:
+  ReferenceGatheredConv3d(const Conv3dProblem& problem, LineSources sources)
+      : p_(problem),
+        sources_(std::move(sources)),
+        rows_(static_cast<int64_t>(sources_.rows.size()) / p_.kernel.h),
+        columns_(static_cast<int64_t>(sources_.columns.size()) / p_.kernel.w) {
+    expect(p_.batch == 1, "gathered conv3d: one x");
+  }
+
+  size_t workspace_bytes() const override { return 0; }
+
+  // The terms of each sum in the order of convolve().
+  void forward(ConstArray x, const void* packed, ConstArray bias, bool relu, Array y, void*) override {
+    const Indices at{p_};
+    const int64_t energies = p_.out().e, positions = rows_ * columns_ * energies;
+    const double *source = elements(x, p_.x_count()), *weights = static_cast<const double*>(packed);
+    double* sums = elements(y, positions * p_.out_channels);
+    for (int64_t position = 0; position < positions; ++position)
+      for (int64_t oc = 0; oc < p_.out_channels; ++oc) {
+        double& sum = sums[position * p_.out_channels + oc];
+        sum = 0;
+        for_each_tap(p_, [&](int64_t kh, int64_t kw, int64_t ke) {
+          const int64_t line = position / energies, ih = row(line / columns_, kh),
+                        iw = column(line % columns_, kw),
+                        ie = position % energies * p_.stride.e + ke - p_.padding.e;
+          if (ih < 0 || iw < 0 || ie < 0 || ie >= p_.in.e) return;
+          double products = 0;
+          for (int64_t ic = 0; ic < p_.in_channels; ++ic)
+            products += source[at.x(0, ih, iw, ie, ic)] * weights[at.w(oc, kh, kw, ke, ic)];
+          sum += products;
+        });
+      }
+    add_bias(positions, p_.out_channels, elements(bias, p_.out_channels), relu, sums);
+  }
+
+ private:
+  int64_t row(int64_t output, int64_t kh) const {
+    return sources_.rows[static_cast<size_t>(output * p_.kernel.h + kh)];
+  }
+  int64_t column(int64_t output, int64_t kw) const {
+    return sources_.columns[static_cast<size_t>(output * p_.kernel.w + kw)];
+  }
+
+  Conv3dProblem p_;
+  LineSources sources_;
+  int64_t rows_, columns_;  // of the output
+};
+
 }  // namespace
 
 std::unique_ptr<Conv3d> ReferenceBackend::make_conv3d(const Conv3dProblem& problem) {
@@ -194,6 +244,11 @@ std::unique_ptr<Conv3d> ReferenceBackend::make_conv3d(const Conv3dProblem& probl
 
 std::unique_ptr<Conv3d> ReferenceBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
   return std::make_unique<ReferenceTransposedConv3d>(problem);
+}
+
+std::unique_ptr<GatheredConv3d> ReferenceBackend::make_gathered_conv3d(const Conv3dProblem& problem,
+                                                                       LineSources sources) {
+  return std::make_unique<ReferenceGatheredConv3d>(problem, std::move(sources));
 }
 
 }  // namespace eelsvae

@@ -203,6 +203,101 @@ TEST_P(Conv3dTest, PackingFollowsTheWeights) {
   EXPECT_TRUE(equal(y.download(), Values(static_cast<size_t>(p.y_count()), 0.0)));
 }
 
+// The input that a tap sees of each output along an axis, by the arithmetic of an ordinary convolution.
+std::vector<int64_t> sources_along(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) {
+  std::vector<int64_t> sources;
+  for (int64_t o = 0; o < out; ++o)
+    for (int64_t k = 0; k < kernel; ++k) {
+      const int64_t i = o * stride + k - padding;
+      sources.push_back(i < 0 || i >= in ? -1 : i);
+    }
+  return sources;
+}
+
+// The gathered convolution with the weights that the ordinary one of `like` packs; empty where the backend
+// has none.
+Values run_gathered(Backend& backend, const Conv3dProblem& p, const LineSources& sources,
+                    const Conv3dProblem& like, const Inputs& inputs, bool relu) {
+  std::unique_ptr<GatheredConv3d> gathered = backend.make_gathered_conv3d(p, sources);
+  if (!gathered) return {};
+  std::unique_ptr<Conv3d> packing = backend.make_conv3d(like);
+  DType activation = backend.activation_type(), master = backend.master_type();
+  const int64_t lines =
+      static_cast<int64_t>(sources.rows.size() * sources.columns.size()) / (p.kernel.h * p.kernel.w);
+  DeviceArray x(backend, activation, inputs.source), weights(backend, master, inputs.weights),
+      bias(backend, master, inputs.bias), y(backend, activation, lines * p.out().e * p.out_channels);
+  DeviceBytes packed(backend, packing->packed_bytes()), scratch(backend, packing->workspace_bytes()),
+      workspace(backend, gathered->workspace_bytes());
+  packing->pack(weights, packed.data(), scratch.data());
+  gathered->forward(x, packed.data(), bias, relu, y, workspace.data());
+  backend.synchronize();
+  return y.download();
+}
+
+TEST_P(Conv3dTest, GatheringTheLinesOfAnOrdinaryConvolutionGivesItsBits) {
+  bool any = false;
+  for (Conv3dProblem p : problems)
+    for (bool relu : {false, true}) {
+      SCOPED_TRACE(testing::Message() << p << (relu ? ", ReLU" : ""));
+      p.batch = 1;
+      const Extent3 out = p.out();
+      const LineSources sources = {sources_along(p.in.h, out.h, p.kernel.h, p.stride.h, p.padding.h),
+                                   sources_along(p.in.w, out.w, p.kernel.w, p.stride.w, p.padding.w)};
+      Inputs inputs = random_inputs(p, false, backend());
+      Values gathered = run_gathered(backend(), p, sources, p, inputs, relu);
+      if (gathered.empty()) continue;
+      any = true;
+      EXPECT_TRUE(equal(gathered, run(backend(), p, false, inputs, relu).destination));
+    }
+  if (!any) GTEST_SKIP() << "has no gathered convolution";
+}
+
+TEST_P(Conv3dTest, GatheredLinesMayBeAny) {
+  bool any = false;
+  for (int64_t channels : {3, 32})
+    for (Conv3dProblem p :
+         {Conv3dProblem{1, {3, 4, 70}, channels, 2 * channels, {3, 2, 5}, {1, 1, 2}, {0, 0, 2}},
+          Conv3dProblem{1, {3, 4, 9}, channels, channels, {3, 2, 3}, {2, 7, 2}, {1, 5, 1}}}) {
+      SCOPED_TRACE(testing::Message() << p);
+      // Lines in no order, twice by one output, by no output, and an output that sees none.
+      const LineSources sources = {{2, -1, 0, 1, 1, -1, 0, 2, 2, -1, -1, -1}, {3, 0, -1, 3, 1, 1}};
+      const int64_t rows = 4, columns = 3, energies = p.out().e;
+      // Of another size, and there stride and padding mean something.
+      Conv3dProblem like = p;
+      like.batch = 2;
+      like.in = {6, 6, 16};
+      like.stride.w = like.padding.w = 1;
+      Inputs inputs = random_inputs(p, false, backend());
+      Values actual = run_gathered(backend(), p, sources, like, inputs, true);
+      if (actual.empty()) continue;
+      any = true;
+      Values expected;
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < columns; ++c)
+          for (int64_t e = 0; e < energies; ++e)
+            for (int64_t oc = 0; oc < p.out_channels; ++oc) {
+              double sum = inputs.bias[static_cast<size_t>(oc)];
+              for (int64_t kh = 0; kh < p.kernel.h; ++kh)
+                for (int64_t kw = 0; kw < p.kernel.w; ++kw)
+                  for (int64_t ke = 0; ke < p.kernel.e; ++ke) {
+                    const int64_t h = sources.rows[static_cast<size_t>(r * p.kernel.h + kh)],
+                                  w = sources.columns[static_cast<size_t>(c * p.kernel.w + kw)],
+                                  i = e * p.stride.e + ke - p.padding.e;
+                    if (h < 0 || w < 0 || i < 0 || i >= p.in.e) continue;
+                    const int64_t x = ((h * p.in.w + w) * p.in.e + i) * p.in_channels,
+                                  tap = (((oc * p.kernel.h + kh) * p.kernel.w + kw) * p.kernel.e + ke) *
+                                        p.in_channels;
+                    for (int64_t ic = 0; ic < p.in_channels; ++ic)
+                      sum += inputs.source[static_cast<size_t>(x + ic)] *
+                             inputs.weights[static_cast<size_t>(tap + ic)];
+                  }
+              expected.push_back(std::max(sum, 0.0));
+            }
+      EXPECT_TRUE(close(actual, expected, tolerance()));
+    }
+  if (!any) GTEST_SKIP() << "has no gathered convolution";
+}
+
 // The passes are linear in each input, so a difference quotient is exact but for rounding, whatever the step.
 TEST(Conv3dReference, BackwardPassesMatchFiniteDifferences) {
   std::unique_ptr<Backend> reference = make_backend("reference", "auto");
