@@ -1,12 +1,13 @@
 #include "kernels/conv3d.h"
 
 #include <algorithm>
-#include <optional>
+#include <type_traits>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
-#include "kernels/cpu/adjoint.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/line_convolution.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/weight_gradient.h"
 
@@ -20,6 +21,96 @@ using Tag = memory::format_tag;
 size_t aligned(size_t bytes) {
   return (bytes + 63) / 64 * 64;
 }
+
+// By our own kernels.
+class LineConv3d final : public Conv3d {
+ public:
+  using Direction = cpu::LineConvolution::Direction;
+
+  LineConv3d(const Conv3dProblem& problem, DType activation, bool transposed)
+      : problem_(problem),
+        transposed_(transposed),
+        convolution_(problem, Direction::forward, activation),
+        adjoint_(problem, Direction::adjoint, activation),
+        weight_gradient_(problem, activation) {}
+
+  size_t workspace_bytes() const override {
+    return std::max(
+        {convolution_.workspace_bytes(), adjoint_.workspace_bytes(), weight_gradient_.workspace_bytes()});
+  }
+  // A gathered convolution finds its form first.
+  size_t packed_bytes() const override {
+    return aligned(convolution_.packed_bytes()) + adjoint_.packed_bytes();
+  }
+  void pack(ConstArray weights, void* packed, void*) override {
+    expect(weights.count == problem_.weight_count(), "conv3d: wrong weight count");
+    convolution_.pack(weights.as<float>(), packed);
+    adjoint_.pack(weights.as<float>(), adjoint_form(packed));
+  }
+
+  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
+               void* workspace) override {
+    check(source, destination);
+    run(transposed_, source, packed, bias.as<float>(), relu, destination, workspace);
+  }
+  void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
+                     void* workspace) override {
+    check(source_gradient, destination_gradient);
+    run(!transposed_, destination_gradient, packed, nullptr, false, source_gradient, workspace);
+  }
+  void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
+                        void* workspace) override {
+    check(source, destination_gradient);
+    if (transposed_) std::swap(source, destination_gradient);
+    weight_gradient_.run(source, destination_gradient, weight_gradient, workspace);
+  }
+
+ private:
+  template <typename Bytes>
+  Bytes* adjoint_form(Bytes* packed) const {
+    using Char = std::conditional_t<std::is_const_v<Bytes>, const char, char>;
+    return static_cast<Char*>(packed) + aligned(convolution_.packed_bytes());
+  }
+  void run(bool adjoint, ConstArray from, const void* packed, const float* bias, bool relu, Array to,
+           void* workspace) const {
+    if (adjoint)
+      adjoint_.run(from, adjoint_form(packed), bias, relu, to, workspace);
+    else
+      convolution_.run(from, packed, bias, relu, to, workspace);
+  }
+  void check(ConstArray source, ConstArray destination) const {
+    const ConstArray x = transposed_ ? destination : source, y = transposed_ ? source : destination;
+    expect(x.count == problem_.x_count() && y.count == problem_.y_count(), "conv3d: wrong activation count");
+  }
+
+  Conv3dProblem problem_;
+  bool transposed_;
+  cpu::LineConvolution convolution_, adjoint_;
+  cpu::WeightGradient weight_gradient_;
+};
+
+class LineGatheredConv3d final : public GatheredConv3d {
+ public:
+  LineGatheredConv3d(const Conv3dProblem& problem, LineSources sources, DType activation)
+      : x_count_(problem.x_count()),
+        y_count_(static_cast<int64_t>(sources.rows.size()) / problem.kernel.h *
+                 (static_cast<int64_t>(sources.columns.size()) / problem.kernel.w) * problem.out().e *
+                 problem.out_channels),
+        convolution_(problem, std::move(sources), activation) {
+    expect(problem.batch == 1, "gathered conv3d: one x");
+  }
+
+  size_t workspace_bytes() const override { return convolution_.workspace_bytes(); }
+  void forward(ConstArray x, const void* packed, ConstArray bias, bool relu, Array y,
+               void* workspace) override {
+    expect(x.count == x_count_ && y.count == y_count_, "gathered conv3d: wrong activation count");
+    convolution_.run(x, packed, bias.as<float>(), relu, y, workspace);
+  }
+
+ private:
+  int64_t x_count_, y_count_;
+  cpu::LineConvolution convolution_;
+};
 
 // What a convolution and its transpose share: three oneDNN primitives and a pass of ours. Activations are
 // channels-last; weights take whatever order each primitive likes best, and are reordered when they are
@@ -67,18 +158,12 @@ class Primitives {
     biased_ = Pass(forward(true, false));
     rectified_ = Pass(forward(true, true));
 
-    std::vector<Pass*> passes = {&plain_, &biased_, &rectified_};
-    if (cpu::Adjoint::can_do(p, activation)) {
-      adjoint_.emplace(p, activation);
-      packed_bytes_ = aligned(adjoint_->packed_bytes());
-      workspace_bytes_ = adjoint_->workspace_bytes();
-    } else {
-      using BackwardData = dnnl::convolution_backward_data;
-      data_ = Pass(BackwardData::primitive_desc(
-          BackwardData::desc(direct, x_, any_weights, y_, strides, padding, padding_after),
-          cpu::user_scratchpad(), engine, forward(false, false)));
-      passes.push_back(&data_);
-    }
+    using BackwardData = dnnl::convolution_backward_data;
+    data_ = Pass(BackwardData::primitive_desc(
+        BackwardData::desc(direct, x_, any_weights, y_, strides, padding, padding_after),
+        cpu::user_scratchpad(), engine, forward(false, false)));
+
+    std::vector<Pass*> passes = {&plain_, &biased_, &rectified_, &data_};
 
     // The three forward variants may prefer different orders; each distinct one is packed once.
     for (Pass* pass : passes) {
@@ -103,7 +188,6 @@ class Primitives {
 
   void pack(ConstArray weights, void* packed, void* workspace) {
     expect(weights.count == problem_.weight_count(), "conv3d: wrong weight count");
-    if (adjoint_) adjoint_->pack(weights.as<float>(), packed);
     for (const Form& form : forms_)
       run(form.reorder.primitive, {{DNNL_ARG_FROM, over(master_, weights.as<float>())},
                                    {DNNL_ARG_TO, over(form.desc, static_cast<char*>(packed) + form.offset)},
@@ -124,10 +208,6 @@ class Primitives {
   // x = adjoint of conv, of y, with bias and ReLU if a bias is given
   void backward_data(CpuBackend& backend, ConstArray y, const void* packed, ConstArray bias, bool relu,
                      Array x, void* workspace) {
-    if (adjoint_) {
-      adjoint_->run(y, packed, bias ? bias.as<float>() : nullptr, relu, x, workspace);
-      return;
-    }
     run(data_.primitive, {{DNNL_ARG_DIFF_DST, over(y_, y.data)},
                           {DNNL_ARG_WEIGHTS, over(data_.weights, weights_of(data_, packed))},
                           {DNNL_ARG_DIFF_SRC, over(x_, x.data)},
@@ -185,7 +265,6 @@ class Primitives {
   Conv3dProblem problem_;
   memory::desc x_, y_, bias_, master_;
   Pass plain_, biased_, rectified_, data_;
-  std::optional<cpu::Adjoint> adjoint_;  // takes the place of data_
   cpu::WeightGradient weight_gradient_;
   std::vector<Form> forms_;
   size_t packed_bytes_ = 0, workspace_bytes_ = 0;
@@ -258,11 +337,21 @@ class CpuTransposedConv3d final : public Conv3d {
 }  // namespace
 
 std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem) {
+  if (cpu::LineConvolution::can_do(problem, activation_))
+    return std::make_unique<LineConv3d>(problem, activation_, false);
   return std::make_unique<CpuConv3d>(*this, problem);
 }
 
 std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
+  if (cpu::LineConvolution::can_do(problem, activation_))
+    return std::make_unique<LineConv3d>(problem, activation_, true);
   return std::make_unique<CpuTransposedConv3d>(*this, problem);
+}
+
+std::unique_ptr<GatheredConv3d> CpuBackend::make_gathered_conv3d(const Conv3dProblem& problem,
+                                                                 LineSources sources) {
+  if (!cpu::LineConvolution::can_do(problem, activation_)) return nullptr;
+  return std::make_unique<LineGatheredConv3d>(problem, std::move(sources), activation_);
 }
 
 }  // namespace eelsvae

@@ -31,6 +31,8 @@ class CpuBackend final : public Backend {
 
   std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem) override;
   std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem& problem) override;
+  std::unique_ptr<GatheredConv3d> make_gathered_conv3d(const Conv3dProblem& problem,
+                                                       LineSources sources) override;
   std::unique_ptr<Linear> make_linear(const LinearProblem& problem) override;
 
   void bias_relu(int64_t rows, int64_t channels, ConstArray bias, bool relu, Array y) override;
