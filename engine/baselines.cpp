@@ -251,9 +251,9 @@ Baseline::Baseline(const SpectrumImage& training, std::span<const uint8_t> left_
   }
 }
 
-std::vector<float> Baseline::expected(const SpectrumImage& image) const {
+CountArray Baseline::expected(const SpectrumImage& image) const {
   expect(image.energy.size == channels_, "image with other channels than the baseline's");
-  std::vector<float> result(static_cast<size_t>(image.pixels() * channels_));
+  CountArray result(static_cast<size_t>(image.pixels() * channels_));
   const ConstVector mean(mean_.data(), channels_);
   const Directions directions(directions_.data(), channels_, components());
   const std::vector<int64_t> pixels = pixels_to_fit(image, {});

@@ -70,7 +70,7 @@ class Baseline {
   Baseline(const SpectrumImage& training, std::span<const uint8_t> left_out, const BaselineSpec& spec);
 
   // The expected spectra (y, x, E) of an image with the training image's channels; 0 in its excluded pixels.
-  std::vector<float> expected(const SpectrumImage& image) const;
+  CountArray expected(const SpectrumImage& image) const;
 
   // rx: its score of every pixel (y, x), NaN in excluded ones. Others have none.
   std::optional<std::vector<float>> own_scores(const SpectrumImage& image) const;

@@ -15,7 +15,7 @@ namespace eelsvae {
 
 // What is expected of every spectrum of an image, and what else its origin has to say.
 struct Expectation {
-  std::vector<float> spectra;     // (y, x, E), in the prepared image's units
+  CountArray spectra;             // (y, x, E), in the prepared image's units
   std::vector<float> own_scores;  // of a baseline that has its own (y, x); else empty
   std::optional<TileGrid> grid;   // of a model: where its tiles lay, and
   std::vector<float> latent;      // their latent vectors (tiles, latent)

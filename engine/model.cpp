@@ -19,6 +19,7 @@ constexpr ConvGeometry geometry[4] = {{{1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
                                       {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
                                       {{3, 3, 3}, {2, 2, 2}, {1, 1, 1}}};
 // Indices of the layers with parameters in PyTorch's two nn.Sequential.
+constexpr int encoder_convolution_count = 4;
 constexpr int conv_index[4] = {0, 2, 4, 6}, transposed_index[4] = {5, 7, 9, 11};
 
 // Parameters that share a buffer start at multiples of so many elements.
@@ -331,7 +332,11 @@ void Model::list_parts() {
   };
 
   const Array logits = arena_->array(logits_), targets = arena_->array(targets_);
-  for (auto& layer : layers_) add(name_of_layer(*layer), Phase::forward, layer->forward(*arena_));
+  for (auto& layer : layers_) {
+    if (layer->wiring.input == layers_[encoder_convolution_count]->wiring.input)
+      encoder_parts_ = parts_.size();
+    add(name_of_layer(*layer), Phase::forward, layer->forward(*arena_));
+  }
   if (purpose_ == Purpose::inference) {
     add("reconstruction", Phase::output,
         {{"forward", 0, bytes({logits, targets}), bytes({arena_->array(reconstruction_)}),
@@ -408,9 +413,9 @@ void Model::send_scalars() {
   scalar_feed_->submit(arena_->at(scalars_));
 }
 
-void Model::run(Phase phase) {
-  for (const Part& part : parts_)
-    if (part.phase == phase) part.operation.queue();
+void Model::run(Phase phase, size_t first) {
+  for (size_t i = first; i < parts_.size(); ++i)
+    if (parts_[i].phase == phase) parts_[i].operation.queue();
 }
 
 void Model::forward(bool sample) {
@@ -548,10 +553,12 @@ std::vector<float> Model::evaluated_reconstruction(int64_t tile) const {
   return {x.begin(), x.end()};
 }
 
-void Model::start_reconstruction() {
+void Model::start_reconstruction(Start start) {
   expect(purpose_ == Purpose::inference, "a model built for training cannot reconstruct");
-  repeat(reconstruction_pass_, 0, [this] {
-    forward(false);
+  const bool whole = start == Start::tiles;
+  repeat(whole ? reconstruction_pass_ : decoding_pass_, 0, [this, whole] {
+    posterior_->sample = false;
+    run(Phase::forward, whole ? 0 : encoder_parts_);
     run(Phase::output);
   });
   reconstruction_drain_->submit(arena_->at(reconstruction_));
@@ -572,6 +579,21 @@ ReconstructedTiles Model::finish_reconstruction() {
 void Model::reconstruct(float* reconstruction) {
   start_reconstruction();
   std::copy_n(finish_reconstruction().tiles, plan_[targets_].count(), reconstruction);
+}
+
+std::vector<Model::Convolution> Model::encoder_convolutions() const {
+  std::vector<Convolution> convolutions;
+  for (int k = 0; k < encoder_convolution_count; ++k) {
+    const Layer& layer = *layers_[static_cast<size_t>(k)];
+    const ParameterStorage& bias = parameters_[static_cast<size_t>(layer.bias)];
+    convolutions.push_back({shape_.convolution(k, 1), arena_->at(layer.packed),
+                            slice(arena_->array(bias.compute), bias.offset, bias.parameter.count())});
+  }
+  return convolutions;
+}
+
+Array Model::features() const {
+  return arena_->array(layers_[encoder_convolution_count]->wiring.input);
 }
 
 std::vector<double> Model::posterior() const {

@@ -112,9 +112,20 @@ class Model {
   // What the network makes of the loaded tiles at the posterior's mean. start_reconstruction() only queues
   // where the device can, up to two at a time; finish_reconstruction() waits for the oldest, whose tiles stay
   // until the start after the next.
-  void start_reconstruction();
+  enum class Start { tiles, features };
+  void start_reconstruction(Start start = Start::tiles);
   ReconstructedTiles finish_reconstruction();
   void reconstruct(float* reconstruction);  // (batch, image_size, image_size, energy)
+
+  // For those who run the encoder's convolutions themselves and start from their features: the convolutions,
+  // for one tile, and where the features go after load_tiles(), (batch, flattened).
+  struct Convolution {
+    Conv3dProblem problem;
+    const void* packed;
+    ConstArray bias;
+  };
+  std::vector<Convolution> encoder_convolutions() const;
+  Array features() const;
 
   // After a pass: mean and log-variance of the posterior (batch, 2 latent), logits (batch, H, W, E).
   std::vector<double> posterior() const;
@@ -168,7 +179,7 @@ class Model {
   void list_parts();
   // Each queues a piece of a pass.
   void send_scalars();
-  void run(Phase phase);
+  void run(Phase phase, size_t first = 0);  // from part `first` on
   void forward(bool sample);
   void loss(Array gradient);
   void reconstruct();
@@ -205,6 +216,7 @@ class Model {
   double limit_ = 0;  // of the gradient norm, as in start_step()
   std::unique_ptr<Arena> arena_;
   std::vector<Part> parts_;
+  size_t encoder_parts_ = 0;  // of the encoder's convolutions, the first ones
   std::unique_ptr<Feed> tile_feed_, scalar_feed_;
   std::unique_ptr<Drain> result_drain_, posterior_drain_, reconstruction_drain_;
   std::vector<float> narrow_;  // tiles as floats where the master type is not f32
@@ -215,7 +227,7 @@ class Model {
     bool warm = false;
     std::unique_ptr<Recording> recording;
     double limit = 0;  // of the norm, which the recording holds
-  } training_step_, reconstruction_pass_;
+  } training_step_, reconstruction_pass_, decoding_pass_;
   void repeat(Repeated& pass, double limit, const std::function<void()>& operations);
 };
 

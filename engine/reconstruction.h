@@ -13,7 +13,7 @@ namespace eelsvae {
 
 // What a model makes of an image, from the mean of the posterior.
 struct Reconstruction {
-  std::vector<float> spectra;  // (y, x, E), in the image's own units
+  CountArray spectra;  // (y, x, E), in the image's own units
   TileGrid grid;
   std::vector<float> latent;  // (tiles, latent): the posterior's mean
 };

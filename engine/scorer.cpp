@@ -111,7 +111,7 @@ std::vector<float> Scorer::scores(Score score) {
 }
 
 std::vector<float> Scorer::raw_scores(Score score) {
-  const std::vector<float>& expected = expectation_.spectra;
+  const std::span<const float> expected = expectation_.spectra;
   // What an almost perfect correlation lacks is as large as the noise's variance, which is not the same
   // everywhere.
   auto in_units_of_noise = [&](std::vector<float> map) {

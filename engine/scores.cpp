@@ -184,8 +184,9 @@ std::vector<float> latent_scores(const std::vector<float>& pearson, const Spectr
                                         static_cast<float>(rarity[static_cast<size_t>(tile)]));
     map.add(grid.origins[static_cast<size_t>(tile)], everywhere.data());
   }
-  std::vector<float> scores = map.take();
-  for (size_t pixel = 0; pixel < scores.size(); ++pixel) scores[pixel] = pearson[pixel] * (1 + scores[pixel]);
+  const CountArray rarities = map.take();
+  std::vector<float> scores = pearson;
+  for (size_t pixel = 0; pixel < scores.size(); ++pixel) scores[pixel] *= 1 + rarities[pixel];
   return scores;
 }
 

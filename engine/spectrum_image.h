@@ -21,8 +21,8 @@ struct Axis {
 };
 
 // Cubes lie in huge pages and are not zeroed by resize(): the first touch of 4 KB pages takes longer than
-// reading a file from the page cache.
-using CountArray = std::vector<float, HostAllocator<float>>;
+// reading a file from the page cache. One that is too large for that lies in a scratch file.
+using CountArray = std::vector<float, SpaciousAllocator<float>>;
 
 // An EELS spectrum image: counts (y, x, E), energy innermost.
 struct SpectrumImage {

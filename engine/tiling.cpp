@@ -99,7 +99,7 @@ void BlendedCube::add(TileOrigin origin, const float* values) {
   }
 }
 
-std::vector<float> BlendedCube::take() {
+CountArray BlendedCube::take() {
   expect(std::all_of(weight_.begin(), weight_.end(), [](double weight) { return weight > 0; }),
          "a pixel is covered by no tile");
 #pragma omp parallel for schedule(static)

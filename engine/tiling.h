@@ -53,12 +53,12 @@ class BlendedCube {
   void add(TileOrigin origin, const float* values);
 
   // The cube (y, x, E); the object is spent. std::logic_error if a pixel was in no tile.
-  std::vector<float> take();
+  CountArray take();
 
  private:
   int64_t height_, width_, energy_, tile_;
   std::vector<float> window_;
-  std::vector<float> sum_;      // (y, x, E), weighted
+  CountArray sum_;              // (y, x, E), weighted; its memory begins as zeros
   std::vector<double> weight_;  // (y, x)
 };
 

@@ -1,15 +1,22 @@
 #include "kernels/host_memory.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 namespace eelsvae {
 namespace {
@@ -81,6 +88,44 @@ size_t mapped_bytes(size_t bytes) {
   return std::max<size_t>(bytes, 1);
 }
 
+std::atomic<size_t> bytes_in_scratch_files = 0;
+
+// A file that vanishes with its last use. All of its room is taken at once: a page that the disk has no room
+// for when it is written out would end the process.
+class ScratchFile {
+ public:
+  explicit ScratchFile(size_t bytes) : folder_(scratch_folder()) {
+    std::string name = (folder_ / "eelsvae-XXXXXX").string();
+    descriptor_ = mkostemp(name.data(), O_CLOEXEC);
+    if (descriptor_ < 0) fail(bytes, std::strerror(errno));
+    unlink(name.c_str());
+    struct statfs system = {};
+    std::string reason;
+    if (fstatfs(descriptor_, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC))
+      reason = "lies in memory itself";
+    else if (const int error = posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes)))
+      reason = std::strerror(error);
+    if (!reason.empty()) {
+      close(descriptor_);
+      fail(bytes, reason);
+    }
+  }
+  ~ScratchFile() { close(descriptor_); }  // a mapping keeps what it maps
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+  int descriptor() const { return descriptor_; }
+
+ private:
+  [[noreturn]] void fail(size_t bytes, const std::string& reason) const {
+    throw UserError(folder_.string() + ": no room for " + gigabytes(bytes) +
+                    " that do not fit into memory (" + reason +
+                    "); set TMPDIR to a folder on a disk that has");
+  }
+
+  path folder_;
+  int descriptor_;
+};
+
 }  // namespace
 
 DeviceMemory host_memory(const path& root) {
@@ -118,6 +163,25 @@ void* allocate_host(size_t bytes) {
   // Fewer pages to look up in the big Linear layers; a kernel without huge pages declines, which is no error.
   if (bytes >= huge_page) madvise(memory, bytes, MADV_HUGEPAGE);
   return memory;
+}
+
+void* allocate_spacious(size_t bytes) {
+  if (bytes <= host_memory().available / 2) return allocate_host(bytes);
+  const ScratchFile file(bytes);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
+  if (memory == MAP_FAILED)
+    throw UserError("cannot map " + gigabytes(bytes) + " of a file: " + std::strerror(errno));
+  bytes_in_scratch_files += bytes;
+  return memory;
+}
+
+path scratch_folder() {
+  const char* folder = std::getenv("TMPDIR");
+  return folder && *folder ? folder : "/var/tmp";
+}
+
+size_t scratch_bytes() {
+  return bytes_in_scratch_files;
 }
 
 void release_host(void* memory, size_t bytes) noexcept {

@@ -20,6 +20,16 @@ void* allocate_host(size_t bytes);
 // `bytes` as given to allocate_host; null is allowed.
 void release_host(void* memory, size_t bytes) noexcept;
 
+// As allocate_host for arrays that may be larger than the memory of this machine. One that would take more
+// than half of what is available lies in a file without a name in scratch_folder(): the system writes its
+// pages out and reads them again as memory gets short. UserError, with the folder, if that has not the room
+// or lies in memory itself.
+void* allocate_spacious(size_t bytes);
+// TMPDIR, or /var/tmp: /tmp lies in memory on many machines.
+std::filesystem::path scratch_folder();
+// Bytes of arrays that this process has had to put into scratch files so far.
+size_t scratch_bytes();
+
 // For containers of large arrays that are written as a whole: memory from allocate_host, elements left
 // uninitialized where no value is given.
 template <class T>
@@ -39,6 +49,14 @@ struct HostAllocator {
     ::new (static_cast<void*>(element)) U(std::forward<Arguments>(arguments)...);
   }
   bool operator==(const HostAllocator&) const { return true; }
+};
+
+template <class T>
+struct SpaciousAllocator : HostAllocator<T> {
+  SpaciousAllocator() = default;
+  template <class U>
+  SpaciousAllocator(const SpaciousAllocator<U>&) {}
+  T* allocate(size_t count) { return static_cast<T*>(allocate_spacious(count * sizeof(T))); }
 };
 
 // Copies `rows` rows of `width` bytes between two places whose rows are a pitch apart.

@@ -32,7 +32,7 @@ std::string error_of(const SpectrumImage& image, const std::string& spec) {
   return user_error_of([&] { fitted(image, spec); });
 }
 
-double largest_difference(const SpectrumImage& image, const std::vector<float>& expected) {
+double largest_difference(const SpectrumImage& image, const CountArray& expected) {
   double largest = 0;
   for (size_t i = 0; i < expected.size(); ++i)
     largest = std::max(largest, std::abs(static_cast<double>(image.counts[i] - expected[i])));
@@ -84,7 +84,7 @@ TEST(MeanBaseline, IsTheMeanSpectrumAtEachPixelsTotal) {
         1, 3, 2, 2, 4, 8, 5, 7}[static_cast<size_t>(2 * (2 * y + x)) + static_cast<size_t>(e)];
   });
   const Baseline baseline = fitted(image, "mean");  // (12, 20) / 4
-  EXPECT_EQ(baseline.expected(image), (std::vector<float>{1.5f, 2.5f, 1.5f, 2.5f, 4.5f, 7.5f, 4.5f, 7.5f}));
+  EXPECT_EQ(baseline.expected(image), (CountArray{1.5f, 2.5f, 1.5f, 2.5f, 4.5f, 7.5f, 4.5f, 7.5f}));
   EXPECT_EQ(baseline.components(), 0);
   EXPECT_TRUE(baseline.scree().empty());
   EXPECT_FALSE(baseline.own_scores(image));
@@ -117,7 +117,7 @@ TEST(PcaBaseline, FindsKnownEigenvalues) {
     }
     EXPECT_EQ(baseline.components(), 7);
     // The sixth pair of spectra lies in the kept space, the ninth is orthogonal to it.
-    const std::vector<float> expected = baseline.expected(image);
+    const CountArray expected = baseline.expected(image);
     EXPECT_NEAR(expected[static_cast<size_t>(5 * count + 5)], 3 + amplitude(5), 1e-4);
     EXPECT_NEAR(expected[static_cast<size_t>(8 * count + 8)], 3, 1e-4);
   }
@@ -217,14 +217,14 @@ TEST(Baselines, DoNotDependOnPixelsLeftOutNorOnThreads) {
   for (const char* spec : {"mean", "pca:auto", "pca:5", "rx:auto"}) {
     omp_set_num_threads(1);
     const Baseline left_out = fitted(image, spec, mask);
-    std::vector<float> expected = left_out.expected(image);
+    CountArray expected = left_out.expected(image);
     omp_set_num_threads(3);
     const Baseline excluded = fitted(spoilt, spec);
     EXPECT_EQ(excluded.expected(image), expected) << spec;
     EXPECT_EQ(excluded.own_scores(image), left_out.own_scores(image)) << spec;
     omp_set_num_threads(omp_get_num_procs());
     // Left out of the fit only, and not to be looked at at all.
-    const std::vector<float> around = excluded.expected(spoilt);
+    const CountArray around = excluded.expected(spoilt);
     for (size_t i = 0; i < around.size(); ++i) {
       if (mask[i / 300]) expected[i] = 0;
       ASSERT_EQ(around[i], expected[i]) << spec << ' ' << i;

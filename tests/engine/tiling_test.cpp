@@ -127,7 +127,7 @@ TEST(BlendedCube, PutsTheImageBackTogether) {
         copy_tile(image, origin, tile, 0, values.data());
         cube.add(origin, values.data());
       }
-      std::vector<float> blended = cube.take();
+      CountArray blended = cube.take();
       ASSERT_EQ(blended.size(), image.counts.size());
       for (size_t i = 0; i < blended.size(); ++i) ASSERT_NEAR(blended[i], image.counts[i], 1e-4);
     }
@@ -139,7 +139,7 @@ TEST(BlendedCube, WeighsOverlappingTilesByTheirWindows) {
   std::vector<float> ones(16, 1.0f), threes(16, 3.0f);
   cube.add({0, 0}, ones.data());
   cube.add({0, 2}, threes.data());
-  std::vector<float> blended = cube.take();
+  CountArray blended = cube.take();
   std::vector<float> window = blend_window(Blend::cosine, tile);
   EXPECT_FLOAT_EQ(blended[0], 1);
   EXPECT_FLOAT_EQ(blended[5], 3);

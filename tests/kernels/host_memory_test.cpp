@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <limits>
+#include <optional>
 
 #include <unistd.h>
 
@@ -95,6 +98,72 @@ TEST(AllocateHost, TakesNoBytesAndReleasesNull) {
   EXPECT_NE(memory, nullptr);
   release_host(memory, 0);
   release_host(nullptr, 100);
+}
+
+// TMPDIR for as long as it lives.
+class ScratchFolder {
+ public:
+  explicit ScratchFolder(const std::string& folder) {
+    if (const char* before = std::getenv("TMPDIR")) before_ = before;
+    setenv("TMPDIR", folder.c_str(), 1);
+  }
+  ~ScratchFolder() {
+    if (before_)
+      setenv("TMPDIR", before_->c_str(), 1);
+    else
+      unsetenv("TMPDIR");
+  }
+
+ private:
+  std::optional<std::string> before_;
+};
+
+TEST(AllocateSpacious, TakesMemoryWhereThereIsPlenty) {
+  const size_t before = scratch_bytes();
+  release_host(allocate_spacious(1 << 20), 1 << 20);
+  EXPECT_EQ(scratch_bytes(), before);
+}
+
+TEST(AllocateSpacious, LeavesHalfOfTheMemoryToOthers) {
+  const size_t bytes = host_memory().available / 16 * 9, before = scratch_bytes();
+  if (fs::space("/var/tmp").available < bytes + (size_t{1} << 30))
+    GTEST_SKIP() << "/var/tmp has not the room";
+  const ScratchFolder folder("/var/tmp");
+  const size_t open_files = static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));
+  auto* memory = static_cast<char*>(allocate_spacious(bytes));
+  EXPECT_EQ(scratch_bytes(), before + bytes);
+  for (size_t at : {size_t{0}, bytes / 2, bytes - 1}) {
+    EXPECT_EQ(memory[at], 0);
+    memory[at] = 7;
+    EXPECT_EQ(memory[at], 7);
+  }
+  release_host(memory, bytes);
+  EXPECT_EQ(static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {})), open_files);
+}
+
+TEST(AllocateSpacious, SaysWhereThereIsNoRoom) {
+  const auto message = [](size_t bytes) -> std::string {
+    try {
+      release_host(allocate_spacious(bytes), bytes);
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  {
+    const ScratchFolder folder("/var/tmp");
+    const std::string text = message(size_t{1} << 50);
+    EXPECT_NE(text.find("/var/tmp: no room for 1125899.91 GB"), std::string::npos) << text;
+    EXPECT_NE(text.find("set TMPDIR"), std::string::npos) << text;
+  }
+  {
+    const ScratchFolder folder("/nowhere");
+    EXPECT_NE(message(size_t{1} << 50).find("/nowhere: no room"), std::string::npos);
+  }
+  if (fs::exists("/dev/shm")) {
+    const ScratchFolder folder("/dev/shm");
+    EXPECT_NE(message(size_t{1} << 50).find("lies in memory itself"), std::string::npos);
+  }
 }
 
 }  // namespace

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/backend_memory.h"
+#include "engine/model.h"
+#include "engine/shared_lines.h"
+#include "engine/spectrum_image.h"
+#include "engine/tiling.h"
+
+namespace eelsvae {
+
+// The encoder's convolutions over blocks of overlapping tiles, where what tiles have in common is computed
+// once (shared_lines.h). The results have the bits of the model's own pass over each tile. What follows the
+// convolutions cannot be shared: it sees whole tiles.
+class SharedEncoder {
+ public:
+  // Null where the model's backend has no convolutions of gathered lines, where a block of tiles would not
+  // fit into `memory` bytes, or where sharing saves less than a tenth of the convolutions' work. Refers to
+  // the model, whose weights must not change.
+  static std::unique_ptr<SharedEncoder> make(const Model& model, const TileGrid& grid, size_t memory);
+
+  // All tiles of the grid, block by block.
+  const std::vector<int64_t>& order() const { return order_; }
+  // The work that is left, as a share of what all tiles take one by one.
+  double work() const { return work_; }
+  // Copies what the convolutions make of a tile to `features`, ModelShape::flattened() activations; where the
+  // tile is in another block than the last one, all of its block is encoded first.
+  void copy_features(const SpectrumImage& prepared, int64_t tile, void* features);
+
+ private:
+  // Tiles that are encoded together: a rectangle of the grid.
+  struct Block {
+    int64_t row, column, rows, columns;
+    SharedLines y, x;
+    std::vector<std::unique_ptr<GatheredConv3d>> convolutions;
+  };
+  SharedEncoder(const Model& model, const TileGrid& grid, int64_t side);
+  Block make_block(int64_t row, int64_t column, int64_t side) const;
+  // Bytes of the activations before (0) or after the k-th convolution.
+  size_t bytes(const Block& block, int k) const;
+  size_t memory_bytes() const;
+  bool make_convolutions();
+  void encode(const SpectrumImage& prepared, const Block& block);
+
+  const Model& model_;
+  TileGrid grid_;
+  std::vector<Block> blocks_;
+  std::vector<int64_t> order_;
+  std::vector<size_t> block_of_;  // of each tile
+  double work_ = 1;
+  size_t even_ = 0, odd_ = 0, workspace_ = 0;  // bytes: activations take turns in two places
+  std::optional<BackendMemory> memory_;
+  const Block* encoded_ = nullptr;
+};
+
+}  // namespace eelsvae
