@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/adjoint.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/edge_conv.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/weight_gradient.h"
 
@@ -258,10 +259,12 @@ class CpuTransposedConv3d final : public Conv3d {
 }  // namespace
 
 std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem) {
+  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_, false);
   return std::make_unique<CpuConv3d>(*this, problem);
 }
 
 std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
+  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_, true);
   return std::make_unique<CpuTransposedConv3d>(*this, problem);
 }
 
