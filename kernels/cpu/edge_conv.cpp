@@ -24,6 +24,7 @@ namespace {
 constexpr int64_t rows_per_piece = 64;
 // A weight gradient is summed in at most so many parts, each of whole spectra.
 constexpr int64_t most_parts = 64;
+constexpr int64_t cache_line = 64;  // bytes
 
 int64_t rounded_up(int64_t count, int64_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
@@ -47,19 +48,20 @@ template <typename T>
 void split_rows(const T* y, int64_t count, int64_t channels, int64_t first, int64_t last, int64_t size,
                 float* to) {
   const int64_t inside = std::clamp<int64_t>(0, first, last), outside = std::clamp(count, inside, last);
-  for (int64_t c = 0; c < channels; c += lanes, to += size) {
-    const int64_t width = std::min(lanes, channels - c);
-    float* row = std::fill_n(to, (inside - first) * lanes, 0.0f);
-    for (int64_t r = inside; r < outside; ++r, row += lanes) {
-      const T* from = y + r * channels + c;
-      if (width == lanes) {
-        store(load(from), row);
-      } else {
-        convert(from, width, row);
-        std::fill(row + width, row + lanes, 0.0f);
-      }
+  for (int64_t c = 0; c < channels; c += lanes) {
+    float* block = to + c / lanes * size;
+    std::fill_n(block, (inside - first) * lanes, 0.0f);
+    std::fill_n(block + (outside - first) * lanes, (last - outside) * lanes, 0.0f);
+  }
+  for (int64_t r = inside; r < outside; ++r) {
+    const T* from = y + r * channels;
+    float* row = to + (r - first) * lanes;
+    int64_t c = 0;
+    for (; c + lanes <= channels; c += lanes, row += size) store(load(from + c), row);
+    if (c < channels) {
+      convert(from + c, channels - c, row);
+      std::fill(row + channels - c, row + lanes, 0.0f);
     }
-    std::fill_n(row, (last - outside) * lanes, 0.0f);
   }
 }
 
@@ -99,6 +101,9 @@ void add_outer_products(int64_t taps, const float* x, int64_t step, const T* y, 
       return add_outer_products<Taps - 1, Vectors>(taps, x, step, y, y_pitch, count, sums, pitch);
   Vector products[Taps][Vectors] = {};
   for (int64_t o = 0; o < count; ++o, x += step, y += y_pitch) {
+    // So far ahead that it comes in time, and not out of the first-level cache before.
+    for (int64_t i = 0; i < Vectors * lanes; i += cache_line / static_cast<int64_t>(sizeof(T)))
+      __builtin_prefetch(y + rows_per_piece * y_pitch + i);
     Vector yv[Vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) yv[v] = load(y + v * lanes);
@@ -310,7 +315,11 @@ class EdgeConv final : public Conv3d {
           const int64_t blocks = rounded_up(count, lanes);
           split_rows(from + r * outputs_ * channels_, outputs_, channels_, q - rows_before_,
                      q + blocks + rows_after_, buffered_rows_ * lanes, own.rows);
-          from_rows(own.rows, static_cast<const float*>(packed), start, floor, blocks, own.stored);
+          // What the next piece reads comes while this one is computed.
+          const T* next = from + (r * outputs_ + q + blocks + rows_after_) * channels_;
+          const int64_t ahead = std::clamp<int64_t>(from + y.count - next, 0, rows_per_piece * channels_);
+          from_rows(own.rows, static_cast<const float*>(packed), start, floor, blocks, own.stored, next,
+                    ahead * static_cast<int64_t>(sizeof(T)));
           const int64_t begin = q * stride_, end = std::min(p_.in.e, begin + count * stride_);
           // The rows have been read: their memory takes the positions in order.
           interleave(own.stored, stride_, blocks, own.rows);
@@ -322,11 +331,16 @@ class EdgeConv final : public Conv3d {
 
   // rows, split, start rows_before_ before the first position; x receives, for each remainder of a position
   // divided by the stride, `count` numbers.
-  void from_rows(const float* rows, const float* w, float start, float floor, int64_t count, float* x) const {
+  void from_rows(const float* rows, const float* w, float start, float floor, int64_t count, float* x,
+                 const void* next, int64_t next_bytes) const {
+    const char* fetched = static_cast<const char*>(next);
+    const int64_t share = next_bytes / (stride_ * (count / lanes));
     for (int64_t phase = 0; phase < stride_; ++phase, x += rows_per_piece) {
       const int64_t first_tap = (phase + p_.padding.e) % stride_;
       const float* first_row = rows + (rows_before_ + (phase + p_.padding.e - first_tap) / stride_) * lanes;
       for (int64_t q = 0; q < count; q += lanes, first_row += lanes * lanes) {
+        for (const char* end = fetched + share; fetched < end; fetched += cache_line)
+          __builtin_prefetch(fetched);
         Vector sums[lanes] = {};
         const float* tap_row = first_row;
         for (int64_t k = first_tap; k < taps_; k += stride_, tap_row -= lanes) {
