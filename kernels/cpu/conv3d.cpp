@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/edge_conv.h"
 #include "kernels/cpu/line_convolution.h"
 #include "kernels/cpu/onednn.h"
 #include "kernels/cpu/weight_gradient.h"
@@ -334,15 +335,40 @@ class CpuTransposedConv3d final : public Conv3d {
   Primitives primitives_;
 };
 
+// Every line sees itself alone, so any convolution along the energy axis will do.
+class GatheredEdgeConv3d final : public GatheredConv3d {
+ public:
+  GatheredEdgeConv3d(const Conv3dProblem& problem, DType activation)
+      : operation_(cpu::make_edge_conv(problem, activation, false)) {}
+
+  size_t workspace_bytes() const override { return operation_->workspace_bytes(); }
+  void forward(ConstArray x, const void* packed, ConstArray bias, bool relu, Array y,
+               void* workspace) override {
+    operation_->forward(x, packed, bias, relu, y, workspace);
+  }
+
+ private:
+  std::unique_ptr<Conv3d> operation_;
+};
+
+// 0, 1, ..., size - 1
+bool are_all_in_order(const std::vector<int64_t>& lines, int64_t size) {
+  for (int64_t i = 0; i < std::ssize(lines); ++i)
+    if (lines[static_cast<size_t>(i)] != i) return false;
+  return std::ssize(lines) == size;
+}
+
 }  // namespace
 
 std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem) {
+  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_, false);
   if (cpu::LineConvolution::can_do(problem, activation_))
     return std::make_unique<LineConv3d>(problem, activation_, false);
   return std::make_unique<CpuConv3d>(*this, problem);
 }
 
 std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
+  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_, true);
   if (cpu::LineConvolution::can_do(problem, activation_))
     return std::make_unique<LineConv3d>(problem, activation_, true);
   return std::make_unique<CpuTransposedConv3d>(*this, problem);
@@ -350,6 +376,9 @@ std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& 
 
 std::unique_ptr<GatheredConv3d> CpuBackend::make_gathered_conv3d(const Conv3dProblem& problem,
                                                                  LineSources sources) {
+  if (cpu::is_edge_conv(problem) && are_all_in_order(sources.rows, problem.in.h) &&
+      are_all_in_order(sources.columns, problem.in.w))
+    return std::make_unique<GatheredEdgeConv3d>(problem, activation_);
   if (!cpu::LineConvolution::can_do(problem, activation_)) return nullptr;
   return std::make_unique<LineGatheredConv3d>(problem, std::move(sources), activation_);
 }

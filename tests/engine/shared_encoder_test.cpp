@@ -86,7 +86,7 @@ TEST(SharedLines, TilesSideBySideShareNothing) {
 class SharedEncoderTest : public BackendTest {
  protected:
   // Whole registers of channels, for which the CPU has convolutions of gathered lines.
-  const ModelShape shape_ = {/*image_size=*/8, /*energy=*/48, /*channels=*/{32, 64, 32, 64}, /*hidden=*/6,
+  const ModelShape shape_ = {/*image_size=*/8, /*energy=*/32, /*channels=*/{32, 32, 32, 32}, /*hidden=*/6,
                              /*latent=*/3};
 
   SpectrumImage image(int64_t height, int64_t width) const {
@@ -103,9 +103,9 @@ class SharedEncoderTest : public BackendTest {
 TEST_P(SharedEncoderTest, GivesTheBitsOfEachTileByItself) {
   AllocatedModel model(backend(), shape_, ReconstructionLoss::cross_entropy, 2, Purpose::inference);
   model.initialize(3);
-  const SpectrumImage sample = image(21, 27);
+  const SpectrumImage sample = image(13, 19);
   for (int64_t stride : {3, 4}) {
-    const TileGrid grid = make_tile_grid(21, 27, 8, stride);
+    const TileGrid grid = make_tile_grid(13, 19, 8, stride);
     // Room for the whole image, and for a few tiles.
     for (size_t memory : {size_t{1} << 30, size_t{3} << 20}) {
       const auto shared = SharedEncoder::make(model, grid, memory);
@@ -146,7 +146,7 @@ TEST_P(SharedEncoderTest, IsLeftOutWhereItSavesLittleOrHasNoRoom) {
 TEST_P(SharedEncoderTest, AnImageIsReconstructedAsFromItsTiles) {
   AllocatedModel model(backend(), shape_, ReconstructionLoss::cross_entropy, 3, Purpose::inference);
   model.initialize(3);
-  const SpectrumImage sample = image(20, 23);
+  const SpectrumImage sample = image(12, 15);
   const Reconstruction found =
       reconstruct_image(model, sample, 4, Blend::uniform, [](int64_t, int64_t) { return true; });
   AllocatedModel single(backend(), shape_, ReconstructionLoss::cross_entropy, 1, Purpose::inference);
