@@ -11,6 +11,7 @@
 #include "io/output_folder.h"
 #include "io/progress.h"
 #include "io/run_log.h"
+#include "io/stage_times.h"
 #include "io/training_run.h"
 
 using namespace eelsvae;
@@ -181,9 +182,11 @@ int run_detection(const Options& options) {
   const Config& config = source.config;
   const std::string data = options.data.empty() ? config.data.data_path : options.data;
 
+  StageTimes times;
   SpectrumImage image = read_image_data(data, config.data);
   const int64_t height = image.y.size, width = image.x.size;
   std::optional<SpectrumImage> drift_image = read_drift_image(config);
+  times.end("reading");
   std::string fallback;
   std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
   const PreparedImage prepared =
@@ -195,6 +198,7 @@ int run_detection(const Options& options) {
   if (!options.truth.empty())
     truth = reduce_mask(read_npy_mask(options.truth, height, width), height, width, config.preprocess);
 
+  times.end("preparing");
   std::optional<Model> model;
   std::optional<Baseline> baseline;
   if (file) {
@@ -207,6 +211,7 @@ int run_detection(const Options& options) {
     source.name = baseline->describe();
   }
 
+  times.end(file ? "model" : "fitting");
   const std::optional<HeldOut> held_out = find_held_out(source, data, prepared, *backend);
 
   // From here on only the machine can fail.
@@ -232,6 +237,7 @@ int run_detection(const Options& options) {
     log->info("Interrupted; nothing was written");
     return interrupted_status;
   }
+  times.end("reconstructing");
   std::vector<float> normal;  // scores of normal spectra
   if (held_out) {
     const PreparedImage& own = held_out->image ? *held_out->image : prepared;
@@ -240,6 +246,8 @@ int run_detection(const Options& options) {
   }
   const Detection found = detect(prepared.image, expectation, config.preprocess, config.detection, normal);
 
+  times.end("scoring");
+
   DetectionOutput output{prepared.image, expectation, found, config, data, source.name, source.history};
   output.truth = truth;
   if (!truth.empty())
@@ -247,6 +255,7 @@ int run_detection(const Options& options) {
   output.versions = {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}};
   output.save_reconstruction = options.save_reconstruction;
   write_detect_folder(options.output, output);
+  times.end("report");
 
   log->info("{} of {} spectra do not fit (score above {:.4g}{}){}", found.anomalous_pixels(),
             prepared.image.pixels() - excluded, found.threshold, rate_text(config.detection),
@@ -254,6 +263,7 @@ int run_detection(const Options& options) {
   if (output.metrics)
     log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", output.metrics->f1,
               output.metrics->precision, output.metrics->recall);
+  log->info("Time {}", times.text());
   log->info("Map: {0}/scores.png, report: {0}/report.html", options.output);
   return 0;
 }

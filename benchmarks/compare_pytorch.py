@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Times the published network in PyTorch beside eelsvae-bench, on the same device in the same call.
 
-    compare_pytorch.py --bench build/release/eelsvae-bench [--batch 1 8 64] [--precision bf16 tf32]
+    compare_pytorch.py --bench build/release/eelsvae-bench [--device cuda] [--batch 1 8 64] [--precision bf16 tf32]
                        [--seconds 1] [--budget 240] [--json FILE] [--markdown FILE]
+    compare_pytorch.py --bench build/release/eelsvae-bench --device cpu --batch 1 2 8 --precision bf16 fp32 --budget 3600
 
 Both sides do the same work per repetition, serially. Training: tiles from pinned host memory to the device, forward
 pass with a sampled latent vector, cross-entropy over the energy axis plus KL, backward pass, clipping of the global
@@ -11,7 +12,9 @@ mean in the targets' units, back to pinned host memory. Times are medians after 
 
 PyTorch has channels_last_3d, cudnn.benchmark and fused Adam, and is timed as it is (eager), with the whole step captured
 as a CUDA graph (graph), with torch.compile (compile), and with both (compile+graph). tf32: TF32 for products and
-convolutions; bf16: autocast in training, in inference weights that are bf16 from the start, which is faster.
+convolutions; bf16: autocast in training, in inference weights that are bf16 from the start, which is faster. On a CPU
+there are eager and compile (inference frozen, so that oneDNN gets packed weights and fused operations), times are the
+clock's, and a cell whose repetitions take longer than ten seconds each has two of them after one to warm up.
 
 eelsvae-bench runs before and after PyTorch; the faster of its two medians could flatter it, so the slower one counts.
 A variant that fails is a cell with the reason. When the budget (seconds for everything) is used up, the cells that are
@@ -20,6 +23,7 @@ left say so; the cheap variants of every batch come first, since torch.compile n
 
 import argparse
 import gc
+import importlib
 import json
 import os
 import pathlib
@@ -45,14 +49,17 @@ def parse_arguments():
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--precision", nargs="+", default=["bf16", "tf32"], choices=["fp32", "tf32", "bf16"])
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all that the device has")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each cell, after its warm-up")
     parser.add_argument("--budget", type=float, default=240.0, help="seconds for everything")
     parser.add_argument("--energy", type=int, default=cvae_pytorch.PUBLISHED["energy"])
     parser.add_argument("--config", help="configuration of the network, as for eelsvae-bench; default: the published one")
     parser.add_argument("--json", help="write the results here, again after every cell")
     parser.add_argument("--markdown", help="write the table here as well")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not arguments.variants:
+        arguments.variants = [v for v in VARIANTS if arguments.device != "cpu" or not v.endswith("graph")]
+    return arguments
 
 
 def sizes_of(arguments):
@@ -79,8 +86,7 @@ class Network:
         self.model = cvae_pytorch.CVAE3D(**sizes, device=device).to(self.type, memory_format=torch.channels_last_3d)
         self.optimizer = self.compiled = None
         if mode == "training":
-            fast = dict(fused=True, capturable=True) if self.cuda else {}
-            self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, **fast)
+            self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True, capturable=self.cuda)
         else:
             self.model.requires_grad_(False)
 
@@ -151,8 +157,8 @@ class Network:
 
 def timed(step, cuda, seconds):
     """Seconds of every repetition, each waited for."""
-    samples, warm_up, end = [], 3, None
-    while len(samples) < 3 or (len(samples) < 1000 and time.monotonic() < end):
+    samples, warm_up, needed, end = [], 3 if cuda else 1, 3, None
+    while len(samples) < needed or (len(samples) < 1000 and time.monotonic() < end):
         if cuda:
             torch.cuda.synchronize()
             begin, done = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -165,6 +171,8 @@ def timed(step, cuda, seconds):
             start = time.perf_counter()
             step()
             sample = time.perf_counter() - start
+        if sample > 10:
+            needed = 2
         if warm_up:
             warm_up -= 1
             end = time.monotonic() + seconds
@@ -213,13 +221,14 @@ class Table:
         def cell(value):
             return f"{1e3 * value:.3f}" if isinstance(value, float) else (value or "")
 
+        variants = self.arguments.variants
         lines = [self.description, "", "Milliseconds a step or reconstruction, medians; last column: best PyTorch / ours.", "",
-                 "| precision | mode | batch | ours, before | ours, after | " + " | ".join(VARIANTS) + " | ratio |",
-                 "|---|---|---:|---:|---:|" + "---:|" * len(VARIANTS) + "---:|"]
+                 "| precision | mode | batch | ours, before | ours, after | " + " | ".join(variants) + " | ratio |",
+                 "|---|---|---:|---:|---:|" + "---:|" * len(variants) + "---:|"]
         for (precision, mode, batch), row in self.rows.items():
             ours = (row["ours"] + [None, None])[:2]
             ratio = self.ratio(row)
-            cells = [precision, mode, str(batch), *map(cell, ours), *(cell(row.get(v)) for v in VARIANTS)]
+            cells = [precision, mode, str(batch), *map(cell, ours), *(cell(row.get(v)) for v in variants)]
             lines.append("| " + " | ".join(cells) + f" | {f'{ratio:.2f}' if ratio else 'n/a'} |")
         return "\n".join(lines) + "\n"
 
@@ -248,6 +257,8 @@ def main():
     table = Table(arguments, f"{name}; PyTorch {torch.__version__}, {libraries}; {cvae_pytorch.parameter_count(**sizes):,} "
                              f"parameters, {time.strftime('%Y-%m-%d', time.gmtime())}")
     torch.backends.cudnn.benchmark = True
+    if not cuda and hasattr(torch, "_inductor"):
+        importlib.import_module("torch._inductor.config").freezing = True  # has effect without gradients only
 
     def measure_ours():
         if cuda:

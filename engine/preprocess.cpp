@@ -269,6 +269,10 @@ PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
   narrow(prepared.image, whole, energy_range.has_value(), prepared.notes);
   prepared.scaling = smooth_and_scale(prepared.image, config, fitted ? &fitted->scaling : nullptr,
                                       with_room(backend, prepared.image, prepared.notes));
+  if (scratch_bytes() > 0)
+    prepared.notes.push_back(number(static_cast<double>(scratch_bytes()) * 1e-9, 3) +
+                             " GB of spectra do not fit into memory and lie in scratch files in " +
+                             scratch_folder().string());
   return prepared;
 }
 
