@@ -114,7 +114,8 @@ class StripFilter {
         radius_(static_cast<int64_t>(plane.size()) - 1),
         before_(std::max(plane.size(), along_energy.size())),
         after_(before_.size()),
-        columns_(static_cast<size_t>((strip() + 2 * radius_) * channels())) {}
+        strip_(strip()),
+        columns_(static_cast<size_t>((strip_ + 2 * radius_) * channels())) {}
 
   // For columns [first, last) of the image. All threads must have come through here before one filters.
   void keep_halos(int64_t first, int64_t last) {
@@ -131,7 +132,7 @@ class StripFilter {
   }
 
   void filter() {
-    for (int64_t x = first_; x < last_; x += strip()) filter_strip(x, std::min(last_, x + strip()));
+    for (int64_t x = first_; x < last_; x += strip_) filter_strip(x, std::min(last_, x + strip_));
   }
 
  private:
@@ -140,8 +141,12 @@ class StripFilter {
   int64_t height() const { return image_.y.size; }
   int64_t width() const { return image_.x.size; }
   int64_t channels() const { return image_.energy.size; }
-  // Columns of pixels that are filtered together: 64 KB of a line, and no fewer than the next strip needs.
-  int64_t strip() const { return std::max({int64_t{1}, radius_, (int64_t{1} << 14) / channels()}); }
+  // Columns of pixels that are filtered together: 64 KB of a line, and no fewer than the next strip needs. On a
+  // disk lines are read as a whole: every strip would read it from the first line to the last.
+  int64_t strip() const {
+    if (scratch_bytes() > 0) return width();
+    return std::max({int64_t{1}, radius_, (int64_t{1} << 14) / channels()});
+  }
   float* halo(std::vector<float>& values, int64_t y) { return values.data() + y * radius_ * channels(); }
 
   // `count` columns from x of line y, filtered along y. Lines of the current strip that are overwritten
@@ -203,6 +208,7 @@ class StripFilter {
   Map map_;
   int64_t radius_, first_ = 0, last_ = 0, strip_first_ = past_none, past_width_ = 0;
   std::vector<const float*> before_, after_;  // lines at distances 0, 1, ...
+  const int64_t strip_;
   std::vector<float> columns_, past_, left_, right_, spectrum_;
 };
 

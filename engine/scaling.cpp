@@ -85,13 +85,16 @@ std::optional<std::vector<float>> bracketed_statistics(std::span<const float> va
   constexpr int64_t sampled = 1 << 16, block = 1 << 12;
   constexpr float infinity = std::numeric_limits<float>::infinity();
   const auto count = static_cast<int64_t>(values.size());
-  std::vector<float> sample(static_cast<size_t>(sampled));
+  std::vector<int64_t> places;
   for (int64_t i = 0; i < sampled; ++i) {
     // Multiples of the golden ratio fill an interval evenly, in step with no axis.
     const double turns = static_cast<double>(i) * 0.61803398874989485;
     const auto at = static_cast<int64_t>((turns - std::floor(turns)) * static_cast<double>(count));
-    sample[static_cast<size_t>(i)] = values[static_cast<size_t>(std::min(count - 1, at))];
+    places.push_back(std::min(count - 1, at));
   }
+  std::sort(places.begin(), places.end());  // memory is read in its order: it may be a disk's
+  std::vector<float> sample;
+  for (int64_t place : places) sample.push_back(values[static_cast<size_t>(place)]);
   std::sort(sample.begin(), sample.end());
   struct Bracket {
     float low, high;

@@ -147,6 +147,7 @@ class Indices {
 };
 
 constexpr int64_t batch_bytes = int64_t{32} << 20;   // between two reports of what is done
+constexpr int64_t slice_bytes = int64_t{256} << 20;  // of the target
 constexpr int64_t longest_piece = int64_t{1} << 16;  // elements of a row that a thread converts at a time
 
 // Row by row of the target: the way for arrays whose fastest axis is the target's too.
@@ -295,18 +296,29 @@ bool transpose_rows(const std::byte* in, const Indices& outer, const Dimension& 
     }
     return check == 0;
   }
+  // As many strips at a time as have a target that memory holds even where it does not hold the whole array:
+  // every block of rows writes to all of it.
+  const int64_t all = inner.count() * strips,
+                at_once =
+                    std::max<int64_t>(threads, slice_bytes / (width * row.size * int64_t{sizeof(float)}));
   for (int64_t o = 0; o < outer.count(); ++o) {
-    for (int64_t begin = 0; begin < end; begin += block_rows) {
+    for (int64_t first = 0; first < all; first += at_once) {
+      const int64_t last = std::min(first + at_once, all);
+      const std::byte* from = in + outer[o].from + inner[first / strips].from;
+      const std::byte* to = in + outer[o].from + inner[(last - 1) / strips].from + column.size * E::size;
+      for (int64_t begin = 0; begin < end; begin += block_rows) {
 #pragma omp parallel reduction(+ : check)
-      {
+        {
 #pragma omp for schedule(static)
-        for (int64_t strip = 0; strip < inner.count() * strips; ++strip) check += block(o, begin, strip);
-        finish_stream();
+          for (int64_t strip = first; strip < last; ++strip) check += block(o, begin, strip);
+          finish_stream();
+        }
+        if (!done) continue;
+        // The last rows of this block begin the next one.
+        for (int64_t r = std::max<int64_t>(begin - line, 0);
+             r < std::min(begin + block_rows - line, row.size); ++r)
+          done(from + r * row.from, to + r * row.from);
       }
-      // The last rows of this block begin the next one.
-      if (done && begin + block_rows > line)
-        done(in + outer[o].from + std::max<int64_t>(begin - line, 0) * row.from,
-             in + outer[o].from + std::min(begin + block_rows - line, row.size) * row.from);
     }
   }
   return check == 0;

@@ -127,6 +127,28 @@ TEST(StoredArray, LongAxesInEveryOrder) {
   }
 }
 
+// Of energy planes that make more than 256 MiB of spectra, some pixels are done at a time.
+TEST(StoredArray, SpectraOfMoreThanASlice) {
+  const int64_t energies = 64, rows = 1200, columns = 1100;
+  std::vector<uint8_t> source(static_cast<size_t>(energies * rows * columns));
+  for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<uint8_t>(i % 251);
+  const StoredArray stored =
+      StoredArray::dense(ElementType::uint8, false, {rows, columns, energies}, {2, 0, 1});
+  std::vector<float> out(source.size());
+  std::vector<int64_t> released(static_cast<size_t>(energies));
+  const auto* bytes = reinterpret_cast<const std::byte*>(source.data());
+  ASSERT_TRUE(convert_array(bytes, stored, dense_strides(stored.shape), out.data(),
+                            [&](const std::byte* begin, const std::byte* end) {
+                              const int64_t plane = (begin - bytes) / (rows * columns);
+                              released[static_cast<size_t>(plane)] += end - begin;
+                            }));
+  for (int64_t pixel = 0; pixel < rows * columns; ++pixel)
+    for (int64_t e = 0; e < energies; ++e)
+      ASSERT_EQ(out[static_cast<size_t>(pixel * energies + e)],
+                source[static_cast<size_t>(e * rows * columns + pixel)]);
+  for (int64_t count : released) EXPECT_EQ(count, rows * columns);
+}
+
 TEST(StoredArray, GapsBetweenElementsAndRows) {
   StoredArray stored{ElementType::int32, false, {3, 50, 70}, {40000, 8, 400}};  // pairs, padded planes
   expect_read_back(stored, 1);
