@@ -72,6 +72,11 @@ template <int Bit>
   for (int r = 0; r < 16; ++r) std::memcpy(tile + r * tile_depth, &rows[r], sizeof(Words));
 }
 
+// Two vectors of 16 numbers, one after the other.
+[[gnu::target("avx512f,avx512bf16")]] inline Words rounded(const float* first, const float* second) {
+  return (Words)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(second), _mm512_loadu_ps(first));
+}
+
 struct alignas(64) TileShapes {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
@@ -82,10 +87,6 @@ struct alignas(64) TileShapes {
 
 [[gnu::target("avx512f,avx512bw,avx512bf16")]] void pack_tile(const float* values, int64_t pitch,
                                                               bool transposed, bfloat16* tile) {
-  const auto rounded =
-      [](const float* low, const float* high) __attribute__((target("avx512f,avx512bw,avx512bf16"))) {
-    return (Words)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(high), _mm512_loadu_ps(low));
-  };
   Words rows[16];
   if (transposed) {
 #pragma GCC unroll 16
