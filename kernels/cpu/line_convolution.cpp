@@ -23,18 +23,20 @@ template <>
 constexpr int64_t positions_of_block<bfloat16> = 2 * tile_rows;
 constexpr int64_t channels_of_block = 32, vectors = channels_of_block / lanes;
 static_assert(channels_of_block == 2 * tile_rows);
-constexpr int64_t most_lines = 64;
+constexpr int64_t most_lines = LineConvolution::most_lines;
 
-// The left factor's first row and the weights of its window.
+// The left factor's first row, the weights of its window and what the thread should have near next.
 template <typename T>
 struct Product {
   const T *rows, *weights;
+  const void* ahead;
 };
 
 // Rows of left factors are `pitch` apart and `depth` long, weights (depth, 32).
-void compute_block(const Product<float>* products, int64_t count, int64_t pitch, int64_t depth,
-                   const float* bias, float floor, int64_t kept, float* to, int64_t to_pitch) {
-  constexpr int rows = positions_of_block<float>;
+[[gnu::noinline]] void compute_block(const Product<float>* products, int64_t count, int64_t pitch,
+                                     int64_t depth, int64_t ahead_lines, const float* bias, float floor,
+                                     int64_t kept, float* to, int64_t to_pitch) {
+  constexpr int rows = positions_of_block<float>, unrolled = 4, near = 8;
   Vector sums[rows][vectors];
   for (int v = 0; v < vectors; ++v) {
     const Vector start = bias ? load(bias + v * lanes) : Vector(0.0f);
@@ -43,15 +45,33 @@ void compute_block(const Product<float>* products, int64_t count, int64_t pitch,
   }
   for (const Product<float>* product = products; product < products + count; ++product) {
     const float *x = product->rows, *w = product->weights;
-    for (int64_t k = 0; k < depth; ++k, ++x, w += channels_of_block) {
-      Vector wv[vectors];
+    if (product->ahead) fetch(product->ahead, ahead_lines);
+    // Three rows at a time are reached from one pointer: a pointer for each would not fit the registers, and
+    // compilers take the chance unless the relation is hidden from them.
+    const float* groups[rows / 3] = {};
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) wv[v] = load(w + v * lanes);
-#pragma GCC unroll 12
-      for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sums[r][v] += wv[v] * x[r * pitch];
+    for (int g = 0; g < rows / 3; ++g) {
+      groups[g] = x + 3 * g * pitch;
+      asm("" : "+r"(groups[g]));
     }
+    for (const float* end = w + depth * channels_of_block; w < end; w += unrolled * channels_of_block)
+#pragma GCC unroll 4
+      for (int k = 0; k < unrolled; ++k) {
+        Vector wv[vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+          wv[v] = load(w + k * channels_of_block + v * lanes);
+          __builtin_prefetch(w + (k + near) * channels_of_block + v * lanes);
+        }
+#pragma GCC unroll 4
+        for (int g = 0; g < rows / 3; ++g) {
+#pragma GCC unroll 3
+          for (int r = 0; r < 3; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; ++v) sums[3 * g + r][v] += wv[v] * groups[g][r * pitch];
+          ++groups[g];
+        }
+      }
   }
   alignas(64) float block[rows][channels_of_block];
 #pragma GCC unroll 12
@@ -64,12 +84,13 @@ void compute_block(const Product<float>* products, int64_t count, int64_t pitch,
 }
 
 void compute_block(const Product<bfloat16>* products, int64_t count, int64_t pitch, int64_t depth,
-                   const float* bias, float floor, int64_t kept, bfloat16* to, int64_t to_pitch) {
+                   int64_t ahead_lines, const float* bias, float floor, int64_t kept, bfloat16* to,
+                   int64_t to_pitch) {
   std::array<TileProduct, most_lines> of_tiles;
   for (int64_t i = 0; i < count; ++i)
-    of_tiles[static_cast<size_t>(i)] = {products[i].rows, products[i].weights};
+    of_tiles[static_cast<size_t>(i)] = {products[i].rows, products[i].weights, products[i].ahead};
   alignas(64) float sums[positions_of_block<bfloat16> * channels_of_block];
-  sum_tile_products(of_tiles.data(), count, pitch, depth / tile_depth, sums);
+  sum_tile_products(of_tiles.data(), count, pitch, depth / tile_depth, ahead_lines, sums);
   store_sums(sums, kept, bias, floor, to, to_pitch);
 }
 
@@ -145,9 +166,10 @@ LineConvolution::LineConvolution(const Conv3dProblem& p, Direction direction, Li
     }
   }
   for (size_t phase = 0; phase < windows_.size(); ++phase) {
-    int64_t outside = 0;
+    int64_t blocks = 0, outside = 0;
     for_blocks(windows_[phase], static_cast<int64_t>(phase),
-               [&](int64_t, int64_t, bool inside) { outside += !inside; });
+               [&](int64_t, int64_t, bool inside) { ++blocks, outside += !inside; });
+    blocks_ += blocks * out_channels_ / channels_of_block;
     scratch_count_ =
         std::max(scratch_count_, outside * kernel_.h * kernel_.w * span(windows_[phase]) * channels_);
   }
@@ -172,27 +194,32 @@ size_t LineConvolution::packed_bytes() const {
 }
 
 // By tap (kh, kw), then window, then 32 channels of the destination: in f32 as compute_block reads them, in
-// bf16 two columns of tiles, each with the numbers of the window in pairs.
+// bf16 two columns of tiles.
 void LineConvolution::pack(const float* weights, void* packed) const {
   const bool forward = direction_ == Direction::forward;
-  const int64_t blocks = out_channels_ / channels_of_block, taps = kernel_.h * kernel_.w;
+  const int64_t blocks = out_channels_ / channels_of_block, taps = kernel_.h * kernel_.w,
+                in_channels = forward ? channels_ : out_channels_,
+                pitch = taps * kernel_.e * in_channels;  // from an output channel to the next
   for_pieces(taps * blocks, 1, [&](int64_t index, int64_t, int64_t) {
     const int64_t tap = index / blocks, column = index % blocks * channels_of_block;
     for (const Window& window : windows_) {
       const int64_t depth = window.taps * channels_,
                     at = (tap * kernel_.e + window.offset) * channels_ * out_channels_ + column * depth;
-      for (int64_t k = 0; k < depth; ++k)
-        for (int64_t c = 0; c < channels_of_block; ++c) {
-          const int64_t channel = k % channels_, ke = window.tap + k / channels_ * window.tap_step;
-          const int64_t oc = forward ? column + c : channel, ic = forward ? channel : column + c;
-          const float weight =
-              weights[((oc * taps + tap) * kernel_.e + ke) * (forward ? channels_ : out_channels_) + ic];
-          if (activation_ == DType::f32)
-            static_cast<float*>(packed)[at + k * channels_of_block + c] = weight;
-          else
-            store(weight, static_cast<bfloat16*>(packed) + at + c / tile_rows * tile_rows * depth +
-                              k / 2 * tile_depth + 2 * (c % tile_rows) + k % 2);
+      for (int64_t k = 0; k < depth; k += tile_depth) {
+        const int64_t channel = k % channels_, ke = window.tap + k / channels_ * window.tap_step;
+        const float* corner = weights + (tap * kernel_.e + ke) * in_channels +
+                              (forward ? column * pitch + channel : channel * pitch + column);
+        if (activation_ == DType::f32) {
+          float* to = static_cast<float*>(packed) + at + k * channels_of_block;
+          for (int64_t i = 0; i < tile_depth; ++i)
+            for (int64_t c = 0; c < channels_of_block; ++c)
+              to[i * channels_of_block + c] = forward ? corner[c * pitch + i] : corner[i * pitch + c];
+        } else {
+          bfloat16* to = static_cast<bfloat16*>(packed) + at + k * tile_rows;
+          for (int64_t c = 0; c < channels_of_block; c += tile_rows)
+            pack_tile(corner + c * (forward ? pitch : 1), pitch, forward, to + c * depth);
         }
+      }
     }
   });
 }
@@ -209,33 +236,46 @@ void LineConvolution::run(ConstArray source, const void* packed, const float* bi
 template <typename T>
 void LineConvolution::run(const T* source, const T* weights, const float* bias, float floor, T* destination,
                           T* scratch) const {
-  const int64_t rows = static_cast<int64_t>(sources_.rows.size()) / kernel_.h,
-                columns = static_cast<int64_t>(sources_.columns.size()) / kernel_.w;
-#pragma omp parallel for schedule(dynamic) collapse(2) num_threads(threads_)
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t column = 0; column < columns; ++column) {
-      std::array<Line<T>, most_lines> lines;
-      int64_t count = 0;
+  const int64_t columns = static_cast<int64_t>(sources_.columns.size()) / kernel_.w,
+                count = static_cast<int64_t>(sources_.rows.size()) / kernel_.h * columns,
+                line_count = energies_ * channels_, to_count = out_energies_ * out_channels_;
+  constexpr int64_t number = sizeof(T);
+  // Threads take several neighbouring lines at a time, for these share lines of the source.
+  const int64_t chunk = std::max<int64_t>(1, count / (8 * threads_));
+#pragma omp parallel for schedule(dynamic, chunk) num_threads(threads_)
+  for (int64_t index = 0; index < count; ++index) {
+    Lines<T> lines;
+    Ahead ahead;
+    const auto collect = [&](int64_t of, auto&& take) {
       for (int64_t kh = 0; kh < kernel_.h; ++kh)
         for (int64_t kw = 0; kw < kernel_.w; ++kw) {
-          const int64_t from_row = sources_.rows[static_cast<size_t>(row * kernel_.h + kh)],
-                        from_column = sources_.columns[static_cast<size_t>(column * kernel_.w + kw)];
-          if (from_row < 0 || from_column < 0) continue;
-          lines[static_cast<size_t>(count++)] = {
-              source + (from_row * columns_ + from_column) * energies_ * channels_,
-              weights + (kh * kernel_.w + kw) * kernel_.e * channels_ * out_channels_};
+          const int64_t row = sources_.rows[static_cast<size_t>(of / columns * kernel_.h + kh)],
+                        column = sources_.columns[static_cast<size_t>(of % columns * kernel_.w + kw)];
+          if (row >= 0 && column >= 0)
+            take(kh * kernel_.w + kw, source + (row * columns_ + column) * line_count);
         }
-      run_line(lines.data(), count, bias, floor,
-               destination + (row * columns + column) * out_energies_ * out_channels_,
-               scratch + omp_get_thread_num() * scratch_count_);
-    }
+    };
+    collect(index, [&](int64_t tap, const T* line) {
+      lines.add({line, weights + tap * kernel_.e * channels_ * out_channels_});
+    });
+    if (index + 1 < count)
+      collect(index + 1, [&](int64_t, const T* line) {
+        if (!lines.has(line)) ahead.add(line, line_count * number);
+      });
+    T* to = destination + index * to_count;
+    if (index + 1 < count) ahead.add(to + to_count, to_count * number);
+    run_line(lines, ahead, bias, floor, to, scratch + omp_get_thread_num() * scratch_count_);
+  }
 }
 
 template <typename T>
-void LineConvolution::run_line(const Line<T>* lines, int64_t count, const float* bias, float floor,
+void LineConvolution::run_line(const Lines<T>& lines, Ahead& ahead, const float* bias, float floor,
                                T* destination, T* scratch) const {
   [[maybe_unused]] const InUse<T> in_use;
   const int64_t phases = static_cast<int64_t>(windows_.size());
+  // With each product some of the memory ahead comes near.
+  const int64_t length = energies_ * channels_,
+                ahead_lines = ahead.bytes() / std::max<int64_t>(1, lines.count * blocks_ * cache_line) + 1;
   for (int64_t phase = 0; phase < phases; ++phase) {
     const Window& window = windows_[static_cast<size_t>(phase)];
     const int64_t depth = window.taps * channels_, copy_count = span(window) * channels_;
@@ -245,10 +285,11 @@ void LineConvolution::run_line(const Line<T>* lines, int64_t count, const float*
       if (inside) return;
       const int64_t begin = (q * step_ + window.first) * channels_,
                     first = std::clamp<int64_t>(-begin, 0, copy_count),
-                    last = std::clamp(energies_ * channels_ - begin, first, copy_count);
-      for (int64_t i = 0; i < count; ++i, copy += copy_count) {
+                    last = std::clamp(length - begin, first, copy_count);
+      for (int64_t i = 0; i < lines.count; ++i, copy += copy_count) {
+        const T* line = lines.of[static_cast<size_t>(i)].source;
         std::fill_n(copy, first, T(0.0f));
-        std::copy(lines[i].source + begin + first, lines[i].source + begin + last, copy + first);
+        std::copy(line + begin + first, line + begin + last, copy + first);
         std::fill(copy + last, copy + copy_count, T(0.0f));
       }
     });
@@ -257,15 +298,17 @@ void LineConvolution::run_line(const Line<T>* lines, int64_t count, const float*
       const T* copied = scratch;
       for_blocks(window, phase, [&](int64_t q, int64_t kept, bool inside) {
         std::array<Product<T>, most_lines> products;
-        for (int64_t i = 0; i < count; ++i) {
+        for (int64_t i = 0; i < lines.count; ++i) {
+          const Line<T>& line = lines.of[static_cast<size_t>(i)];
           products[static_cast<size_t>(i)] = {
-              inside ? lines[i].source + (q * step_ + window.first) * channels_ : copied + i * copy_count,
-              lines[i].weights + window.offset * channels_ * out_channels_ + column * depth};
+              inside ? line.source + (q * step_ + window.first) * channels_ : copied + i * copy_count,
+              line.weights + window.offset * channels_ * out_channels_ + column * depth,
+              ahead.take(ahead_lines * cache_line)};
         }
-        if (!inside) copied += count * copy_count;
-        compute_block(products.data(), count, step_ * channels_, depth, bias ? bias + column : nullptr, floor,
-                      kept, destination + (phase + q * phases) * out_channels_ + column,
-                      phases * out_channels_);
+        if (!inside) copied += lines.count * copy_count;
+        compute_block(products.data(), lines.count, step_ * channels_, depth, ahead_lines,
+                      bias ? bias + column : nullptr, floor, kept,
+                      destination + (phase + q * phases) * out_channels_ + column, phases * out_channels_);
       });
     }
   }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -20,6 +22,7 @@ namespace eelsvae::cpu {
 // one.
 class LineConvolution {
  public:
+  static constexpr int64_t most_lines = 64;  // that an output line sees
   enum class Direction { forward, adjoint };
 
   // Whether the processor has the registers and the channels fill them. In both directions or in none.
@@ -47,12 +50,46 @@ class LineConvolution {
   struct Line {
     const T *source, *weights;
   };
+  template <typename T>
+  struct Lines {
+    std::array<Line<T>, most_lines> of;
+    int64_t count = 0;
+    void add(Line<T> line) { of[static_cast<size_t>(count++)] = line; }
+    bool has(const T* source) const {
+      return std::any_of(of.begin(), of.begin() + count,
+                         [=](const Line<T>& l) { return l.source == source; });
+    }
+  };
+  // Memory that the next line of the destination will need first: pieces to fetch while this one is computed.
+  class Ahead {
+   public:
+    void add(const void* piece, int64_t bytes) {
+      pieces_[static_cast<size_t>(count_++)] = {static_cast<const char*>(piece), bytes};
+      bytes_ += bytes;
+    }
+    int64_t bytes() const { return bytes_; }
+    // The next so many bytes, or somewhat past a piece's end; null where all are fetched.
+    const void* take(int64_t bytes) {
+      while (first_ < count_ && offset_ >= pieces_[static_cast<size_t>(first_)].bytes) ++first_, offset_ = 0;
+      if (first_ == count_) return nullptr;
+      offset_ += bytes;
+      return pieces_[static_cast<size_t>(first_)].begin + offset_ - bytes;
+    }
+
+   private:
+    struct Piece {
+      const char* begin;
+      int64_t bytes;
+    };
+    std::array<Piece, most_lines + 1> pieces_;
+    int64_t count_ = 0, bytes_ = 0, first_ = 0, offset_ = 0;
+  };
   LineConvolution(const Conv3dProblem& problem, Direction direction, LineSources sources, DType activation);
   template <typename T>
   void run(const T* source, const T* weights, const float* bias, float floor, T* destination,
            T* scratch) const;
   template <typename T>
-  void run_line(const Line<T>* lines, int64_t count, const float* bias, float floor, T* destination,
+  void run_line(const Lines<T>& lines, Ahead& ahead, const float* bias, float floor, T* destination,
                 T* scratch) const;
   template <typename F>
   void for_blocks(const Window& window, int64_t phase, F&& f) const;
@@ -68,6 +105,7 @@ class LineConvolution {
   int64_t block_;                          // positions of the destination in a block
   std::vector<Window> windows_;            // by phase
   LineSources sources_;
+  int64_t blocks_ = 0;         // of positions and channels, in a line
   int64_t scratch_count_ = 0;  // numbers that a thread needs
   int threads_;                // that the workspace has room for
 };

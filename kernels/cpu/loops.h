@@ -19,6 +19,13 @@ void for_pieces(int64_t count, int64_t piece, F&& f) {
   for (int64_t i = 0; i < pieces; ++i) f(i * piece, std::min(count, (i + 1) * piece), i);
 }
 
+// Asks for `lines` lines of memory to come to the second-level cache. It may be any address.
+constexpr int64_t cache_line = 64;
+inline void fetch(const void* from, int64_t lines) {
+  for (int64_t i = 0; i < lines; ++i)
+    __builtin_prefetch(static_cast<const char*>(from) + i * cache_line, 0, /*locality=*/3);
+}
+
 // *to = value in the storage type. (GCC does not vectorise the copy of a class, so bf16 is written as bits.)
 inline void store(float value, float* to) {
   *to = value;

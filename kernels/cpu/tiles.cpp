@@ -5,6 +5,8 @@
 
 #include <dnnl.hpp>
 
+#include "kernels/cpu/loops.h"
+
 #ifdef __x86_64__
 #include <immintrin.h>
 #include <sys/syscall.h>
@@ -53,17 +55,26 @@ template <int Bit>
   }
 }
 
+[[gnu::target("avx512f"), gnu::always_inline]] inline void transpose(Words* rows) {
+  exchange<1>(rows);
+  exchange<2>(rows);
+  exchange<4>(rows);
+  exchange<8>(rows);
+}
+
 [[gnu::target("avx512f,avx512bw")]] void transpose_tile(const bfloat16* values, int64_t pitch,
                                                         bfloat16* tile) {
   Words rows[16];
 #pragma GCC unroll 16
   for (int r = 0; r < 16; ++r) rows[r] = pairs_of(values + 2 * r * pitch, values + (2 * r + 1) * pitch);
-  exchange<1>(rows);
-  exchange<2>(rows);
-  exchange<4>(rows);
-  exchange<8>(rows);
+  transpose(rows);
 #pragma GCC unroll 16
   for (int r = 0; r < 16; ++r) std::memcpy(tile + r * tile_depth, &rows[r], sizeof(Words));
+}
+
+// Two vectors of 16 numbers, one after the other.
+[[gnu::target("avx512f,avx512bf16")]] inline Words rounded(const float* first, const float* second) {
+  return (Words)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(second), _mm512_loadu_ps(first));
 }
 
 struct alignas(64) TileShapes {
@@ -73,6 +84,26 @@ struct alignas(64) TileShapes {
 };
 
 }  // namespace
+
+[[gnu::target("avx512f,avx512bw,avx512bf16")]] void pack_tile(const float* values, int64_t pitch,
+                                                              bool transposed, bfloat16* tile) {
+  Words rows[16];
+  if (transposed) {
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) rows[r] = rounded(values + r * pitch, values + r * pitch + 16);
+    transpose(rows);
+  } else {
+    // The numbers of two rows take turns.
+    alignas(64) uint16_t order[32];
+    for (int i = 0; i < 32; ++i) order[i] = static_cast<uint16_t>(i / 2 + i % 2 * 16);
+    const __m512i turns = _mm512_load_si512(order);
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r)
+      rows[r] = (Words)_mm512_permutexvar_epi16(
+          turns, (__m512i)rounded(values + 2 * r * pitch, values + (2 * r + 1) * pitch));
+  }
+  std::memcpy(tile, rows, sizeof rows);
+}
 
 void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, int64_t columns,
                         bfloat16* tiles) {
@@ -163,7 +194,8 @@ TilesInUse::~TilesInUse() {
 }
 
 [[gnu::target("amx-tile,amx-bf16")]] void sum_tile_products(const TileProduct* products, int64_t count,
-                                                            int64_t pitch, int64_t depth, float* sums) {
+                                                            int64_t pitch, int64_t depth, int64_t ahead_lines,
+                                                            float* sums) {
   constexpr int row_bytes = 64;
   const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16));
   _tile_zero(0);
@@ -173,6 +205,7 @@ TilesInUse::~TilesInUse() {
   for (const TileProduct* product = products; product < products + count; ++product) {
     const bfloat16 *l = product->rows, *m = l + tile_rows * pitch, *p = product->tiles,
                    *q = p + depth * tile_numbers;
+    if (product->ahead) fetch(product->ahead, ahead_lines);
     for (int64_t k = 0; k < depth;
          ++k, l += tile_depth, m += tile_depth, p += tile_numbers, q += tile_numbers) {
       _tile_loadd(4, l, rows_pitch);
@@ -234,10 +267,11 @@ TilesInUse::~TilesInUse() {
 bool has_tiles() {
   return false;
 }
+void pack_tile(const float*, int64_t, bool, bfloat16*) {}
 void transpose_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
 void interleave_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
 void add_tile_product(const bfloat16*, const bfloat16*, int64_t, int64_t, int64_t, float*, int64_t) {}
-void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, float*) {}
+void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, float*) {}
 void store_sums(const float*, int64_t, const float*, float, bfloat16*, int64_t) {}
 TilesInUse::TilesInUse() {}
 TilesInUse::~TilesInUse() {}

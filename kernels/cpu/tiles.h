@@ -24,17 +24,23 @@ void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, in
 // Right factor: `depth` tiles of rows that start `step` apart, of `columns` tiles. All of it is read.
 void interleave_to_tiles(const bfloat16* values, int64_t step, int64_t depth, int64_t columns,
                          bfloat16* tiles);
+// Right factor: one tile from 32 rows of 16 numbers, `pitch` apart, or, transposed, 16 rows of 32.
+void pack_tile(const float* values, int64_t pitch, bool transposed, bfloat16* tile);
 // sums[16 rows, 16 columns] += left * right, in tiles; rows of sums are `stride` apart.
 void add_tile_product(const bfloat16* left, const bfloat16* right, int64_t rows, int64_t depth,
                       int64_t columns, float* sums, int64_t stride);
 
-// A factor of 32 rows, as they lie in memory, and where the tiles of the other one begin.
+// A factor of 32 rows, as they lie in memory, where the tiles of the other one begin, and memory that will be
+// read later.
 struct TileProduct {
   const bfloat16 *rows, *tiles;
+  const void* ahead;
 };
 // sums (32, 32) = the sum over `count` products; rows of the left factors are `pitch` apart and `depth` tiles
-// long, of the right factors there are two columns of tiles.
-void sum_tile_products(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth, float* sums);
+// long, of the right factors there are two columns of tiles. Of each product's memory ahead `ahead_lines`
+// lines are fetched to the second-level cache.
+void sum_tile_products(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth,
+                       int64_t ahead_lines, float* sums);
 // values[r * pitch + c] = max(sums[r, c] + bias[c], floor) for `rows` rows of 32; bias may be null, NaN
 // stays.
 void store_sums(const float* sums, int64_t rows, const float* bias, float floor, bfloat16* values,
