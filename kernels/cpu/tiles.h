@@ -24,9 +24,14 @@ void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, in
 // Right factor: `depth` tiles of rows that start `step` apart, of `columns` tiles. All of it is read.
 void interleave_to_tiles(const bfloat16* values, int64_t step, int64_t depth, int64_t columns,
                          bfloat16* tiles);
-// sums[16 rows, 16 columns] += left * right, in tiles; rows of sums are `stride` apart.
-void add_tile_product(const bfloat16* left, const bfloat16* right, int64_t rows, int64_t depth,
-                      int64_t columns, float* sums, int64_t stride);
+// Where the tiles of a product's factors begin.
+struct TilePair {
+  const bfloat16 *left, *right;
+};
+// sums[16 rows, 16 columns] += the sum over `count` products left * right, in tiles; rows of sums are
+// `stride` apart.
+void add_tile_products(const TilePair* products, int64_t count, int64_t rows, int64_t depth, int64_t columns,
+                       float* sums, int64_t stride);
 
 // A factor of 32 rows, as they lie in memory, and where the tiles of the other one begin.
 struct TileProduct {

@@ -1,5 +1,7 @@
 #include "kernels/cpu/weight_gradient.h"
 
+#include <array>
+
 #include <omp.h>
 
 #include "kernels/cpu/loops.h"
@@ -127,25 +129,29 @@ struct VectorScratch {
   int64_t lines_;
 };
 
-// What a thread needs to work by tiles: sums of a task's channels for every kw, the outputs of a line, the
-// windows of kw lines of x, and a line of x with zeros around it. Counts are of floats for sums, else of
-// bf16.
+// A tile of sums is loaded and stored once for so many tiles of the factors, or a few less: where lines are
+// short, for those of several neighbouring outputs.
+constexpr int64_t tiles_per_sum = 12, most_neighbours = 8;
+
+// What a thread needs to work by tiles: sums of a task's channels for every kw, the lines of a few
+// neighbouring outputs, the windows of all lines of x that these see, and a line of x with zeros around it.
+// Counts are of floats for sums, else of bf16.
 struct TileScratch {
   int64_t depth, columns;  // tiles
+  int64_t neighbours, lines;
   int64_t sums, outputs, windows, line;
 
-  TileScratch(int64_t kw, int64_t channels, int64_t window, int64_t step, int64_t count)
-      : depth(rounded_up(count, tile_depth) / tile_depth),
-        columns(rounded_up(window, tile_rows) / tile_rows),
-        sums(channels * kw * columns * tile_rows),
+  TileScratch(const Conv3dProblem& p, int64_t channels)
+      : depth(rounded_up(p.out().e, tile_depth) / tile_depth),
+        columns(rounded_up(p.kernel.e * p.in_channels, tile_rows) / tile_rows),
+        neighbours(std::clamp(tiles_per_sum / depth, int64_t{1}, std::min(most_neighbours, p.out().w))),
+        lines((neighbours - 1) * p.stride.w + p.kernel.w),
+        sums(channels * p.kernel.w * columns * tile_rows),
         outputs(depth * channels / tile_rows * tile_numbers),
         windows(depth * columns * tile_numbers),
-        line(rounded_up((depth * tile_depth - 1) * step + columns * tile_rows, tile_depth)),
-        lines_(kw) {}
-  int64_t count() const { return sums + (outputs + lines_ * windows + line) / 2; }
-
- private:
-  int64_t lines_;
+        line(rounded_up((depth * tile_depth - 1) * p.stride.e * p.in_channels + columns * tile_rows,
+                        tile_depth)) {}
+  int64_t count() const { return sums + (neighbours * outputs + lines * windows + line) / 2; }
 };
 
 }  // namespace
@@ -167,7 +173,7 @@ WeightGradient::WeightGradient(const Conv3dProblem& problem, DType activation)
 
 int64_t WeightGradient::scratch_count() const {
   const int64_t outputs = p_.out().e;
-  if (tiles_) return TileScratch(p_.kernel.w, channels_per_task_, window_, step_, outputs).count();
+  if (tiles_) return TileScratch(p_, channels_per_task_).count();
   return VectorScratch(p_.kernel.w, channels_per_task_, window_, step_, outputs).count();
 }
 
@@ -264,11 +270,11 @@ void WeightGradient::add(const Task& task, const T* x, const T* y, float* g, flo
 void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfloat16* y, float* g,
                                   float* scratch) const {
   const Extent3 out = p_.out();
-  const TileScratch sizes(p_.kernel.w, channels_per_task_, window_, step_, out.e);
+  const TileScratch sizes(p_, channels_per_task_);
   float* sums = scratch;
   bfloat16* outputs = reinterpret_cast<bfloat16*>(sums + sizes.sums);
-  bfloat16* windows = outputs + sizes.outputs;
-  bfloat16* line = windows + p_.kernel.w * sizes.windows;
+  bfloat16* windows = outputs + sizes.neighbours * sizes.outputs;
+  bfloat16* line = windows + sizes.lines * sizes.windows;
   const int64_t columns = sizes.columns * tile_rows, rows = (task.channels + tile_rows - 1) / tile_rows,
                 width = p_.kernel.w * columns;
   std::fill_n(sums, sizes.sums, 0.0f);
@@ -276,18 +282,30 @@ void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfl
   const int64_t copied = std::min(line_, sizes.line - before_);
   const TilesInUse in_use;
   for (int64_t nh = task.begin; nh < task.end; ++nh)
-    for (int64_t ow = 0; ow < out.w; ++ow) {
-      transpose_to_tiles(y + (nh * out.w + ow) * out.e * p_.out_channels + task.channel, p_.out_channels,
-                         out.e, task.channels, outputs);
-      for (int64_t kw = 0; kw < p_.kernel.w; ++kw) {
-        const int64_t from = input_line(nh, ow, task.kh, kw);
-        if (from < 0) continue;
-        bfloat16* window = windows + from % p_.kernel.w * sizes.windows;
-        if (kw >= first_new_line(ow)) {
+    for (int64_t first = 0; first < out.w; first += sizes.neighbours) {
+      const int64_t count = std::min(sizes.neighbours, out.w - first);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t ow = first + i;
+        transpose_to_tiles(y + (nh * out.w + ow) * out.e * p_.out_channels + task.channel, p_.out_channels,
+                           out.e, task.channels, outputs + i * sizes.outputs);
+        for (int64_t kw = first_new_line(ow); kw < p_.kernel.w; ++kw) {
+          const int64_t from = input_line(nh, ow, task.kh, kw);
+          if (from < 0) continue;
           std::copy_n(x + from * line_, copied, line + before_);
-          interleave_to_tiles(line, step_, sizes.depth, sizes.columns, window);
+          interleave_to_tiles(line, step_, sizes.depth, sizes.columns,
+                              windows + from % sizes.lines * sizes.windows);
         }
-        add_tile_product(outputs, window, rows, sizes.depth, sizes.columns, sums + kw * columns, width);
+      }
+      for (int64_t kw = 0; kw < p_.kernel.w; ++kw) {
+        std::array<TilePair, most_neighbours> products;
+        int64_t inside = 0;
+        for (int64_t i = 0; i < count; ++i)
+          if (const int64_t from = input_line(nh, first + i, task.kh, kw); from >= 0)
+            products[static_cast<size_t>(inside++)] = {outputs + i * sizes.outputs,
+                                                       windows + from % sizes.lines * sizes.windows};
+        if (inside > 0)
+          add_tile_products(products.data(), inside, rows, sizes.depth, sizes.columns, sums + kw * columns,
+                            width);
       }
     }
   for (int64_t c = 0; c < task.channels; ++c)
