@@ -145,16 +145,14 @@ TilesInUse::~TilesInUse() {
   asm volatile("tilerelease");
 }
 
-[[gnu::target("amx-tile,amx-bf16")]] void add_tile_product(const bfloat16* left, const bfloat16* right,
-                                                           int64_t rows, int64_t depth, int64_t columns,
-                                                           float* sums, int64_t stride) {
+[[gnu::target("amx-tile,amx-bf16")]] void add_tile_products(const TilePair* products, int64_t count,
+                                                            int64_t rows, int64_t depth, int64_t columns,
+                                                            float* sums, int64_t stride) {
   constexpr int row_bytes = 64;
-  const int64_t pitch = stride * static_cast<int64_t>(sizeof(float));
+  const int64_t pitch = stride * static_cast<int64_t>(sizeof(float)), length = depth * tile_numbers;
   // Two by two tiles of sums, so that each tile of a factor is used twice; at an odd end one by one.
   for (int64_t r = 0; r < rows; r += 2)
     for (int64_t c = 0; c < columns; c += 2) {
-      const bfloat16 *l = left + r * depth * tile_numbers, *m = l + depth * tile_numbers;
-      const bfloat16 *p = right + c * depth * tile_numbers, *q = p + depth * tile_numbers;
       float* s = sums + r * tile_rows * stride + c * tile_rows;
       float* t = s + tile_rows * stride;
       const bool two_rows = r + 1 < rows, two_columns = c + 1 < columns;
@@ -163,15 +161,19 @@ TilesInUse::~TilesInUse() {
         _tile_loadd(1, s + tile_rows, pitch);
         _tile_loadd(2, t, pitch);
         _tile_loadd(3, t + tile_rows, pitch);
-        for (int64_t k = 0; k < depth * tile_numbers; k += tile_numbers) {
-          _tile_loadd(4, l + k, row_bytes);
-          _tile_loadd(6, p + k, row_bytes);
-          _tile_loadd(7, q + k, row_bytes);
-          _tile_dpbf16ps(0, 4, 6);
-          _tile_dpbf16ps(1, 4, 7);
-          _tile_loadd(5, m + k, row_bytes);
-          _tile_dpbf16ps(2, 5, 6);
-          _tile_dpbf16ps(3, 5, 7);
+        for (const TilePair* product = products; product < products + count; ++product) {
+          const bfloat16 *l = product->left + r * length, *m = l + length, *p = product->right + c * length,
+                         *q = p + length;
+          for (int64_t k = 0; k < length; k += tile_numbers) {
+            _tile_loadd(4, l + k, row_bytes);
+            _tile_loadd(6, p + k, row_bytes);
+            _tile_loadd(7, q + k, row_bytes);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_loadd(5, m + k, row_bytes);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+          }
         }
         _tile_stored(0, s, pitch);
         _tile_stored(1, s + tile_rows, pitch);
@@ -183,11 +185,12 @@ TilesInUse::~TilesInUse() {
         for (int j = 0; j < 1 + two_columns; ++j) {
           float* sum = (i ? t : s) + j * tile_rows;
           _tile_loadd(0, sum, pitch);
-          for (int64_t k = 0; k < depth * tile_numbers; k += tile_numbers) {
-            _tile_loadd(4, (i ? m : l) + k, row_bytes);
-            _tile_loadd(6, (j ? q : p) + k, row_bytes);
-            _tile_dpbf16ps(0, 4, 6);
-          }
+          for (const TilePair* product = products; product < products + count; ++product)
+            for (int64_t k = 0; k < length; k += tile_numbers) {
+              _tile_loadd(4, product->left + (r + i) * length + k, row_bytes);
+              _tile_loadd(6, product->right + (c + j) * length + k, row_bytes);
+              _tile_dpbf16ps(0, 4, 6);
+            }
           _tile_stored(0, sum, pitch);
         }
     }
@@ -270,7 +273,7 @@ bool has_tiles() {
 void pack_tile(const float*, int64_t, bool, bfloat16*) {}
 void transpose_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
 void interleave_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
-void add_tile_product(const bfloat16*, const bfloat16*, int64_t, int64_t, int64_t, float*, int64_t) {}
+void add_tile_products(const TilePair*, int64_t, int64_t, int64_t, int64_t, float*, int64_t) {}
 void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, float*) {}
 void store_sums(const float*, int64_t, const float*, float, bfloat16*, int64_t) {}
 TilesInUse::TilesInUse() {}

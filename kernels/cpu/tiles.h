@@ -26,9 +26,14 @@ void interleave_to_tiles(const bfloat16* values, int64_t step, int64_t depth, in
                          bfloat16* tiles);
 // Right factor: one tile from 32 rows of 16 numbers, `pitch` apart, or, transposed, 16 rows of 32.
 void pack_tile(const float* values, int64_t pitch, bool transposed, bfloat16* tile);
-// sums[16 rows, 16 columns] += left * right, in tiles; rows of sums are `stride` apart.
-void add_tile_product(const bfloat16* left, const bfloat16* right, int64_t rows, int64_t depth,
-                      int64_t columns, float* sums, int64_t stride);
+// Where the tiles of a product's factors begin.
+struct TilePair {
+  const bfloat16 *left, *right;
+};
+// sums[16 rows, 16 columns] += the sum over `count` products left * right, in tiles; rows of sums are
+// `stride` apart.
+void add_tile_products(const TilePair* products, int64_t count, int64_t rows, int64_t depth, int64_t columns,
+                       float* sums, int64_t stride);
 
 // A factor of 32 rows, as they lie in memory, where the tiles of the other one begin, and memory that will be
 // read later.

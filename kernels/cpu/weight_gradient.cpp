@@ -1,10 +1,11 @@
 #include "kernels/cpu/weight_gradient.h"
 
-#include <vector>
+#include <array>
 
 #include <omp.h>
 
 #include "kernels/cpu/loops.h"
+#include "kernels/cpu/streams.h"
 #include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vectors.h"
 
@@ -21,121 +22,136 @@ namespace {
 
 // A tile of so many channels by so many vectors of columns stays in registers while o runs.
 constexpr int rows = lanes >= 16 ? 8 : 4, vectors = lanes >= 16 ? 3 : 2;
-// So many steps of o at a time: a tile's neighbours find both lines' pieces in the first-level cache.
-constexpr int64_t steps = 64;
+// At most so many steps of o at a time, and so many numbers of x where a tile reads its windows as they lie
+// in the line: its neighbours find both in the first-level cache. Windows that begin this far apart crowd the
+// sets of that cache, and are copied together first.
+constexpr int64_t most_steps = 128, most_numbers = 6144, far = 256;
 // Work is shared out in about so many tasks.
-constexpr int64_t tasks = 64;
+constexpr int64_t tasks = 32;
 
-struct Line {
-  const float *x, *y;    // at the first output
-  int64_t step;          // from one output's window in x to the next one's
-  int64_t out_channels;  // from one output in y to the next
-};
-
-template <int Rows, int Vectors>
-void add_tile(const Line& line, int64_t count, int64_t columns, float* g, int64_t stride) {
-  Vector sums[Rows][Vectors] = {};
-  const float *x = line.x, *y = line.y;
-  for (int64_t o = 0; o < count; ++o, x += line.step, y += line.out_channels) {
+// g[r, column] += sum over o of y[o, r] * x[o * step + column], of which `channels` rows and `columns` are
+// wanted.
+template <int Vectors>
+void add_tile(const float* x, int64_t step, const float* y, int64_t count, int64_t channels, int64_t columns,
+              float* g, int64_t stride) {
+  for (int64_t r = 0; r < channels; ++r)
+#pragma GCC unroll 3
+    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(g + r * stride + v * lanes, 1);
+  Vector sums[rows][Vectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 3
+    for (int v = 0; v < Vectors; ++v) sums[r][v] = 0.0f;
+  do {
     Vector xv[Vectors];
 #pragma GCC unroll 3
     for (int v = 0; v < Vectors; ++v) xv[v] = load(x + v * lanes);
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
+    for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 3
       for (int v = 0; v < Vectors; ++v) sums[r][v] += xv[v] * y[r];
-  }
+    x += step;
+    y += rows;
+  } while (--count > 0);
+  if (channels == rows && columns >= Vectors * lanes) {
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
+    for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 3
-    for (int v = 0; v < Vectors; ++v) {
-      float* target = g + r * stride + v * lanes;
-      if (const int64_t left = columns - v * lanes; left >= lanes) {
+      for (int v = 0; v < Vectors; ++v) {
+        float* target = g + r * stride + v * lanes;
         (load(target) + sums[r][v]).copy_to(target, stdx::element_aligned);
+      }
+    return;
+  }
+  float values[rows][Vectors * lanes];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 3
+    for (int v = 0; v < Vectors; ++v) sums[r][v].copy_to(values[r] + v * lanes, stdx::element_aligned);
+  for (int64_t r = 0; r < channels; ++r)
+    for (int64_t i = 0; i < std::min(columns, Vectors * lanes); ++i) g[r * stride + i] += values[r][i];
+}
+
+// `count` rows of `channels` numbers, `pitch` apart, by blocks of `rows` of them: to[block][row][channel],
+// with zeros beyond the channels.
+template <typename T>
+void gather_outputs(const T* y, int64_t pitch, int64_t count, int64_t channels, float* to) {
+  for (int64_t c = 0; c < channels; c += rows, y += rows) {
+    const int64_t width = std::min<int64_t>(rows, channels - c);
+    for (int64_t o = 0; o < count; ++o, to += rows) {
+      const T* from = y + o * pitch;
+      if (width == rows) {
+#pragma omp simd
+        for (int r = 0; r < rows; ++r) to[r] = static_cast<float>(from[r]);
       } else {
-        for (int64_t i = 0; i < left; ++i) target[i] += sums[r][v][static_cast<size_t>(i)];
+        for (int64_t r = 0; r < rows; ++r) to[r] = r < width ? static_cast<float>(from[r]) : 0.0f;
       }
     }
+  }
 }
 
+// Adds to g the products of `channels` channels of y, gathered, with the first columns of the windows of x.
 template <int Vectors>
-void add_columns(const Line& line, int64_t count, int64_t channels, int64_t columns, float* g,
-                 int64_t stride) {
-  int64_t c = 0;
-  for (; c + rows <= channels; c += rows)
-    add_tile<rows, Vectors>({line.x, line.y + c, line.step, line.out_channels}, count, columns,
-                            g + c * stride, stride);
-  for (; c < channels; ++c)
-    add_tile<1, Vectors>({line.x, line.y + c, line.step, line.out_channels}, count, columns, g + c * stride,
-                         stride);
-}
-
-// Outputs whose windows, and what the last vector reads beyond them, lie inside the line.
-void add_inside(Line line, int64_t count, int64_t channels, int64_t window, float* g, int64_t stride) {
-  for (int64_t begin = 0; begin < count; begin += steps) {
-    const int64_t n = std::min(steps, count - begin);
-    for (int64_t column = 0, width; column < window; column += width * lanes) {
-      const Line at = {line.x + column, line.y, line.step, line.out_channels};
-      const int64_t left = window - column, whole = (left + lanes - 1) / lanes;
-      // Four are twice two: a tile of one vector spends as much on loading as on multiplying.
-      width = whole == 4 ? 2 : std::min<int64_t>(whole, vectors);
-      if (width == 1) add_columns<1>(at, n, channels, left, g + column, stride);
-      if (width == 2) add_columns<2>(at, n, channels, left, g + column, stride);
-      if (width == 3) add_columns<vectors>(at, n, channels, left, g + column, stride);
-    }
-    line.x += n * line.step;
-    line.y += n * line.out_channels;
+void add_columns(const float* x, int64_t step, const float* y, int64_t count, int64_t channels,
+                 int64_t columns, float* windows, float* g, int64_t stride) {
+  constexpr int64_t width = Vectors * lanes;
+  if (step >= far) {
+    for (int64_t o = 0; o < count; ++o)
+#pragma GCC unroll 3
+      for (int v = 0; v < Vectors; ++v)
+        load(x + o * step + v * lanes).copy_to(windows + o * width + v * lanes, stdx::element_aligned);
+    x = windows;
+    step = width;
   }
-}
-
-// One output with the part [first, last) of its window.
-void add_edge(const float* x, const float* y, int64_t channels, int64_t first, int64_t last, float* g,
-              int64_t stride) {
-  for (int64_t c = 0; c < channels; ++c) {
-    const float factor = y[c];
-    float* row = g + c * stride;
-#pragma omp simd
-    for (int64_t i = first; i < last; ++i) row[i] += factor * x[i];
-  }
-}
-
-const float* as_floats(const float* values, int64_t, int64_t, int64_t, float*) {
-  return values;
-}
-// Rows of `width` numbers, `pitch` apart, to rows of the same pitch.
-const float* as_floats(const bfloat16* values, int64_t rows_, int64_t width, int64_t pitch, float* to) {
-  for (int64_t r = 0; r < rows_; ++r) {
-    int64_t i = r * pitch;
-    const int64_t end = i + width;
-    for (; i + lanes <= end; i += lanes) load(values + i).copy_to(to + i, stdx::element_aligned);
-    for (; i < end; ++i) to[i] = static_cast<float>(values[i]);
-  }
-  return to;
+  for (int64_t c = 0; c < channels; c += rows)
+    add_tile<Vectors>(x, step, y + c * count, count, std::min<int64_t>(rows, channels - c), columns,
+                      g + c * stride, stride);
 }
 
 int64_t rounded_up(int64_t count, int64_t multiple = lanes) {
   return (count + multiple - 1) / multiple * multiple;
 }
 
-// What a thread needs to work by tiles: sums of a task's channels for every kw, the outputs of a line, the
-// windows of kw lines of x, and a line of x with zeros around it. Counts are of floats for sums, else of
-// bf16.
-struct TileScratch {
-  int64_t depth, columns;  // tiles
-  int64_t sums, outputs, windows, line;
+// What a thread needs to work by vectors: kw lines of x with zeros around them, so that every window and what
+// its last vector reads lies inside, a piece of the outputs and, where they are copied, of the windows.
+struct VectorScratch {
+  int64_t steps, line, outputs;
 
-  TileScratch(int64_t kw, int64_t channels, int64_t window, int64_t step, int64_t count)
-      : depth(rounded_up(count, tile_depth) / tile_depth),
-        columns(rounded_up(window, tile_rows) / tile_rows),
-        sums(channels * kw * columns * tile_rows),
-        outputs(depth * channels / tile_rows * tile_numbers),
-        windows(depth * columns * tile_numbers),
-        line(rounded_up((depth * tile_depth - 1) * step + columns * tile_rows, tile_depth)),
+  VectorScratch(int64_t kw, int64_t channels, int64_t window, int64_t step, int64_t count)
+      : steps(std::min(count,
+                       step >= far ? most_steps : std::clamp(most_numbers / step, int64_t{1}, most_steps))),
+        line((count - 1) * step + rounded_up(window)),
+        outputs(steps * rounded_up(channels, rows)),
         lines_(kw) {}
-  int64_t count() const { return sums + (outputs + lines_ * windows + line) / 2; }
+  int64_t count() const { return lines_ * line + outputs + steps * vectors * lanes; }
 
  private:
   int64_t lines_;
+};
+
+// A tile of sums is loaded and stored once for so many tiles of the factors, or a few less: where lines are
+// short, for those of several neighbouring outputs.
+constexpr int64_t tiles_per_sum = 12, most_neighbours = 8;
+
+// What a thread needs to work by tiles: sums of a task's channels for every kw, the lines of a few
+// neighbouring outputs, the windows of all lines of x that these see, and a line of x with zeros around it.
+// Counts are of floats for sums, else of bf16.
+struct TileScratch {
+  int64_t depth, columns;  // tiles
+  int64_t neighbours, lines;
+  int64_t sums, outputs, windows, line;
+
+  TileScratch(const Conv3dProblem& p, int64_t channels)
+      : depth(rounded_up(p.out().e, tile_depth) / tile_depth),
+        columns(rounded_up(p.kernel.e * p.in_channels, tile_rows) / tile_rows),
+        neighbours(std::clamp(tiles_per_sum / depth, int64_t{1}, std::min(most_neighbours, p.out().w))),
+        lines((neighbours - 1) * p.stride.w + p.kernel.w),
+        sums(channels * p.kernel.w * columns * tile_rows),
+        outputs(depth * channels / tile_rows * tile_numbers),
+        windows(depth * columns * tile_numbers),
+        line(rounded_up((depth * tile_depth - 1) * p.stride.e * p.in_channels + columns * tile_rows,
+                        tile_depth)) {}
+  int64_t count() const { return sums + (neighbours * outputs + lines * windows + line) / 2; }
 };
 
 }  // namespace
@@ -157,20 +173,21 @@ WeightGradient::WeightGradient(const Conv3dProblem& problem, DType activation)
 
 int64_t WeightGradient::scratch_count() const {
   const int64_t outputs = p_.out().e;
-  if (tiles_) return TileScratch(p_.kernel.w, channels_per_task_, window_, step_, outputs).count();
-  return activation_ == DType::f32 ? 0 : rounded_up(line_) + rounded_up(outputs * p_.out_channels);
+  if (tiles_) return TileScratch(p_, channels_per_task_).count();
+  return VectorScratch(p_.kernel.w, channels_per_task_, window_, step_, outputs).count();
 }
 
 size_t WeightGradient::workspace_bytes() const {
-  const int64_t count = (parts_ > 1 ? parts_ * p_.weight_count() : 0) + threads_ * scratch_count();
+  const int64_t count = (parts_ - 1) * p_.weight_count() + threads_ * scratch_count();
   return static_cast<size_t>(count) * sizeof(float);
 }
 
 void WeightGradient::run(ConstArray x, ConstArray y, Array gradient, void* workspace) const {
   expect(x.count == p_.x_count() && y.count == p_.y_count() && gradient.count == p_.weight_count(),
          "weight gradient: wrong sizes");
-  float* partial = parts_ > 1 ? static_cast<float*>(workspace) : gradient.as<float>();
-  float* scratch = static_cast<float*>(workspace) + (parts_ > 1 ? parts_ * p_.weight_count() : 0);
+  // The first part's sums go where all of them will.
+  float *sums = gradient.as<float>(), *others = static_cast<float*>(workspace),
+        *scratch = others + (parts_ - 1) * p_.weight_count();
   const int64_t lines = p_.batch * p_.out().h;
 #pragma omp parallel for schedule(dynamic) collapse(3) num_threads(threads_)
   for (int64_t part = 0; part < parts_; ++part)
@@ -179,7 +196,8 @@ void WeightGradient::run(ConstArray x, ConstArray y, Array gradient, void* works
         const int64_t channel = block * channels_per_task_;
         const Task task = {kh, channel, std::min(channels_per_task_, p_.out_channels - channel),
                            part * lines / parts_, (part + 1) * lines / parts_};
-        float* g = partial + part * p_.weight_count() + channel * stride_ + kh * p_.kernel.w * window_;
+        float* g = (part == 0 ? sums : others + (part - 1) * p_.weight_count()) + channel * stride_ +
+                   kh * p_.kernel.w * window_;
         float* own = scratch + omp_get_thread_num() * scratch_count();
         if (tiles_)
           add_by_tiles(task, x.as<bfloat16>(), y.as<bfloat16>(), g, own);
@@ -187,14 +205,13 @@ void WeightGradient::run(ConstArray x, ConstArray y, Array gradient, void* works
           with_activation_type(activation_, [&]<typename T>(T) { add(task, x.as<T>(), y.as<T>(), g, own); });
       }
 
-  if (parts_ > 1)
-    for_pieces(p_.weight_count(), 4096, [&](int64_t begin, int64_t end, int64_t) {
-      float* sums = gradient.as<float>();
-      for (int64_t i = begin; i < end; ++i) {
-        sums[i] = 0;
-        for (int64_t part = 0; part < parts_; ++part) sums[i] += partial[part * p_.weight_count() + i];
-      }
-    });
+  for_pieces(parts_ > 1 ? p_.weight_count() : 0, 4096, [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t part = 1; part < parts_; ++part) {
+      const float* more = others + (part - 1) * p_.weight_count();
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) sums[i] += more[i];
+    }
+  });
 }
 
 int64_t WeightGradient::input_line(int64_t nh, int64_t ow, int64_t kh, int64_t kw) const {
@@ -203,36 +220,49 @@ int64_t WeightGradient::input_line(int64_t nh, int64_t ow, int64_t kh, int64_t k
   return h < 0 || h >= p_.in.h || w < 0 || w >= p_.in.w ? -1 : (n * p_.in.h + h) * p_.in.w + w;
 }
 
+int64_t WeightGradient::first_new_line(int64_t ow) const {
+  return ow == 0 ? 0 : std::max<int64_t>(0, p_.kernel.w - p_.stride.w);
+}
+
 // g, the task's weights, has rows of kw * window_ numbers, stride_ apart. They and the few lines that
 // neighbouring outputs share stay in the second-level cache.
 template <typename T>
 void WeightGradient::add(const Task& task, const T* x, const T* y, float* g, float* scratch) const {
   const Extent3 out = p_.out();
-  // Outputs [inside, outside) read nothing outside the line, not even with their last vector.
-  const int64_t inside = std::min(out.e, (before_ + step_ - 1) / step_);
-  const int64_t fits = line_ + before_ - rounded_up(window_);
-  const int64_t outside = std::clamp(fits < 0 ? 0 : fits / step_ + 1, inside, out.e);
-  float* wide_y = scratch + rounded_up(line_);
+  const VectorScratch sizes(p_.kernel.w, channels_per_task_, window_, step_, out.e);
+  float *lines = scratch, *outputs = lines + p_.kernel.w * sizes.line, *windows = outputs + sizes.outputs;
+  const int64_t pieces = (out.e + sizes.steps - 1) / sizes.steps;
+  const int64_t copied = std::min(line_, sizes.line - before_);
+  for (int64_t kw = 0; kw < p_.kernel.w; ++kw) {  // around what is copied there it remains zero
+    float* line = lines + kw * sizes.line;
+    std::fill_n(line, before_, 0.0f);
+    std::fill(line + before_ + copied, line + sizes.line, 0.0f);
+  }
   for (int64_t c = 0; c < task.channels; ++c) std::fill_n(g + c * stride_, p_.kernel.w * window_, 0.0f);
   for (int64_t nh = task.begin; nh < task.end; ++nh)
     for (int64_t ow = 0; ow < out.w; ++ow) {
-      const float* outputs = as_floats(y + (nh * out.w + ow) * out.e * p_.out_channels + task.channel, out.e,
-                                       task.channels, p_.out_channels, wide_y);
-      for (int64_t kw = 0; kw < p_.kernel.w; ++kw) {
-        const int64_t from = input_line(nh, ow, task.kh, kw);
-        if (from < 0) continue;
-        const float* line = as_floats(x + from * line_, 1, line_, line_, scratch);
-        float* tap = g + kw * window_;
-        const auto edge = [&](int64_t o) {
-          const int64_t first = o * step_ - before_;  // where the window starts in the line
-          add_edge(line + first, outputs + o * p_.out_channels, task.channels, std::max<int64_t>(0, -first),
-                   std::min(window_, line_ - first), tap, stride_);
-        };
-        for (int64_t o = 0; o < inside; ++o) edge(o);
-        add_inside(
-            {line + inside * step_ - before_, outputs + inside * p_.out_channels, step_, p_.out_channels},
-            outside - inside, task.channels, window_, tap, stride_);
-        for (int64_t o = outside; o < out.e; ++o) edge(o);
+      for (int64_t kw = first_new_line(ow); kw < p_.kernel.w; ++kw)
+        if (const int64_t from = input_line(nh, ow, task.kh, kw); from >= 0)
+          convert(x + from * line_, copied, lines + from % p_.kernel.w * sizes.line + before_);
+      for (int64_t piece = 0; piece < pieces; ++piece) {
+        const int64_t begin = piece * out.e / pieces, count = (piece + 1) * out.e / pieces - begin;
+        gather_outputs(y + ((nh * out.w + ow) * out.e + begin) * p_.out_channels + task.channel,
+                       p_.out_channels, count, task.channels, outputs);
+        for (int64_t kw = 0; kw < p_.kernel.w; ++kw) {
+          const int64_t from = input_line(nh, ow, task.kh, kw);
+          if (from < 0) continue;
+          const float* line = lines + from % p_.kernel.w * sizes.line + begin * step_;
+          for (int64_t column = 0, width; column < window_; column += width * lanes) {
+            const int64_t left = window_ - column, whole = (left + lanes - 1) / lanes;
+            // Four are twice two: a tile of one vector spends as much on loading as on multiplying.
+            width = whole == 4 ? 2 : std::min<int64_t>(whole, vectors);
+            const auto add_width = width == 1   ? add_columns<1>
+                                   : width == 2 ? add_columns<2>
+                                                : add_columns<vectors>;
+            add_width(line + column, step_, outputs, count, task.channels, left, windows,
+                      g + kw * window_ + column, stride_);
+          }
+        }
       }
     }
 }
@@ -240,33 +270,42 @@ void WeightGradient::add(const Task& task, const T* x, const T* y, float* g, flo
 void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfloat16* y, float* g,
                                   float* scratch) const {
   const Extent3 out = p_.out();
-  const TileScratch sizes(p_.kernel.w, channels_per_task_, window_, step_, out.e);
+  const TileScratch sizes(p_, channels_per_task_);
   float* sums = scratch;
   bfloat16* outputs = reinterpret_cast<bfloat16*>(sums + sizes.sums);
-  bfloat16* windows = outputs + sizes.outputs;
-  bfloat16* line = windows + p_.kernel.w * sizes.windows;
+  bfloat16* windows = outputs + sizes.neighbours * sizes.outputs;
+  bfloat16* line = windows + sizes.lines * sizes.windows;
   const int64_t columns = sizes.columns * tile_rows, rows = (task.channels + tile_rows - 1) / tile_rows,
                 width = p_.kernel.w * columns;
   std::fill_n(sums, sizes.sums, 0.0f);
   std::fill_n(line, sizes.line, bfloat16(0.0f));  // around what is copied there it remains so
   const int64_t copied = std::min(line_, sizes.line - before_);
-  // Which line of x the windows hold: neighbouring outputs share lines.
-  std::vector<int64_t> held(static_cast<size_t>(p_.kernel.w), -1);
   const TilesInUse in_use;
   for (int64_t nh = task.begin; nh < task.end; ++nh)
-    for (int64_t ow = 0; ow < out.w; ++ow) {
-      transpose_to_tiles(y + (nh * out.w + ow) * out.e * p_.out_channels + task.channel, p_.out_channels,
-                         out.e, task.channels, outputs);
-      for (int64_t kw = 0; kw < p_.kernel.w; ++kw) {
-        const int64_t from = input_line(nh, ow, task.kh, kw), slot = from % p_.kernel.w;
-        if (from < 0) continue;
-        bfloat16* window = windows + slot * sizes.windows;
-        if (int64_t& holds = held[static_cast<size_t>(slot)]; holds != from) {
+    for (int64_t first = 0; first < out.w; first += sizes.neighbours) {
+      const int64_t count = std::min(sizes.neighbours, out.w - first);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t ow = first + i;
+        transpose_to_tiles(y + (nh * out.w + ow) * out.e * p_.out_channels + task.channel, p_.out_channels,
+                           out.e, task.channels, outputs + i * sizes.outputs);
+        for (int64_t kw = first_new_line(ow); kw < p_.kernel.w; ++kw) {
+          const int64_t from = input_line(nh, ow, task.kh, kw);
+          if (from < 0) continue;
           std::copy_n(x + from * line_, copied, line + before_);
-          interleave_to_tiles(line, step_, sizes.depth, sizes.columns, window);
-          holds = from;
+          interleave_to_tiles(line, step_, sizes.depth, sizes.columns,
+                              windows + from % sizes.lines * sizes.windows);
         }
-        add_tile_product(outputs, window, rows, sizes.depth, sizes.columns, sums + kw * columns, width);
+      }
+      for (int64_t kw = 0; kw < p_.kernel.w; ++kw) {
+        std::array<TilePair, most_neighbours> products;
+        int64_t inside = 0;
+        for (int64_t i = 0; i < count; ++i)
+          if (const int64_t from = input_line(nh, first + i, task.kh, kw); from >= 0)
+            products[static_cast<size_t>(inside++)] = {outputs + i * sizes.outputs,
+                                                       windows + from % sizes.lines * sizes.windows};
+        if (inside > 0)
+          add_tile_products(products.data(), inside, rows, sizes.depth, sizes.columns, sums + kw * columns,
+                            width);
       }
     }
   for (int64_t c = 0; c < task.channels; ++c)

@@ -21,6 +21,8 @@ class WeightGradient {
   };
   // The activation line (h, w) of x that a tap (kh, kw) of the output line nh, ow sees; -1: it lies outside.
   int64_t input_line(int64_t nh, int64_t ow, int64_t kh, int64_t kw) const;
+  // Neighbouring outputs share lines: the first kw whose line the output before ow has not seen.
+  int64_t first_new_line(int64_t ow) const;
   template <typename T>
   void add(const Task& task, const T* x, const T* y, float* gradient, float* scratch) const;
   void add_by_tiles(const Task& task, const bfloat16* x, const bfloat16* y, float* gradient,
