@@ -81,29 +81,38 @@ NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> 
   if (pairs.empty())
     throw UserError("the noise cannot be measured: no two pixels lie " + std::to_string(lag) +
                     " pixels apart");
-  const int64_t channels = observed.energy.size;
+  const int64_t channels = observed.energy.size, count = std::ssize(pairs);
+  // Pair by pair, for what is observed and expected may lie on a disk: (pairs, channels).
+  CountArray differences(static_cast<size_t>(count * channels)), levels(differences.size());
+#pragma omp parallel for schedule(static)
+  for (int64_t p = 0; p < count; ++p) {
+    const auto [a, b] = pairs[static_cast<size_t>(p)];
+    // A difference has the noise of both.
+    const float unit =
+        pixel_factor.empty()
+            ? 1
+            : std::sqrt(2 / (pixel_factor[static_cast<size_t>(a)] + pixel_factor[static_cast<size_t>(b)]));
+    const float *x = observed.spectrum(a), *y = observed.spectrum(b), *of_x = expected.data() + a * channels,
+                *of_y = expected.data() + b * channels;
+    for (int64_t e = 0; e < channels; ++e)
+      differences[static_cast<size_t>(p * channels + e)] =
+          unit * std::abs((x[e] - of_x[e]) - (y[e] - of_y[e]));
+    std::copy_n(of_x, channels, levels.data() + p * channels);
+  }
   std::vector<double> level(static_cast<size_t>(channels)), variance(static_cast<size_t>(channels));
-  constexpr int64_t block = 16;  // channels that are gathered together, a cache line of each spectrum
+  constexpr int64_t block = 16;  // channels that are gathered together, a cache line of each pair
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < channels; first += block) {
     const int64_t last = std::min(first + block, channels);
-    std::vector<std::vector<float>> differences(static_cast<size_t>(last - first));
-    for (auto [a, b] : pairs) {
-      // A difference has the noise of both.
-      const float unit =
-          pixel_factor.empty()
-              ? 1
-              : std::sqrt(2 / (pixel_factor[static_cast<size_t>(a)] + pixel_factor[static_cast<size_t>(b)]));
+    std::vector<std::vector<float>> of_channel(static_cast<size_t>(last - first));
+    for (int64_t p = 0; p < count; ++p)
       for (int64_t e = first; e < last; ++e) {
-        const int64_t i = a * channels + e, j = b * channels + e;
-        const float r = observed.counts[static_cast<size_t>(i)] - expected[static_cast<size_t>(i)];
-        const float s = observed.counts[static_cast<size_t>(j)] - expected[static_cast<size_t>(j)];
-        differences[static_cast<size_t>(e - first)].push_back(unit * std::abs(r - s));
-        level[static_cast<size_t>(e)] += static_cast<double>(expected[static_cast<size_t>(i)]);
+        of_channel[static_cast<size_t>(e - first)].push_back(
+            differences[static_cast<size_t>(p * channels + e)]);
+        level[static_cast<size_t>(e)] += static_cast<double>(levels[static_cast<size_t>(p * channels + e)]);
       }
-    }
     for (int64_t e = first; e < last; ++e) {
-      auto& d = differences[static_cast<size_t>(e - first)];
+      auto& d = of_channel[static_cast<size_t>(e - first)];
       const auto middle = d.begin() + std::ssize(d) / 2;
       std::nth_element(d.begin(), middle, d.end());
       const double spread = 1.4826 * static_cast<double>(*middle);
