@@ -1,6 +1,6 @@
 #include "kernels/norms.h"
 
-#include <vector>
+#include <array>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/loops.h"
@@ -49,8 +49,9 @@ void gram_matrix(int64_t batch, int64_t length, const T* values, double* gram, d
 
 void CpuBackend::squared_norm(ConstArray values, Array result) {
   const float* v = values.as<float>();
-  constexpr int64_t piece = 1 << 16;
-  std::vector<double> sums(static_cast<size_t>((values.count + piece - 1) / piece));
+  constexpr int64_t most_pieces = 1024;
+  const int64_t piece = std::max<int64_t>(1 << 16, (values.count + most_pieces - 1) / most_pieces);
+  std::array<double, most_pieces> sums{};
   cpu::for_pieces(values.count, piece, [&](int64_t begin, int64_t end, int64_t index) {
     sums[static_cast<size_t>(index)] = dot(v + begin, v + begin, end - begin);
   });

@@ -1,5 +1,6 @@
 #include "kernels/reconstruction_loss.h"
 
+#include <array>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -38,9 +39,11 @@ float total(const float* values, int64_t count) {
 // A spectrum fits the first-level cache, so the passes over it read memory once. Returns its loss; gradient
 // may be null or the logits themselves.
 template <typename T>
-double cross_entropy(const T* logits, const float* targets, int64_t energy, float weight, float* scratch,
-                     T* gradient) {
-  Softmax s = softmax(logits, energy, scratch);
+double cross_entropy(const T* logits, const float* targets, int64_t energy, float weight, T* gradient) {
+  thread_local std::vector<float> kept;  // as long as the longest spectrum so far
+  if (kept.size() < static_cast<size_t>(energy)) kept.resize(static_cast<size_t>(energy));
+  float* scratch = kept.data();
+  const Softmax s = softmax(logits, energy, scratch);
   float sum_t = 0, sum_tx = 0;
 #pragma omp simd reduction(+ : sum_t, sum_tx)
   for (int64_t i = 0; i < energy; ++i) {
@@ -86,27 +89,36 @@ void CpuBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tiles, int
          "reconstruction_loss: wrong sizes");
   const float* t = targets.as<float>();
   const float weight = static_cast<float>(scalars->reconstruction_weight);
-  std::vector<double> losses(static_cast<size_t>(tiles * pixels));
+  double* l = loss.as<double>();
+  // Losses of so many pieces at a time, each of a few spectra of one tile.
+  constexpr int64_t most_pieces = 64, most_losses = 512;
+  const int64_t piece = std::max<int64_t>(8, (pixels + most_pieces - 1) / most_pieces),
+                pieces = (pixels + piece - 1) / piece;
   cpu::with_activation_type(activation_, [&]<typename T>(T) {
     const T* x = logits.as<T>();
     T* g = gradient ? gradient.as<T>() : nullptr;
-    cpu::for_pieces(tiles * pixels, 8, [&](int64_t first, int64_t last, int64_t) {
-      std::vector<float> scratch(static_cast<size_t>(energy));
-      for (int64_t p = first; p < last; ++p) {
-        int64_t at = p * energy;
-        T* gp = g ? g + at : nullptr;
-        losses[static_cast<size_t>(p)] =
-            kind == ReconstructionLoss::cross_entropy
-                ? cross_entropy(x + at, t + at, energy, weight, scratch.data(), gp)
-                : squared_error(x + at, t + at, energy, weight, gp);
+    const int64_t some = most_losses / pieces;  // tiles
+    for (int64_t first = 0; first < tiles; first += some) {
+      std::array<double, most_losses> losses;
+      const int64_t count = std::min(some, tiles - first);
+      cpu::for_pieces(count * pieces, 1, [&](int64_t index, int64_t, int64_t) {
+        const int64_t tile = (first + index / pieces) * pixels, begin = index % pieces * piece;
+        double sum = 0;
+        for (int64_t p = begin; p < std::min(pixels, begin + piece); ++p) {
+          const int64_t at = (tile + p) * energy;
+          T* gp = g ? g + at : nullptr;
+          sum += kind == ReconstructionLoss::cross_entropy
+                     ? cross_entropy(x + at, t + at, energy, weight, gp)
+                     : squared_error(x + at, t + at, energy, weight, gp);
+        }
+        losses[static_cast<size_t>(index)] = sum;
+      });
+      for (int64_t n = 0; n < count; ++n) {
+        l[first + n] = 0;
+        for (int64_t i = 0; i < pieces; ++i) l[first + n] += losses[static_cast<size_t>(n * pieces + i)];
       }
-    });
+    }
   });
-  double* l = loss.as<double>();
-  for (int64_t n = 0; n < tiles; ++n) {
-    l[n] = 0;
-    for (int64_t p = 0; p < pixels; ++p) l[n] += losses[static_cast<size_t>(n * pixels + p)];
-  }
 }
 
 void CpuBackend::reconstruct(ReconstructionLoss kind, int64_t spectra, int64_t energy, ConstArray logits,

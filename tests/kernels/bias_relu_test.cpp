@@ -8,8 +8,9 @@ namespace {
 struct Size {
   int64_t rows, channels;
 };
-const std::vector<Size> sizes = {{1, 1},  {1, 7},   {7, 1},    {5, 3},      {100, 32},
-                                 {33, 5}, {9, 256}, {1000, 3}, {20011, 16}, {50021, 1}};
+const std::vector<Size> sizes = {{1, 1},    {1, 7},     {7, 1},     {5, 3},      {100, 32},
+                                 {33, 5},   {9, 256},   {1000, 3},  {20011, 16}, {50021, 1},
+                                 {70, 600}, {500, 129}, {3000, 200}};
 
 class BiasReluTest : public BackendTest {};
 EELSVAE_FOR_EACH_BACKEND(BiasReluTest);
