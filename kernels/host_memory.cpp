@@ -88,6 +88,17 @@ size_t mapped_bytes(size_t bytes) {
   return std::max<size_t>(bytes, 1);
 }
 
+// Bytes above which an array goes to a scratch file.
+size_t largest_in_memory() {
+  const char* text = std::getenv("EELSVAE_CUBE_MEMORY");
+  if (!text || !*text) return host_memory().available / 2;
+  char* end = nullptr;
+  const double gigabytes = std::strtod(text, &end);
+  if (*end || !(gigabytes >= 0 && gigabytes < 1e9))
+    throw UserError("EELSVAE_CUBE_MEMORY is '" + std::string(text) + "'; it must be a number of GB");
+  return static_cast<size_t>(gigabytes * 1e9);
+}
+
 std::atomic<size_t> bytes_in_scratch_files = 0;
 
 // A file that vanishes with its last use. All of its room is taken at once: a page that the disk has no room
@@ -166,7 +177,7 @@ void* allocate_host(size_t bytes) {
 }
 
 void* allocate_spacious(size_t bytes) {
-  if (bytes <= host_memory().available / 2) return allocate_host(bytes);
+  if (bytes <= largest_in_memory()) return allocate_host(bytes);
   const ScratchFile file(bytes);
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor(), 0);
   if (memory == MAP_FAILED)

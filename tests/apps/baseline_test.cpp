@@ -55,6 +55,25 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
   EXPECT_GT(summary["regions"], 8);
 }
 
+// Where cubes may take no memory, they lie in scratch files, with every filter on their way.
+TEST_F(BaselineTest, ACubeOnDiskGivesTheSameBits) {
+  write_config({{"preprocess", {{"sigma", 0.5}, {"xy_window", 3}}}});
+  found_by("pca:2", "in_memory");
+  setenv("EELSVAE_CUBE_MEMORY", "0", 1);
+  const ProgramResult result = program("detect", {"--baseline", "pca:2", "--data", "film.hspy", "--config",
+                                                  "tiny.json", "--output", "on_disk"});
+  setenv("EELSVAE_CUBE_MEMORY", "much", 1);
+  const ProgramResult mistake = program("detect", {"--baseline", "mean", "--data", "film.hspy"});
+  unsetenv("EELSVAE_CUBE_MEMORY");
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("GB of spectra do not fit into memory and lie in scratch files in"),
+            std::string::npos)
+      << result.out;
+  EXPECT_EQ(read_bytes(path("on_disk/scores.npy")), read_bytes(path("in_memory/scores.npy")));
+  EXPECT_EQ(mistake.status, 2);
+  EXPECT_EQ(mistake.err, "eelsvae-detect: EELSVAE_CUBE_MEMORY is 'much'; it must be a number of GB\n");
+}
+
 TEST_F(BaselineTest, PrincipalComponentsAndReedXiaoliDetectToo) {
   EXPECT_EQ(found_by("pca:2", "pca")["score"], "whitened");
   const json own = found_by("rx", "rx");
