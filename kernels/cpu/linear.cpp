@@ -1,10 +1,12 @@
 #include "kernels/linear.h"
 
+#include <algorithm>
+#include <bit>
 #include <type_traits>
-#include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/loops.h"
+#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vectors.h"
 
 namespace eelsvae {
@@ -16,13 +18,20 @@ using cpu::Vector;
 
 // Both passes are bound by reading the weights. Batch rows are taken in groups of `group`, for which every
 // weight is read once; what a group needs besides stays in cache because the long axis is taken in pieces.
-constexpr int group = 8;
+constexpr int group = 8, most_rows = 16;  // by vectors, by tiles
 constexpr int64_t piece = 4096;
 // So many numbers of x, or sums, of a group stay in the first-level cache.
 constexpr int64_t near = 8192;
-// Where the input axis is too short to share out, backward-data splits the output axis into so many parts,
-// whose sums are added in order.
-constexpr int64_t output_parts = 64;
+// An axis is long if it can be shared out in pieces. Where the axis that a pass sums over is long, the
+// forward pass splits it, and where the other one is not, backward-data does, into so many parts, whose sums
+// are added in order.
+constexpr int64_t long_axis = 16 * piece, parts_of_axis = 64;
+int64_t part_of(int64_t axis) {
+  constexpr int64_t whole = parts_of_axis * cpu::tile_depth;
+  return (axis + whole - 1) / whole * cpu::tile_depth;
+}
+// The forward pass computes so many outputs at a time, for which it prepares a piece of the inputs once.
+constexpr int64_t outputs_of_task = 256;
 
 // Rows of w are taken several at a time, which keeps several reads of memory, and several sums, under way.
 // They lie far apart: rows may be short, and memory is fastest where each read goes on where the last one
@@ -111,37 +120,85 @@ void with_rows(int64_t rows, F&& f) {
   }
 }
 
+// sums[r * sums_stride + o - first] = sum over i in [begin, end) of x[r, i] * w[o, i] for outputs o in
+// [first, last).
 template <int Rows, typename T>
-void forward_group(int64_t in, int64_t out, const T* x, const T* w, const float* bias, bool relu, T* y) {
-  const int64_t outputs_per_task = std::clamp<int64_t>(out / 32, 1, 256);
+void sum_outputs(int64_t in, const T* x, const T* w, int64_t first, int64_t last, int64_t begin, int64_t end,
+                 double* sums, int64_t sums_stride) {
   constexpr int outputs = Rows <= 2 ? 8 : Rows <= 4 ? 4 : 2;  // as many sums as there are registers for
   constexpr int64_t forward_piece = near / Rows;
-  cpu::for_pieces(out, outputs_per_task, [&](int64_t first, int64_t last, int64_t) {
-    std::vector<double> sums(static_cast<size_t>((last - first) * Rows), 0.0);
-    alignas(64) float wide[near];  // x in f32, where it is not
-    for (int64_t begin = 0; begin < in; begin += forward_piece) {
-      const int64_t count = std::min(in - begin, forward_piece);
-      const float* xs = wide;
-      int64_t xs_stride = count;
-      if constexpr (std::is_same_v<T, float>) {
-        xs = x + begin;
-        xs_stride = in;
-      } else {
-        for (int r = 0; r < Rows; ++r) widen(x + r * in + begin, count, wide + r * count);
-      }
-      const int64_t step = (last - first) / outputs;
-      for (int64_t o = 0; o < step; ++o)
-        dots<Rows, outputs>(xs, xs_stride, w + (first + o) * in + begin, step, in, count, sums.data() + o,
-                            last - first);
-      for (int64_t o = outputs * step; o < last - first; ++o)
-        dots<Rows, 1>(xs, xs_stride, w + (first + o) * in + begin, 0, in, count, sums.data() + o,
-                      last - first);
+  alignas(64) float wide[near];  // x in f32, where it is not
+  for (int r = 0; r < Rows; ++r) std::fill_n(sums + r * sums_stride, last - first, 0.0);
+  for (; begin < end; begin += forward_piece) {
+    const int64_t count = std::min(end - begin, forward_piece);
+    const float* xs = wide;
+    int64_t xs_stride = count;
+    if constexpr (std::is_same_v<T, float>) {
+      xs = x + begin;
+      xs_stride = in;
+    } else {
+      for (int r = 0; r < Rows; ++r) widen(x + r * in + begin, count, wide + r * count);
     }
-    for (int r = 0; r < Rows; ++r)
-      for (int64_t o = first; o < last; ++o) {
-        float value = static_cast<float>(sums[static_cast<size_t>(r * (last - first) + o - first)] + bias[o]);
-        cpu::store(relu && value < 0 ? 0.0f : value, y + r * out + o);
-      }
+    const int64_t step = (last - first) / outputs;
+    for (int64_t o = 0; o < step; ++o)
+      dots<Rows, outputs>(xs, xs_stride, w + (first + o) * in + begin, step, in, count, sums + o,
+                          sums_stride);
+    for (int64_t o = outputs * step; o < last - first; ++o)
+      dots<Rows, 1>(xs, xs_stride, w + (first + o) * in + begin, 0, in, count, sums + o, sums_stride);
+  }
+}
+
+// The same by tiles: bf16, up to 16 rows, all sizes multiples of 32.
+void sum_outputs_by_tiles(int64_t rows, int64_t in, const bfloat16* x, const bfloat16* w, int64_t first,
+                          int64_t last, int64_t begin, int64_t end, double* sums, int64_t sums_stride) {
+  constexpr int64_t inputs = piece / 2;
+  alignas(64) bfloat16 tiles[inputs * cpu::tile_rows];
+  alignas(64) float products[cpu::tile_rows * cpu::tile_rows];
+  const cpu::TilesInUse in_use;
+  for (int64_t r = 0; r < rows; ++r) std::fill_n(sums + r * sums_stride, last - first, 0.0);
+  for (; begin < end; begin += inputs) {
+    const int64_t depth = std::min(end - begin, inputs) / cpu::tile_depth;
+    cpu::transpose_rows(x + begin, in, rows, depth, tiles);
+    for (int64_t o = first; o < last; o += cpu::tile_rows) {
+      const int64_t ahead = o + cpu::tile_rows < last ? cpu::tile_rows * in : 0;
+      cpu::multiply_rows(w + o * in + begin, in, tiles, depth, ahead, products);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < cpu::tile_rows; ++i)
+          sums[r * sums_stride + o - first + i] += static_cast<double>(products[i * cpu::tile_rows + r]);
+    }
+  }
+}
+
+// Calls sum(first output, last one, first input, last one, sums, sums_stride) for shares of the work.
+template <typename T, typename Sum>
+void forward_group(int64_t rows, int64_t in, int64_t out, const float* bias, bool relu, T* y,
+                   double* workspace, Sum&& sum) {
+  const auto finish = [&](int64_t r, int64_t o, double value) {
+    const float biased = static_cast<float>(value + static_cast<double>(bias[o]));
+    cpu::store(relu && biased < 0 ? 0.0f : biased, y + r * out + o);
+  };
+  if (in < long_axis) {
+    cpu::for_pieces(out, outputs_of_task, [&](int64_t first, int64_t last, int64_t) {
+      double sums[most_rows * outputs_of_task];
+      sum(first, last, 0, in, sums, outputs_of_task);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t o = first; o < last; ++o) finish(r, o, sums[r * outputs_of_task + o - first]);
+    });
+    return;
+  }
+  // workspace: (parts, rows, out), one sum for each part of the inputs
+  const int64_t part = part_of(in), blocks = (out + outputs_of_task - 1) / outputs_of_task;
+  cpu::for_pieces(parts_of_axis * blocks, 1, [&](int64_t task, int64_t, int64_t) {
+    const int64_t p = task / blocks, first = task % blocks * outputs_of_task, begin = std::min(in, p * part);
+    sum(first, std::min(out, first + outputs_of_task), begin, std::min(in, begin + part),
+        workspace + p * rows * out + first, out);
+  });
+  cpu::for_pieces(rows * out, 1024, [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t i = begin; i < end; ++i) {
+      double total = 0;
+      for (int64_t p = 0; p < parts_of_axis; ++p) total += workspace[p * rows * out + i];
+      finish(i / out, i % out, total);
+    }
   });
 }
 
@@ -165,72 +222,112 @@ void add_weighted_rows(int64_t in, int64_t out, const T* dy, const T* w, int64_t
   }
 }
 
-template <int Rows, typename T>
-void backward_group(int64_t in, int64_t out, const T* dy, const T* w, T* dx, float* workspace) {
-  constexpr int64_t backward_piece = std::min(piece, near / Rows);
-  const bool split_outputs = in < 16 * piece;
-  const int64_t parts = split_outputs ? output_parts : 1;
-  const int64_t part = (out + parts - 1) / parts;
-  if (split_outputs) {
-    // workspace: (parts, Rows, in), one sum for each part of the outputs
-    cpu::for_pieces(parts, 1, [&](int64_t p, int64_t, int64_t) {
-      float* acc = workspace + p * Rows * in;
-      std::fill_n(acc, Rows * in, 0.0f);
-      int64_t first = std::min(out, p * part), last = std::min(out, first + part);
-      for (int64_t begin = 0; begin < in; begin += backward_piece)
-        add_weighted_rows<Rows>(in, out, dy, w, first, last, begin, std::min(backward_piece, in - begin),
-                                acc + begin, in);
+// The same by tiles: bf16, as many rows as tiles in use have, all sizes multiples of 32.
+void add_weighted_rows_by_tiles(int64_t in, int64_t out, const bfloat16* dy, const bfloat16* w, int64_t first,
+                                int64_t last, int64_t begin, int64_t count, float* acc, int64_t acc_stride) {
+  for (int64_t o = first; o < last; o += cpu::tile_depth) {
+    const int64_t ahead = o + cpu::tile_depth < last ? cpu::tile_depth * in : 0;
+    cpu::add_weighted_rows(dy + o, out, w + o * in + begin, in, count, ahead, acc, acc_stride);
+  }
+}
+
+// Calls add(first output, last one, first input, number of inputs, acc, acc_stride) for shares of the work.
+template <typename T, typename Add>
+void backward_group(int64_t rows, int64_t in, int64_t out, T* dx, float* workspace, Add&& add) {
+  const int64_t inputs =
+      std::min(piece, near / static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rows))));
+  if (in < long_axis) {
+    // workspace: (parts, rows, in), one sum for each part of the outputs
+    const int64_t part = part_of(out);
+    cpu::for_pieces(parts_of_axis, 1, [&](int64_t p, int64_t, int64_t) {
+      float* acc = workspace + p * rows * in;
+      std::fill_n(acc, rows * in, 0.0f);
+      const int64_t first = std::min(out, p * part), last = std::min(out, first + part);
+      for (int64_t begin = 0; begin < in; begin += inputs)
+        add(first, last, begin, std::min(inputs, in - begin), acc + begin, in);
     });
-    cpu::for_pieces(Rows * in, 1024, [&](int64_t begin, int64_t end, int64_t) {
+    cpu::for_pieces(rows * in, 1024, [&](int64_t begin, int64_t end, int64_t) {
       for (int64_t i = begin; i < end; ++i) {
         float sum = 0;
-        for (int64_t p = 0; p < parts; ++p) sum += workspace[p * Rows * in + i];
+        for (int64_t p = 0; p < parts_of_axis; ++p) sum += workspace[p * rows * in + i];
         cpu::store(sum, dx + i);
       }
     });
   } else {
-    cpu::for_pieces(in, backward_piece, [&](int64_t begin, int64_t end, int64_t) {
-      alignas(64) float acc[Rows * backward_piece];
-      std::fill_n(acc, Rows * backward_piece, 0.0f);
-      add_weighted_rows<Rows>(in, out, dy, w, 0, out, begin, end - begin, acc, backward_piece);
-      for (int r = 0; r < Rows; ++r)
-        for (int64_t i = begin; i < end; ++i)
-          cpu::store(acc[r * backward_piece + i - begin], dx + r * in + i);
+    cpu::for_pieces(in, inputs, [&](int64_t begin, int64_t end, int64_t) {
+      alignas(64) float acc[near];
+      std::fill_n(acc, rows * inputs, 0.0f);
+      add(0, out, begin, end - begin, acc, inputs);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = begin; i < end; ++i) cpu::store(acc[r * inputs + i - begin], dx + r * in + i);
     });
   }
 }
 
 class CpuLinear final : public Linear {
  public:
-  CpuLinear(const LinearProblem& problem, DType activation) : p_(problem), activation_(activation) {}
+  CpuLinear(const LinearProblem& problem, DType activation)
+      : p_(problem),
+        activation_(activation),
+        tiles_(activation == DType::bf16 && cpu::has_tiles() && p_.in % cpu::tile_depth == 0 &&
+               p_.out % cpu::tile_depth == 0),
+        group_(std::min<int64_t>(p_.batch, tiles_ ? most_rows : group)) {}
 
   size_t workspace_bytes() const override {
-    return static_cast<size_t>(output_parts * std::min<int64_t>(p_.batch, group) *
-                               std::min(p_.in, 16 * piece)) *
-           sizeof(float);
+    const size_t sums = p_.in < long_axis ? static_cast<size_t>(p_.in) * sizeof(float)
+                                          : static_cast<size_t>(p_.out) * sizeof(double);
+    return static_cast<size_t>(parts_of_axis * group_) * sums;
   }
 
-  void forward(ConstArray x, ConstArray weights, ConstArray bias, bool relu, Array y, void*) override {
+  void forward(ConstArray x, ConstArray weights, ConstArray bias, bool relu, Array y,
+               void* workspace) override {
     check(x, weights, y);
     expect(bias.count == p_.out, "linear: wrong bias count");
-    cpu::with_activation_type(activation_, [&]<typename T>(T) {
-      for (int64_t b = 0; b < p_.batch; b += group)
-        with_rows(p_.batch - b, [&](auto rows) {
-          forward_group<rows()>(p_.in, p_.out, x.as<T>() + b * p_.in, weights.as<T>(), bias.as<float>(), relu,
-                                y.as<T>() + b * p_.out);
+    const auto run = [&](int64_t b, int64_t rows, auto* to, auto&& sum) {
+      forward_group(rows, p_.in, p_.out, bias.as<float>(), relu, to + b * p_.out,
+                    static_cast<double*>(workspace), sum);
+    };
+    for (int64_t b = 0; b < p_.batch; b += group_) {
+      const int64_t rows = std::min(p_.batch - b, group_);
+      if (tiles_) {
+        const bfloat16 *from = x.as<bfloat16>() + b * p_.in, *w = weights.as<bfloat16>();
+        run(b, rows, y.as<bfloat16>(),
+            [=, this](auto... share) { sum_outputs_by_tiles(rows, p_.in, from, w, share...); });
+        continue;
+      }
+      cpu::with_activation_type(activation_, [&]<typename T>(T) {
+        const T *from = x.as<T>() + b * p_.in, *w = weights.as<T>();
+        with_rows(rows, [&](auto constant) {
+          run(b, rows, y.as<T>(),
+              [=, this](auto... share) { sum_outputs<constant()>(p_.in, from, w, share...); });
         });
-    });
+      });
+    }
   }
 
   void backward_data(ConstArray y_gradient, ConstArray weights, Array x_gradient, void* workspace) override {
     check(x_gradient, weights, y_gradient);
-    cpu::with_activation_type(activation_, [&]<typename T>(T) {
-      for (int64_t b = 0; b < p_.batch; b += group)
-        with_rows(p_.batch - b, [&](auto rows) {
-          backward_group<rows()>(p_.in, p_.out, y_gradient.as<T>() + b * p_.out, weights.as<T>(),
-                                 x_gradient.as<T>() + b * p_.in, static_cast<float*>(workspace));
+    const auto run = [&](int64_t b, int64_t rows, auto* to, auto&& add) {
+      backward_group(rows, p_.in, p_.out, to + b * p_.in, static_cast<float*>(workspace), add);
+    };
+    for (int64_t b = 0; b < p_.batch; b += group_) {
+      const int64_t rows = std::min(p_.batch - b, group_);
+      if (tiles_) {
+        const bfloat16 *from = y_gradient.as<bfloat16>() + b * p_.out, *w = weights.as<bfloat16>();
+        run(b, rows, x_gradient.as<bfloat16>(), [=, this](auto... share) {
+          const cpu::TilesInUse in_use(rows);
+          add_weighted_rows_by_tiles(p_.in, p_.out, from, w, share...);
         });
-    });
+        continue;
+      }
+      cpu::with_activation_type(activation_, [&]<typename T>(T) {
+        const T *from = y_gradient.as<T>() + b * p_.out, *w = weights.as<T>();
+        with_rows(rows, [&](auto constant) {
+          run(b, rows, x_gradient.as<T>(),
+              [=, this](auto... share) { add_weighted_rows<constant()>(p_.in, p_.out, from, w, share...); });
+        });
+      });
+    }
   }
 
  private:
@@ -241,6 +338,8 @@ class CpuLinear final : public Linear {
 
   LinearProblem p_;
   DType activation_;
+  bool tiles_;
+  int64_t group_;  // rows that share a read of the weights
 };
 
 }  // namespace

@@ -80,7 +80,7 @@ template <int Bit>
 struct alignas(64) TileShapes {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};  // sums in tiles 0 to 3, left factors in 4 and 5
 };
 
 }  // namespace
@@ -135,8 +135,9 @@ void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, in
     }
 }
 
-TilesInUse::TilesInUse() {
-  const TileShapes shapes;
+TilesInUse::TilesInUse(int64_t left_rows) {
+  TileShapes shapes;
+  std::fill_n(shapes.rows, 6, static_cast<uint8_t>(left_rows));
   // GCC 12's own _tile_loadconfig says that it reads eight bytes.
   asm volatile("ldtilecfg %0" ::"m"(shapes));
 }
@@ -242,6 +243,86 @@ TilesInUse::~TilesInUse() {
   }
 }
 
+[[gnu::target("amx-tile,amx-bf16,avx512f")]] void multiply_rows(const bfloat16* rows, int64_t pitch,
+                                                                const bfloat16* tiles, int64_t depth,
+                                                                int64_t ahead, float* sums) {
+  constexpr int row_bytes = 64;
+  const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16));
+  const auto come = [&](const bfloat16* from) {
+#pragma GCC unroll 16
+    for (int r = 0; r < tile_rows; ++r) __builtin_prefetch(from + ahead + r * pitch, 0, 2);
+  };
+  // Two sums, so that products need not wait for each other.
+  _tile_zero(0);
+  _tile_zero(1);
+  int64_t k = 0;
+  for (; k + 2 <= depth; k += 2, rows += 2 * tile_depth, tiles += 2 * tile_numbers) {
+    come(rows);
+    _tile_loadd(4, rows, rows_pitch);
+    _tile_loadd(6, tiles, row_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    come(rows + tile_depth);
+    _tile_loadd(5, rows + tile_depth, rows_pitch);
+    _tile_loadd(7, tiles + tile_numbers, row_bytes);
+    _tile_dpbf16ps(1, 5, 7);
+  }
+  if (k < depth) {
+    _tile_loadd(4, rows, rows_pitch);
+    _tile_loadd(6, tiles, row_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+  }
+  alignas(64) float second[tile_rows * tile_rows];
+  _tile_stored(0, sums, row_bytes);
+  _tile_stored(1, second, row_bytes);
+  for (int64_t i = 0; i < tile_rows * tile_rows; i += 16)
+    _mm512_storeu_ps(sums + i, _mm512_add_ps(_mm512_loadu_ps(sums + i), _mm512_loadu_ps(second + i)));
+}
+
+[[gnu::target("avx512f,avx512bw")]] void transpose_rows(const bfloat16* rows, int64_t pitch, int64_t count,
+                                                        int64_t depth, bfloat16* tiles) {
+  for (int64_t k = 0; k < depth; ++k, rows += tile_depth, tiles += tile_numbers) {
+    Words words[16] = {};
+    for (int64_t r = 0; r < count; ++r) std::memcpy(&words[r], rows + r * pitch, sizeof(Words));
+    transpose(words);
+    std::memcpy(static_cast<void*>(tiles), words, sizeof words);
+  }
+}
+
+[[gnu::target("amx-tile,amx-bf16,avx512f,avx512bw")]] void add_weighted_rows(
+    const bfloat16* left, int64_t left_pitch, const bfloat16* rows, int64_t pitch, int64_t columns,
+    int64_t ahead, float* sums, int64_t stride) {
+  constexpr int row_bytes = 64;
+  const int64_t sums_pitch = stride * static_cast<int64_t>(sizeof(float));
+  // The numbers of two rows take turns: the first 16 of each, and the last.
+  alignas(64) uint16_t order[2][32];
+  for (int i = 0; i < 32; ++i) {
+    order[0][i] = static_cast<uint16_t>(i / 2 + i % 2 * 32);
+    order[1][i] = static_cast<uint16_t>(order[0][i] + 16);
+  }
+  const __m512i first = _mm512_load_si512(order[0]), last = _mm512_load_si512(order[1]);
+  alignas(64) bfloat16 tiles[2 * tile_numbers];
+  _tile_loadd(4, left, left_pitch * static_cast<int64_t>(sizeof(bfloat16)));
+  for (int64_t c = 0; c < columns; c += 2 * tile_rows, rows += 2 * tile_rows, sums += 2 * tile_rows) {
+    _tile_loadd(0, sums, sums_pitch);
+    _tile_loadd(1, sums + tile_rows, sums_pitch);
+#pragma GCC unroll 16
+    for (int r = 0; r < tile_rows; ++r) {
+      const bfloat16 *even = rows + 2 * r * pitch, *odd = even + pitch;
+      __builtin_prefetch(even + ahead, 0, 2);
+      __builtin_prefetch(odd + ahead, 0, 2);
+      const __m512i a = _mm512_loadu_si512(even), b = _mm512_loadu_si512(odd);
+      _mm512_store_si512(tiles + r * tile_depth, _mm512_permutex2var_epi16(a, first, b));
+      _mm512_store_si512(tiles + tile_numbers + r * tile_depth, _mm512_permutex2var_epi16(a, last, b));
+    }
+    _tile_loadd(6, tiles, row_bytes);
+    _tile_loadd(7, tiles + tile_numbers, row_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_stored(0, sums, sums_pitch);
+    _tile_stored(1, sums + tile_rows, sums_pitch);
+  }
+}
+
 [[gnu::target("amx-tile,amx-bf16")]] float multiply_tiles(int64_t rounds) {
   const TilesInUse in_use;
   alignas(64) bfloat16 half[tile_numbers];
@@ -276,7 +357,11 @@ void interleave_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) 
 void add_tile_products(const TilePair*, int64_t, int64_t, int64_t, int64_t, float*, int64_t) {}
 void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, float*) {}
 void store_sums(const float*, int64_t, const float*, float, bfloat16*, int64_t) {}
-TilesInUse::TilesInUse() {}
+void multiply_rows(const bfloat16*, int64_t, const bfloat16*, int64_t, int64_t, float*) {}
+void transpose_rows(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
+void add_weighted_rows(const bfloat16*, int64_t, const bfloat16*, int64_t, int64_t, int64_t, float*,
+                       int64_t) {}
+TilesInUse::TilesInUse(int64_t) {}
 TilesInUse::~TilesInUse() {}
 float multiply_tiles(int64_t) {
   return 0;

@@ -12,10 +12,29 @@ namespace {
 
 const std::vector<LinearProblem> problems = {
     // batch, in, out
-    {1, 1, 1},     {1, 7, 3},     {3, 5, 7},     {2, 1, 9},     {2, 9, 1},
-    {1, 1536, 64}, {1, 64, 1536}, {4, 1536, 64}, {4, 64, 96},   {1, 48, 64},
-    {7, 64, 48},   {16, 129, 33}, {33, 65, 31},  {1, 4099, 17}, {2, 17, 4099},
+    {1, 1, 1},
+    {1, 7, 3},
+    {3, 5, 7},
+    {2, 1, 9},
+    {2, 9, 1},
+    {1, 1536, 64},
+    {1, 64, 1536},
+    {4, 1536, 64},
+    {4, 64, 96},
+    {1, 48, 64},
+    {7, 64, 48},
+    {16, 129, 33},
+    {33, 65, 31},
+    {1, 4099, 17},
+    {2, 17, 4099},
+    // Multiples of 32, with ends of every block.
+    {8, 512, 288},
+    {17, 96, 544},
+    {5, 1120, 64},
 };
+// So many inputs that their sum is split.
+const std::vector<LinearProblem> long_problems = {
+    {1, 65536, 9}, {3, 65601, 7}, {9, 65568, 288}, {17, 65536, 32}};
 
 struct Inputs {
   Values x, weights, bias, y_gradient;
@@ -75,6 +94,17 @@ TEST_P(LinearTest, RandomNumbersAreClose) {
       EXPECT_TRUE(close(actual.y, expected.y, tolerance())) << "y";
       EXPECT_TRUE(close(actual.x_gradient, expected.x_gradient, tolerance())) << "x gradient";
     }
+}
+
+TEST_P(LinearTest, LongSumsAreClose) {
+  for (const LinearProblem& p : long_problems) {
+    SCOPED_TRACE(testing::Message() << p);
+    Inputs inputs = random_inputs(p, backend());
+    Outputs expected = run(reference(), p, inputs, true);
+    Outputs actual = run(backend(), p, inputs, true);
+    EXPECT_TRUE(close(actual.y, expected.y, tolerance())) << "y";
+    EXPECT_TRUE(close(actual.x_gradient, expected.x_gradient, tolerance())) << "x gradient";
+  }
 }
 
 TEST_P(LinearTest, TheSameCallTwiceGivesTheSameBits) {
