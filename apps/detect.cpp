@@ -37,13 +37,12 @@ bool apply(const std::vector<std::string>& settings, Config& config) {
   for (const std::string& setting : settings) {
     std::string key = setting.substr(0, setting.find('='));
     if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
-        key != "precision" && key != "training.batch_size" &&
-        std::find(image_keys.begin(), image_keys.end(), key) == image_keys.end())
+        key != "precision" && std::find(image_keys.begin(), image_keys.end(), key) == image_keys.end())
       throw UserError(
           "--set " + key +
           ": belongs to the trained model; a detection can set detection.*, data.*, "
           "preprocess.crop_y, preprocess.crop_x, preprocess.align_path, preprocess.align_dataset, "
-          "training.batch_size, device and precision");
+          "device and precision");
     set_value(config, setting);
   }
   check_config(config, "--set");
@@ -157,6 +156,13 @@ std::vector<float> scores_of(const HeldOut& held_out, const SpectrumImage& image
   return scores;
 }
 
+// No more than the image has.
+int64_t tiles_at_a_time(const Config& config, const SpectrumImage& image) {
+  const int64_t tile = config.tiles.image_size, stride = config.detection.stride;
+  const TileGrid grid = make_tile_grid(image.y.size, image.x.size, tile, stride == 0 ? tile / 2 : stride);
+  return std::min(config.detection.batch_size, grid.size());
+}
+
 // What the model expects of an image; without spectra if the user interrupts it.
 Expectation reconstruct(Model& model, const SpectrumImage& image, const DetectionConfig& detection,
                         const std::string& title) {
@@ -203,7 +209,7 @@ int run_detection(const Options& options) {
   std::optional<Baseline> baseline;
   if (file) {
     model.emplace(*backend, model_shape(config.tiles, config.model, prepared.image.energy.size),
-                  config.loss.reconstruction, config.training.batch_size, Purpose::inference);
+                  config.loss.reconstruction, tiles_at_a_time(config, prepared.image), Purpose::inference);
     model->allocate();
     load_checkpoint(*file, *model, false);
   } else {

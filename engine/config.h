@@ -101,6 +101,7 @@ struct DetectionConfig {
   std::optional<double> threshold;  // on the score, in place of the method's
   int64_t stride = 0;               // of overlapping tiles; 0: half a tile
   Blend blend = Blend::cosine;
+  int64_t batch_size = 8;  // tiles that a model reconstructs at a time
 };
 
 struct Config {

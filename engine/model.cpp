@@ -299,7 +299,8 @@ std::string Model::what_would_fit(size_t available) const {
   const size_t per_tile = (plan_.bytes() - std::min(plan_.bytes(), fixed)) / static_cast<size_t>(batch_);
   const size_t batch = available > fixed ? (available - fixed) / std::max<size_t>(1, per_tile) : 0;
   if (batch >= 1 && batch < static_cast<size_t>(batch_))
-    return "training.batch_size " + std::to_string(batch) + " would fit";
+    return (purpose_ == Purpose::training ? "training.batch_size " : "detection.batch_size ") +
+           std::to_string(batch) + " would fit";
   return "not even one tile fits; lower tiles.image_size, data.energy_range or the model's sizes";
 }
 

@@ -130,7 +130,7 @@ class UnitRun {
     if (!trainer.run(state, watch)) throw Stopped{};
     active_units_ = state.history.back().active_latent_units;
     model_ = std::make_unique<Model>(backend_, shape, config_.loss.reconstruction,
-                                     config_.training.batch_size, Purpose::inference);
+                                     config_.detection.batch_size, Purpose::inference);
     model_->allocate();
     watch.load_into(*model_);
   }

@@ -326,6 +326,10 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
               "weight of a pixel inside overlapping tiles. uniform: the same; cosine: falling towards the "
               "border"},
         detection.blend, anything());
+  visit(
+      Field{"detection", "batch_size", "tiles",
+            "tiles that a model reconstructs at a time: more take more memory and, up to about 8, less time"},
+      detection.batch_size, from_to(1, 4096));
 
   visit(Field{"", "device", "", "where to compute; auto takes the fastest that this machine and build have"},
         config.device, device_name());

@@ -128,7 +128,8 @@ constexpr const char* every_key = R"({
     "fdr": 0.01,
     "threshold": -0.25,
     "stride": 5,
-    "blend": "uniform"
+    "blend": "uniform",
+    "batch_size": 3
   },
   "device": "cuda:1",
   "precision": "bf16"
@@ -153,6 +154,7 @@ TEST(Config, EveryKeyIsReadAndWritten) {
   EXPECT_EQ(config.training.seed, UINT64_MAX);
   EXPECT_EQ(config.detection.threshold, -0.25);
   EXPECT_EQ(config.detection.blend, Blend::uniform);
+  EXPECT_EQ(config.detection.batch_size, 3);
   EXPECT_EQ(config.device, "cuda:1");
 
   // The text above leaves no default in place, so that a key that is forgotten anywhere shows.
@@ -448,6 +450,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"detection", "fdr", "0", "must be between 0 and 1, got 0"},
         {"detection", "fdr", "1", "must be between 0 and 1, got 1"},
         {"detection", "stride", "-1", "must be 0 or more, got -1"},
+        {"detection", "batch_size", "0", "must be from 1 to 4096, got 0"},
         {"", "device", "\"cuda:one\"", "must be auto, cpu, cuda or cuda:N, got \"cuda:one\""},
         {"", "device", "\"\"", "must be auto, cpu, cuda or cuda:N, got \"\""},
         {"", "precision", "\"fp16\"", "must be auto, fp32, tf32, bf16 or fp64, got \"fp16\""}}));
