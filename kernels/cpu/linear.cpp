@@ -15,10 +15,11 @@ using cpu::lanes;
 using cpu::load;
 using cpu::Vector;
 
-// Both passes are bound by reading the weights. Batch rows are taken in groups of `group`, for which every
-// weight is read once; what a group needs besides stays in cache because the long axis is taken in pieces.
+// Both passes are bound by reading the weights. Batch rows are taken in groups, for which every weight is
+// read once; what a group needs besides stays in cache because the long axis is taken in pieces.
 constexpr int group = 8, most_rows = 16;  // by vectors, by tiles
-// Up to so many rows vectors keep up with memory.
+// Up to so many rows vectors keep up with memory; with more of them bf16 weights, each widened and multiplied
+// for every row, need tiles.
 constexpr int64_t few_rows = 2;
 constexpr int64_t piece = 4096;
 // So many numbers of x, or sums, of a group stay in the first-level cache.
