@@ -1,7 +1,7 @@
 // Times a whole forward pass of the network against the sum of its bare oneDNN primitives, in alternation, so
-// that both see the same machine. What lies between the two is ours: bias and ReLU of the transposed layers,
-// the posterior, the loss. The Linear layers' bare primitive is oneDNN's inner product on the same plain
-// weights.
+// that both see the same machine. What lies between the two is ours: the convolutions whose channels are
+// multiples of 32, bias and ReLU, the posterior, the loss. The Linear layers' bare primitive is oneDNN's
+// inner product on the same plain weights.
 //
 //   benchmark_forward_vs_primitives [--precision fp32|bf16] [--batch N] [--energy N] [--rounds N] [--most
 //   RATIO]

@@ -23,7 +23,7 @@ size_t aligned(size_t bytes) {
   return (bytes + 63) / 64 * 64;
 }
 
-// By our own kernels.
+// By our own kernels (line_convolution.h).
 class LineConv3d final : public Conv3d {
  public:
   using Direction = cpu::LineConvolution::Direction;
@@ -113,9 +113,9 @@ class LineGatheredConv3d final : public GatheredConv3d {
   cpu::LineConvolution convolution_;
 };
 
-// What a convolution and its transpose share: three oneDNN primitives and a pass of ours. Activations are
-// channels-last; weights take whatever order each primitive likes best, and are reordered when they are
-// packed.
+// What a convolution and its transpose share where oneDNN computes them: its primitives, and the weight
+// gradient, which is ours. Activations are channels-last; weights take whatever order each primitive likes
+// best, and are reordered when they are packed.
 class Primitives {
  public:
   Primitives(const Conv3dProblem& p, DType activation) : problem_(p), weight_gradient_(p, activation) {

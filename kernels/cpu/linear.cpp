@@ -1,7 +1,6 @@
 #include "kernels/linear.h"
 
 #include <algorithm>
-#include <bit>
 #include <type_traits>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -16,9 +15,12 @@ using cpu::lanes;
 using cpu::load;
 using cpu::Vector;
 
-// Both passes are bound by reading the weights. Batch rows are taken in groups of `group`, for which every
-// weight is read once; what a group needs besides stays in cache because the long axis is taken in pieces.
+// Both passes are bound by reading the weights. Batch rows are taken in groups, for which every weight is
+// read once; what a group needs besides stays in cache because the long axis is taken in pieces.
 constexpr int group = 8, most_rows = 16;  // by vectors, by tiles
+// Up to so many rows vectors keep up with memory; with more of them bf16 weights, each widened and multiplied
+// for every row, need tiles.
+constexpr int64_t few_rows = 2;
 constexpr int64_t piece = 4096;
 // So many numbers of x, or sums, of a group stay in the first-level cache.
 constexpr int64_t near = 8192;
@@ -159,12 +161,12 @@ void sum_outputs_by_tiles(int64_t rows, int64_t in, const bfloat16* x, const bfl
   for (; begin < end; begin += inputs) {
     const int64_t depth = std::min(end - begin, inputs) / cpu::tile_depth;
     cpu::transpose_rows(x + begin, in, rows, depth, tiles);
-    for (int64_t o = first; o < last; o += cpu::tile_rows) {
-      const int64_t ahead = o + cpu::tile_rows < last ? cpu::tile_rows * in : 0;
-      cpu::multiply_rows(w + o * in + begin, in, tiles, depth, ahead, products);
+    const int64_t step = (last - first) / cpu::tile_rows;
+    for (int64_t o = 0; o < step; ++o) {
+      cpu::multiply_rows(w + (first + o) * in + begin, step * in, tiles, depth, products);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < cpu::tile_rows; ++i)
-          sums[r * sums_stride + o - first + i] += static_cast<double>(products[i * cpu::tile_rows + r]);
+          sums[r * sums_stride + o + i * step] += static_cast<double>(products[i * cpu::tile_rows + r]);
     }
   }
 }
@@ -223,19 +225,24 @@ void add_weighted_rows(int64_t in, int64_t out, const T* dy, const T* w, int64_t
 }
 
 // The same by tiles: bf16, as many rows as tiles in use have, all sizes multiples of 32.
-void add_weighted_rows_by_tiles(int64_t in, int64_t out, const bfloat16* dy, const bfloat16* w, int64_t first,
-                                int64_t last, int64_t begin, int64_t count, float* acc, int64_t acc_stride) {
-  for (int64_t o = first; o < last; o += cpu::tile_depth) {
-    const int64_t ahead = o + cpu::tile_depth < last ? cpu::tile_depth * in : 0;
-    cpu::add_weighted_rows(dy + o, out, w + o * in + begin, in, count, ahead, acc, acc_stride);
+void add_weighted_rows_by_tiles(int64_t rows, int64_t in, int64_t out, const bfloat16* dy, const bfloat16* w,
+                                int64_t first, int64_t last, int64_t begin, int64_t count, float* acc,
+                                int64_t acc_stride) {
+  const int64_t step = (last - first) / cpu::tile_depth;
+  alignas(64) bfloat16 factors[most_rows * cpu::tile_depth];
+  for (int64_t o = first; o < first + step; ++o) {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = 0; k < cpu::tile_depth; ++k)
+        factors[r * cpu::tile_depth + k] = dy[r * out + o + k * step];
+    cpu::add_weighted_rows(factors, w + o * in + begin, step * in, count, acc, acc_stride);
   }
 }
 
-// Calls add(first output, last one, first input, number of inputs, acc, acc_stride) for shares of the work.
+// Calls add(first output, last one, first input, number of inputs, acc, acc_stride) for shares of the work,
+// up to `inputs` (a piece at most) at a time.
 template <typename T, typename Add>
-void backward_group(int64_t rows, int64_t in, int64_t out, T* dx, float* workspace, Add&& add) {
-  const int64_t inputs =
-      std::min(piece, near / static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rows))));
+void backward_group(int64_t rows, int64_t inputs, int64_t in, int64_t out, T* dx, float* workspace,
+                    Add&& add) {
   if (in < long_axis) {
     // workspace: (parts, rows, in), one sum for each part of the outputs
     const int64_t part = part_of(out);
@@ -255,7 +262,7 @@ void backward_group(int64_t rows, int64_t in, int64_t out, T* dx, float* workspa
     });
   } else {
     cpu::for_pieces(in, inputs, [&](int64_t begin, int64_t end, int64_t) {
-      alignas(64) float acc[near];
+      alignas(64) float acc[most_rows * piece];
       std::fill_n(acc, rows * inputs, 0.0f);
       add(0, out, begin, end - begin, acc, inputs);
       for (int64_t r = 0; r < rows; ++r)
@@ -289,7 +296,7 @@ class CpuLinear final : public Linear {
     };
     for (int64_t b = 0; b < p_.batch; b += group_) {
       const int64_t rows = std::min(p_.batch - b, group_);
-      if (tiles_) {
+      if (tiles_ && rows > few_rows) {
         const bfloat16 *from = x.as<bfloat16>() + b * p_.in, *w = weights.as<bfloat16>();
         run(b, rows, y.as<bfloat16>(),
             [=, this](auto... share) { sum_outputs_by_tiles(rows, p_.in, from, w, share...); });
@@ -307,23 +314,23 @@ class CpuLinear final : public Linear {
 
   void backward_data(ConstArray y_gradient, ConstArray weights, Array x_gradient, void* workspace) override {
     check(x_gradient, weights, y_gradient);
-    const auto run = [&](int64_t b, int64_t rows, auto* to, auto&& add) {
-      backward_group(rows, p_.in, p_.out, to + b * p_.in, static_cast<float*>(workspace), add);
+    const auto run = [&](int64_t b, int64_t rows, int64_t inputs, auto* to, auto&& add) {
+      backward_group(rows, inputs, p_.in, p_.out, to + b * p_.in, static_cast<float*>(workspace), add);
     };
     for (int64_t b = 0; b < p_.batch; b += group_) {
       const int64_t rows = std::min(p_.batch - b, group_);
-      if (tiles_) {
+      if (tiles_ && rows > few_rows) {
         const bfloat16 *from = y_gradient.as<bfloat16>() + b * p_.out, *w = weights.as<bfloat16>();
-        run(b, rows, x_gradient.as<bfloat16>(), [=, this](auto... share) {
+        run(b, rows, piece, x_gradient.as<bfloat16>(), [=, this](auto... share) {
           const cpu::TilesInUse in_use(rows);
-          add_weighted_rows_by_tiles(p_.in, p_.out, from, w, share...);
+          add_weighted_rows_by_tiles(rows, p_.in, p_.out, from, w, share...);
         });
         continue;
       }
       cpu::with_activation_type(activation_, [&]<typename T>(T) {
         const T *from = y_gradient.as<T>() + b * p_.out, *w = weights.as<T>();
         with_rows(rows, [&](auto constant) {
-          run(b, rows, x_gradient.as<T>(),
+          run(b, rows, std::min(piece, near / rows), x_gradient.as<T>(),
               [=, this](auto... share) { add_weighted_rows<constant()>(p_.in, p_.out, from, w, share...); });
         });
       });

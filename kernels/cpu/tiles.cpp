@@ -245,23 +245,17 @@ TilesInUse::~TilesInUse() {
 
 [[gnu::target("amx-tile,amx-bf16,avx512f")]] void multiply_rows(const bfloat16* rows, int64_t pitch,
                                                                 const bfloat16* tiles, int64_t depth,
-                                                                int64_t ahead, float* sums) {
+                                                                float* sums) {
   constexpr int row_bytes = 64;
   const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16));
-  const auto come = [&](const bfloat16* from) {
-#pragma GCC unroll 16
-    for (int r = 0; r < tile_rows; ++r) __builtin_prefetch(from + ahead + r * pitch, 0, 2);
-  };
   // Two sums, so that products need not wait for each other.
   _tile_zero(0);
   _tile_zero(1);
   int64_t k = 0;
   for (; k + 2 <= depth; k += 2, rows += 2 * tile_depth, tiles += 2 * tile_numbers) {
-    come(rows);
     _tile_loadd(4, rows, rows_pitch);
     _tile_loadd(6, tiles, row_bytes);
     _tile_dpbf16ps(0, 4, 6);
-    come(rows + tile_depth);
     _tile_loadd(5, rows + tile_depth, rows_pitch);
     _tile_loadd(7, tiles + tile_numbers, row_bytes);
     _tile_dpbf16ps(1, 5, 7);
@@ -288,9 +282,10 @@ TilesInUse::~TilesInUse() {
   }
 }
 
-[[gnu::target("amx-tile,amx-bf16,avx512f,avx512bw")]] void add_weighted_rows(
-    const bfloat16* left, int64_t left_pitch, const bfloat16* rows, int64_t pitch, int64_t columns,
-    int64_t ahead, float* sums, int64_t stride) {
+[[gnu::target("amx-tile,amx-bf16,avx512f,avx512bw")]] void add_weighted_rows(const bfloat16* left,
+                                                                             const bfloat16* rows,
+                                                                             int64_t pitch, int64_t columns,
+                                                                             float* sums, int64_t stride) {
   constexpr int row_bytes = 64;
   const int64_t sums_pitch = stride * static_cast<int64_t>(sizeof(float));
   // The numbers of two rows take turns: the first 16 of each, and the last.
@@ -300,26 +295,32 @@ TilesInUse::~TilesInUse() {
     order[1][i] = static_cast<uint16_t>(order[0][i] + 16);
   }
   const __m512i first = _mm512_load_si512(order[0]), last = _mm512_load_si512(order[1]);
-  alignas(64) bfloat16 tiles[2 * tile_numbers];
-  _tile_loadd(4, left, left_pitch * static_cast<int64_t>(sizeof(bfloat16)));
-  for (int64_t c = 0; c < columns; c += 2 * tile_rows, rows += 2 * tile_rows, sums += 2 * tile_rows) {
-    _tile_loadd(0, sums, sums_pitch);
-    _tile_loadd(1, sums + tile_rows, sums_pitch);
-#pragma GCC unroll 16
+  // So many columns at a time: lines that neighbour each other in memory are read one after the other.
+  constexpr int64_t most = 128;
+  alignas(64) bfloat16 tiles[most * tile_depth];
+  _tile_loadd(4, left, row_bytes);
+  for (int64_t begin = 0; begin < columns; begin += most) {
+    const int64_t width = std::min(most, columns - begin);
     for (int r = 0; r < tile_rows; ++r) {
-      const bfloat16 *even = rows + 2 * r * pitch, *odd = even + pitch;
-      __builtin_prefetch(even + ahead, 0, 2);
-      __builtin_prefetch(odd + ahead, 0, 2);
-      const __m512i a = _mm512_loadu_si512(even), b = _mm512_loadu_si512(odd);
-      _mm512_store_si512(tiles + r * tile_depth, _mm512_permutex2var_epi16(a, first, b));
-      _mm512_store_si512(tiles + tile_numbers + r * tile_depth, _mm512_permutex2var_epi16(a, last, b));
+      const bfloat16 *even = rows + 2 * r * pitch + begin, *odd = even + pitch;
+      bfloat16* to = tiles + r * tile_depth;
+      for (int64_t c = 0; c < width; c += 2 * tile_rows, to += 2 * tile_numbers) {
+        const __m512i a = _mm512_loadu_si512(even + c), b = _mm512_loadu_si512(odd + c);
+        _mm512_store_si512(to, _mm512_permutex2var_epi16(a, first, b));
+        _mm512_store_si512(to + tile_numbers, _mm512_permutex2var_epi16(a, last, b));
+      }
     }
-    _tile_loadd(6, tiles, row_bytes);
-    _tile_loadd(7, tiles + tile_numbers, row_bytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_stored(0, sums, sums_pitch);
-    _tile_stored(1, sums + tile_rows, sums_pitch);
+    const bfloat16* tile = tiles;
+    for (int64_t c = begin; c < begin + width; c += 2 * tile_rows, tile += 2 * tile_numbers) {
+      _tile_loadd(0, sums + c, sums_pitch);
+      _tile_loadd(1, sums + c + tile_rows, sums_pitch);
+      _tile_loadd(6, tile, row_bytes);
+      _tile_loadd(7, tile + tile_numbers, row_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_stored(0, sums + c, sums_pitch);
+      _tile_stored(1, sums + c + tile_rows, sums_pitch);
+    }
   }
 }
 
@@ -357,10 +358,9 @@ void interleave_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) 
 void add_tile_products(const TilePair*, int64_t, int64_t, int64_t, int64_t, float*, int64_t) {}
 void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, float*) {}
 void store_sums(const float*, int64_t, const float*, float, bfloat16*, int64_t) {}
-void multiply_rows(const bfloat16*, int64_t, const bfloat16*, int64_t, int64_t, float*) {}
+void multiply_rows(const bfloat16*, int64_t, const bfloat16*, int64_t, float*) {}
 void transpose_rows(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
-void add_weighted_rows(const bfloat16*, int64_t, const bfloat16*, int64_t, int64_t, int64_t, float*,
-                       int64_t) {}
+void add_weighted_rows(const bfloat16*, const bfloat16*, int64_t, int64_t, float*, int64_t) {}
 TilesInUse::TilesInUse(int64_t) {}
 TilesInUse::~TilesInUse() {}
 float multiply_tiles(int64_t) {

@@ -51,18 +51,15 @@ void sum_tile_products(const TileProduct* products, int64_t count, int64_t pitch
 void store_sums(const float* sums, int64_t rows, const float* bias, float floor, bfloat16* values,
                 int64_t pitch);
 
-// sums (16, 16) = rows * right factor: rows, as they lie in memory `pitch` apart, are `depth` tiles long. The
-// rows `ahead` numbers further on are fetched to the second-level cache.
-void multiply_rows(const bfloat16* rows, int64_t pitch, const bfloat16* tiles, int64_t depth, int64_t ahead,
-                   float* sums);
+// sums (16, 16) = rows * right factor: rows, as they lie in memory `pitch` apart, are `depth` tiles long.
+void multiply_rows(const bfloat16* rows, int64_t pitch, const bfloat16* tiles, int64_t depth, float* sums);
 // Right factor: `depth` tiles from the transpose of `count` (up to 16) rows, `pitch` apart; further columns
 // are 0.
 void transpose_rows(const bfloat16* rows, int64_t pitch, int64_t count, int64_t depth, bfloat16* tiles);
-// sums[r * stride + c] += sum over 32 k of left[r * left_pitch + k] * rows[k * pitch + c], for as many r as
-// tiles in use have left rows and c < columns, a multiple of 32. The rows `ahead` numbers further on are
-// fetched.
-void add_weighted_rows(const bfloat16* left, int64_t left_pitch, const bfloat16* rows, int64_t pitch,
-                       int64_t columns, int64_t ahead, float* sums, int64_t stride);
+// sums[r * stride + c] += sum over 32 k of left[r * 32 + k] * rows[k * pitch + c], for as many r as left
+// factors of the tiles in use have rows and c < columns, a multiple of 32.
+void add_weighted_rows(const bfloat16* left, const bfloat16* rows, int64_t pitch, int64_t columns,
+                       float* sums, int64_t stride);
 
 // For as long as this lives the thread's tile registers are set up; products need that.
 class TilesInUse {
