@@ -247,7 +247,7 @@ TEST_F(MistakesTest, Detection) {
           with({"--set", "detection.window=100,200"}, {"100 to 200 eV", "700 to 718.9 eV"}),
           with({"--set", "detection.stride=9"}, {"detection.stride", "tiles.image_size"}),
           with({"--set", "detection.treshold=1"}, {"did you mean threshold?"}),
-          with({"--set", "training.batch_size=0"}, {"training.batch_size", "from 1"}),
+          with({"--set", "detection.batch_size=0"}, {"detection.batch_size", "from 1"}),
           with({"--set", "device=abacus"}, {"abacus"}),
           with({"--set", "data.exclude=0,0,4,27"}, {"data.exclude", "[0, 0, 4, 27]", "(22, 26)"}),
           with({"--set", "data.exclude_path=truth34.npy"}, {"truth34.npy", "(3, 4)", "(22, 26)"}),
