@@ -6,9 +6,10 @@
 
 namespace eelsvae {
 
-// The CPU: oneDNN for convolutions and large matrix products, OpenMP loops for everything that streams
-// memory. Activations are f32 or bf16, masters f32. Every reduction is split into pieces whose number and
-// order depend on the sizes alone.
+// The CPU: kernels of our own where the processor has 512-bit vectors (in bf16 AMX) and the channels fill
+// them, oneDNN for the other convolutions, OpenMP loops for everything that streams memory. Activations are
+// f32 or bf16, masters f32. Every reduction is split into pieces whose number and order depend on the sizes
+// alone.
 class CpuBackend final : public Backend {
  public:
   // precision: fp32 or bf16.
