@@ -402,12 +402,17 @@ class StepTimer {
         finish();
       });
     };
-    for (int warm_up = 0; warm_up < 3; ++warm_up) serial();
-    result.step = summarize(watch_.samples(1, least, most, serial));
+    // Steps of seconds vary little from one to the next.
+    constexpr double slow = 2;
+    if (serial() > slow)
+      least_ = 3;
+    else
+      for (int warm_up = 0; warm_up < 2; ++warm_up) serial();
+    result.step = summarize(watch_.samples(1, least_, most, serial));
 
     load();
     if (!training_) start_and_load();
-    result.overlapped = summarize(watch_.samples(1, least, most, [&] {
+    result.overlapped = summarize(watch_.samples(1, least_, most, [&] {
       return watch_.seconds_of([&] {
         start_and_load();
         finish();
@@ -421,7 +426,7 @@ class StepTimer {
   }
 
  private:
-  static constexpr int64_t least = 5, most = 1000;
+  static constexpr int64_t most = 1000;
 
   void load() {
     model_.next_tiles();
@@ -460,7 +465,7 @@ class StepTimer {
                                      backward = record({Model::Phase::backward}),
                                      update = record({Model::Phase::update});
     std::vector<double> backward_seconds, update_seconds;
-    result.forward = summarize(watch_.samples(1, least, most, [&] {
+    result.forward = summarize(watch_.samples(1, least_, most, [&] {
       load();
       backend_.synchronize();
       const double seconds = watch_.seconds_of([&] { forward->run(); });
@@ -512,6 +517,7 @@ class StepTimer {
   std::vector<float> tiles_;
   uint64_t step_ = 0;
   double rate_ = learning_rate;
+  int64_t least_ = 5;  // repetitions
 };
 
 // The largest batch that is likely to fit, where one does not: beside the weights, memory grows with it.
