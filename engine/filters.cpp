@@ -141,8 +141,8 @@ class StripFilter {
   int64_t height() const { return image_.y.size; }
   int64_t width() const { return image_.x.size; }
   int64_t channels() const { return image_.energy.size; }
-  // Columns of pixels that are filtered together: 64 KB of a line, and no fewer than the next strip needs. On a
-  // disk lines are read as a whole: every strip would read it from the first line to the last.
+  // Columns of pixels that are filtered together: 64 KB of a line, and no fewer than the next strip needs. On
+  // a disk lines are read as a whole: every strip would read it from the first line to the last.
   int64_t strip() const {
     if (scratch_bytes() > 0) return width();
     return std::max({int64_t{1}, radius_, (int64_t{1} << 14) / channels()});

@@ -304,8 +304,13 @@ bool transpose_rows(const std::byte* in, const Indices& outer, const Dimension& 
   for (int64_t o = 0; o < outer.count(); ++o) {
     for (int64_t first = 0; first < all; first += at_once) {
       const int64_t last = std::min(first + at_once, all);
-      const std::byte* from = in + outer[o].from + inner[first / strips].from;
-      const std::byte* to = in + outer[o].from + inner[(last - 1) / strips].from + column.size * E::size;
+      // Where strips lie at the source, which has them in this order.
+      const auto begin_of = [&](int64_t strip) {
+        return in + outer[o].from + inner[strip / strips].from + strip % strips * width * E::size;
+      };
+      const std::byte* from = begin_of(first);
+      const std::byte* to =
+          begin_of(last - 1) + std::min(width, column.size - (last - 1) % strips * width) * E::size;
       for (int64_t begin = 0; begin < end; begin += block_rows) {
 #pragma omp parallel reduction(+ : check)
         {

@@ -22,8 +22,8 @@ void release_host(void* memory, size_t bytes) noexcept;
 
 // As allocate_host for arrays that may be larger than the memory of this machine. One that would take more
 // than half of what is available, or than EELSVAE_CUBE_MEMORY (GB) where the environment sets that, lies in a
-// file without a name in scratch_folder(): the system writes its pages out and reads them again as memory gets
-// short. UserError, with the folder, if that has not the room or lies in memory itself.
+// file without a name in scratch_folder(): the system writes its pages out and reads them again as memory
+// gets short. UserError, with the folder, if that has not the room or lies in memory itself.
 void* allocate_spacious(size_t bytes);
 // TMPDIR, or /var/tmp: /tmp lies in memory on many machines.
 std::filesystem::path scratch_folder();

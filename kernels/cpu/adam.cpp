@@ -45,8 +45,9 @@ void CpuBackend::adam_outer_product(int64_t batch, int64_t in, int64_t out, Cons
   cpu::with_activation_type(activation_, [&]<typename T>(T) {
     const T *px = x.as<T>(), *pd = d.as<T>();
     T* ps = shadow ? shadow.as<T>() : nullptr;
-    // Threads take rows of w; within its rows a thread goes piece by piece, so that x's piece is reused.
-    cpu::for_pieces(out, std::max<int64_t>(1, out / 256), [&](int64_t first, int64_t last, int64_t) {
+    // Threads take rows of w; within its rows a thread goes piece by piece, so that x's piece is reused: by
+    // two rows at a time, a long x would be half as many bytes again as w and its moments.
+    cpu::for_pieces(out, std::max<int64_t>(1, out / 64), [&](int64_t first, int64_t last, int64_t) {
       alignas(64) float gradient[piece];
       for (int64_t begin = 0; begin < in; begin += piece) {
         int64_t end = std::min(in, begin + piece);
