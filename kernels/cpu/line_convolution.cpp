@@ -90,7 +90,7 @@ void compute_block(const Product<bfloat16>* products, int64_t count, int64_t pit
   for (int64_t i = 0; i < count; ++i)
     of_tiles[static_cast<size_t>(i)] = {products[i].rows, products[i].weights, products[i].ahead};
   alignas(64) float sums[positions_of_block<bfloat16> * channels_of_block];
-  sum_tile_products(of_tiles.data(), count, pitch, depth / tile_depth, ahead_lines, sums);
+  sum_tile_products(of_tiles.data(), count, kept, pitch, depth / tile_depth, ahead_lines, sums);
   store_sums(sums, kept, bias, floor, to, to_pitch);
 }
 
@@ -152,6 +152,7 @@ LineConvolution::LineConvolution(const Conv3dProblem& p, Direction direction, Li
   columns_ = forward ? p.in.w : out.w;
   step_ = forward ? stride : 1;
   block_ = activation == DType::f32 ? positions_of_block<float> : positions_of_block<bfloat16>;
+  rows_ = activation == DType::f32 ? positions_of_block<float> : tile_rows;
   if (forward) {
     windows_.push_back({-p.padding.e, kernel_.e, 0, 1, 0});
   } else {
@@ -168,21 +169,22 @@ LineConvolution::LineConvolution(const Conv3dProblem& p, Direction direction, Li
   for (size_t phase = 0; phase < windows_.size(); ++phase) {
     int64_t blocks = 0, outside = 0;
     for_blocks(windows_[phase], static_cast<int64_t>(phase),
-               [&](int64_t, int64_t, bool inside) { ++blocks, outside += !inside; });
+               [&](int64_t, int64_t, int64_t span, bool inside) { ++blocks, outside += inside ? 0 : span; });
     blocks_ += blocks * out_channels_ / channels_of_block;
-    scratch_count_ =
-        std::max(scratch_count_, outside * kernel_.h * kernel_.w * span(windows_[phase]) * channels_);
+    scratch_count_ = std::max(scratch_count_, outside * kernel_.h * kernel_.w * channels_);
   }
 }
 
-// Calls f(first position of a block, how many of its positions exist, whether all it sees lies in the line).
+// Calls f(first position of a block, how many of its positions exist, how many positions of the source it
+// reads, whether all of these lie in the line).
 template <typename F>
 void LineConvolution::for_blocks(const Window& window, int64_t phase, F&& f) const {
   const int64_t phases = static_cast<int64_t>(windows_.size()),
                 positions = (out_energies_ - phase + phases - 1) / phases;
   for (int64_t q = 0; q < positions; q += block_) {
-    const int64_t begin = q * step_ + window.first;
-    f(q, std::min(block_, positions - q), begin >= 0 && begin + span(window) <= energies_);
+    const int64_t kept = std::min(block_, positions - q), rows = (kept + rows_ - 1) / rows_ * rows_,
+                  begin = q * step_ + window.first, span = (rows - 1) * step_ + window.taps;
+    f(q, kept, span, begin >= 0 && begin + span <= energies_);
   }
 }
 
@@ -245,7 +247,7 @@ void LineConvolution::run(const T* source, const T* weights, const float* bias, 
 #pragma omp parallel for schedule(dynamic, chunk) num_threads(threads_)
   for (int64_t index = 0; index < count; ++index) {
     Lines<T> lines;
-    Ahead ahead;
+    NextLine ahead;
     const auto collect = [&](int64_t of, auto&& take) {
       for (int64_t kh = 0; kh < kernel_.h; ++kh)
         for (int64_t kw = 0; kw < kernel_.w; ++kw) {
@@ -269,7 +271,7 @@ void LineConvolution::run(const T* source, const T* weights, const float* bias, 
 }
 
 template <typename T>
-void LineConvolution::run_line(const Lines<T>& lines, Ahead& ahead, const float* bias, float floor,
+void LineConvolution::run_line(const Lines<T>& lines, NextLine& ahead, const float* bias, float floor,
                                T* destination, T* scratch) const {
   [[maybe_unused]] const InUse<T> in_use;
   const int64_t phases = static_cast<int64_t>(windows_.size());
@@ -278,12 +280,12 @@ void LineConvolution::run_line(const Lines<T>& lines, Ahead& ahead, const float*
                 ahead_lines = ahead.bytes() / std::max<int64_t>(1, lines.count * blocks_ * cache_line) + 1;
   for (int64_t phase = 0; phase < phases; ++phase) {
     const Window& window = windows_[static_cast<size_t>(phase)];
-    const int64_t depth = window.taps * channels_, copy_count = span(window) * channels_;
+    const int64_t depth = window.taps * channels_;
     // What a block sees beyond the line are zeros: such blocks read copies.
     T* copy = scratch;
-    for_blocks(window, phase, [&](int64_t q, int64_t, bool inside) {
+    for_blocks(window, phase, [&](int64_t q, int64_t, int64_t span, bool inside) {
       if (inside) return;
-      const int64_t begin = (q * step_ + window.first) * channels_,
+      const int64_t copy_count = span * channels_, begin = (q * step_ + window.first) * channels_,
                     first = std::clamp<int64_t>(-begin, 0, copy_count),
                     last = std::clamp(length - begin, first, copy_count);
       for (int64_t i = 0; i < lines.count; ++i, copy += copy_count) {
@@ -296,7 +298,8 @@ void LineConvolution::run_line(const Lines<T>& lines, Ahead& ahead, const float*
     // The weights of a block of channels stay in the second-level cache while the positions run.
     for (int64_t column = 0; column < out_channels_; column += channels_of_block) {
       const T* copied = scratch;
-      for_blocks(window, phase, [&](int64_t q, int64_t kept, bool inside) {
+      for_blocks(window, phase, [&](int64_t q, int64_t kept, int64_t span, bool inside) {
+        const int64_t copy_count = span * channels_;
         std::array<Product<T>, most_lines> products;
         for (int64_t i = 0; i < lines.count; ++i) {
           const Line<T>& line = lines.of[static_cast<size_t>(i)];

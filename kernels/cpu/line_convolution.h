@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/conv3d.h"
+#include "kernels/cpu/ahead.h"
 
 namespace eelsvae::cpu {
 
@@ -61,41 +62,16 @@ class LineConvolution {
                          [=](const Line<T>& l) { return l.source == source; });
     }
   };
-  // Memory that the next line of the destination will need first: pieces to fetch while this one is computed.
-  class Ahead {
-   public:
-    void add(const void* piece, int64_t bytes) {
-      pieces_[static_cast<size_t>(count_++)] = {static_cast<const char*>(piece), bytes};
-      bytes_ += bytes;
-    }
-    int64_t bytes() const { return bytes_; }
-    // The next so many bytes, or somewhat past a piece's end; null where all are fetched.
-    const void* take(int64_t bytes) {
-      while (first_ < count_ && offset_ >= pieces_[static_cast<size_t>(first_)].bytes) ++first_, offset_ = 0;
-      if (first_ == count_) return nullptr;
-      offset_ += bytes;
-      return pieces_[static_cast<size_t>(first_)].begin + offset_ - bytes;
-    }
-
-   private:
-    struct Piece {
-      const char* begin;
-      int64_t bytes;
-    };
-    std::array<Piece, most_lines + 1> pieces_;
-    int64_t count_ = 0, bytes_ = 0, first_ = 0, offset_ = 0;
-  };
   LineConvolution(const Conv3dProblem& problem, Direction direction, LineSources sources, DType activation);
   template <typename T>
   void run(const T* source, const T* weights, const float* bias, float floor, T* destination,
            T* scratch) const;
+  using NextLine = Ahead<most_lines + 1>;
   template <typename T>
-  void run_line(const Lines<T>& lines, Ahead& ahead, const float* bias, float floor, T* destination,
+  void run_line(const Lines<T>& lines, NextLine& ahead, const float* bias, float floor, T* destination,
                 T* scratch) const;
   template <typename F>
   void for_blocks(const Window& window, int64_t phase, F&& f) const;
-  // Positions of the source that a block of the destination sees.
-  int64_t span(const Window& window) const { return (block_ - 1) * step_ + window.taps; }
 
   Extent3 kernel_;
   Direction direction_;
@@ -103,7 +79,7 @@ class LineConvolution {
   int64_t channels_, energies_, columns_;  // of the source; its columns along w
   int64_t out_channels_, out_energies_;    // of the destination
   int64_t step_;                           // phases are as many as windows
-  int64_t block_;                          // positions of the destination in a block
+  int64_t block_, rows_;                   // positions of the destination in a block, and computed together
   std::vector<Window> windows_;            // by phase
   LineSources sources_;
   int64_t blocks_ = 0;         // of positions and channels, in a line

@@ -122,17 +122,16 @@ void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, in
 }
 
 [[gnu::target("avx512f,avx512bw")]] void interleave_to_tiles(const bfloat16* values, int64_t step,
-                                                             int64_t depth, int64_t columns,
-                                                             bfloat16* tiles) {
-  for (int64_t column = 0; column < columns; ++column)
-    for (int64_t k = 0; k < depth; ++k, tiles += tile_numbers) {
-      const bfloat16* row = values + column * tile_rows + k * tile_depth * step;
+                                                             int64_t columns, bfloat16* tiles,
+                                                             int64_t tiles_pitch) {
+  for (int64_t column = 0; column < columns; ++column, values += tile_rows, tiles += tiles_pitch) {
+    const bfloat16* row = values;
 #pragma GCC unroll 16
-      for (int r = 0; r < 16; ++r, row += 2 * step) {
-        const Words pairs = pairs_of(row, row + step);
-        std::memcpy(tiles + r * tile_depth, &pairs, sizeof pairs);
-      }
+    for (int r = 0; r < 16; ++r, row += 2 * step) {
+      const Words pairs = pairs_of(row, row + step);
+      std::memcpy(tiles + r * tile_depth, &pairs, sizeof pairs);
     }
+  }
 }
 
 TilesInUse::TilesInUse(int64_t left_rows) {
@@ -148,15 +147,18 @@ TilesInUse::~TilesInUse() {
 
 [[gnu::target("amx-tile,amx-bf16")]] void add_tile_products(const TilePair* products, int64_t count,
                                                             int64_t rows, int64_t depth, int64_t columns,
+                                                            TilesAhead& ahead, int64_t ahead_lines,
                                                             float* sums, int64_t stride) {
   constexpr int row_bytes = 64;
-  const int64_t pitch = stride * static_cast<int64_t>(sizeof(float)), length = depth * tile_numbers;
+  const int64_t pitch = stride * static_cast<int64_t>(sizeof(float)), length = depth * tile_numbers,
+                each = (ahead_lines + count * depth - 1) / (count * depth);
   // Two by two tiles of sums, so that each tile of a factor is used twice; at an odd end one by one.
   for (int64_t r = 0; r < rows; r += 2)
     for (int64_t c = 0; c < columns; c += 2) {
       float* s = sums + r * tile_rows * stride + c * tile_rows;
       float* t = s + tile_rows * stride;
       const bool two_rows = r + 1 < rows, two_columns = c + 1 < columns;
+      const char* next = static_cast<const char*>(ahead.take(ahead_lines * cache_line));
       if (two_rows && two_columns) {
         _tile_loadd(0, s, pitch);
         _tile_loadd(1, s + tile_rows, pitch);
@@ -169,6 +171,10 @@ TilesInUse::~TilesInUse() {
             _tile_loadd(4, l + k, row_bytes);
             _tile_loadd(6, p + k, row_bytes);
             _tile_loadd(7, q + k, row_bytes);
+            if (next) {
+              fetch(next, each);
+              next += each * cache_line;
+            }
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_loadd(5, m + k, row_bytes);
@@ -198,10 +204,12 @@ TilesInUse::~TilesInUse() {
 }
 
 [[gnu::target("amx-tile,amx-bf16")]] void sum_tile_products(const TileProduct* products, int64_t count,
-                                                            int64_t pitch, int64_t depth, int64_t ahead_lines,
-                                                            float* sums) {
+                                                            int64_t rows, int64_t pitch, int64_t depth,
+                                                            int64_t ahead_lines, float* sums) {
   constexpr int row_bytes = 64;
-  const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16));
+  constexpr int64_t wide = 2 * tile_rows, sums_pitch = wide * sizeof(float);
+  const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16)),
+                each = (ahead_lines + depth - 1) / depth;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -209,22 +217,28 @@ TilesInUse::~TilesInUse() {
   for (const TileProduct* product = products; product < products + count; ++product) {
     const bfloat16 *l = product->rows, *m = l + tile_rows * pitch, *p = product->tiles,
                    *q = p + depth * tile_numbers;
-    if (product->ahead) fetch(product->ahead, ahead_lines);
+    const char* ahead = static_cast<const char*>(product->ahead);
     for (int64_t k = 0; k < depth;
          ++k, l += tile_depth, m += tile_depth, p += tile_numbers, q += tile_numbers) {
       _tile_loadd(4, l, rows_pitch);
       _tile_loadd(6, p, row_bytes);
       _tile_loadd(7, q, row_bytes);
+      // A few lines at a time: many at once would keep the loads of tiles waiting.
+      if (ahead) {
+        fetch(ahead, each);
+        ahead += each * cache_line;
+      }
       _tile_dpbf16ps(0, 4, 6);
       _tile_dpbf16ps(1, 4, 7);
+      if (rows <= tile_rows) continue;
       _tile_loadd(5, m, rows_pitch);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
   }
-  constexpr int64_t wide = 2 * tile_rows, sums_pitch = wide * sizeof(float);
   _tile_stored(0, sums, sums_pitch);
   _tile_stored(1, sums + tile_rows, sums_pitch);
+  if (rows <= tile_rows) return;
   _tile_stored(2, sums + tile_rows * wide, sums_pitch);
   _tile_stored(3, sums + tile_rows * wide + tile_rows, sums_pitch);
 }
@@ -354,9 +368,10 @@ bool has_tiles() {
 }
 void pack_tile(const float*, int64_t, bool, bfloat16*) {}
 void transpose_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
-void interleave_to_tiles(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}
-void add_tile_products(const TilePair*, int64_t, int64_t, int64_t, int64_t, float*, int64_t) {}
-void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, float*) {}
+void interleave_to_tiles(const bfloat16*, int64_t, int64_t, bfloat16*, int64_t) {}
+void add_tile_products(const TilePair*, int64_t, int64_t, int64_t, int64_t, TilesAhead&, int64_t, float*,
+                       int64_t) {}
+void sum_tile_products(const TileProduct*, int64_t, int64_t, int64_t, int64_t, int64_t, float*) {}
 void store_sums(const float*, int64_t, const float*, float, bfloat16*, int64_t) {}
 void multiply_rows(const bfloat16*, int64_t, const bfloat16*, int64_t, float*) {}
 void transpose_rows(const bfloat16*, int64_t, int64_t, int64_t, bfloat16*) {}

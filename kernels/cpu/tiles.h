@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/array.h"
+#include "kernels/cpu/ahead.h"
 
 namespace eelsvae::cpu {
 
@@ -21,30 +22,33 @@ bool has_tiles();
 // tiles becomes 0.
 void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, int64_t columns,
                         bfloat16* tiles);
-// Right factor: `depth` tiles of rows that start `step` apart, of `columns` tiles. All of it is read.
-void interleave_to_tiles(const bfloat16* values, int64_t step, int64_t depth, int64_t columns,
-                         bfloat16* tiles);
+// Right factor: `columns` tiles, `tiles_pitch` apart, from 32 rows that start `step` apart.
+void interleave_to_tiles(const bfloat16* values, int64_t step, int64_t columns, bfloat16* tiles,
+                         int64_t tiles_pitch);
 // Right factor: one tile from 32 rows of 16 numbers, `pitch` apart, or, transposed, 16 rows of 32.
 void pack_tile(const float* values, int64_t pitch, bool transposed, bfloat16* tile);
 // Where the tiles of a product's factors begin.
 struct TilePair {
   const bfloat16 *left, *right;
 };
+using TilesAhead = Ahead<64>;
 // sums[16 rows, 16 columns] += the sum over `count` products left * right, in tiles; rows of sums are
-// `stride` apart.
+// `stride` apart. With every four tiles of sums `ahead_lines` lines of the memory ahead are fetched to the
+// second-level cache.
 void add_tile_products(const TilePair* products, int64_t count, int64_t rows, int64_t depth, int64_t columns,
-                       float* sums, int64_t stride);
+                       TilesAhead& ahead, int64_t ahead_lines, float* sums, int64_t stride);
 
-// A factor of 32 rows, as they lie in memory, where the tiles of the other one begin, and memory that will be
-// read later.
+// A left factor of 32 rows, as they lie in memory, where the tiles of the other one begin, and memory that
+// will be read later.
 struct TileProduct {
   const bfloat16 *rows, *tiles;
   const void* ahead;
 };
 // sums (32, 32) = the sum over `count` products; rows of the left factors are `pitch` apart and `depth` tiles
-// long, of the right factors there are two columns of tiles. Of each product's memory ahead `ahead_lines`
-// lines are fetched to the second-level cache.
-void sum_tile_products(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth,
+// long, of the right factors there are two columns of tiles. With each product `ahead_lines` lines of its
+// memory ahead are fetched to the second-level cache. Where `rows` is 16 or less, the last 16 are neither
+// read nor computed.
+void sum_tile_products(const TileProduct* products, int64_t count, int64_t rows, int64_t pitch, int64_t depth,
                        int64_t ahead_lines, float* sums);
 // values[r * pitch + c] = max(sums[r, c] + bias[c], floor) for `rows` rows of 32; bias may be null, NaN
 // stays.

@@ -134,12 +134,12 @@ struct VectorScratch {
 constexpr int64_t tiles_per_sum = 12, most_neighbours = 8;
 
 // What a thread needs to work by tiles: sums of a task's channels for every kw, the lines of a few
-// neighbouring outputs, the windows of all lines of x that these see, and a line of x with zeros around it.
+// neighbouring outputs, the windows of all lines of x that these see, and a piece of x with zeros beside it.
 // Counts are of floats for sums, else of bf16.
 struct TileScratch {
   int64_t depth, columns;  // tiles
   int64_t neighbours, lines;
-  int64_t sums, outputs, windows, line;
+  int64_t sums, outputs, windows, piece;
 
   TileScratch(const Conv3dProblem& p, int64_t channels)
       : depth(rounded_up(p.out().e, tile_depth) / tile_depth),
@@ -149,9 +149,8 @@ struct TileScratch {
         sums(channels * p.kernel.w * columns * tile_rows),
         outputs(depth * channels / tile_rows * tile_numbers),
         windows(depth * columns * tile_numbers),
-        line(rounded_up((depth * tile_depth - 1) * p.stride.e * p.in_channels + columns * tile_rows,
-                        tile_depth)) {}
-  int64_t count() const { return sums + (neighbours * outputs + lines * windows + line) / 2; }
+        piece(rounded_up((tile_depth - 1) * p.stride.e * p.in_channels + columns * tile_rows, tile_depth)) {}
+  int64_t count() const { return sums + (neighbours * outputs + lines * windows + piece) / 2; }
 };
 
 }  // namespace
@@ -274,12 +273,25 @@ void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfl
   float* sums = scratch;
   bfloat16* outputs = reinterpret_cast<bfloat16*>(sums + sizes.sums);
   bfloat16* windows = outputs + sizes.neighbours * sizes.outputs;
-  bfloat16* line = windows + sizes.lines * sizes.windows;
+  bfloat16* piece = windows + sizes.lines * sizes.windows;
   const int64_t columns = sizes.columns * tile_rows, rows = (task.channels + tile_rows - 1) / tile_rows,
-                width = p_.kernel.w * columns;
+                width = p_.kernel.w * columns, number = sizeof(bfloat16);
   std::fill_n(sums, sizes.sums, 0.0f);
-  std::fill_n(line, sizes.line, bfloat16(0.0f));  // around what is copied there it remains so
-  const int64_t copied = std::min(line_, sizes.line - before_);
+  const auto interleave = [&](const bfloat16* line, bfloat16* tiles) {
+    for (int64_t k = 0; k < sizes.depth; ++k, tiles += tile_numbers) {
+      const int64_t begin = k * tile_depth * step_ - before_, end = begin + sizes.piece;
+      const bfloat16* from = line + begin;
+      if (begin < 0 || end > line_) {  // beyond the line are zeros
+        const int64_t first = std::clamp<int64_t>(-begin, 0, sizes.piece),
+                      last = std::clamp(line_ - begin, first, sizes.piece);
+        std::fill_n(piece, first, bfloat16(0.0f));
+        std::copy(from + first, from + last, piece + first);
+        std::fill(piece + last, piece + sizes.piece, bfloat16(0.0f));
+        from = piece;
+      }
+      interleave_to_tiles(from, step_, sizes.columns, tiles, sizes.depth * tile_numbers);
+    }
+  };
   const TilesInUse in_use;
   for (int64_t nh = task.begin; nh < task.end; ++nh)
     for (int64_t first = 0; first < out.w; first += sizes.neighbours) {
@@ -291,11 +303,23 @@ void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfl
         for (int64_t kw = first_new_line(ow); kw < p_.kernel.w; ++kw) {
           const int64_t from = input_line(nh, ow, task.kh, kw);
           if (from < 0) continue;
-          std::copy_n(x + from * line_, copied, line + before_);
-          interleave_to_tiles(line, step_, sizes.depth, sizes.columns,
-                              windows + from % sizes.lines * sizes.windows);
+          interleave(x + from * line_, windows + from % sizes.lines * sizes.windows);
         }
       }
+      // What the next outputs need is fetched while these are multiplied.
+      TilesAhead ahead;
+      const bool last = first + count == out.w;
+      const int64_t next_nh = nh + last, next = last ? 0 : first + count;
+      if (next_nh < task.end)
+        for (int64_t ow = next; ow < std::min(next + sizes.neighbours, out.w); ++ow) {
+          const int64_t from = (next_nh * out.w + ow) * out.e * p_.out_channels;
+          ahead.add(y + from, out.e * p_.out_channels * number);
+          for (int64_t kw = first_new_line(ow); kw < p_.kernel.w; ++kw)
+            if (const int64_t line = input_line(next_nh, ow, task.kh, kw); line >= 0)
+              ahead.add(x + line * line_, line_ * number);
+        }
+      const int64_t blocks = p_.kernel.w * ((rows + 1) / 2) * ((sizes.columns + 1) / 2),
+                    ahead_lines = ahead.bytes() / (blocks * cache_line) + 1;
       for (int64_t kw = 0; kw < p_.kernel.w; ++kw) {
         std::array<TilePair, most_neighbours> products;
         int64_t inside = 0;
@@ -304,8 +328,8 @@ void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfl
             products[static_cast<size_t>(inside++)] = {outputs + i * sizes.outputs,
                                                        windows + from % sizes.lines * sizes.windows};
         if (inside > 0)
-          add_tile_products(products.data(), inside, rows, sizes.depth, sizes.columns, sums + kw * columns,
-                            width);
+          add_tile_products(products.data(), inside, rows, sizes.depth, sizes.columns, ahead, ahead_lines,
+                            sums + kw * columns, width);
       }
     }
   for (int64_t c = 0; c < task.channels; ++c)
