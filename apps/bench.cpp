@@ -44,6 +44,7 @@ int bench(const Options& options) {
       options.batches.empty() ? std::vector<int64_t>{config.training.batch_size} : options.batches;
   settings.training = options.training || !options.inference;
   settings.inference = options.inference || !options.training;
+  settings.operations = options.roofline;
   settings.seconds = options.seconds;
   settings.processor_time = options.processor_time;
 
@@ -110,7 +111,7 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1e-3, 3600.0));
   app.add_flag("--roofline", options.roofline,
-               "a table by operation: work, time, share of the ceiling that binds");
+               "times every operation too: a table with its work, time and share of the ceiling that binds");
   app.add_flag("--processor-time", options.processor_time,
                "time of the processor, not of the clock: for a CPU that other programs use too");
   app.add_option("--json", options.json, "write everything to this file");

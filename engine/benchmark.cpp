@@ -285,9 +285,11 @@ void measure_loops(Backend& backend, const Stopwatch& watch, Ceilings& ceilings)
   const BackendMemory memory(backend, bytes);
   // Pages that nobody wrote to are all the same page.
   fill_random(backend, {memory.data(), DType::f32, static_cast<int64_t>(bytes / sizeof(float))}, 1);
-  for (const CeilingLoop& loop : backend.ceiling_loops(memory.data(), bytes))
-    ceilings.loops.push_back(
-        {loop.traffic, loop.name, (loop.flops + loop.bytes) / watch.operation(1, loop.run).minimum});
+  for (const CeilingLoop& loop : backend.ceiling_loops(memory.data(), bytes)) {
+    const Timing timing = watch.operation(1, loop.run);
+    const double work = loop.flops + loop.bytes;
+    ceilings.loops.push_back({loop.traffic, loop.name, work / timing.minimum, work / timing.median});
+  }
 }
 
 void measure_copy(Backend& backend, const Stopwatch& watch, Ceilings& ceilings) {
@@ -392,7 +394,7 @@ class StepTimer {
         training_(model.purpose() == Purpose::training),
         tiles_(random_tiles(model.batch() * model.shape().tile_count())) {}
 
-  void run(Measurement& result) {
+  void run(Measurement& result, bool operations) {
     fill_slots(model_, tiles_);
     const auto serial = [&] {
       model_.next_tiles();
@@ -422,7 +424,7 @@ class StepTimer {
 
     if (!training_ && model_.batch() == 1) result.latency = latency();
     if (training_) phases(result);
-    parts(result);
+    parts(result, operations);
   }
 
  private:
@@ -478,12 +480,12 @@ class StepTimer {
   }
 
   // In the step's order, so that each part finds what those before it left.
-  void parts(Measurement& result) {
+  void parts(Measurement& result, bool timed) {
     load();
     for (const Model::Part& part : model_.parts()) {
       const Operation& operation = part.operation;
       result.parts.push_back({part.layer, operation.name, part.phase, operation.flops, operation.read,
-                              operation.written, watch_.operation(0.1, operation.queue)});
+                              operation.written, timed ? watch_.operation(0.1, operation.queue) : Timing()});
       result.flops += operation.flops;
       result.bytes += operation.read + operation.written;
     }
@@ -627,7 +629,7 @@ BenchmarkResult run_benchmark(Backend& backend, const BenchmarkSettings& setting
       } else {
         model.allocate();
         initialize(model);
-        StepTimer(backend, watch, model).run(measurement);
+        StepTimer(backend, watch, model).run(measurement, settings.operations);
 
         const DType master = backend.master_type(), activation = backend.activation_type();
         const double reads = training ? 2 : 1, read = static_cast<double>(size_of(activation));

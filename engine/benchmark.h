@@ -16,7 +16,8 @@ struct BenchmarkSettings {
   ReconstructionLoss loss = ReconstructionLoss::cross_entropy;
   std::vector<int64_t> batches = {1};
   bool training = true, inference = true;
-  double seconds = 1;  // for each figure, as long as that allows a few repetitions
+  bool operations = true;  // each operation of a step is timed by itself too
+  double seconds = 1;      // for each figure, as long as that allows a few repetitions
   // Time is that of the processor for the busiest thread (processor_time.h), not the clock's.
   bool processor_time = false;
 };
@@ -44,11 +45,13 @@ std::vector<Check> verify(Backend& backend, ReconstructionLoss loss);
 // The fastest that this device moves memory and computes. Measured by the backend's own loops and by a copy
 // (bytes read + written), a product of square matrices and a convolution, on random numbers; the fastest of a
 // kind counts. 0: not measured, for want of memory.
+// A processor may hold units back that take much power for most of the time (AMX's tiles, for instance): then
+// the median of a loop's repetitions tells what it sustains.
 struct Ceilings {
   struct Loop {
     CeilingLoop::Traffic traffic;  // none: per_second is of flops, else of bytes
     std::string name;
-    double per_second;
+    double per_second, median_per_second;
   };
   std::vector<Loop> loops;
   double copy_bytes_per_second = 0, product_flops_per_second = 0, convolution_flops_per_second = 0;
@@ -93,8 +96,8 @@ struct Measurement {
   Timing step, overlapped;
   Timing forward, backward, update;  // training: of which the step consists
   std::optional<Latency> latency;    // inference of batch 1
-  std::vector<PartTime> parts;
-  double flops = 0, bytes = 0;  // of all parts
+  std::vector<PartTime> parts;       // without times where operations are not timed
+  double flops = 0, bytes = 0;       // of all parts
   // What a step reads and writes of weights, shadow and moments, per parameter, and what that takes at the
   // copy ceiling; what its products and convolutions take at the other ceiling; and the sum over all parts
   // of the longer of the two.

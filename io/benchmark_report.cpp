@@ -100,6 +100,7 @@ json to_json(const BenchmarkResult& result, const Measurement& m) {
                                 {"tiles", m.latency->tiles}};
   json operations = json::array();
   for (const PartTime& part : m.parts) {
+    if (part.timing.repetitions == 0) continue;
     const Ceilings::Bound bound = result.ceilings.bound(part.flops, part.read, part.written);
     operations.push_back({{"layer", part.layer},
                           {"operation", part.operation},
@@ -111,7 +112,7 @@ json to_json(const BenchmarkResult& result, const Measurement& m) {
                           {"share_of_ceiling", known(bound.seconds / part.timing.median)},
                           {"bound", name_of(bound.kind)}});
   }
-  entry["operations"] = operations;
+  if (!operations.empty()) entry["operations"] = operations;
   return entry;
 }
 
@@ -146,8 +147,11 @@ json to_json(const BenchmarkResult& result) {
   for (const Check& check : result.checks)
     checks.push_back({{"what", check.what}, {"error", check.error}, {"tolerance", check.tolerance}});
   json measurements = json::array();
-  json loops = json::object();
-  for (const Ceilings::Loop& loop : result.ceilings.loops) loops[loop.name] = loop.per_second;
+  json loops = json::object(), medians = json::object();
+  for (const Ceilings::Loop& loop : result.ceilings.loops) {
+    loops[loop.name] = loop.per_second;
+    medians[loop.name] = loop.median_per_second;
+  }
   std::optional<int64_t> first;
   json training, inference;
   for (const Measurement& m : result.measurements) {
@@ -176,6 +180,7 @@ json to_json(const BenchmarkResult& result) {
             {"read_bytes_per_second", known(result.ceilings.read_bytes_per_second())},
             {"flops_per_second", known(result.ceilings.flops_per_second())},
             {"loops", loops},
+            {"loop_medians", medians},
             {"copy_bytes_per_second", known(result.ceilings.copy_bytes_per_second)},
             {"copied_bytes", result.ceilings.copied_bytes},
             {"matrix_flops_per_second", known(result.ceilings.product_flops_per_second)},
@@ -204,8 +209,9 @@ std::string benchmark_tables(const BenchmarkResult& result, bool roofline) {
   text += "as the reference backend: " + checks_text(result, false) + "\n";
   text += "ceilings: ";
   for (const Ceilings::Loop& loop : ceilings.loops)
-    text += line("%s %.1f %s, ", loop.name.c_str(), loop.per_second * 1e-9,
-                 loop.traffic == CeilingLoop::Traffic::none ? "GFLOP/s" : "GB/s");
+    text +=
+        line("%s %.1f %s (median %.1f), ", loop.name.c_str(), loop.per_second * 1e-9,
+             loop.traffic == CeilingLoop::Traffic::none ? "GFLOP/s" : "GB/s", loop.median_per_second * 1e-9);
   text += line("convert %.1f GB/s (2 x %s)", ceilings.copy_bytes_per_second * 1e-9,
                human_bytes(ceilings.copied_bytes).c_str());
   text += ceilings.matrix > 0

@@ -67,6 +67,7 @@ TEST_F(BenchTest, MeasuresBothModesOfEveryBatch) {
     const double tiles = m.at("tiles_per_second"), spectra = m.at("spectra_per_second");
     EXPECT_NEAR(spectra, 64 * tiles, 1e-9 * spectra);
     EXPECT_GT(m.at("share_of_floor"), 0);
+    EXPECT_FALSE(m.contains("operations"));  // nobody asked for them
     // Weights are read by the forward and the backward pass; they and two moments go in and out.
     EXPECT_EQ(m.at("bytes_per_parameter"), training ? 32 : 4);
   }
@@ -79,7 +80,7 @@ TEST_F(BenchTest, MeasuresBothModesOfEveryBatch) {
 }
 
 TEST_F(BenchTest, ListsTheOperationsOfAStepInOrder) {
-  const json found = measured({"--device", "cpu", "--training", "--json", "bench.json"});
+  const json found = measured({"--device", "cpu", "--training", "--roofline", "--json", "bench.json"});
   EXPECT_TRUE(found.at("inference_seconds").is_null());
   ASSERT_EQ(found.at("measurements").size(), 1u);
   // Of the configuration. 8 x 8 x 32 tiles, channels 2, 3, 4, 5: the first convolution makes

@@ -43,7 +43,7 @@ TEST(Ceilings, WhatTakesLongestBinds) {
   ceilings.product_flops_per_second = 100;
   EXPECT_EQ(ceilings.flops_per_second(), 100);
   EXPECT_EQ(ceilings.read_bytes_per_second(), 10);  // nothing better is known
-  ceilings.loops = {{Traffic::none, "", 200}, {Traffic::read, "", 40}, {Traffic::write, "", 20}};
+  ceilings.loops = {{Traffic::none, "", 200, 150}, {Traffic::read, "", 40, 30}, {Traffic::write, "", 20, 10}};
   EXPECT_EQ(ceilings.flops_per_second(), 200);
   EXPECT_EQ(ceilings.bytes_per_second(), 20);
 
