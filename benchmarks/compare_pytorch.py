@@ -16,15 +16,17 @@ convolutions; bf16: autocast in training, in inference weights that are bf16 fro
 there are eager and compile (inference frozen, so that oneDNN gets packed weights and fused operations), times are the
 clock's, and a cell whose repetitions take longer than ten seconds each has two of them after one to warm up.
 
-eelsvae-bench runs before and after PyTorch; the faster of its two medians could flatter it, so the slower one counts.
-A variant that fails is a cell with the reason. When the budget (seconds for everything) is used up, the cells that are
-left say so; the cheap variants of every batch come first, since torch.compile needs 10 to 40 s a cell.
+The two take turns: for each precision and mode eelsvae-bench, then PyTorch without torch.compile; and once all of that
+is done, eelsvae-bench again and PyTorch with it. The faster of our two medians could flatter, so the slower one counts.
+PyTorch runs in processes of its own, so that one that the system ends for want of memory is a cell with the reason, as is
+a variant that fails. When the budget (seconds for everything) is used up, the cells that are left say so.
 """
 
 import argparse
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import pathlib
 import statistics
@@ -181,12 +183,12 @@ def timed(step, cuda, seconds):
     return samples
 
 
-def run_ours(arguments, precision):
-    """{(mode, batch): median seconds} of one run of eelsvae-bench, or the reason why there is none."""
+def run_ours(arguments, precision, mode):
+    """{batch: median seconds} of one run of eelsvae-bench, or the reason why there is none."""
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "bench.json")
         command = [arguments.bench, "--device", arguments.device, "--precision", precision, "--energy", str(arguments.energy),
-                   "--seconds", str(arguments.seconds / 3), "--json", file, "--batch", *map(str, arguments.batch)]
+                   f"--{mode}", "--seconds", str(arguments.seconds / 3), "--json", file, "--batch", *map(str, arguments.batch)]
         if arguments.config:
             command += ["--config", arguments.config]
         try:
@@ -196,11 +198,66 @@ def run_ours(arguments, precision):
         if done.returncode != 0:
             return one_line(done.stderr) or f"status {done.returncode}"
         found = json.loads(pathlib.Path(file).read_text())
-    return {(m["mode"], m["batch"]): m.get("left_out") or m["step_seconds"]["median"] for m in found["measurements"]}
+    return {m["batch"]: m.get("left_out") or m["step_seconds"]["median"] for m in found["measurements"]}
 
 
 def one_line(text):
     return " ".join(str(text).split())[:120].replace("|", "/")
+
+
+class Torch:
+    """PyTorch in a process of its own, with one network."""
+
+    def __init__(self, arguments, precision, mode):
+        context = multiprocessing.get_context("fork")  # this process never starts CUDA or threads of PyTorch
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=self.work, args=(arguments, precision, mode, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    @staticmethod
+    def work(arguments, precision, mode, pipe):
+        """Answers (batch, variant) with median seconds or the reason why there are none, until the other end closes."""
+        adjustment = pathlib.Path("/proc/self/oom_score_adj")
+        if adjustment.exists():
+            adjustment.write_text("1000")  # where memory runs out, this process goes first
+        device = torch.device(arguments.device)
+        cuda, network = device.type == "cuda", None
+        torch.backends.cudnn.benchmark = True
+        if not cuda and hasattr(torch, "_inductor"):
+            importlib.import_module("torch._inductor.config").freezing = True  # has effect without gradients only
+        while True:
+            batch, variant = pipe.recv()
+            try:
+                network = network or Network(sizes_of(arguments), mode, precision, device)
+                network.prepare(batch)
+                pipe.send(statistics.median(timed(network.variant(variant), cuda, arguments.seconds)))
+            except Exception as error:  # whatever a framework may throw is a cell of the table
+                pipe.send(one_line(f"{type(error).__name__}: {error}"))
+            gc.collect()
+            if cuda:
+                torch.cuda.empty_cache()
+
+    def measure(self, batch, variant):
+        self.pipe.send((batch, variant))
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            return f"ended by signal {-self.process.exitcode}"
+
+    def alive(self):
+        return self.process.is_alive()
+
+    def end(self):
+        self.process.kill()
+        self.process.join()
+
+
+def in_own_process(function):
+    """What the function returns, called where it may start CUDA."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(function)
 
 
 class Table:
@@ -223,7 +280,7 @@ class Table:
 
         variants = self.arguments.variants
         lines = [self.description, "", "Milliseconds a step or reconstruction, medians; last column: best PyTorch / ours.", "",
-                 "| precision | mode | batch | ours, before | ours, after | " + " | ".join(variants) + " | ratio |",
+                 "| precision | mode | batch | ours, first | ours, again | " + " | ".join(variants) + " | ratio |",
                  "|---|---|---:|---:|---:|" + "---:|" * len(variants) + "---:|"]
         for (precision, mode, batch), row in self.rows.items():
             ours = (row["ours"] + [None, None])[:2]
@@ -249,64 +306,46 @@ def write(path, text):
 def main():
     arguments = parse_arguments()
     deadline = time.monotonic() + arguments.budget
-    device = torch.device(arguments.device)
-    cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if cuda else f"cpu, {torch.get_num_threads()} threads"
-    sizes = sizes_of(arguments)
-    libraries = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}" if cuda else "CPU"
-    table = Table(arguments, f"{name}; PyTorch {torch.__version__}, {libraries}; {cvae_pytorch.parameter_count(**sizes):,} "
-                             f"parameters, {time.strftime('%Y-%m-%d', time.gmtime())}")
-    torch.backends.cudnn.benchmark = True
-    if not cuda and hasattr(torch, "_inductor"):
-        importlib.import_module("torch._inductor.config").freezing = True  # has effect without gradients only
+    cuda = torch.device(arguments.device).type == "cuda"
+    name = in_own_process(torch.cuda.get_device_name) if cuda else f"CPU, {os.cpu_count()} threads"
+    libraries = f"CUDA {torch.version.cuda}, cuDNN {in_own_process(torch.backends.cudnn.version)}, " if cuda else ""
+    table = Table(arguments, f"{name}; PyTorch {torch.__version__}, {libraries}"
+                             f"{cvae_pytorch.parameter_count(**sizes_of(arguments)):,} parameters, "
+                             f"{time.strftime('%Y-%m-%d', time.gmtime())}")
 
-    def measure_ours():
-        if cuda:
-            gc.collect()
-            torch.cuda.empty_cache()
-        for precision in arguments.precision if arguments.bench else ():
-            began = time.monotonic()
-            found = run_ours(arguments, precision)
-            for mode in MODES:
-                for batch in arguments.batch:
-                    value = found if isinstance(found, str) else found[mode, batch]
-                    table.rows[precision, mode, batch]["ours"].append(value)
-            table.save()
-            print(f"eelsvae-bench {precision}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    def measure_ours(precision, mode):
+        began = time.monotonic()
+        found = run_ours(arguments, precision, mode)
+        for batch in arguments.batch:
+            table.rows[precision, mode, batch]["ours"].append(found if isinstance(found, str) else found[batch])
+        table.save()
+        print(f"{precision} {mode} eelsvae-bench: {found} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
 
-    began = time.monotonic()
-    measure_ours()
-    deadline -= time.monotonic() - began  # as much is needed once more at the end
-    kinds = [[v for v in arguments.variants if not v.startswith("compile")],
-             [v for v in arguments.variants if v.startswith("compile")]]
-    for variants in kinds:
-        for precision in arguments.precision:
+    def measure_pytorch(precision, mode, variants):
+        process = None
+        for batch in arguments.batch:
+            for variant in variants:
+                began = time.monotonic()
+                if began > deadline:
+                    value = "no time left"
+                else:
+                    if not process or not process.alive():
+                        process = Torch(arguments, precision, mode)
+                    value = process.measure(batch, variant)
+                table.rows[precision, mode, batch][variant] = value
+                print(f"{precision} {mode} {batch} {variant}: {value} ({time.monotonic() - began:.0f} s)", file=sys.stderr,
+                      flush=True)
+                table.save()
+        if process:
+            process.end()
+
+    compiled = [v for v in arguments.variants if v.startswith("compile")]
+    for variants in ([v for v in arguments.variants if v not in compiled], compiled):
+        for precision in arguments.precision if variants else ():
             for mode in MODES:
-                network = None
-                for batch in arguments.batch:
-                    for variant in variants:
-                        row = table.rows[precision, mode, batch]
-                        if time.monotonic() > deadline:
-                            row[variant] = "no time left"
-                            continue
-                        began = time.monotonic()
-                        step = None
-                        try:
-                            network = network or Network(sizes, mode, precision, device)
-                            network.prepare(batch)
-                            step = network.variant(variant)
-                            row[variant] = statistics.median(timed(step, cuda, arguments.seconds))
-                        except Exception as error:  # whatever a framework may throw is a cell of the table
-                            row[variant] = one_line(f"{type(error).__name__}: {error}")
-                        del step
-                        if cuda:
-                            gc.collect()
-                            torch.cuda.empty_cache()
-                        print(f"{precision} {mode} {batch} {variant}: {row[variant]} ({time.monotonic() - began:.0f} s)",
-                              file=sys.stderr, flush=True)
-                        table.save()
-                del network
-    measure_ours()
+                if arguments.bench and time.monotonic() <= deadline:
+                    measure_ours(precision, mode)
+                measure_pytorch(precision, mode, variants)
     table.save()
     print(table.markdown(), end="")
 
