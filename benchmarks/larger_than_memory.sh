@@ -21,9 +21,8 @@ trap 'exit 130' INT TERM
 
 limited() {
   if [ -d /sys/fs/cgroup/memory ]; then
-    mkdir "$group"
-    echo $limit > "$group/memory.limit_in_bytes"
-    sh -c 'echo $$ > "$0/cgroup.procs"; exec "$@"' "$group" "$@"
+    mkdir "$group" && echo $limit > "$group/memory.limit_in_bytes" &&
+      sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" "$@"
   elif [ "$(id -u)" = 0 ]; then
     systemd-run --quiet --scope -p MemoryMax=$limit -p MemorySwapMax=0 "$@"
   else
