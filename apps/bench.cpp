@@ -21,8 +21,6 @@ struct Options {
   double seconds = 1;
 };
 
-struct Interrupted {};
-
 std::string date_and_time() {
   const std::time_t now = std::time(nullptr);
   std::tm utc{};
@@ -54,18 +52,12 @@ int bench(const Options& options) {
   const std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
   if (!fallback.empty()) std::fprintf(stderr, "eelsvae-bench: %s\n", fallback.c_str());
   std::optional<Progress> progress;
-  BenchmarkResult result;
-  try {
-    result = run_benchmark(*backend, settings, [&](int64_t stage, int64_t stages, const std::string& what) {
-      if (!progress) progress.emplace("Measuring", stages, "stages");
-      progress->update(stage, what);
-      if (interrupted()) throw Interrupted();
-    });
-  } catch (const Interrupted&) {
-    progress.reset();
-    std::fprintf(stderr, "eelsvae-bench: interrupted; nothing was written\n");
-    return interrupted_status;
-  }
+  const BenchmarkResult result =
+      run_benchmark(*backend, settings, [&](int64_t stage, int64_t stages, const std::string& what) {
+        if (!progress) progress.emplace("Measuring", stages, "stages");
+        progress->update(stage, what);
+        stop_if_interrupted();
+      });
   clear_progress_line();
   if (!result.verified()) {
     std::fprintf(stderr, "eelsvae-bench: %s differs from the reference backend: %s\n",

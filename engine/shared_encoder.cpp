@@ -12,6 +12,18 @@ size_t aligned(size_t bytes) {
   return (bytes + 4095) / 4096 * 4096;
 }
 
+// For each `side` tiles along one scan axis, the last ones maybe fewer.
+std::vector<SharedLines> share_in_blocks(const std::vector<int64_t>& starts, int64_t tile, int64_t side,
+                                         const std::vector<AxisWindow>& windows) {
+  std::vector<SharedLines> shared;
+  for (int64_t first = 0; first < std::ssize(starts); first += side)
+    shared.push_back(share_lines(
+        std::span(starts).subspan(static_cast<size_t>(first),
+                                  static_cast<size_t>(std::min(side, std::ssize(starts) - first))),
+        tile, windows));
+  return shared;
+}
+
 }  // namespace
 
 std::unique_ptr<SharedEncoder> SharedEncoder::make(const Model& model, const TileGrid& grid, size_t memory) {
@@ -19,24 +31,40 @@ std::unique_ptr<SharedEncoder> SharedEncoder::make(const Model& model, const Til
   std::unique_ptr<SharedEncoder> best;
   for (int64_t side = 2; side <= std::max<int64_t>(2, std::max(grid.rows, grid.columns)); ++side) {
     std::unique_ptr<SharedEncoder> larger(new SharedEncoder(model, grid, side));
+    if (!larger->make_convolutions()) return nullptr;
     if (larger->memory_bytes() > memory) break;
     if (!best || larger->work_ < best->work_) best = std::move(larger);
   }
   constexpr double worthwhile = 0.9;
-  if (!best || best->work_ > worthwhile || !best->make_convolutions()) return nullptr;
+  if (!best || best->work_ > worthwhile) return nullptr;
   best->memory_.emplace(model.backend(), best->memory_bytes());
   return best;
 }
 
 SharedEncoder::SharedEncoder(const Model& model, const TileGrid& grid, int64_t side)
     : model_(model), grid_(grid), block_of_(static_cast<size_t>(grid.size())) {
+  std::vector<int64_t> y, x;
+  for (int64_t row = 0; row < grid.rows; ++row)
+    y.push_back(grid.origins[static_cast<size_t>(grid.index(row, 0))].y);
+  for (int64_t column = 0; column < grid.columns; ++column)
+    x.push_back(grid.origins[static_cast<size_t>(grid.index(0, column))].x);
+  std::vector<AxisWindow> along_y, along_x;
+  for (int k = 0; k < convolutions; ++k) {
+    const Conv3dProblem p = model.shape().convolution(k, 1);
+    along_y.push_back({p.kernel.h, p.stride.h, p.padding.h});
+    along_x.push_back({p.kernel.w, p.stride.w, p.padding.w});
+  }
+  y_ = share_in_blocks(y, grid.tile, side, along_y);
+  x_ = share_in_blocks(x, grid.tile, side, along_x);
+
   double shared = 0, alone = 0;
-  for (int64_t row = 0; row < grid.rows; row += side)
-    for (int64_t column = 0; column < grid.columns; column += side) {
-      const Block& block = blocks_.emplace_back(make_block(row, column, side));
-      for (int64_t i = 0; i < block.rows; ++i)
-        for (int64_t j = 0; j < block.columns; ++j) {
-          const int64_t tile = grid.index(row + i, column + j);
+  for (size_t down = 0; down < y_.size(); ++down)
+    for (size_t across = 0; across < x_.size(); ++across) {
+      const Block& block = blocks_.emplace_back(Block{
+          static_cast<int64_t>(down) * side, static_cast<int64_t>(across) * side, y_[down], x_[across], {}});
+      for (int64_t i = 0; i < block.y.tiles; ++i)
+        for (int64_t j = 0; j < block.x.tiles; ++j) {
+          const int64_t tile = grid.index(block.row + i, block.column + j);
           order_.push_back(tile);
           block_of_[static_cast<size_t>(tile)] = blocks_.size() - 1;
         }
@@ -45,31 +73,12 @@ SharedEncoder::SharedEncoder(const Model& model, const TileGrid& grid, int64_t s
         const double lines = static_cast<double>(block.y.counts[static_cast<size_t>(k) + 1] *
                                                  block.x.counts[static_cast<size_t>(k) + 1]);
         shared += tile.flops() * lines / static_cast<double>(tile.out().h * tile.out().w);
-        alone += tile.flops() * static_cast<double>(block.rows * block.columns);
+        alone += tile.flops() * static_cast<double>(block.y.tiles * block.x.tiles);
       }
       even_ = std::max({even_, bytes(block, 0), bytes(block, 2), bytes(block, 4)});
       odd_ = std::max({odd_, bytes(block, 1), bytes(block, 3)});
     }
   work_ = shared / alone;
-}
-
-SharedEncoder::Block SharedEncoder::make_block(int64_t row, int64_t column, int64_t side) const {
-  Block block{row, column, std::min(side, grid_.rows - row), std::min(side, grid_.columns - column), {},
-              {},  {}};
-  std::vector<int64_t> y, x;
-  for (int64_t i = 0; i < block.rows; ++i)
-    y.push_back(grid_.origins[static_cast<size_t>(grid_.index(row + i, column))].y);
-  for (int64_t j = 0; j < block.columns; ++j)
-    x.push_back(grid_.origins[static_cast<size_t>(grid_.index(row, column + j))].x);
-  std::vector<AxisWindow> along_y, along_x;
-  for (int k = 0; k < convolutions; ++k) {
-    const Conv3dProblem p = model_.shape().convolution(k, 1);
-    along_y.push_back({p.kernel.h, p.stride.h, p.padding.h});
-    along_x.push_back({p.kernel.w, p.stride.w, p.padding.w});
-  }
-  block.y = share_lines(y, grid_.tile, along_y);
-  block.x = share_lines(x, grid_.tile, along_x);
-  return block;
 }
 
 size_t SharedEncoder::bytes(const Block& block, int k) const {
@@ -80,10 +89,6 @@ size_t SharedEncoder::bytes(const Block& block, int k) const {
   const auto layer = static_cast<size_t>(k);
   return aligned(static_cast<size_t>(block.y.counts[layer] * block.x.counts[layer] * line) *
                  size_of(model_.backend().activation_type()));
-}
-
-size_t SharedEncoder::memory_bytes() const {
-  return even_ + odd_ + workspace_;
 }
 
 // False if the backend has none.

@@ -18,8 +18,8 @@ namespace eelsvae {
 // convolutions cannot be shared: it sees whole tiles.
 class SharedEncoder {
  public:
-  // Null where the model's backend has no convolutions of gathered lines, where a block of tiles would not
-  // fit into `memory` bytes, or where sharing saves less than a tenth of the convolutions' work. Refers to
+  // Null where the model's backend has no convolutions of gathered lines, where a block of tiles would need
+  // more than `memory` bytes, or where sharing saves less than a tenth of the convolutions' work. Refers to
   // the model, whose weights must not change.
   static std::unique_ptr<SharedEncoder> make(const Model& model, const TileGrid& grid, size_t memory);
 
@@ -27,27 +27,28 @@ class SharedEncoder {
   const std::vector<int64_t>& order() const { return order_; }
   // The work that is left, as a share of what all tiles take one by one.
   double work() const { return work_; }
+  // What it takes of the backend's memory.
+  size_t memory_bytes() const { return even_ + odd_ + workspace_; }
   // Copies what the convolutions make of a tile to `features`, ModelShape::flattened() activations; where the
   // tile is in another block than the last one, all of its block is encoded first.
   void copy_features(const SpectrumImage& prepared, int64_t tile, void* features);
 
  private:
-  // Tiles that are encoded together: a rectangle of the grid.
+  // Tiles that are encoded together: a rectangle of the grid, as many tiles as y and x have.
   struct Block {
-    int64_t row, column, rows, columns;
-    SharedLines y, x;
+    int64_t row, column;
+    const SharedLines &y, &x;
     std::vector<std::unique_ptr<GatheredConv3d>> convolutions;
   };
   SharedEncoder(const Model& model, const TileGrid& grid, int64_t side);
-  Block make_block(int64_t row, int64_t column, int64_t side) const;
   // Bytes of the activations before (0) or after the k-th convolution.
   size_t bytes(const Block& block, int k) const;
-  size_t memory_bytes() const;
   bool make_convolutions();
   void encode(const SpectrumImage& prepared, const Block& block);
 
   const Model& model_;
   TileGrid grid_;
+  std::vector<SharedLines> y_, x_;  // of each row and each column of blocks
   std::vector<Block> blocks_;
   std::vector<int64_t> order_;
   std::vector<size_t> block_of_;  // of each tile

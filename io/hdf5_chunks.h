@@ -3,10 +3,7 @@
 // Internal to io/: going through a chunked dataset with several threads.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <exception>
-#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -46,31 +43,6 @@ class Grid {
  private:
   std::vector<int64_t> shape_, box_, counts_;
   int64_t total_ = 1;
-};
-
-// Carries the first exception out of a parallel region; what comes after it is not done any more.
-class FirstFailure {
- public:
-  template <class Action>
-  void guard(const Action& action) {
-    if (failed_) return;
-    try {
-      action();
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      if (!failed_) exception_ = std::current_exception();
-      failed_ = true;
-    }
-  }
-
-  void rethrow() const {
-    if (exception_) std::rethrow_exception(exception_);
-  }
-
- private:
-  std::mutex mutex_;
-  std::atomic<bool> failed_ = false;
-  std::exception_ptr exception_;
 };
 
 }  // namespace eelsvae::hdf5

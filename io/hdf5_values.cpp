@@ -6,9 +6,11 @@
 #include <optional>
 
 #include "io/chunk_codec.h"
+#include "io/first_failure.h"
 #include "io/hdf5.h"
 #include "io/hdf5_chunks.h"
 #include "io/npy.h"
+#include "io/program.h"
 #include "kernels/error.h"
 
 namespace eelsvae::hdf5 {
@@ -215,6 +217,7 @@ class DatasetValues : public ImageValues {
 #pragma omp for schedule(dynamic)
       for (int64_t i = 0; i < grid.total(); ++i) {
         failure.guard([&] {
+          stop_if_interrupted();
           Worker& worker = workers[static_cast<size_t>(omp_get_thread_num())];
           const Box box = grid[i];
           std::span<const std::byte> stored;
@@ -281,6 +284,7 @@ class DatasetValues : public ImageValues {
     const Handle file_space(check(H5Dget_space(data), context_), H5Sclose);
     bool finite = true;
     for (int64_t i = 0; i < grid.total(); ++i) {
+      stop_if_interrupted();
       const Box box = grid[i];
       const Handle memory_space(
           check(H5Screate_simple(static_cast<int>(shape.size()), box.size.data(), nullptr), context_),

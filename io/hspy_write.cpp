@@ -7,6 +7,7 @@
 
 #include "io/atomic_file.h"
 #include "io/chunk_codec.h"
+#include "io/first_failure.h"
 #include "io/hdf5.h"
 #include "io/hdf5_chunks.h"
 #include "io/hspy.h"
@@ -175,7 +176,7 @@ class HspyFile {
     for (const int64_t step : stride) array.stride.push_back(step * static_cast<int64_t>(sizeof(float)));
     std::vector<Worker> workers(static_cast<size_t>(threads));
     for (Worker& worker : workers) worker.array = array;
-    hdf5::FirstFailure failure;
+    FirstFailure failure;
 #pragma omp parallel for num_threads(threads) ordered schedule(static, 1)
     for (int64_t i = 0; i < grid.total(); ++i) {
       hdf5::Box box;

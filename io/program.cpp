@@ -25,6 +25,10 @@ bool interrupted() {
   return interrupts > 0;
 }
 
+void stop_if_interrupted() {
+  if (interrupted()) throw Interrupted();
+}
+
 int run_program(const char* name, const std::function<int()>& body) {
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
@@ -36,6 +40,9 @@ int run_program(const char* name, const std::function<int()>& body) {
   } catch (const UserError& error) {
     std::fprintf(stderr, "%s: %s\n", name, error.what());
     return 2;
+  } catch (const Interrupted&) {
+    std::fprintf(stderr, "%s: interrupted; nothing was written\n", name);
+    return interrupted_status;
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "%s: not enough memory\n", name);
     return 2;

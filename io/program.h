@@ -6,7 +6,8 @@ namespace eelsvae {
 
 // Runs a program's body and turns what it throws into what a user sees: a UserError is one line on stderr and
 // exit status 2, a CLI11 error is printed by CLI11 itself before this, any other exception is reported as a
-// defect with exit status 1. Interrupts are watched from here on.
+// defect with exit status 1. Interrupts are watched from here on; Interrupted ends the program with
+// interrupted_status.
 int run_program(const char* name, const std::function<int()>& body);
 
 // Exit status of a program that was interrupted and saved its state.
@@ -15,5 +16,9 @@ constexpr int interrupted_status = 130;
 // True after the first Ctrl-C (SIGINT) or SIGTERM; the work at hand should finish its step, save and stop.
 // A second one ends the process at once.
 bool interrupted();
+
+// For work that leaves nothing behind where it stops, such as reading: thrown by stop_if_interrupted().
+struct Interrupted {};
+void stop_if_interrupted();
 
 }  // namespace eelsvae

@@ -12,6 +12,8 @@
 #include <immintrin.h>
 #endif
 
+#include "io/first_failure.h"
+#include "io/program.h"
 #include "kernels/error.h"
 #include "kernels/host_memory.h"
 
@@ -287,13 +289,16 @@ bool transpose_rows(const std::byte* in, const Indices& outer, const Dimension& 
   };
   float check = 0;
   if (outer_tasks) {
+    FirstFailure failure;
 #pragma omp parallel for schedule(dynamic) reduction(+ : check)
-    for (int64_t o = 0; o < outer.count(); ++o) {
-      for (int64_t begin = 0; begin < end; begin += block_rows)
-        for (int64_t strip = 0; strip < inner.count() * strips; ++strip) check += block(o, begin, strip);
-      finish_stream();
-      if (done) done(in + outer[o].from, in + outer[o].from + row.size * row.from);
-    }
+    for (int64_t o = 0; o < outer.count(); ++o)
+      failure.guard([&] {
+        for (int64_t begin = 0; begin < end; begin += block_rows)
+          for (int64_t strip = 0; strip < inner.count() * strips; ++strip) check += block(o, begin, strip);
+        finish_stream();
+        if (done) done(in + outer[o].from, in + outer[o].from + row.size * row.from);
+      });
+    failure.rethrow();
     return check == 0;
   }
   // As many strips at a time as have a target that memory holds even where it does not hold the whole array:
@@ -357,8 +362,12 @@ class MappedValues : public ImageValues {
       : file_(std::move(file)), offset_(offset), array_(std::move(array)) {}
 
   bool read(std::span<const int64_t> out_stride, float* out) const override {
+    stop_if_interrupted();
     return convert_array(file_->data() + offset_, array_, out_stride, out,
-                         [&](const std::byte* begin, const std::byte* end) { file_->release(begin, end); });
+                         [&](const std::byte* begin, const std::byte* end) {
+                           file_->release(begin, end);
+                           stop_if_interrupted();
+                         });
   }
 
  private:

@@ -33,7 +33,7 @@ int64_t element_count(std::span<const int64_t> shape, size_t element_size);
 // Strides of a C-ordered array of floats, in floats.
 std::vector<int64_t> dense_strides(std::span<const int64_t> shape);
 
-// Tells that no more is read between two places of the source.
+// Tells that no more is read between two places of the source. May throw, which ends the reading.
 using Done = std::function<void(const std::byte* begin, const std::byte* end)>;
 
 // Converts an array to floats and transposes it on the way, with all threads: the element at (i0, i1, ...)

@@ -9,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "io/program.h"
 #include "io/spectrum_image_file.h"
 #include "kernels/error.h"
 #include "kernels/host_memory.h"
@@ -204,6 +205,7 @@ class BlockReader {
     const auto bytes =
         element_count(part.shape, element_size(part.type)) * static_cast<int64_t>(element_size(part.type));
     block_.resize(static_cast<size_t>(bytes));
+    stop_if_interrupted();
     stream_.read(block_);
     if (bytes >= block_bytes_ / 2) stream_.release();
     return convert_array(block_.data(), part, out_stride_, out);

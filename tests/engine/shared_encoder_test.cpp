@@ -142,6 +142,19 @@ TEST_P(SharedEncoderTest, IsLeftOutWhereItSavesLittleOrHasNoRoom) {
   EXPECT_EQ(SharedEncoder::make(model, make_tile_grid(16, 24, 8, 4), 1000), nullptr);
 }
 
+TEST_P(SharedEncoderTest, TakesNoMoreMemoryThanAllowed) {
+  AllocatedModel model(backend(), shape_, ReconstructionLoss::cross_entropy, 1, Purpose::inference);
+  const TileGrid grid = make_tile_grid(21, 29, 8, 4);
+  int sizes = 0;
+  for (size_t memory = size_t{1} << 30; const auto shared = SharedEncoder::make(model, grid, memory);
+       ++sizes) {
+    ASSERT_LE(shared->memory_bytes(), memory);
+    memory = shared->memory_bytes() - 1;
+  }
+  if (sizes == 0) GTEST_SKIP() << "no convolutions of gathered lines here";
+  EXPECT_GE(sizes, 3);
+}
+
 // In whichever order the tiles come, their latent vectors lie in that of the grid.
 TEST_P(SharedEncoderTest, AnImageIsReconstructedAsFromItsTiles) {
   AllocatedModel model(backend(), shape_, ReconstructionLoss::cross_entropy, 3, Purpose::inference);

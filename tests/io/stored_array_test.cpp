@@ -149,6 +149,19 @@ TEST(StoredArray, SpectraOfMoreThanASlice) {
   for (int64_t count : released) EXPECT_EQ(count, rows * columns);
 }
 
+// Whichever way the array is converted, also with a task for each thread.
+TEST(StoredArray, WhatFollowsTheReadingCanEndIt) {
+  const std::vector<int64_t> shape = {int64_t{4} * omp_get_max_threads(), 5, 7};
+  const std::vector<std::byte> source(static_cast<size_t>(shape[0]) * 5 * 7);
+  std::vector<float> out(source.size());
+  for (const std::vector<size_t>& order : std::vector<std::vector<size_t>>{{0, 1, 2}, {2, 0, 1}, {0, 2, 1}})
+    EXPECT_THROW(convert_array(source.data(), StoredArray::dense(ElementType::uint8, false, shape, order),
+                               dense_strides(shape), out.data(),
+                               [](const std::byte*, const std::byte*) { throw UserError("enough"); }),
+                 UserError)
+        << testing::PrintToString(order);
+}
+
 TEST(StoredArray, GapsBetweenElementsAndRows) {
   StoredArray stored{ElementType::int32, false, {3, 50, 70}, {40000, 8, 400}};  // pairs, padded planes
   expect_read_back(stored, 1);

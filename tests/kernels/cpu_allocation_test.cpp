@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "kernels/cpu/line_convolution.h"
 #include "tests/kernels/backend_test.h"
 
 namespace {
@@ -33,57 +34,104 @@ int64_t allocations_of(Operation operation) {
   return allocations - before;
 }
 
-class CpuAllocationTest : public testing::TestWithParam<std::string> {};
+class CpuAllocationTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    try {
+      backend_ = make_backend("cpu", GetParam());
+    } catch (const UserError& error) {
+      GTEST_SKIP() << error.what();
+    }
+  }
+
+  std::unique_ptr<Backend> backend_;
+};
 INSTANTIATE_TEST_SUITE_P(Precisions, CpuAllocationTest, testing::Values("fp32", "bf16"),
                          [](const auto& precision) { return precision.param; });
 
 TEST_P(CpuAllocationTest, OperationsOfAStepTakeNoMemoryOfTheirOwn) {
-  std::unique_ptr<Backend> backend;
-  try {
-    backend = make_backend("cpu", GetParam());
-  } catch (const UserError& error) {
-    GTEST_SKIP() << error.what();
-  }
   EXPECT_GT(allocations_of([] { delete ::new int; }) + allocations_of([] { std::string(100, ' '); }), 0);
 
-  const DType activation = backend->activation_type();
+  const DType activation = backend_->activation_type();
   for (const Conv3dProblem& p : {Conv3dProblem{1, {4, 4, 64}, 1, 32, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
                                  Conv3dProblem{1, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}}}) {
-    const auto conv = backend->make_conv3d(p);
-    DeviceArray x(*backend, activation, random_normal(p.x_count(), 1, 1)),
-        y(*backend, activation, random_normal(p.y_count(), 1, 2)),
-        w(*backend, DType::f32, random_normal(p.weight_count(), 1, 3)),
-        bias(*backend, DType::f32, random_normal(p.out_channels, 1, 4));
-    DeviceBytes packed(*backend, conv->packed_bytes()), workspace(*backend, conv->workspace_bytes());
+    const auto conv = backend_->make_conv3d(p);
+    DeviceArray x(*backend_, activation, random_normal(p.x_count(), 1, 1)),
+        y(*backend_, activation, random_normal(p.y_count(), 1, 2)),
+        w(*backend_, DType::f32, random_normal(p.weight_count(), 1, 3)),
+        bias(*backend_, DType::f32, random_normal(p.out_channels, 1, 4));
+    DeviceBytes packed(*backend_, conv->packed_bytes()), workspace(*backend_, conv->workspace_bytes());
     conv->pack(w, packed.data(), workspace.data());
     EXPECT_EQ(allocations_of([&] { conv->backward_weights(x, y, w, workspace.data()); }), 0) << "weights";
     const int64_t rows = p.y_count() / p.out_channels;
-    EXPECT_EQ(allocations_of([&] { backend->bias_relu(rows, p.out_channels, bias, true, y); }), 0) << "bias";
-    EXPECT_EQ(allocations_of([&] { backend->bias_relu_backward(rows, p.out_channels, y, true, y, bias); }), 0)
-        << "bias gradient";
-    if (p.in_channels > 1) continue;
-    EXPECT_EQ(allocations_of([&] {
-                conv->pack(w, packed.data(), workspace.data());
-                conv->forward(x, packed.data(), bias, true, y, workspace.data());
-                conv->backward_data(y, packed.data(), x, workspace.data());
-              }),
+    EXPECT_EQ(allocations_of([&] { backend_->bias_relu(rows, p.out_channels, bias, true, y); }), 0) << "bias";
+    EXPECT_EQ(allocations_of([&] { backend_->bias_relu_backward(rows, p.out_channels, y, true, y, bias); }),
               0)
-        << "edge convolution";
+        << "bias gradient";
   }
 
   const int64_t tiles = 3, pixels = 16, energy = 64, count = tiles * pixels * energy;
-  DeviceArray logits(*backend, activation, random_normal(count, 1, 5)),
-      targets(*backend, DType::f32, Values(static_cast<size_t>(count), 1.0)),
-      loss(*backend, DType::f64, tiles), norm(*backend, DType::f64, 1);
+  DeviceArray logits(*backend_, activation, random_normal(count, 1, 5)),
+      targets(*backend_, DType::f32, Values(static_cast<size_t>(count), 1.0)),
+      loss(*backend_, DType::f64, tiles), norm(*backend_, DType::f64, 1);
   StepScalars scalars{};
   for (ReconstructionLoss kind : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse})
     EXPECT_EQ(allocations_of([&] {
-                backend->reconstruction_loss(kind, tiles, pixels, energy, logits, targets, &scalars, loss,
-                                             logits);
+                backend_->reconstruction_loss(kind, tiles, pixels, energy, logits, targets, &scalars, loss,
+                                              logits);
               }),
               0)
         << "loss";
-  EXPECT_EQ(allocations_of([&] { backend->squared_norm(targets, norm); }), 0) << "norm";
+  EXPECT_EQ(allocations_of([&] { backend_->squared_norm(targets, norm); }), 0) << "norm";
+}
+
+// By our own kernels; oneDNN's, where there are none, allocate.
+TEST_P(CpuAllocationTest, ConvolutionsTakeNoMemoryOfTheirOwn) {
+  const DType activation = backend_->activation_type();
+  for (const Conv3dProblem& p : {Conv3dProblem{2, {4, 4, 64}, 1, 32, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
+                                 Conv3dProblem{2, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
+                                 Conv3dProblem{2, {4, 4, 32}, 64, 32, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}}) {
+    if (p.in_channels > 1 && !cpu::LineConvolution::can_do(p, activation))
+      GTEST_SKIP() << "this processor has no other convolutions of our own";
+    for (const bool transposed : {false, true}) {
+      const auto conv = transposed ? backend_->make_transposed_conv3d(p) : backend_->make_conv3d(p);
+      DeviceArray x(*backend_, activation, random_normal(p.x_count(), 1, 1)),
+          y(*backend_, activation, random_normal(p.y_count(), 1, 2)),
+          w(*backend_, DType::f32, random_normal(p.weight_count(), 1, 3)),
+          bias(*backend_, DType::f32, random_normal(transposed ? p.in_channels : p.out_channels, 1, 4));
+      const DeviceArray &source = transposed ? y : x, &destination = transposed ? x : y;
+      DeviceBytes packed(*backend_, conv->packed_bytes()), workspace(*backend_, conv->workspace_bytes());
+      EXPECT_EQ(allocations_of([&] {
+                  conv->pack(w, packed.data(), workspace.data());
+                  conv->forward(source, packed.data(), bias, true, destination, workspace.data());
+                  conv->backward_data(destination, packed.data(), source, workspace.data());
+                  conv->backward_weights(source, destination, w, workspace.data());
+                }),
+                0)
+          << p.in_channels << " to " << p.out_channels << " channels" << (transposed ? ", transposed" : "");
+    }
+  }
+}
+
+// Few rows and many, short and long axes; in bf16 many rows go by tiles where the processor has them.
+TEST_P(CpuAllocationTest, LinearLayersTakeNoMemoryOfTheirOwn) {
+  const DType activation = backend_->activation_type();
+  for (const LinearProblem& p :
+       {LinearProblem{1, 64, 96}, LinearProblem{1, 65536, 64}, LinearProblem{20, 64, 96},
+        LinearProblem{20, 65536, 64}, LinearProblem{20, 64, 65536}}) {
+    const auto linear = backend_->make_linear(p);
+    DeviceArray x(*backend_, activation, random_normal(p.batch * p.in, 1, 1)),
+        y(*backend_, activation, random_normal(p.batch * p.out, 1, 2)),
+        w(*backend_, activation, random_normal(p.in * p.out, 1, 3)),
+        bias(*backend_, DType::f32, random_normal(p.out, 1, 4));
+    DeviceBytes workspace(*backend_, linear->workspace_bytes());
+    EXPECT_EQ(allocations_of([&] {
+                linear->forward(x, w, bias, true, y, workspace.data());
+                linear->backward_data(y, w, x, workspace.data());
+              }),
+              0)
+        << p.batch << " rows, " << p.in << " to " << p.out;
+  }
 }
 
 }  // namespace
