@@ -15,16 +15,15 @@
 #include <limits>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "benchmarks/bare_primitives.h"
 #include "benchmarks/timing.h"
 #include "engine/model.h"
 #include "engine/processor_time.h"
 #include "io/program.h"
-#include "kernels/cpu/onednn.h"
 
 using namespace eelsvae;
 using dnnl::memory;
@@ -32,71 +31,14 @@ using Tag = memory::format_tag;
 
 namespace {
 
-// A primitive with memory of its own.
-struct Bare {
-  std::string name;
-  double flops, bytes;
-  dnnl::primitive primitive;
-  std::unordered_map<int, memory> arguments;
+struct Bare : BarePrimitive {
   std::vector<double> seconds;
-
-  void argument(int which, const memory::desc& desc) {
-    memory m(desc, cpu::onednn_engine());
-    std::fill_n(static_cast<char*>(m.get_data_handle()), desc.get_size(), char{0});
-    bytes += static_cast<double>(desc.get_size());
-    arguments.emplace(which, m);
-  }
-  void run() {
-    primitive.execute(cpu::onednn_stream(), arguments);
-    cpu::onednn_stream().wait();
-  }
 };
 
-Bare bare_convolution(const Conv3dProblem& p, memory::data_type type, bool transposed) {
-  auto& engine = cpu::onednn_engine();
-  const Extent3 out = p.out();
-  auto after = [](int64_t o, int64_t i, int64_t k, int64_t s, int64_t pad) {
-    return (o - 1) * s + k - i - pad;
-  };
-  const memory::dims strides = {p.stride.h, p.stride.w, p.stride.e};
-  const memory::dims before = {p.padding.h, p.padding.w, p.padding.e};
-  const memory::dims behind = {after(out.h, p.in.h, p.kernel.h, p.stride.h, p.padding.h),
-                               after(out.w, p.in.w, p.kernel.w, p.stride.w, p.padding.w),
-                               after(out.e, p.in.e, p.kernel.e, p.stride.e, p.padding.e)};
-  const memory::desc x({p.batch, p.in_channels, p.in.h, p.in.w, p.in.e}, type, Tag::ndhwc);
-  const memory::desc y({p.batch, p.out_channels, out.h, out.w, out.e}, type, Tag::ndhwc);
-  const memory::desc w({p.out_channels, p.in_channels, p.kernel.h, p.kernel.w, p.kernel.e}, type, Tag::any);
-  const memory::desc b({p.out_channels}, memory::data_type::f32, Tag::a);
-  const auto direct = dnnl::algorithm::convolution_direct;
-  dnnl::primitive_attr relu;
-  dnnl::post_ops operations;
-  operations.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
-  relu.set_post_ops(operations);
-  using Forward = dnnl::convolution_forward;
-  const Forward::primitive_desc forward(
-      Forward::desc(dnnl::prop_kind::forward_inference, direct, x, w, b, y, strides, before, behind), relu,
-      engine);
-
-  Bare bare;
-  bare.name = std::string(transposed ? "transposed " : "convolution ") + std::to_string(p.in_channels) + "-" +
-              std::to_string(p.out_channels);
-  bare.flops = p.flops();
-  bare.bytes = 0;
-  if (transposed) {
-    using Backward = dnnl::convolution_backward_data;
-    const Backward::primitive_desc d(Backward::desc(direct, x, w, y, strides, before, behind), engine,
-                                     forward);
-    bare.primitive = Backward(d);
-    bare.argument(DNNL_ARG_DIFF_DST, y);
-    bare.argument(DNNL_ARG_WEIGHTS, d.weights_desc());
-    bare.argument(DNNL_ARG_DIFF_SRC, x);
-  } else {
-    bare.primitive = Forward(forward);
-    bare.argument(DNNL_ARG_SRC, x);
-    bare.argument(DNNL_ARG_WEIGHTS, forward.weights_desc());
-    bare.argument(DNNL_ARG_BIAS, b);
-    bare.argument(DNNL_ARG_DST, y);
-  }
+Bare bare_layer(const Conv3dProblem& problem, memory::data_type type, bool transposed) {
+  Bare bare{bare_convolution(problem, type, transposed ? ConvolutionPass::data : ConvolutionPass::forward),
+            {}};
+  bare.name = (transposed ? "transposed " : "convolution ") + bare.name;
   return bare;
 }
 
@@ -110,7 +52,6 @@ Bare bare_linear(const LinearProblem& p, memory::data_type type) {
   Bare bare;
   bare.name = "linear " + std::to_string(p.in) + "-" + std::to_string(p.out);
   bare.flops = p.flops();
-  bare.bytes = 0;
   bare.primitive = Forward(d);
   bare.argument(DNNL_ARG_SRC, x);
   bare.argument(DNNL_ARG_WEIGHTS, w);
@@ -134,12 +75,12 @@ int benchmark(const std::string& precision, int64_t batch, int64_t energy, int r
 
   const auto type = cpu::onednn_type(backend->activation_type());
   std::vector<Bare> bare;
-  for (int k = 0; k < 4; ++k) bare.push_back(bare_convolution(shape.convolution(k, batch), type, false));
+  for (int k = 0; k < 4; ++k) bare.push_back(bare_layer(shape.convolution(k, batch), type, false));
   bare.push_back(bare_linear({batch, shape.flattened(), shape.hidden}, type));
   bare.push_back(bare_linear({batch, shape.hidden, 2 * shape.latent}, type));
   bare.push_back(bare_linear({batch, shape.latent, shape.hidden}, type));
   bare.push_back(bare_linear({batch, shape.hidden, shape.flattened()}, type));
-  for (int k = 3; k >= 0; --k) bare.push_back(bare_convolution(shape.convolution(k, batch), type, true));
+  for (int k = 3; k >= 0; --k) bare.push_back(bare_layer(shape.convolution(k, batch), type, true));
 
   // Every round times the whole model and all of its primitives; the first round only warms up.
   std::vector<double> whole, sums, ratios;
