@@ -209,7 +209,7 @@ TilesInUse::~TilesInUse() {
   constexpr int row_bytes = 64;
   constexpr int64_t wide = 2 * tile_rows, sums_pitch = wide * sizeof(float);
   const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16)),
-                each = (ahead_lines + depth - 1) / depth;
+                each = depth > 0 ? (ahead_lines + depth - 1) / depth : 0;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

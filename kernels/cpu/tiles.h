@@ -45,9 +45,9 @@ struct TileProduct {
   const void* ahead;
 };
 // sums (32, 32) = the sum over `count` products; rows of the left factors are `pitch` apart and `depth` tiles
-// long, of the right factors there are two columns of tiles. With each product `ahead_lines` lines of its
-// memory ahead are fetched to the second-level cache. Where `rows` is 16 or less, the last 16 are neither
-// read nor computed.
+// long (0: nothing to add), of the right factors there are two columns of tiles. With each product
+// `ahead_lines` lines of its memory ahead are fetched to the second-level cache. Where `rows` is 16 or less,
+// the last 16 are neither read nor computed.
 void sum_tile_products(const TileProduct* products, int64_t count, int64_t rows, int64_t pitch, int64_t depth,
                        int64_t ahead_lines, float* sums);
 // values[r * pitch + c] = max(sums[r, c] + bias[c], floor) for `rows` rows of 32; bias may be null, NaN

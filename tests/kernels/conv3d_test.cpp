@@ -33,6 +33,8 @@ const std::vector<Conv3dProblem> problems = {
     {1, {2, 3, 150}, 32, 32, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
     {1, {3, 2, 203}, 32, 96, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
     {1, {1, 2, 300}, 1, 20, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
+    // A stride beyond the kernel: of the input gradient every other position sees no tap.
+    {1, {1, 2, 70}, 32, 32, {1, 3, 1}, {1, 1, 2}, {0, 1, 0}},
     // Short lines with many neighbours, and a long one of many channels.
     {1, {3, 22, 20}, 8, 16, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}},
     {1, {1, 2, 280}, 128, 8, {1, 3, 3}, {1, 1, 2}, {0, 1, 1}},
