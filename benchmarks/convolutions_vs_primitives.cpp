@@ -17,6 +17,7 @@
 #include <CLI/CLI.hpp>
 
 #include "benchmarks/bare_primitives.h"
+#include "benchmarks/network_options.h"
 #include "engine/backend_memory.h"
 #include "engine/model.h"
 #include "engine/processor_time.h"
@@ -26,18 +27,17 @@ using namespace eelsvae;
 
 namespace {
 
-int benchmark(const std::string& precision, int64_t batch, int64_t energy, int rounds) {
-  const std::unique_ptr<Backend> backend = make_backend("cpu", precision);
+int benchmark(const NetworkOptions& options) {
+  const std::unique_ptr<Backend> backend = make_backend("cpu", options.precision);
   const DType type = backend->activation_type();
-  ModelShape shape;
-  shape.energy = energy;
+  const ModelShape shape = options.shape();
   std::printf("%s, batch %lld, %lld channels, best of %d rounds\n", backend->description().c_str(),
-              static_cast<long long>(batch), static_cast<long long>(energy), rounds);
+              static_cast<long long>(options.batch), static_cast<long long>(options.energy), options.rounds);
   std::printf("%-10s %-16s %10s %10s %16s %14s\n", "channels", "pass", "ours, ms", "GFLOP/s", "primitive, ms",
               "its time/ours");
   double all_ours = 0, all_bare = 0;
   for (int k = 0; k < 4; ++k) {
-    const Conv3dProblem p = shape.convolution(k, batch);
+    const Conv3dProblem p = shape.convolution(k, options.batch);
     const std::unique_ptr<Conv3d> convolution = backend->make_conv3d(p);
     const auto memory = [&](int64_t count, DType t) {
       return BackendMemory(*backend, static_cast<size_t>(count) * size_of(t));
@@ -56,7 +56,7 @@ int benchmark(const std::string& precision, int64_t batch, int64_t energy, int r
     const auto compare = [&](const char* name, ConvolutionPass pass, const std::function<void()>& run) {
       BarePrimitive bare = bare_convolution(p, cpu::onednn_type(type), pass);
       double ours = std::numeric_limits<double>::infinity(), theirs = ours;
-      for (int round = 0; round <= rounds; ++round) {  // the first one warms up
+      for (int round = 0; round <= options.rounds; ++round) {  // the first one warms up
         const double seconds = processor_seconds_of(run),
                      bare_seconds = processor_seconds_of([&] { bare.run(); });
         if (round == 0) continue;
@@ -84,17 +84,9 @@ int benchmark(const std::string& precision, int64_t batch, int64_t energy, int r
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string precision = "fp32";
-  int64_t batch = 1, energy = 1312;
-  int rounds = 9;
+  NetworkOptions options;
   CLI::App app("Times the passes of the network's convolutions against bare oneDNN primitives.");
-  app.add_option("--precision", precision, "fp32 or bf16")->capture_default_str();
-  app.add_option("--batch", batch, "tiles")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--energy", energy, "channels, a multiple of 16")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--rounds", rounds, "timed repetitions")->capture_default_str()->check(CLI::PositiveNumber);
+  options.add_to(app);
   CLI11_PARSE(app, argc, argv);
-  return run_program("convolutions_vs_primitives",
-                     [&] { return benchmark(precision, batch, energy, rounds); });
+  return run_program("convolutions_vs_primitives", [&] { return benchmark(options); });
 }

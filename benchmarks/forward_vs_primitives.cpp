@@ -20,6 +20,7 @@
 #include <CLI/CLI.hpp>
 
 #include "benchmarks/bare_primitives.h"
+#include "benchmarks/network_options.h"
 #include "benchmarks/timing.h"
 #include "engine/model.h"
 #include "engine/processor_time.h"
@@ -60,13 +61,13 @@ Bare bare_linear(const LinearProblem& p, memory::data_type type) {
   return bare;
 }
 
-int benchmark(const std::string& precision, int64_t batch, int64_t energy, int rounds, double most) {
-  std::unique_ptr<Backend> backend = make_backend("cpu", precision);
-  ModelShape shape;
-  shape.energy = energy;
+int benchmark(const NetworkOptions& options, double most) {
+  const int64_t batch = options.batch;
+  std::unique_ptr<Backend> backend = make_backend("cpu", options.precision);
+  const ModelShape shape = options.shape();
   std::printf("%s; %lld parameters, batch %lld, %lld channels, median of %d rounds\n",
               backend->description().c_str(), static_cast<long long>(shape.parameter_count()),
-              static_cast<long long>(batch), static_cast<long long>(energy), rounds);
+              static_cast<long long>(batch), static_cast<long long>(options.energy), options.rounds);
   Model model(*backend, shape, ReconstructionLoss::cross_entropy, batch, Purpose::inference);
   model.allocate();
   model.initialize(1);
@@ -84,7 +85,7 @@ int benchmark(const std::string& precision, int64_t batch, int64_t energy, int r
 
   // Every round times the whole model and all of its primitives; the first round only warms up.
   std::vector<double> whole, sums, ratios;
-  for (int round = 0; round <= rounds; ++round) {
+  for (int round = 0; round <= options.rounds; ++round) {
     model.load_tiles(tiles.data());
     double model_seconds = processor_seconds_of([&] { model.evaluate(); });
     double sum = 0;
@@ -118,19 +119,11 @@ int benchmark(const std::string& precision, int64_t batch, int64_t energy, int r
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string precision = "fp32";
-  int64_t batch = 1, energy = 1312;
-  int rounds = 9;
+  NetworkOptions options;
   double most = std::numeric_limits<double>::infinity();
   CLI::App app("Times the network's forward pass against the sum of its bare oneDNN primitives.");
-  app.add_option("--precision", precision, "fp32 or bf16")->capture_default_str();
-  app.add_option("--batch", batch, "tiles")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--energy", energy, "channels, a multiple of 16")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--rounds", rounds, "timed repetitions")->capture_default_str()->check(CLI::PositiveNumber);
+  options.add_to(app);
   app.add_option("--most", most, "ratio of the best above which the program fails");
   CLI11_PARSE(app, argc, argv);
-  return run_program("forward_vs_primitives",
-                     [&] { return benchmark(precision, batch, energy, rounds, most); });
+  return run_program("forward_vs_primitives", [&] { return benchmark(options, most); });
 }
