@@ -9,6 +9,7 @@
 #include <omp.h>
 
 #include "kernels/cpu/loops.h"
+#include "kernels/cpu/streams.h"
 #include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vectors.h"
 
@@ -285,15 +286,9 @@ void LineConvolution::run_line(const Lines<T>& lines, NextLine& ahead, const flo
     T* copy = scratch;
     for_blocks(window, phase, [&](int64_t q, int64_t, int64_t span, bool inside) {
       if (inside) return;
-      const int64_t copy_count = span * channels_, begin = (q * step_ + window.first) * channels_,
-                    first = std::clamp<int64_t>(-begin, 0, copy_count),
-                    last = std::clamp(length - begin, first, copy_count);
-      for (int64_t i = 0; i < lines.count; ++i, copy += copy_count) {
-        const T* line = lines.of[static_cast<size_t>(i)].source;
-        std::fill_n(copy, first, T(0.0f));
-        std::copy(line + begin + first, line + begin + last, copy + first);
-        std::fill(copy + last, copy + copy_count, T(0.0f));
-      }
+      const int64_t copy_count = span * channels_, begin = (q * step_ + window.first) * channels_;
+      for (int64_t i = 0; i < lines.count; ++i, copy += copy_count)
+        copy_window(lines.of[static_cast<size_t>(i)].source, length, begin, copy_count, copy);
     });
     // The weights of a block of channels stay in the second-level cache while the positions run.
     for (int64_t column = 0; column < out_channels_; column += channels_of_block) {

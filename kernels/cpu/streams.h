@@ -40,6 +40,16 @@ void convert(const From* from, int64_t count, To* to) {
   }
 }
 
+// to[0, count) = line[begin, begin + count), with zeros beyond the line's `length` numbers.
+template <typename T>
+void copy_window(const T* line, int64_t length, int64_t begin, int64_t count, T* to) {
+  const int64_t first = std::clamp<int64_t>(-begin, 0, count),
+                last = std::clamp(length - begin, first, count);
+  std::fill_n(to, first, T(0.0f));
+  std::copy_n(line + begin + first, last - first, to + first);
+  std::fill_n(to + last, count - last, T(0.0f));
+}
+
 // Copies past the caches, for arrays that are larger than they are: a plain store would first read what it
 // overwrites. Before another thread reads what was written, the writer calls end_stream().
 constexpr size_t stream_bytes = size_t{8} << 20;

@@ -280,16 +280,10 @@ void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfl
   const auto interleave = [&](const bfloat16* line, bfloat16* tiles) {
     for (int64_t k = 0; k < sizes.depth; ++k, tiles += tile_numbers) {
       const int64_t begin = k * tile_depth * step_ - before_, end = begin + sizes.piece;
-      const bfloat16* from = line + begin;
-      if (begin < 0 || end > line_) {  // beyond the line are zeros
-        const int64_t first = std::clamp<int64_t>(-begin, 0, sizes.piece),
-                      last = std::clamp(line_ - begin, first, sizes.piece);
-        std::fill_n(piece, first, bfloat16(0.0f));
-        std::copy(from + first, from + last, piece + first);
-        std::fill(piece + last, piece + sizes.piece, bfloat16(0.0f));
-        from = piece;
-      }
-      interleave_to_tiles(from, step_, sizes.columns, tiles, sizes.depth * tile_numbers);
+      const bool inside = begin >= 0 && end <= line_;
+      if (!inside) copy_window(line, line_, begin, sizes.piece, piece);
+      interleave_to_tiles(inside ? line + begin : piece, step_, sizes.columns, tiles,
+                          sizes.depth * tile_numbers);
     }
   };
   const TilesInUse in_use;
