@@ -4,6 +4,7 @@
 
 #include "apps/command_line.h"
 #include "engine/benchmark.h"
+#include "engine/kernel_choice.h"
 #include "io/atomic_file.h"
 #include "io/benchmark_report.h"
 #include "io/config.h"
@@ -14,7 +15,7 @@ using namespace eelsvae;
 namespace {
 
 struct Options {
-  std::string device, precision, config, json;
+  std::string device, precision, kernels = "auto", config, json;
   int64_t energy = ModelShape().energy;
   std::vector<int64_t> batches;
   bool training = false, inference = false, roofline = false, processor_time = false;
@@ -49,8 +50,12 @@ int bench(const Options& options) {
   std::optional<AtomicFile> file;  // opened early: a wrong name shall not cost the time of a benchmark
   if (!options.json.empty()) file.emplace(options.json);
   std::string fallback;
-  const std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
+  const BackendOffer offer = find_backend(config.device, config.precision, options.kernels, &fallback);
   if (!fallback.empty()) std::fprintf(stderr, "eelsvae-bench: %s\n", fallback.c_str());
+  const KernelChoice choice = choose_kernels(offer, settings.shape, settings.loss, settings.batches.front(),
+                                             settings.training ? Purpose::training : Purpose::inference);
+  if (const std::string text = describe(choice); !text.empty()) std::printf("%s\n", text.c_str());
+  const std::unique_ptr<Backend> backend = offer.create(choice.variant);
   std::optional<Progress> progress;
   const BenchmarkResult result =
       run_benchmark(*backend, settings, [&](int64_t stage, int64_t stages, const std::string& what) {
@@ -91,6 +96,8 @@ int main(int argc, char** argv) {
       "Status 1: this device's results differ from the reference. docs/benchmarks.md explains every figure.");
   app.add_option("--device", options.device, "auto | cpu | cuda[:n] | reference");
   app.add_option("--precision", options.precision, "auto | fp32 | tf32 | bf16");
+  app.add_option("--kernels", options.kernels, "auto: the fastest | avx2 | avx512 | avx512_bf16 | amx")
+      ->capture_default_str();
   app.add_option("--config", options.config, "configuration, JSON (default: the published network)");
   app.add_option("--energy", options.energy, "energy channels, a multiple of 16")
       ->capture_default_str()

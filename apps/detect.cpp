@@ -1,6 +1,7 @@
 #include "apps/command_line.h"
 #include "engine/baselines.h"
 #include "engine/excluded.h"
+#include "engine/kernel_choice.h"
 #include "engine/preprocess.h"
 #include "engine/scorer.h"
 #include "engine/trainer.h"
@@ -194,7 +195,8 @@ int run_detection(const Options& options) {
   std::optional<SpectrumImage> drift_image = read_drift_image(config);
   times.end("reading");
   std::string fallback;
-  std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
+  const BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
+  std::unique_ptr<Backend> backend = offer.create(offer.variants.front());
   const PreparedImage prepared =
       prepare(std::move(image), config.preprocess, file ? std::nullopt : config.data.energy_range,
               file ? &*source.fitted : nullptr, std::move(drift_image), backend.get());
@@ -207,9 +209,15 @@ int run_detection(const Options& options) {
   times.end("preparing");
   std::optional<Model> model;
   std::optional<Baseline> baseline;
+  std::string kernels_note;
   if (file) {
-    model.emplace(*backend, model_shape(config.tiles, config.model, prepared.image.energy.size),
-                  config.loss.reconstruction, tiles_at_a_time(config, prepared.image), Purpose::inference);
+    const ModelShape shape = model_shape(config.tiles, config.model, prepared.image.energy.size);
+    const int64_t batch = tiles_at_a_time(config, prepared.image);
+    const KernelChoice choice =
+        choose_kernels(offer, shape, config.loss.reconstruction, batch, Purpose::inference);
+    kernels_note = describe(choice);
+    backend = offer.create(choice.variant);
+    model.emplace(*backend, shape, config.loss.reconstruction, batch, Purpose::inference);
     model->allocate();
     load_checkpoint(*file, *model, false);
   } else {
@@ -225,6 +233,7 @@ int run_detection(const Options& options) {
   auto log = make_console_log();
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend->description());
+  if (!kernels_note.empty()) log->info("{}", kernels_note);
   if (baseline) log->info("{}", source.name);
   const int64_t excluded = excluded_pixels(prepared.image.excluded);
   if (source.forgotten && excluded == 0)

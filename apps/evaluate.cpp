@@ -95,12 +95,13 @@ int evaluate(const Options& options) {
     return 0;
   }
   std::string fallback;
-  std::unique_ptr<Backend> backend = make_backend(study.config.device, study.config.precision, &fallback);
+  const BackendOffer offer = find_backend(study.config.device, study.config.precision, "auto", &fallback);
+  const std::string device = offer.create(offer.variants.front())->processor();
 
   prepare_output_folder(folder.path, uint64_t{64} << 20);
   std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, options.resume);
   if (!fallback.empty()) log->info("{}", fallback);
-  log->info("{}", backend->description());
+  log->info("{}", device);
   log->info("{} models to train, {} images to score{}", units.size(), order.size() - finished.size(),
             finished.empty() ? "" : fmt::format("; {} are done", finished.size()));
   write_file(folder.config(), to_json_text(study));
@@ -111,7 +112,7 @@ int evaluate(const Options& options) {
   const auto began = std::chrono::steady_clock::now();
   Observer observer(folder, steps, finished, *log);
   for (const StudyUnit& unit : units) {
-    if (interrupted() || !run_unit(unit, study, *backend, observer)) {
+    if (interrupted() || !run_unit(unit, study, offer, observer)) {
       observer.finish();
       log->info("Interrupted with {} of {} images scored; continue with --resume", finished.size(),
                 order.size());
@@ -121,7 +122,7 @@ int evaluate(const Options& options) {
   observer.finish();
 
   // In the order of the plan, however the study was interrupted.
-  StudyReport report{study, {}, EELSVAE_VERSION, backend->description()};
+  StudyReport report{study, {}, EELSVAE_VERSION, device};
   for (const StudyCell& cell : order)
     report.results.push_back(*std::find_if(finished.begin(), finished.end(),
                                            [&](const StudyResult& r) { return r.cell == cell; }));

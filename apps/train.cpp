@@ -1,5 +1,6 @@
 #include "apps/command_line.h"
 #include "engine/excluded.h"
+#include "engine/kernel_choice.h"
 #include "engine/preprocess.h"
 #include "io/atomic_file.h"
 #include "io/config.h"
@@ -17,6 +18,18 @@ struct Options {
   std::vector<std::string> settings;
   bool resume = false, plan = false;
 };
+
+// A run that goes on is computed as it was. Returns what there is to say of it.
+std::string narrow(BackendOffer& offer, const std::optional<BackendVariant>& before) {
+  if (!before) return "";
+  const std::string was = before->precision + (before->kernels.empty() ? "" : " " + before->kernels);
+  const auto found = std::find(offer.variants.begin(), offer.variants.end(), *before);
+  if (found == offer.variants.end())
+    return "The run was computed in " + was +
+           " before, which is not asked for or not to be had here: from here on it differs by rounding";
+  offer.variants = {*found};
+  return "Computed in " + was + ", as before";
+}
 
 int train(const Options& options) {
   Config config = read_config(options.config, options.settings);
@@ -40,7 +53,9 @@ int train(const Options& options) {
   }
 
   std::string fallback;
-  std::unique_ptr<Backend> backend = make_backend(config.device, config.precision, &fallback);
+  BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
+  std::string kernels_note = narrow(offer, saved.computed_by);
+  std::unique_ptr<Backend> backend = offer.create(offer.variants.front());
   std::optional<SpectrumImage> drift_image = read_drift_image(config);
   PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data), config.preprocess,
                                    config.data.energy_range, nullptr, std::move(drift_image), backend.get());
@@ -51,6 +66,11 @@ int train(const Options& options) {
     throw UserError(config.data.data_path + ": is not the image that the run in " + options.output +
                     " was started on");
   const ModelShape shape = model_shape(config.tiles, config.model, prepared.image.energy.size);
+  const KernelChoice choice =
+      choose_kernels(offer, shape, config.loss.reconstruction, config.training.batch_size, Purpose::training);
+  if (kernels_note.empty()) kernels_note = describe(choice);
+  backend = offer.create(choice.variant);
+  info.computed_by = choice.variant;
   Model model(*backend, shape, config.loss.reconstruction, config.training.batch_size, Purpose::training);
   if (options.plan) {
     std::printf("%s", model.plan().table(backend->memory()).c_str());
@@ -74,6 +94,7 @@ int train(const Options& options) {
   std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, options.resume);
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend->description());
+  if (!kernels_note.empty()) log->info("{}", kernels_note);
   for (const std::string& note : prepared.notes) log->info("{}", note);
   log->info("{}: {} x {} pixels, {} channels from {:.6g} eV; {} tiles to train on, {} for validation",
             config.data.data_path, prepared.image.y.size, prepared.image.x.size, prepared.image.energy.size,

@@ -3,10 +3,24 @@
 #include <string>
 #include <unordered_map>
 
+#include <dnnl.hpp>
+
 #include "kernels/conv3d.h"
-#include "kernels/cpu/onednn.h"
 
 namespace eelsvae {
+
+// One engine and stream: the CPU runtime is synchronous, a stream carries no state.
+inline dnnl::engine& onednn_engine() {
+  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+inline dnnl::stream& onednn_stream() {
+  static dnnl::stream stream(onednn_engine());
+  return stream;
+}
+inline dnnl::memory::data_type onednn_type(DType type) {
+  return type == DType::bf16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+}
 
 // Random numbers of both signs between 0.25 and 1, whether read as bf16 or as float: zeros take a processor
 // less power.
@@ -27,14 +41,14 @@ struct BarePrimitive {
   std::unordered_map<int, dnnl::memory> arguments;
 
   void argument(int which, const dnnl::memory::desc& desc) {
-    const dnnl::memory memory(desc, cpu::onednn_engine());
+    const dnnl::memory memory(desc, onednn_engine());
     fill_random(memory.get_data_handle(), desc.get_size());
     bytes += static_cast<double>(desc.get_size());
     arguments.emplace(which, memory);
   }
   void run() {
-    primitive.execute(cpu::onednn_stream(), arguments);
-    cpu::onednn_stream().wait();
+    primitive.execute(onednn_stream(), arguments);
+    onednn_stream().wait();
   }
 };
 
@@ -46,7 +60,7 @@ inline BarePrimitive bare_convolution(const Conv3dProblem& p, dnnl::memory::data
                                       ConvolutionPass pass) {
   using dnnl::memory;
   using Tag = memory::format_tag;
-  auto& engine = cpu::onednn_engine();
+  auto& engine = onednn_engine();
   const Extent3 out = p.out();
   const auto after = [](int64_t o, int64_t i, int64_t k, int64_t s, int64_t pad) {
     return (o - 1) * s + k - i - pad;

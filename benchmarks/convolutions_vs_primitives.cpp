@@ -28,7 +28,7 @@ using namespace eelsvae;
 namespace {
 
 int benchmark(const NetworkOptions& options) {
-  const std::unique_ptr<Backend> backend = make_backend("cpu", options.precision);
+  const std::unique_ptr<Backend> backend = make_backend("cpu", options.precision, options.kernels);
   const DType type = backend->activation_type();
   const ModelShape shape = options.shape();
   std::printf("%s, batch %lld, %lld channels, best of %d rounds\n", backend->description().c_str(),
@@ -54,7 +54,7 @@ int benchmark(const NetworkOptions& options) {
     convolution->pack(w, packed.data(), workspace.data());
 
     const auto compare = [&](const char* name, ConvolutionPass pass, const std::function<void()>& run) {
-      BarePrimitive bare = bare_convolution(p, cpu::onednn_type(type), pass);
+      BarePrimitive bare = bare_convolution(p, onednn_type(type), pass);
       double ours = std::numeric_limits<double>::infinity(), theirs = ours;
       for (int round = 0; round <= options.rounds; ++round) {  // the first one warms up
         const double seconds = processor_seconds_of(run),

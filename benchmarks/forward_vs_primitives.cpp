@@ -49,7 +49,7 @@ Bare bare_linear(const LinearProblem& p, memory::data_type type) {
   const memory::desc b({p.out}, memory::data_type::f32, Tag::a);
   using Forward = dnnl::inner_product_forward;
   const Forward::primitive_desc d(Forward::desc(dnnl::prop_kind::forward_inference, x, w, b, y),
-                                  cpu::onednn_engine());
+                                  onednn_engine());
   Bare bare;
   bare.name = "linear " + std::to_string(p.in) + "-" + std::to_string(p.out);
   bare.flops = p.flops();
@@ -63,7 +63,7 @@ Bare bare_linear(const LinearProblem& p, memory::data_type type) {
 
 int benchmark(const NetworkOptions& options, double most) {
   const int64_t batch = options.batch;
-  std::unique_ptr<Backend> backend = make_backend("cpu", options.precision);
+  std::unique_ptr<Backend> backend = make_backend("cpu", options.precision, options.kernels);
   const ModelShape shape = options.shape();
   std::printf("%s; %lld parameters, batch %lld, %lld channels, median of %d rounds\n",
               backend->description().c_str(), static_cast<long long>(shape.parameter_count()),
@@ -74,7 +74,7 @@ int benchmark(const NetworkOptions& options, double most) {
   std::vector<float> tiles(static_cast<size_t>(batch * shape.tile_count()));
   for (size_t i = 0; i < tiles.size(); ++i) tiles[i] = 0.5f + 0.4f * std::sin(0.01f * static_cast<float>(i));
 
-  const auto type = cpu::onednn_type(backend->activation_type());
+  const auto type = onednn_type(backend->activation_type());
   std::vector<Bare> bare;
   for (int k = 0; k < 4; ++k) bare.push_back(bare_layer(shape.convolution(k, batch), type, false));
   bare.push_back(bare_linear({batch, shape.flattened(), shape.hidden}, type));

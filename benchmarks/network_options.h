@@ -11,12 +11,13 @@ namespace eelsvae {
 
 // What every comparison of the published network with something else can be told.
 struct NetworkOptions {
-  std::string precision = "fp32";
+  std::string precision = "fp32", kernels = "auto";
   int64_t batch = 1, energy = ModelShape().energy;
   int rounds = 9;
 
   void add_to(CLI::App& app) {
     app.add_option("--precision", precision, "fp32 or bf16")->capture_default_str();
+    app.add_option("--kernels", kernels, "auto, avx2, avx512, avx512_bf16 or amx")->capture_default_str();
     app.add_option("--batch", batch, "tiles")->capture_default_str()->check(CLI::PositiveNumber);
     app.add_option("--energy", energy, "channels, a multiple of 16")
         ->capture_default_str()

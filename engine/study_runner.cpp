@@ -8,6 +8,7 @@
 
 #include "engine/baselines.h"
 #include "engine/expectation.h"
+#include "engine/kernel_choice.h"
 #include "engine/scorer.h"
 #include "engine/scores.h"
 #include "engine/study_protocol.h"
@@ -75,16 +76,17 @@ struct Source {
 
 class UnitRun {
  public:
-  UnitRun(const StudyUnit& unit, const Study& study, Backend& backend, StudyObserver& observer)
+  UnitRun(const StudyUnit& unit, const Study& study, const BackendOffer& offer, StudyObserver& observer)
       : unit_(unit),
         config_(unit.config),
         evaluation_(study.evaluation),
-        backend_(backend),
+        offer_(offer),
+        backend_(offer.create(offer.variants.front())),
         observer_(observer) {}
 
   void run() {
-    clean_ =
-        record(recording_settings(evaluation_, unit_.preset, unit_.seed, 0), config_, nullptr, &backend_);
+    clean_ = record(recording_settings(evaluation_, unit_.preset, unit_.seed, 0), config_, nullptr,
+                    backend_.get());
     fitted_ = {clean_.prepared.image.energy, clean_.prepared.scaling, clean_.prepared.alignment};
     for (const std::string& note : clean_.prepared.notes) observer_.on_note(note);
     check_non_negative(clean_.prepared.image, config_.loss.reconstruction);
@@ -120,7 +122,11 @@ class UnitRun {
 
   void train() {
     const ModelShape shape = model_shape(config_.tiles, config_.model, clean_.prepared.image.energy.size);
-    Model trained(backend_, shape, config_.loss.reconstruction, config_.training.batch_size,
+    const KernelChoice choice = choose_kernels(offer_, shape, config_.loss.reconstruction,
+                                               config_.training.batch_size, Purpose::training);
+    if (const std::string text = describe(choice); !text.empty()) observer_.on_note(text);
+    network_backend_ = offer_.create(choice.variant);
+    Model trained(*network_backend_, shape, config_.loss.reconstruction, config_.training.batch_size,
                   Purpose::training);
     Trainer trainer(trained, config_, clean_.prepared.image);
     trained.allocate();
@@ -129,7 +135,7 @@ class UnitRun {
     Watch watch(unit_, trained, observer_);
     if (!trainer.run(state, watch)) throw Stopped{};
     active_units_ = state.history.back().active_latent_units;
-    model_ = std::make_unique<Model>(backend_, shape, config_.loss.reconstruction,
+    model_ = std::make_unique<Model>(*network_backend_, shape, config_.loss.reconstruction,
                                      config_.detection.batch_size, Purpose::inference);
     model_->allocate();
     watch.load_into(*model_);
@@ -170,7 +176,7 @@ class UnitRun {
     SimulationSettings settings = recording_settings(evaluation_, unit_.preset, unit_.seed, 0);
     settings.noise = false;
     auto known = std::make_shared<SpectrumImage>(
-        std::move(record(settings, config_, &fitted_, &backend_).prepared.image));
+        std::move(record(settings, config_, &fitted_, backend_.get()).prepared.image));
     Source truth{"known truth", "clean", {}, choices_of(parse_baseline("mean")), {}};
     truth.expect = [known](const SpectrumImage&) {
       return Expectation{{known->counts.begin(), known->counts.end()}, {}, {}, {}};
@@ -204,8 +210,8 @@ class UnitRun {
   void hold_out(Source& source) {
     if (!source.held_out.empty()) return;
     if (!held_out_)
-      held_out_ =
-          record(recording_settings(evaluation_, unit_.preset, unit_.seed, 1), config_, &fitted_, &backend_);
+      held_out_ = record(recording_settings(evaluation_, unit_.preset, unit_.seed, 1), config_, &fitted_,
+                         backend_.get());
     const SpectrumImage& image = held_out_->prepared.image;
     const Expectation expectation = source.expect(image);
     for (const std::vector<float>& scores : maps_of(image, expectation, source.scores)) {
@@ -251,7 +257,7 @@ class UnitRun {
                               (share - evaluation_.amounts.begin());
     return record(
         recording_settings(evaluation_, unit_.preset, unit_.seed, recording, parse_defect(defect), amount),
-        config_, &fitted_, &backend_);
+        config_, &fitted_, backend_.get());
   }
 
   void score_defect(StudyResult& result) {
@@ -263,7 +269,8 @@ class UnitRun {
   }
 
   StudyImage normal_image() {
-    return record(recording_settings(evaluation_, unit_.preset, unit_.seed, 2), config_, &fitted_, &backend_);
+    return record(recording_settings(evaluation_, unit_.preset, unit_.seed, 2), config_, &fitted_,
+                  backend_.get());
   }
 
   void add_quality(StudyResult& result, const SpectrumImage& image, const Source& source) {
@@ -333,7 +340,8 @@ class UnitRun {
   const StudyUnit& unit_;
   const Config& config_;
   const EvaluationConfig& evaluation_;
-  Backend& backend_;
+  const BackendOffer& offer_;
+  std::unique_ptr<Backend> backend_, network_backend_;
   StudyObserver& observer_;
   StudyImage clean_;
   FittedPreprocess fitted_;
@@ -345,9 +353,9 @@ class UnitRun {
 
 }  // namespace
 
-bool run_unit(const StudyUnit& unit, const Study& study, Backend& backend, StudyObserver& observer) {
+bool run_unit(const StudyUnit& unit, const Study& study, const BackendOffer& offer, StudyObserver& observer) {
   try {
-    UnitRun(unit, study, backend, observer).run();
+    UnitRun(unit, study, offer, observer).run();
     return true;
   } catch (const Stopped&) {
     return false;

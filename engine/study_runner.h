@@ -23,7 +23,8 @@ class StudyObserver {
 
 // Trains the unit's model on the specimen's recording without defects and scores the cells, which may be
 // fewer than planned. The same unit gives the same results, whichever cells are asked for. False if the
-// observer stopped it. UserError as simulate(), prepare(), Trainer and Scorer have them.
-bool run_unit(const StudyUnit& unit, const Study& study, Backend& backend, StudyObserver& observer);
+// observer stopped it. Models are computed by what is fastest of the offer (kernel_choice.h). UserError as
+// simulate(), prepare(), Trainer and Scorer have them.
+bool run_unit(const StudyUnit& unit, const Study& study, const BackendOffer& offer, StudyObserver& observer);
 
 }  // namespace eelsvae

@@ -205,6 +205,9 @@ void write_checkpoint(const std::string& path, const Model& model, const Checkpo
                                                  {"energy", to_json(info.energy).dump()},
                                                  {"scaling", to_json(info.scaling).dump()}};
   if (info.alignment) metadata["alignment"] = to_json(*info.alignment).dump();
+  if (info.computed_by)
+    metadata["computed_by"] =
+        json{{"precision", info.computed_by->precision}, {"kernels", info.computed_by->kernels}}.dump();
   json history = json::array();
   for (const EpochRecord& record : info.history) history.push_back(to_json(record));
   metadata["history"] = history.dump();
@@ -242,6 +245,10 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
       info.alignment = alignment_from(json::parse(metadata.at("alignment")), align);
     else if (align != Align::none)
       throw UserError("preprocess.align is set, but the alignment's reference is missing");
+    if (metadata.contains("computed_by")) {
+      const json by = json::parse(metadata.at("computed_by"));
+      info.computed_by = {by.at("precision").get<std::string>(), by.at("kernels").get<std::string>()};
+    }
     for (const json& record : json::parse(history)) info.history.push_back(record_from(record));
     if (metadata.contains("training")) {
       info.training = state_from(json::parse(metadata.at("training")), info.config.model.latent_dim);

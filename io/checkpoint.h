@@ -14,6 +14,7 @@
 #include "engine/spectrum_image.h"
 #include "engine/trainer.h"
 #include "io/safetensors.h"
+#include "kernels/backend.h"
 
 namespace eelsvae {
 
@@ -27,6 +28,9 @@ struct CheckpointInfo {
   std::vector<EpochRecord> history;                  // of the training so far
   std::optional<TrainingState> training;             // in last.safetensors; its history is the one above
   std::optional<AlignmentReference> alignment = {};  // of the training image, if preprocess.align is set
+  // What computed the training: a run that goes on takes the same, so that its bits do not depend on when it
+  // was stopped. Absent in files that earlier versions wrote.
+  std::optional<BackendVariant> computed_by = {};
 };
 
 // Writes the model's state beside the target, flushes and renames. Moments are written if info.training is

@@ -66,8 +66,8 @@ std::unique_ptr<Recording> Backend::record(std::function<void()> operations) {
   return std::make_unique<Repetition>(std::move(operations));
 }
 
-std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision,
-                                      std::string* reason) {
+BackendOffer find_backend(const std::string& device, const std::string& precision, const std::string& kernels,
+                          std::string* reason) {
   std::vector<const BackendFactory*> factories = backend_factories();
   std::sort(factories.begin(), factories.end(),
             [](auto* a, auto* b) { return a->preference > b->preference; });
@@ -76,7 +76,7 @@ std::unique_ptr<Backend> make_backend(const std::string& device, const std::stri
     for (const BackendFactory* factory : factories) {
       if (!factory->automatic) continue;
       std::optional<std::string> obstacle = factory->probe();
-      if (!obstacle) return factory->create(0, precision);
+      if (!obstacle) return {factory, 0, factory->variants(precision, kernels)};
       if (reason && reason->empty()) *reason = std::string(factory->kind) + " not used: " + *obstacle;
     }
     throw UserError("device auto: no usable device");
@@ -97,11 +97,17 @@ std::unique_ptr<Backend> make_backend(const std::string& device, const std::stri
     if (kind == factory->kind) {
       if (std::optional<std::string> obstacle = factory->probe())
         throw UserError("device '" + device + "' cannot be used: " + *obstacle);
-      return factory->create(index, precision);
+      return {factory, index, factory->variants(precision, kernels)};
     }
     known += std::string(", ") + factory->kind;
   }
   throw UserError("device '" + device + "' is not in this build; choose one of " + known);
+}
+
+std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision,
+                                      const std::string& kernels) {
+  const BackendOffer offer = find_backend(device, precision, kernels);
+  return offer.create(offer.variants.front());
 }
 
 }  // namespace eelsvae

@@ -73,10 +73,16 @@ class Backend : public Conv3dOperations,
                 public NormOperations,
                 public AdamOperations {
  public:
-  // Device, library versions and precision in one line, for logs and reports.
-  virtual std::string description() const = 0;
+  // Device, threads and library versions in one line; the same for all precisions and kernels.
+  virtual std::string processor() const = 0;
+  // The same with kernels and precision, for logs and reports.
+  std::string description() const {
+    return processor() + ", " + (kernels().empty() ? "" : "kernels " + kernels() + ", ") + precision();
+  }
   virtual std::string device() const = 0;     // "cpu", "cuda:0"
   virtual std::string precision() const = 0;  // "fp32", "tf32", "bf16", "fp64"
+  // Which of several ways to compute in that precision this is, such as "avx2". Empty where there is one.
+  virtual std::string kernels() const { return ""; }
 
   // Storage type of activations, their gradients and what the big products read.
   virtual DType activation_type() const = 0;
@@ -117,23 +123,47 @@ class Backend : public Conv3dOperations,
   virtual ImageOperations* image_operations() { return nullptr; }
 };
 
+// One of a device's ways to compute, as Backend::precision() and Backend::kernels() name it.
+struct BackendVariant {
+  std::string precision, kernels;
+  bool operator==(const BackendVariant&) const = default;
+};
+
 // What a backend folder contributes. `probe` answers nullopt where the device can be used, else the reason.
 struct BackendFactory {
   const char* kind;  // "cpu", "cuda", "reference"
   bool automatic;    // whether --device auto may choose it
   int preference;    // auto takes the highest that can be used
   std::optional<std::string> (*probe)();
-  // device: what follows the colon in "cuda:1" (0 without one); precision: auto | fp32 | tf32 | bf16 | fp64.
-  // Throws UserError where the device has no such precision.
-  std::unique_ptr<Backend> (*create)(int device, const std::string& precision);
+  // The ways to compute that fit precision (auto | fp32 | tf32 | bf16 | fp64) and kernels (auto or a name),
+  // of which any may be the fastest; first what is taken where nobody measures. Throws UserError if there are
+  // none.
+  std::vector<BackendVariant> (*variants)(const std::string& precision, const std::string& kernels);
+  // device: what follows the colon in "cuda:1" (0 without one).
+  std::unique_ptr<Backend> (*create)(int device, const BackendVariant& variant);
 };
 
 // Every backend built into this program.
 const std::vector<const BackendFactory*>& backend_factories();
 
-// device: auto | cpu | cuda[:n] | reference. `reason`, if not null, receives why auto fell back, or stays
-// empty.
+// A device that was asked for, and its ways to compute.
+struct BackendOffer {
+  const BackendFactory* factory;
+  int device;
+  std::vector<BackendVariant> variants;
+  std::unique_ptr<Backend> create(const BackendVariant& variant) const {
+    return factory->create(device, variant);
+  }
+};
+
+// device: auto | cpu | cuda[:n] | reference; precision and kernels as BackendFactory::variants takes them.
+// `reason`, if not null, receives why auto fell back, or stays empty. Throws UserError if there is no such
+// device, or none that computes so.
+BackendOffer find_backend(const std::string& device, const std::string& precision,
+                          const std::string& kernels = "auto", std::string* reason = nullptr);
+
+// Its first variant, unmeasured.
 std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision,
-                                      std::string* reason = nullptr);
+                                      const std::string& kernels = "auto");
 
 }  // namespace eelsvae

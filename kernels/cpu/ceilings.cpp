@@ -2,7 +2,6 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/loops.h"
-#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vectors.h"
 
 #ifdef __x86_64__
@@ -33,7 +32,7 @@ std::function<void()> on_every_thread(Loop loop, int64_t rounds) {
 constexpr int chains = 10;
 
 template <typename V>
-[[gnu::always_inline]] inline float multiply_add(int64_t rounds) {
+float multiply_add(int64_t rounds) {
   constexpr int width = sizeof(V) / sizeof(float);
   V sums[chains], factor, term;
   for (int i = 0; i < width; ++i) {
@@ -51,23 +50,9 @@ template <typename V>
   return sum;
 }
 
-using Float4 = float __attribute__((vector_size(16)));
-float multiply_add_plain(int64_t rounds) {
-  return multiply_add<Float4>(rounds);
-}
+using Floats = float __attribute__((vector_size(sizeof(float) * lanes)));
 
-#ifdef __x86_64__
-
-// The loops take the widest registers that the processor has, as oneDNN does, whatever this is compiled for.
-using Float8 = float __attribute__((vector_size(32)));
-using Float16 = float __attribute__((vector_size(64)));
-[[gnu::target("avx2,fma")]] float multiply_add_avx2(int64_t rounds) {
-  return multiply_add<Float8>(rounds);
-}
-[[gnu::target("avx512f")]] float multiply_add_avx512(int64_t rounds) {
-  return multiply_add<Float16>(rounds);
-}
-
+#ifdef __AVX512F__
 [[gnu::target("avx512f,avx512bf16")]] float multiply_add_bf16(int64_t rounds) {
   const auto pairs = (__m512bh)_mm512_set1_epi32(0x3f003f00);  // all 0.5
   __m512 sums[chains];
@@ -80,29 +65,24 @@ using Float16 = float __attribute__((vector_size(64)));
   for (int c = 1; c < chains; ++c) sum += sums[c];
   return sum[0];
 }
-
 #endif
 
-struct Arithmetic {
+struct ArithmeticLoop {
   const char* name;
   double flops;  // of a round
   float (*loop)(int64_t);
 };
 
-std::vector<Arithmetic> arithmetic_loops(DType activation) {
+// What the instruction set has to multiply with.
+std::vector<ArithmeticLoop> arithmetic_loops(DType activation, [[maybe_unused]] cpu::InstructionSet set) {
   const auto each = [](double width) { return 2 * chains * width; };
-  std::vector<Arithmetic> loops;
-#ifdef __x86_64__
-  if (__builtin_cpu_supports("avx512f"))
-    loops.push_back({"FMA f32", each(16), multiply_add_avx512});
-  else if (__builtin_cpu_supports("fma"))
-    loops.push_back({"FMA f32", each(8), multiply_add_avx2});
-  if (activation == DType::bf16 && __builtin_cpu_supports("avx512bf16"))
-    loops.push_back({"FMA bf16", each(32), multiply_add_bf16});
-  if (activation == DType::bf16 && cpu::has_tiles())
+  std::vector<ArithmeticLoop> loops = {{"FMA f32", each(lanes), multiply_add<Floats>}};
+  if (activation != DType::bf16) return loops;
+#ifdef __AVX512F__
+  if (set >= cpu::InstructionSet::avx512_bf16) loops.push_back({"FMA bf16", each(32), multiply_add_bf16});
+  if (set >= cpu::InstructionSet::amx)
     loops.push_back({"tile products bf16", cpu::tile_flops, cpu::multiply_tiles});
 #endif
-  if (loops.empty()) loops.push_back({"FMA f32", each(4), multiply_add_plain});
   return loops;
 }
 
@@ -138,7 +118,7 @@ void copy(const float* from, float* to) {
 std::vector<CeilingLoop> CpuBackend::ceiling_loops(void* memory, size_t bytes) {
   std::vector<CeilingLoop> loops;
   constexpr int64_t rounds = 1 << 18;
-  for (const Arithmetic& a : arithmetic_loops(activation_))
+  for (const ArithmeticLoop& a : arithmetic_loops(arithmetic_.activation, arithmetic_.set))
     loops.push_back({a.name, a.flops * static_cast<double>(rounds) * omp_get_max_threads(), 0,
                      CeilingLoop::Traffic::none, on_every_thread(a.loop, rounds)});
 

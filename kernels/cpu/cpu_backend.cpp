@@ -3,23 +3,12 @@
 #include <fstream>
 
 #include <omp.h>
-#include <dnnl.hpp>
 
 #include "kernels/cpu/loops.h"
 #include "kernels/host_memory.h"
 
 namespace eelsvae {
 namespace {
-
-bool has_native_bf16() {
-  auto isa = dnnl::get_effective_cpu_isa();
-  // oneDNN orders its instruction sets by bits: each includes those of the sets it extends.
-  auto includes = [isa](dnnl::cpu_isa wanted) {
-    auto have = static_cast<unsigned>(isa), need = static_cast<unsigned>(wanted);
-    return (have & need) == need;
-  };
-  return includes(dnnl::cpu_isa::avx512_core_bf16);
-}
 
 std::string processor_name() {
   std::ifstream cpuinfo("/proc/cpuinfo");
@@ -28,29 +17,24 @@ std::string processor_name() {
   return "CPU";
 }
 
-std::unique_ptr<Backend> create(int device, const std::string& precision) {
-  if (device != 0) throw UserError("device cpu:" + std::to_string(device) + ": there is only one CPU device");
-  if (precision == "auto") return std::make_unique<CpuBackend>(has_native_bf16() ? "bf16" : "fp32");
-  if (precision == "bf16" && !has_native_bf16())
-    throw UserError("precision bf16: this processor has no bf16 instructions (avx512_bf16); use fp32");
-  if (precision != "fp32" && precision != "bf16")
-    throw UserError("precision " + precision + ": the CPU has auto, fp32 and bf16");
-  return std::make_unique<CpuBackend>(precision);
+const cpu::TileOperations* tiles_of(DType activation, cpu::InstructionSet set) {
+  if constexpr (cpu::tiles_exist)
+    if (activation == DType::bf16) return cpu::tile_operations(set);
+  return nullptr;
 }
 
 }  // namespace
 
-extern const BackendFactory cpu_backend;
-const BackendFactory cpu_backend = {"cpu", true, 10, [] { return std::optional<std::string>(); }, create};
+// All that the rest of the program sees of this compilation.
+extern "C" Backend* EELSVAE_CPU_ENTRY(DType activation, cpu::InstructionSet set) {
+  return new CpuBackend(activation, set);
+}
 
-CpuBackend::CpuBackend(const std::string& precision)
-    : activation_(precision == "bf16" ? DType::bf16 : DType::f32) {}
+CpuBackend::CpuBackend(DType activation, cpu::InstructionSet set)
+    : arithmetic_{activation, set, tiles_of(activation, set)} {}
 
-std::string CpuBackend::description() const {
-  const dnnl_version_t* version = dnnl::version();
-  return processor_name() + ", " + std::to_string(omp_get_max_threads()) + " threads, oneDNN " +
-         std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
-         std::to_string(version->patch) + ", " + precision();
+std::string CpuBackend::processor() const {
+  return processor_name() + ", " + std::to_string(omp_get_max_threads()) + " threads";
 }
 
 DeviceMemory CpuBackend::memory() const {

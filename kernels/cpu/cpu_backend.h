@@ -3,22 +3,26 @@
 #include <string>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/arithmetic.h"
+#include "kernels/cpu/instruction_set.h"
 
 namespace eelsvae {
 
-// The CPU: kernels of our own where the processor has 512-bit vectors (in bf16 AMX) and the channels fill
-// them, oneDNN for the other convolutions, OpenMP loops for everything that streams memory. Activations are
-// f32 or bf16, masters f32. Every reduction is split into pieces whose number and order depend on the sizes
-// alone.
+// The CPU: kernels of our own and OpenMP. Activations are f32 or bf16, masters f32. Every reduction is split
+// into pieces whose number and order depend on the sizes alone.
+//
+// This folder is compiled once for 256-bit vectors and once for 512-bit ones (CMakeLists.txt), each apart
+// from the other and from the rest of the program; factory.cpp and instruction_set.cpp choose between them.
 class CpuBackend final : public Backend {
  public:
-  // precision: fp32 or bf16.
-  explicit CpuBackend(const std::string& precision);
+  // activation: f32 or bf16. `set` is one that this compilation is for.
+  CpuBackend(DType activation, cpu::InstructionSet set);
 
-  std::string description() const override;
+  std::string processor() const override;
   std::string device() const override { return "cpu"; }
-  std::string precision() const override { return activation_ == DType::bf16 ? "bf16" : "fp32"; }
-  DType activation_type() const override { return activation_; }
+  std::string precision() const override { return activation_type() == DType::bf16 ? "bf16" : "fp32"; }
+  std::string kernels() const override { return cpu::name_of(arithmetic_.set); }
+  DType activation_type() const override { return arithmetic_.activation; }
   DType master_type() const override { return DType::f32; }
 
   DeviceMemory memory() const override;
@@ -62,7 +66,7 @@ class CpuBackend final : public Backend {
                           const StepScalars* scalars, Array w, Array m, Array v, Array shadow) override;
 
  private:
-  DType activation_;
+  cpu::Arithmetic arithmetic_;
 };
 
 }  // namespace eelsvae

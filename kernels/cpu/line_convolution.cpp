@@ -8,97 +8,183 @@
 
 #include <omp.h>
 
+#include "kernels/cpu/ahead.h"
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/streams.h"
-#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vectors.h"
+
+#ifdef __AVX512F__
+#include "kernels/cpu/dot_products.h"
+#endif
 
 namespace eelsvae::cpu {
 namespace {
 
 // A block of the result stays in registers while taps and source channels run: so many positions by so many
-// channels.
-template <typename T>
-constexpr int64_t positions_of_block = 12;
-template <>
-constexpr int64_t positions_of_block<bfloat16> = 2 * tile_rows;
-constexpr int64_t channels_of_block = 32, vectors = channels_of_block / lanes;
-static_assert(channels_of_block == 2 * tile_rows);
-constexpr int64_t most_lines = LineConvolution::most_lines;
+// channels, two vectors or, at an end, one.
+constexpr int64_t channels_of_block = 2 * lanes;
+static_assert(!tiles_exist || channels_of_block == 2 * tile_rows);
+
+// That an output line may see: kernels are at most so large along h and w together.
+constexpr int64_t most_lines = 64;
+
+int64_t rounded_up(int64_t count, int64_t multiple) {
+  return (count + multiple - 1) / multiple * multiple;
+}
 
 // The left factor's first row, the weights of its window and what the thread should have near next.
-template <typename T>
-struct Product {
-  const T *rows, *weights;
+struct VectorProduct {
+  const float *rows, *weights;
   const void* ahead;
 };
 
-// Rows of left factors are `pitch` apart and `depth` long, weights (depth, 32).
-[[gnu::noinline]] void compute_block(const Product<float>* products, int64_t count, int64_t pitch,
-                                     int64_t depth, int64_t ahead_lines, const float* bias, float floor,
-                                     int64_t kept, float* to, int64_t to_pitch) {
-  constexpr int rows = positions_of_block<float>, unrolled = 4, near = 8;
-  Vector sums[rows][vectors];
-  for (int v = 0; v < vectors; ++v) {
+// sums (Rows, channels_of_block), of which Vectors vectors of a row are computed: rows of left factors are
+// `pitch` apart and `depth` long, weights (depth, Vectors * lanes).
+template <int Rows, int Vectors>
+[[gnu::noinline]] void sum_products(const VectorProduct* products, int64_t count, int64_t pitch,
+                                    int64_t depth, int64_t ahead_lines, const float* bias, float* block) {
+  constexpr int unrolled = 4, near = 8, width = Vectors * static_cast<int>(lanes);
+  Vector sums[Rows][Vectors];
+#pragma GCC unroll 2
+  for (int v = 0; v < Vectors; ++v) {
     const Vector start = bias ? load(bias + v * lanes) : Vector(0.0f);
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; ++r) sums[r][v] = start;
+    for (int r = 0; r < Rows; ++r) sums[r][v] = start;
   }
-  for (const Product<float>* product = products; product < products + count; ++product) {
-    const float *x = product->rows, *w = product->weights;
+  for (const VectorProduct* product = products; product < products + count; ++product) {
+    const float *w = product->weights, *end = w + depth * width;
     if (product->ahead) fetch(product->ahead, ahead_lines);
     // Three rows at a time are reached from one pointer: a pointer for each would not fit the registers, and
     // compilers take the chance unless the relation is hidden from them.
-    const float* groups[rows / 3] = {};
+    const float* groups[Rows / 3];
 #pragma GCC unroll 4
-    for (int g = 0; g < rows / 3; ++g) {
-      groups[g] = x + 3 * g * pitch;
+    for (int g = 0; g < Rows / 3; ++g) {
+      groups[g] = product->rows + 3 * g * pitch;
       asm("" : "+r"(groups[g]));
     }
-    for (const float* end = w + depth * channels_of_block; w < end; w += unrolled * channels_of_block)
-#pragma GCC unroll 4
-      for (int k = 0; k < unrolled; ++k) {
-        Vector wv[vectors];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) {
-          wv[v] = load(w + k * channels_of_block + v * lanes);
-          __builtin_prefetch(w + (k + near) * channels_of_block + v * lanes);
-        }
-#pragma GCC unroll 4
-        for (int g = 0; g < rows / 3; ++g) {
-#pragma GCC unroll 3
-          for (int r = 0; r < 3; ++r)
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; ++v) sums[3 * g + r][v] += wv[v] * groups[g][r * pitch];
-          ++groups[g];
-        }
+    const auto step = [&] {
+      Vector wv[Vectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) {
+        wv[v] = load(w + v * lanes);
+        __builtin_prefetch(w + near * width + v * lanes);
       }
-  }
-  alignas(64) float block[rows][channels_of_block];
-#pragma GCC unroll 12
-  for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sums[r][v].copy_to(block[r] + v * lanes, stdx::vector_aligned);
-  for (int64_t r = 0; r < kept; ++r)
-    for (int64_t c = 0; c < channels_of_block; ++c)
-      to[r * to_pitch + c] = block[r][c] < floor ? floor : block[r][c];  // keeps NaN
+      for (int g = 0; g < Rows / 3; ++g) {
+#pragma GCC unroll 3
+        for (int r = 0; r < 3; ++r)
+#pragma GCC unroll 2
+          for (int v = 0; v < Vectors; ++v) sums[3 * g + r][v] += wv[v] * groups[g][r * pitch];
+        ++groups[g];
+      }
+      w += width;
+    };
+    for (const float* whole = w + depth / unrolled * unrolled * width; w < whole;)
+#pragma GCC unroll 4
+      for (int k = 0; k < unrolled; ++k) step();
+    while (w < end) step();
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v)
+      sums[r][v].copy_to(block + r * channels_of_block + v * lanes, stdx::vector_aligned);
 }
 
-void compute_block(const Product<bfloat16>* products, int64_t count, int64_t pitch, int64_t depth,
-                   int64_t ahead_lines, const float* bias, float floor, int64_t kept, bfloat16* to,
-                   int64_t to_pitch) {
-  std::array<TileProduct, most_lines> of_tiles;
-  for (int64_t i = 0; i < count; ++i)
-    of_tiles[static_cast<size_t>(i)] = {products[i].rows, products[i].weights, products[i].ahead};
-  alignas(64) float sums[positions_of_block<bfloat16> * channels_of_block];
-  sum_tile_products(of_tiles.data(), count, kept, pitch, depth / tile_depth, ahead_lines, sums);
-  store_sums(sums, kept, bias, floor, to, to_pitch);
-}
-
-// What a thread holds while it works.
-struct Nothing {};
+// values[r * pitch + c] = max(sums[r, c], floor) for `rows` rows of `channels` numbers.
 template <typename T>
-using InUse = std::conditional_t<std::is_same_v<T, bfloat16>, TilesInUse, Nothing>;
+void store_block(const float* sums, int64_t rows, int64_t channels, float floor, T* values, int64_t pitch) {
+  for (int64_t r = 0; r < rows; ++r, sums += channels_of_block, values += pitch) {
+    int64_t c = 0;
+    for (; c + lanes <= channels; c += lanes) {
+      Vector value = load(sums + c);
+      stdx::where(value < floor, value) = floor;  // keeps NaN
+      store(value, values + c);
+    }
+    for (; c < channels; ++c) store(sums[c] < floor ? floor : sums[c], values + c);
+  }
+}
+
+// The bias, which may be null, of a block of channels with zeros beyond them.
+const float* padded_bias(const float* bias, int64_t channels, float* padded) {
+  if (!bias || channels == channels_of_block) return bias;
+  std::fill(std::copy_n(bias, channels, padded), padded + channels_of_block, 0.0f);
+  return padded;
+}
+
+// By vectors of floats; T is how lines are stored.
+template <typename T>
+struct VectorKernel {
+  using Number = T;
+  using Operand = float;
+  using Product = VectorProduct;
+  // As many registers as there are: 32, but 16 where a vector is 8 floats (AVX2).
+  static constexpr int64_t positions = lanes == 8 ? 6 : 12, rows = 3;  // of a block; computed together
+  static constexpr bool in_place = std::is_same_v<T, float>;  // whether lines are operands as they lie
+
+  explicit VectorKernel(const Arithmetic&) {}
+
+  void compute(const VectorProduct* products, int64_t count, int64_t pitch, int64_t depth,
+               int64_t ahead_lines, const float* bias, float floor, int64_t kept, int64_t channels, T* to,
+               int64_t to_pitch) const {
+    alignas(64) float block[positions * channels_of_block];
+    alignas(64) float biases[channels_of_block];
+    bias = padded_bias(bias, channels, biases);
+    using Sum = void (*)(const VectorProduct*, int64_t, int64_t, int64_t, int64_t, const float*, float*);
+    static constexpr Sum narrow[] = {sum_products<3, 1>, sum_products<6, 1>,
+                                     sum_products < positions == 12 ? 9 : 6, 1 >, sum_products<positions, 1>},
+                         wide[] = {sum_products<3, 2>, sum_products<6, 2>,
+                                   sum_products < positions == 12 ? 9 : 6, 2 >, sum_products<positions, 2>};
+    const int64_t groups = (kept - 1) / rows;
+    (channels > lanes ? wide : narrow)[groups](products, count, pitch, depth, ahead_lines, bias, block);
+    store_block(block, kept, channels, floor, to, to_pitch);
+  }
+};
+
+#ifdef __AVX512F__
+
+// By dot products of pairs of bf16.
+struct DotKernel {
+  using Number = bfloat16;
+  using Operand = bfloat16;
+  using Product = DotProduct;
+  static constexpr int64_t positions = most_dot_rows, rows = 3;
+  static constexpr bool in_place = true;
+
+  explicit DotKernel(const Arithmetic&) {}
+
+  void compute(const DotProduct* products, int64_t count, int64_t pitch, int64_t depth, int64_t ahead_lines,
+               const float* bias, float floor, int64_t kept, int64_t channels, bfloat16* to,
+               int64_t to_pitch) const {
+    alignas(64) float block[positions * channels_of_block];
+    alignas(64) float biases[channels_of_block];
+    sum_dot_products(products, count, kept, channels, pitch, depth, ahead_lines,
+                     padded_bias(bias, channels, biases), block);
+    store_block(block, kept, channels, floor, to, to_pitch);
+  }
+};
+
+// By the tile registers of AMX.
+struct TileKernel {
+  using Number = bfloat16;
+  using Operand = bfloat16;
+  using Product = TileProduct;
+  static constexpr int64_t positions = 2 * tile_rows, rows = tile_rows;
+  static constexpr bool in_place = true;
+
+  TilesInUse in_use;
+
+  explicit TileKernel(const Arithmetic& arithmetic) : in_use(*arithmetic.tiles) {}
+
+  void compute(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth, int64_t ahead_lines,
+               const float* bias, float floor, int64_t kept, int64_t, bfloat16* to, int64_t to_pitch) const {
+    alignas(64) float sums[positions * channels_of_block];
+    sum_tile_products(products, count, kept, pitch, depth / tile_depth, ahead_lines, sums);
+    store_sums(sums, kept, bias, floor, to, to_pitch);
+  }
+};
+
+#endif
 
 // The lines that every tap sees along an axis: convolution outputs' inputs, or the adjoint's.
 std::vector<int64_t> sources_along(LineConvolution::Direction direction, int64_t in, int64_t out,
@@ -125,24 +211,59 @@ LineSources sources_of(const Conv3dProblem& p, LineConvolution::Direction direct
 
 }  // namespace
 
-bool LineConvolution::can_do(const Conv3dProblem& p, DType activation) {
-  const bool registers = activation == DType::f32 ? lanes == 16 : has_tiles();
-  return registers && p.in_channels % channels_of_block == 0 && p.out_channels % channels_of_block == 0 &&
-         p.kernel.h * p.kernel.w <= most_lines;
+// What one line of the destination sees.
+template <typename Kernel>
+class LineConvolution::Lines {
+ public:
+  using Number = typename Kernel::Number;
+  using Operand = typename Kernel::Operand;
+  void add(const Number* source, const Operand* weights) {
+    of_[static_cast<size_t>(count_++)] = {source, weights};
+  }
+  bool has(const Number* source) const {
+    return std::any_of(begin(), end(), [=](const auto& line) { return line.source == source; });
+  }
+  const Line<Number, Operand>* begin() const { return of_.data(); }
+  const Line<Number, Operand>* end() const { return of_.data() + count_; }
+  int64_t count() const { return count_; }
+  // What the next line of the destination will see, to be fetched meanwhile.
+  Ahead<most_lines + 1> ahead;
+
+ private:
+  std::array<Line<Number, Operand>, most_lines> of_;
+  int64_t count_ = 0;
+};
+
+template <typename F>
+void LineConvolution::with_kernel(F&& f) const {
+#ifdef __AVX512F__
+  if (arithmetic_.activation == DType::bf16) {
+    if (arithmetic_.set == InstructionSet::amx && channels_ % tile_depth == 0 &&
+        out_channels_ % tile_depth == 0)
+      return f(std::type_identity<TileKernel>());
+    if (arithmetic_.set >= InstructionSet::avx512_bf16 && channels_ % 2 == 0)
+      return f(std::type_identity<DotKernel>());
+  }
+#endif
+  with_activation_type(arithmetic_.activation,
+                       [&]<typename T>(T) { f(std::type_identity<VectorKernel<T>>()); });
 }
 
-LineConvolution::LineConvolution(const Conv3dProblem& problem, Direction direction, DType activation)
-    : LineConvolution(problem, direction, sources_of(problem, direction), activation) {}
-LineConvolution::LineConvolution(const Conv3dProblem& problem, LineSources sources, DType activation)
-    : LineConvolution(problem, Direction::forward, std::move(sources), activation) {}
+LineConvolution::LineConvolution(const Conv3dProblem& problem, Direction direction,
+                                 const Arithmetic& arithmetic)
+    : LineConvolution(problem, direction, sources_of(problem, direction), arithmetic) {}
+LineConvolution::LineConvolution(const Conv3dProblem& problem, LineSources sources,
+                                 const Arithmetic& arithmetic)
+    : LineConvolution(problem, Direction::forward, std::move(sources), arithmetic) {}
 
 LineConvolution::LineConvolution(const Conv3dProblem& p, Direction direction, LineSources sources,
-                                 DType activation)
+                                 const Arithmetic& arithmetic)
     : kernel_(p.kernel),
       direction_(direction),
-      activation_(activation),
+      arithmetic_(arithmetic),
       sources_(std::move(sources)),
       threads_(omp_get_max_threads()) {
+  expect(kernel_.h * kernel_.w <= most_lines, "conv3d: kernel of more than 64 lines");
   const bool forward = direction == Direction::forward;
   const Extent3 out = p.out();
   const int64_t stride = p.stride.e;
@@ -152,8 +273,7 @@ LineConvolution::LineConvolution(const Conv3dProblem& p, Direction direction, Li
   out_energies_ = forward ? out.e : p.in.e;
   columns_ = forward ? p.in.w : out.w;
   step_ = forward ? stride : 1;
-  block_ = activation == DType::f32 ? positions_of_block<float> : positions_of_block<bfloat16>;
-  rows_ = activation == DType::f32 ? positions_of_block<float> : tile_rows;
+  padded_ = rounded_up(out_channels_, lanes);
   if (forward) {
     windows_.push_back({-p.padding.e, kernel_.e, 0, 1, 0});
   } else {
@@ -167,60 +287,92 @@ LineConvolution::LineConvolution(const Conv3dProblem& p, Direction direction, Li
       offset += taps;
     }
   }
-  for (size_t phase = 0; phase < windows_.size(); ++phase) {
-    int64_t blocks = 0, outside = 0;
-    for_blocks(windows_[phase], static_cast<int64_t>(phase),
-               [&](int64_t, int64_t, int64_t span, bool inside) { ++blocks, outside += inside ? 0 : span; });
-    blocks_ += blocks * out_channels_ / channels_of_block;
-    scratch_count_ = std::max(scratch_count_, outside * kernel_.h * kernel_.w * channels_);
-  }
+  with_kernel([&]<typename Kernel>(std::type_identity<Kernel>) { prepare<Kernel>(); });
+}
+
+template <typename Kernel>
+void LineConvolution::prepare() {
+  operand_bytes_ = sizeof(typename Kernel::Operand);
+  int64_t blocks = 0, longest = 0;
+  for (size_t phase = 0; phase < windows_.size(); ++phase)
+    for_blocks<Kernel>(windows_[phase], static_cast<int64_t>(phase),
+                       [&](int64_t, int64_t, int64_t span, bool in_place) {
+                         ++blocks;
+                         if (!in_place) longest = std::max(longest, span);
+                       });
+  blocks_ = blocks * ((out_channels_ + channels_of_block - 1) / channels_of_block);
+  scratch_count_ = rounded_up(longest * kernel_.h * kernel_.w * channels_, cache_line);
 }
 
 // Calls f(first position of a block, how many of its positions exist, how many positions of the source it
-// reads, whether all of these lie in the line).
-template <typename F>
+// reads, whether it reads them as they lie in the line).
+template <typename Kernel, typename F>
 void LineConvolution::for_blocks(const Window& window, int64_t phase, F&& f) const {
   const int64_t phases = static_cast<int64_t>(windows_.size()),
                 positions = (out_energies_ - phase + phases - 1) / phases;
-  for (int64_t q = 0; q < positions; q += block_) {
-    const int64_t kept = std::min(block_, positions - q), rows = (kept + rows_ - 1) / rows_ * rows_,
+  for (int64_t q = 0; q < positions; q += Kernel::positions) {
+    const int64_t kept = std::min(Kernel::positions, positions - q), rows = rounded_up(kept, Kernel::rows),
                   begin = q * step_ + window.first, span = (rows - 1) * step_ + window.taps;
-    f(q, kept, span, begin >= 0 && begin + span <= energies_);
+    f(q, kept, span, Kernel::in_place && begin >= 0 && begin + span <= energies_);
   }
 }
 
 size_t LineConvolution::workspace_bytes() const {
-  return static_cast<size_t>(threads_ * scratch_count_) * size_of(activation_);
+  return static_cast<size_t>(threads_ * scratch_count_) * operand_bytes_;
 }
 size_t LineConvolution::packed_bytes() const {
-  return static_cast<size_t>(kernel_.volume() * channels_ * out_channels_) * size_of(activation_);
+  return static_cast<size_t>(kernel_.volume() * channels_ * padded_) * operand_bytes_;
 }
 
-// By tap (kh, kw), then window, then 32 channels of the destination: in f32 as compute_block reads them, in
-// bf16 two columns of tiles.
 void LineConvolution::pack(const float* weights, void* packed) const {
+  with_kernel([&]<typename Kernel>(std::type_identity<Kernel>) {
+    pack_as<Kernel>(weights, static_cast<typename Kernel::Operand*>(packed));
+  });
+}
+
+// By tap (kh, kw), then window, then a block of channels of the destination, as its kernel reads them: rows
+// of floats with zeros beyond the channels, or two columns of tiles.
+template <typename Kernel>
+void LineConvolution::pack_as(const float* weights, typename Kernel::Operand* packed) const {
   const bool forward = direction_ == Direction::forward;
-  const int64_t blocks = out_channels_ / channels_of_block, taps = kernel_.h * kernel_.w,
-                in_channels = forward ? channels_ : out_channels_,
+  const int64_t blocks = (out_channels_ + channels_of_block - 1) / channels_of_block,
+                taps = kernel_.h * kernel_.w, in_channels = forward ? channels_ : out_channels_,
                 pitch = taps * kernel_.e * in_channels;  // from an output channel to the next
   for_pieces(taps * blocks, 1, [&](int64_t index, int64_t, int64_t) {
-    const int64_t tap = index / blocks, column = index % blocks * channels_of_block;
+    const int64_t tap = index / blocks, column = index % blocks * channels_of_block,
+                  width = std::min(channels_of_block, padded_ - column);
     for (const Window& window : windows_) {
-      const int64_t depth = window.taps * channels_,
-                    at = (tap * kernel_.e + window.offset) * channels_ * out_channels_ + column * depth;
-      for (int64_t k = 0; k < depth; k += tile_depth) {
-        const int64_t channel = k % channels_, ke = window.tap + k / channels_ * window.tap_step;
-        const float* corner = weights + (tap * kernel_.e + ke) * in_channels +
-                              (forward ? column * pitch + channel : channel * pitch + column);
-        if (activation_ == DType::f32) {
-          float* to = static_cast<float*>(packed) + at + k * channels_of_block;
-          for (int64_t i = 0; i < tile_depth; ++i)
-            for (int64_t c = 0; c < channels_of_block; ++c)
-              to[i * channels_of_block + c] = forward ? corner[c * pitch + i] : corner[i * pitch + c];
-        } else {
-          bfloat16* to = static_cast<bfloat16*>(packed) + at + k * tile_rows;
-          for (int64_t c = 0; c < channels_of_block; c += tile_rows)
-            pack_tile(corner + c * (forward ? pitch : 1), pitch, forward, to + c * depth);
+      const int64_t depth = window.taps * channels_;
+      auto* to = packed + (tap * kernel_.e + window.offset) * channels_ * padded_ + column * depth;
+      for (int64_t j = 0; j < window.taps; ++j) {
+        const int64_t ke = window.tap + j * window.tap_step;
+        const float* corner = weights + (tap * kernel_.e + ke) * in_channels + column * (forward ? pitch : 1);
+        const int64_t kept = std::min(width, out_channels_ - column);
+#ifdef __AVX512F__
+        if constexpr (std::is_same_v<Kernel, TileKernel>) {
+          for (int64_t i = 0; i < channels_; i += tile_depth, to += tile_numbers)
+            for (int64_t c = 0; c < width; c += tile_rows)
+              pack_tile(corner + (forward ? c * pitch + i : i * pitch + c), pitch, forward, to + c * depth);
+          continue;
+        }
+        if constexpr (std::is_same_v<Kernel, DotKernel>) {
+          for (int64_t i = 0; i < channels_; ++i)
+            for (int64_t c = 0; c < width; ++c)
+              to[(i / 2 * width + c) * 2 + i % 2] =
+                  bfloat16(c < kept ? corner[forward ? c * pitch + i : i * pitch + c] : 0.0f);
+          to += channels_ * width;
+          continue;
+        }
+#endif
+        if constexpr (std::is_same_v<typename Kernel::Operand, float>) {
+          for (int64_t i = 0; i < channels_; ++i, to += width) {
+            for (int64_t c = 0; c < kept; ++c) {
+              // Operands have the precision of activations.
+              const typename Kernel::Number number(corner[forward ? c * pitch + i : i * pitch + c]);
+              to[c] = static_cast<float>(number);
+            }
+            std::fill(to + kept, to + width, 0.0f);
+          }
         }
       }
     }
@@ -230,25 +382,29 @@ void LineConvolution::pack(const float* weights, void* packed) const {
 void LineConvolution::run(ConstArray source, const void* packed, const float* bias, bool relu,
                           Array destination, void* workspace) const {
   const float floor = relu ? 0.0f : -std::numeric_limits<float>::infinity();
-  with_activation_type(activation_, [&]<typename T>(T) {
-    run(source.as<T>(), static_cast<const T*>(packed), bias, floor, destination.as<T>(),
-        static_cast<T*>(workspace));
+  with_kernel([&]<typename Kernel>(std::type_identity<Kernel>) {
+    run_as<Kernel>(source, packed, bias, floor, destination, workspace);
   });
 }
 
-template <typename T>
-void LineConvolution::run(const T* source, const T* weights, const float* bias, float floor, T* destination,
-                          T* scratch) const {
+template <typename Kernel>
+void LineConvolution::run_as(ConstArray from, const void* packed, const float* bias, float floor, Array to,
+                             void* workspace) const {
+  using Number = typename Kernel::Number;
+  using Operand = typename Kernel::Operand;
+  const Number* source = from.as<Number>();
+  Number* destination = to.as<Number>();
+  const Operand* weights = static_cast<const Operand*>(packed);
+  Operand* scratch = static_cast<Operand*>(workspace);
   const int64_t columns = static_cast<int64_t>(sources_.columns.size()) / kernel_.w,
                 count = static_cast<int64_t>(sources_.rows.size()) / kernel_.h * columns,
                 line_count = energies_ * channels_, to_count = out_energies_ * out_channels_;
-  constexpr int64_t number = sizeof(T);
+  constexpr int64_t number = sizeof(Number);
   // Threads take several neighbouring lines at a time, for these share lines of the source.
   const int64_t chunk = std::max<int64_t>(1, count / (8 * threads_));
 #pragma omp parallel for schedule(dynamic, chunk) num_threads(threads_)
   for (int64_t index = 0; index < count; ++index) {
-    Lines<T> lines;
-    NextLine ahead;
+    Lines<Kernel> lines;
     const auto collect = [&](int64_t of, auto&& take) {
       for (int64_t kh = 0; kh < kernel_.h; ++kh)
         for (int64_t kw = 0; kw < kernel_.w; ++kw) {
@@ -258,57 +414,53 @@ void LineConvolution::run(const T* source, const T* weights, const float* bias, 
             take(kh * kernel_.w + kw, source + (row * columns_ + column) * line_count);
         }
     };
-    collect(index, [&](int64_t tap, const T* line) {
-      lines.add({line, weights + tap * kernel_.e * channels_ * out_channels_});
+    collect(index, [&](int64_t tap, const Number* line) {
+      lines.add(line, weights + tap * kernel_.e * channels_ * padded_);
     });
-    if (index + 1 < count)
-      collect(index + 1, [&](int64_t, const T* line) {
-        if (!lines.has(line)) ahead.add(line, line_count * number);
+    Number* line = destination + index * to_count;
+    if (index + 1 < count) {
+      collect(index + 1, [&](int64_t, const Number* next) {
+        if (!lines.has(next)) lines.ahead.add(next, line_count * number);
       });
-    T* to = destination + index * to_count;
-    if (index + 1 < count) ahead.add(to + to_count, to_count * number);
-    run_line(lines, ahead, bias, floor, to, scratch + omp_get_thread_num() * scratch_count_);
+      lines.ahead.add(line + to_count, to_count * number);
+    }
+    run_line(Kernel(arithmetic_), lines, bias, floor, line, scratch + omp_get_thread_num() * scratch_count_);
   }
 }
 
-template <typename T>
-void LineConvolution::run_line(const Lines<T>& lines, NextLine& ahead, const float* bias, float floor,
-                               T* destination, T* scratch) const {
-  [[maybe_unused]] const InUse<T> in_use;
-  const int64_t phases = static_cast<int64_t>(windows_.size());
+template <typename Kernel>
+void LineConvolution::run_line(const Kernel& kernel, Lines<Kernel>& lines, const float* bias, float floor,
+                               typename Kernel::Number* destination,
+                               typename Kernel::Operand* scratch) const {
+  const int64_t phases = static_cast<int64_t>(windows_.size()), length = energies_ * channels_;
   // With each product some of the memory ahead comes near.
-  const int64_t length = energies_ * channels_,
-                ahead_lines = ahead.bytes() / std::max<int64_t>(1, lines.count * blocks_ * cache_line) + 1;
+  const int64_t ahead_lines =
+      lines.ahead.bytes() / std::max<int64_t>(1, lines.count() * blocks_ * cache_line) + 1;
   for (int64_t phase = 0; phase < phases; ++phase) {
     const Window& window = windows_[static_cast<size_t>(phase)];
     const int64_t depth = window.taps * channels_;
-    // What a block sees beyond the line are zeros: such blocks read copies.
-    T* copy = scratch;
-    for_blocks(window, phase, [&](int64_t q, int64_t, int64_t span, bool inside) {
-      if (inside) return;
-      const int64_t copy_count = span * channels_, begin = (q * step_ + window.first) * channels_;
-      for (int64_t i = 0; i < lines.count; ++i, copy += copy_count)
-        copy_window(lines.of[static_cast<size_t>(i)].source, length, begin, copy_count, copy);
-    });
     // The weights of a block of channels stay in the second-level cache while the positions run.
-    for (int64_t column = 0; column < out_channels_; column += channels_of_block) {
-      const T* copied = scratch;
-      for_blocks(window, phase, [&](int64_t q, int64_t kept, int64_t span, bool inside) {
-        const int64_t copy_count = span * channels_;
-        std::array<Product<T>, most_lines> products;
-        for (int64_t i = 0; i < lines.count; ++i) {
-          const Line<T>& line = lines.of[static_cast<size_t>(i)];
-          products[static_cast<size_t>(i)] = {
-              inside ? line.source + (q * step_ + window.first) * channels_ : copied + i * copy_count,
-              line.weights + window.offset * channels_ * out_channels_ + column * depth,
-              ahead.take(ahead_lines * cache_line)};
+    for (int64_t column = 0; column < out_channels_; column += channels_of_block)
+      for_blocks<Kernel>(window, phase, [&](int64_t q, int64_t kept, int64_t span, bool in_place) {
+        std::array<typename Kernel::Product, most_lines> products;
+        const int64_t begin = (q * step_ + window.first) * channels_, operands = span * channels_;
+        auto product = products.begin();
+        typename Kernel::Operand* copy = scratch;
+        for (const auto& line : lines) {
+          const typename Kernel::Operand* rows = copy;
+          if constexpr (Kernel::in_place) rows = in_place ? line.source + begin : copy;
+          if (!in_place) {  // the line's end, with the zeros beyond it, or numbers of another type
+            copy_window(line.source, length, begin, operands, copy);
+            copy += operands;
+          }
+          *product++ = {rows, line.weights + window.offset * channels_ * padded_ + column * depth,
+                        lines.ahead.take(ahead_lines * cache_line)};
         }
-        if (!inside) copied += lines.count * copy_count;
-        compute_block(products.data(), lines.count, step_ * channels_, depth, ahead_lines,
-                      bias ? bias + column : nullptr, floor, kept,
-                      destination + (phase + q * phases) * out_channels_ + column, phases * out_channels_);
+        kernel.compute(products.data(), lines.count(), step_ * channels_, depth, ahead_lines,
+                       bias ? bias + column : nullptr, floor, kept,
+                       std::min(channels_of_block, out_channels_ - column),
+                       destination + (phase + q * phases) * out_channels_ + column, phases * out_channels_);
       });
-    }
   }
 }
 

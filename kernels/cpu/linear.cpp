@@ -5,7 +5,6 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/loops.h"
-#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vectors.h"
 
 namespace eelsvae {
@@ -150,26 +149,29 @@ void sum_outputs(int64_t in, const T* x, const T* w, int64_t first, int64_t last
   }
 }
 
+#ifdef __AVX512F__
 // The same by tiles: bf16, up to 16 rows, all sizes multiples of 32.
-void sum_outputs_by_tiles(int64_t rows, int64_t in, const bfloat16* x, const bfloat16* w, int64_t first,
-                          int64_t last, int64_t begin, int64_t end, double* sums, int64_t sums_stride) {
+void sum_outputs_by_tiles(const cpu::TileOperations& operations, int64_t rows, int64_t in, const bfloat16* x,
+                          const bfloat16* w, int64_t first, int64_t last, int64_t begin, int64_t end,
+                          double* sums, int64_t sums_stride) {
   constexpr int64_t inputs = piece / 2;
   alignas(64) bfloat16 tiles[inputs * cpu::tile_rows];
   alignas(64) float products[cpu::tile_rows * cpu::tile_rows];
-  const cpu::TilesInUse in_use;
+  const cpu::TilesInUse in_use(operations);
   for (int64_t r = 0; r < rows; ++r) std::fill_n(sums + r * sums_stride, last - first, 0.0);
   for (; begin < end; begin += inputs) {
     const int64_t depth = std::min(end - begin, inputs) / cpu::tile_depth;
     cpu::transpose_rows(x + begin, in, rows, depth, tiles);
     const int64_t step = (last - first) / cpu::tile_rows;
     for (int64_t o = 0; o < step; ++o) {
-      cpu::multiply_rows(w + (first + o) * in + begin, step * in, tiles, depth, products);
+      operations.multiply_rows(w + (first + o) * in + begin, step * in, tiles, depth, products);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < cpu::tile_rows; ++i)
           sums[r * sums_stride + o + i * step] += static_cast<double>(products[i * cpu::tile_rows + r]);
     }
   }
 }
+#endif
 
 // Calls sum(first output, last one, first input, last one, sums, sums_stride) for shares of the work.
 template <typename T, typename Sum>
@@ -224,19 +226,22 @@ void add_weighted_rows(int64_t in, int64_t out, const T* dy, const T* w, int64_t
   }
 }
 
-// The same by tiles: bf16, as many rows as tiles in use have, all sizes multiples of 32.
-void add_weighted_rows_by_tiles(int64_t rows, int64_t in, int64_t out, const bfloat16* dy, const bfloat16* w,
-                                int64_t first, int64_t last, int64_t begin, int64_t count, float* acc,
-                                int64_t acc_stride) {
+#ifdef __AVX512F__
+// The same by tiles: bf16, up to 16 rows, all sizes multiples of 32.
+void add_weighted_rows_by_tiles(const cpu::TileOperations& operations, int64_t rows, int64_t in, int64_t out,
+                                const bfloat16* dy, const bfloat16* w, int64_t first, int64_t last,
+                                int64_t begin, int64_t count, float* acc, int64_t acc_stride) {
+  const cpu::TilesInUse in_use(operations, rows);
   const int64_t step = (last - first) / cpu::tile_depth;
   alignas(64) bfloat16 factors[most_rows * cpu::tile_depth];
   for (int64_t o = first; o < first + step; ++o) {
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t k = 0; k < cpu::tile_depth; ++k)
         factors[r * cpu::tile_depth + k] = dy[r * out + o + k * step];
-    cpu::add_weighted_rows(factors, w + o * in + begin, step * in, count, acc, acc_stride);
+    operations.add_weighted_rows(rows, factors, w + o * in + begin, step * in, count, acc, acc_stride);
   }
 }
+#endif
 
 // Calls add(first output, last one, first input, number of inputs, acc, acc_stride) for shares of the work,
 // up to `inputs` (a piece at most) at a time.
@@ -273,11 +278,10 @@ void backward_group(int64_t rows, int64_t inputs, int64_t in, int64_t out, T* dx
 
 class CpuLinear final : public Linear {
  public:
-  CpuLinear(const LinearProblem& problem, DType activation)
+  CpuLinear(const LinearProblem& problem, const cpu::Arithmetic& arithmetic)
       : p_(problem),
-        activation_(activation),
-        tiles_(activation == DType::bf16 && cpu::has_tiles() && p_.in % cpu::tile_depth == 0 &&
-               p_.out % cpu::tile_depth == 0),
+        activation_(arithmetic.activation),
+        tiles_(p_.in % cpu::tile_depth == 0 && p_.out % cpu::tile_depth == 0 ? arithmetic.tiles : nullptr),
         group_(std::min<int64_t>(p_.batch, tiles_ ? most_rows : group)) {}
 
   size_t workspace_bytes() const override {
@@ -296,12 +300,14 @@ class CpuLinear final : public Linear {
     };
     for (int64_t b = 0; b < p_.batch; b += group_) {
       const int64_t rows = std::min(p_.batch - b, group_);
+#ifdef __AVX512F__
       if (tiles_ && rows > few_rows) {
         const bfloat16 *from = x.as<bfloat16>() + b * p_.in, *w = weights.as<bfloat16>();
         run(b, rows, y.as<bfloat16>(),
-            [=, this](auto... share) { sum_outputs_by_tiles(rows, p_.in, from, w, share...); });
+            [=, this](auto... share) { sum_outputs_by_tiles(*tiles_, rows, p_.in, from, w, share...); });
         continue;
       }
+#endif
       cpu::with_activation_type(activation_, [&]<typename T>(T) {
         const T *from = x.as<T>() + b * p_.in, *w = weights.as<T>();
         with_rows(rows, [&](auto constant) {
@@ -319,14 +325,15 @@ class CpuLinear final : public Linear {
     };
     for (int64_t b = 0; b < p_.batch; b += group_) {
       const int64_t rows = std::min(p_.batch - b, group_);
+#ifdef __AVX512F__
       if (tiles_ && rows > few_rows) {
         const bfloat16 *from = y_gradient.as<bfloat16>() + b * p_.out, *w = weights.as<bfloat16>();
         run(b, rows, piece, x_gradient.as<bfloat16>(), [=, this](auto... share) {
-          const cpu::TilesInUse in_use(rows);
-          add_weighted_rows_by_tiles(rows, p_.in, p_.out, from, w, share...);
+          add_weighted_rows_by_tiles(*tiles_, rows, p_.in, p_.out, from, w, share...);
         });
         continue;
       }
+#endif
       cpu::with_activation_type(activation_, [&]<typename T>(T) {
         const T *from = y_gradient.as<T>() + b * p_.out, *w = weights.as<T>();
         with_rows(rows, [&](auto constant) {
@@ -345,14 +352,14 @@ class CpuLinear final : public Linear {
 
   LinearProblem p_;
   DType activation_;
-  bool tiles_;
-  int64_t group_;  // rows that share a read of the weights
+  const cpu::TileOperations* tiles_;  // null: by vectors
+  int64_t group_;                     // rows that share a read of the weights
 };
 
 }  // namespace
 
 std::unique_ptr<Linear> CpuBackend::make_linear(const LinearProblem& problem) {
-  return std::make_unique<CpuLinear>(problem, activation_);
+  return std::make_unique<CpuLinear>(problem, arithmetic_);
 }
 
 }  // namespace eelsvae

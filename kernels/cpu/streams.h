@@ -19,14 +19,18 @@ inline void store(const Vector& values, float* to) {
   values.copy_to(to, stdx::element_aligned);
 }
 inline void store(const Vector& values, bfloat16* to) {
-#if defined(__AVX512BF16__) && defined(__AVX512VL__)
-  const auto halves = (__m256i)_mm512_cvtneps_pbh(static_cast<__m512>(values));
-  std::memcpy(static_cast<void*>(to), &halves, sizeof halves);
-#else
-  alignas(64) float floats[lanes];
+  // Rounded as bfloat16::rounded does, by whole vectors. No instruction for it is used: the one of
+  // AVX512_BF16 takes numbers below 2^-126 for zero, and results would depend on the processor.
+  using Word = uint32_t __attribute__((vector_size(sizeof(uint32_t) * lanes)));
+  using Half = uint16_t __attribute__((vector_size(sizeof(uint16_t) * lanes)));
+  alignas(sizeof(Word)) float floats[lanes];
   values.copy_to(floats, stdx::vector_aligned);
-  for (int64_t i = 0; i < lanes; ++i) store(floats[i], to + i);
-#endif
+  Word u;
+  std::memcpy(&u, floats, sizeof u);
+  const Word nearest = u + 0x7fffu + ((u >> 16) & 1u), quiet = u | 0x400000u,
+             is_nan = (Word)((u & 0x7fffffffu) > 0x7f800000u);
+  const Half halves = __builtin_convertvector(((is_nan & quiet) | (~is_nan & nearest)) >> 16, Half);
+  std::memcpy(static_cast<void*>(to), &halves, sizeof halves);
 }
 
 template <typename From, typename To>
@@ -41,13 +45,13 @@ void convert(const From* from, int64_t count, To* to) {
 }
 
 // to[0, count) = line[begin, begin + count), with zeros beyond the line's `length` numbers.
-template <typename T>
-void copy_window(const T* line, int64_t length, int64_t begin, int64_t count, T* to) {
+template <typename From, typename To>
+void copy_window(const From* line, int64_t length, int64_t begin, int64_t count, To* to) {
   const int64_t first = std::clamp<int64_t>(-begin, 0, count),
                 last = std::clamp(length - begin, first, count);
-  std::fill_n(to, first, T(0.0f));
-  std::copy_n(line + begin + first, last - first, to + first);
-  std::fill_n(to + last, count - last, T(0.0f));
+  std::fill_n(to, first, To(0.0f));
+  convert(line + begin + first, last - first, to + first);
+  std::fill_n(to + last, count - last, To(0.0f));
 }
 
 // Copies past the caches, for arrays that are larger than they are: a plain store would first read what it

@@ -6,7 +6,6 @@
 
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/streams.h"
-#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/vectors.h"
 
 namespace eelsvae::cpu {
@@ -16,12 +15,11 @@ namespace {
 // an output sees are `window_` neighbours of a line of x, whatever the stride. So the tap's gradient is a
 // product
 //   g[oc, column] += sum over o of y[o, oc] * x[o * step_ - before_ + column]
-// of the two lines as they lie in memory. oneDNN 2.6's own kernels reach half to three quarters of the
-// processor's rate where a kernel steps by two on channels-last arrays, and in bf16 copy both arrays,
-// transposed, to memory.
+// of the two lines as they lie in memory.
 
-// A tile of so many channels by so many vectors of columns stays in registers while o runs.
-constexpr int rows = lanes >= 16 ? 8 : 4, vectors = lanes >= 16 ? 3 : 2;
+// A tile of so many channels by so many vectors of columns stays in registers while o runs: there are 32 of
+// them, but 16 where a vector is 8 floats (AVX2).
+constexpr int rows = lanes == 8 ? 4 : 8, vectors = 3;
 // At most so many steps of o at a time, and so many numbers of x where a tile reads its windows as they lie
 // in the line: its neighbours find both in the first-level cache. Windows that begin this far apart crowd the
 // sets of that cache, and are copied together first.
@@ -155,24 +153,21 @@ struct TileScratch {
 
 }  // namespace
 
-WeightGradient::WeightGradient(const Conv3dProblem& problem, DType activation)
-    : p_(problem),
-      activation_(activation),
-      tiles_(activation == DType::bf16 && has_tiles()),
-      threads_(omp_get_max_threads()) {
+WeightGradient::WeightGradient(const Conv3dProblem& problem, const Arithmetic& arithmetic)
+    : p_(problem), arithmetic_(arithmetic), threads_(omp_get_max_threads()) {
   window_ = p_.kernel.e * p_.in_channels;
   stride_ = p_.kernel.volume() * p_.in_channels;  // from an output channel's weights to the next one's
   step_ = p_.stride.e * p_.in_channels;
   line_ = p_.in.e * p_.in_channels;
   before_ = p_.padding.e * p_.in_channels;
-  channels_per_task_ = tiles_ ? 128 : 64;
+  channels_per_task_ = arithmetic_.tiles ? 128 : 64;
   blocks_ = (p_.out_channels + channels_per_task_ - 1) / channels_per_task_;
   parts_ = std::clamp<int64_t>(tasks / (p_.kernel.h * blocks_), 1, p_.batch * p_.out().h);
 }
 
 int64_t WeightGradient::scratch_count() const {
   const int64_t outputs = p_.out().e;
-  if (tiles_) return TileScratch(p_, channels_per_task_).count();
+  if (arithmetic_.tiles) return TileScratch(p_, channels_per_task_).count();
   return VectorScratch(p_.kernel.w, channels_per_task_, window_, step_, outputs).count();
 }
 
@@ -198,10 +193,13 @@ void WeightGradient::run(ConstArray x, ConstArray y, Array gradient, void* works
         float* g = (part == 0 ? sums : others + (part - 1) * p_.weight_count()) + channel * stride_ +
                    kh * p_.kernel.w * window_;
         float* own = scratch + omp_get_thread_num() * scratch_count();
-        if (tiles_)
-          add_by_tiles(task, x.as<bfloat16>(), y.as<bfloat16>(), g, own);
-        else
-          with_activation_type(activation_, [&]<typename T>(T) { add(task, x.as<T>(), y.as<T>(), g, own); });
+        if constexpr (tiles_exist)
+          if (arithmetic_.tiles) {
+            add_by_tiles(task, x.as<bfloat16>(), y.as<bfloat16>(), g, own);
+            continue;
+          }
+        with_activation_type(arithmetic_.activation,
+                             [&]<typename T>(T) { add(task, x.as<T>(), y.as<T>(), g, own); });
       }
 
   for_pieces(parts_ > 1 ? p_.weight_count() : 0, 4096, [&](int64_t begin, int64_t end, int64_t) {
@@ -266,6 +264,7 @@ void WeightGradient::add(const Task& task, const T* x, const T* y, float* g, flo
     }
 }
 
+#ifdef __AVX512F__
 void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfloat16* y, float* g,
                                   float* scratch) const {
   const Extent3 out = p_.out();
@@ -286,7 +285,7 @@ void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfl
                           sizes.depth * tile_numbers);
     }
   };
-  const TilesInUse in_use;
+  const TilesInUse in_use(*arithmetic_.tiles);
   for (int64_t nh = task.begin; nh < task.end; ++nh)
     for (int64_t first = 0; first < out.w; first += sizes.neighbours) {
       const int64_t count = std::min(sizes.neighbours, out.w - first);
@@ -322,13 +321,14 @@ void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfl
             products[static_cast<size_t>(inside++)] = {outputs + i * sizes.outputs,
                                                        windows + from % sizes.lines * sizes.windows};
         if (inside > 0)
-          add_tile_products(products.data(), inside, rows, sizes.depth, sizes.columns, ahead, ahead_lines,
-                            sums + kw * columns, width);
+          arithmetic_.tiles->add_products(products.data(), inside, rows, sizes.depth, sizes.columns, ahead,
+                                          ahead_lines, sums + kw * columns, width);
       }
     }
   for (int64_t c = 0; c < task.channels; ++c)
     for (int64_t kw = 0; kw < p_.kernel.w; ++kw)
       std::copy_n(sums + c * width + kw * columns, window_, g + c * stride_ + kw * window_);
 }
+#endif
 
 }  // namespace eelsvae::cpu

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "kernels/conv3d.h"
+#include "kernels/cpu/arithmetic.h"
 
 namespace eelsvae::cpu {
 
@@ -10,7 +11,7 @@ namespace eelsvae::cpu {
 // the gradient y of its output, both in the activation type; sums are f32.
 class WeightGradient {
  public:
-  WeightGradient(const Conv3dProblem& problem, DType activation);
+  WeightGradient(const Conv3dProblem& problem, const Arithmetic& arithmetic);
   size_t workspace_bytes() const;
   void run(ConstArray x, ConstArray y, Array gradient, void* workspace) const;
 
@@ -30,8 +31,7 @@ class WeightGradient {
   int64_t scratch_count() const;  // floats that a thread needs
 
   Conv3dProblem p_;
-  DType activation_;
-  bool tiles_;
+  Arithmetic arithmetic_;
   int threads_;                                     // that the workspace has room for
   int64_t window_, stride_, step_, line_, before_;  // see weight_gradient.cpp
   int64_t channels_per_task_, blocks_;              // of output channels

@@ -1,10 +1,10 @@
 #include "kernels/cuda/choice.h"
 
 #include <algorithm>
-#include <optional>
-#include <stdexcept>
 
+#include "kernels/cuda/library_versions.h"
 #include "kernels/error.h"
+#include "kernels/plan_cache.h"
 
 namespace eelsvae::EELSVAE_GPU {
 namespace {
@@ -31,31 +31,12 @@ double median_seconds(cudaStream_t stream, const std::function<void()>& run) {
   return *middle;
 }
 
-}  // namespace
-
-size_t fastest(const PlanCache& cache, const std::string& key, const std::vector<std::string>& names,
-               const std::function<double(size_t)>& seconds) {
-  expect(!names.empty(), "nothing to choose from");
-  if (names.size() == 1) return 0;
-  if (const std::optional<std::string> name = cache.find(key)) {
-    const auto found = std::find(names.begin(), names.end(), *name);
-    if (found != names.end()) return static_cast<size_t>(found - names.begin());
-  }
-  std::optional<size_t> best;
-  double least = 0;
-  std::string failures;
-  for (size_t i = 0; i < names.size(); ++i) {
-    try {
-      const double time = seconds(i);
-      if (!best || time < least) best = i, least = time;
-    } catch (const std::exception& error) {
-      failures += "; " + names[i] + ": " + error.what();
-    }
-  }
-  if (!best) throw std::runtime_error(key + ": nothing that the library offers runs" + failures);
-  cache.remember(key, names[*best]);
-  return *best;
+PlanCache section_of(const DeviceProperties& device) {
+  return PlanCache(device.name + ", compute capability " + std::to_string(device.major) + "." +
+                   std::to_string(device.minor) + ", " + library_versions());
 }
+
+}  // namespace
 
 size_t choose(const DeviceProperties& device, cudaStream_t stream, const std::string& key,
               const std::vector<std::string>& names, const std::function<void(size_t)>& run) {
@@ -63,7 +44,7 @@ size_t choose(const DeviceProperties& device, cudaStream_t stream, const std::st
     expect(!names.empty(), "nothing to choose from");
     return 0;
   }
-  return fastest(PlanCache(device), key, names,
+  return fastest(section_of(device), key, names,
                  [&](size_t i) { return median_seconds(stream, [&] { run(i); }); });
 }
 

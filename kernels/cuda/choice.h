@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/plan_cache.h"
+#include "kernels/cuda/device_properties.h"
 #include "kernels/cuda/runtime.h"
 
 namespace eelsvae::EELSVAE_GPU {
@@ -17,13 +17,8 @@ constexpr bool choices_are_measured = false;
 constexpr bool choices_are_measured = true;
 #endif
 
-// Index of the fastest of several ways to do the same: the one that the cache names under `key`, or else the
-// one for which seconds(i) is least, which the cache then remembers. Ways for which seconds(i) throws are
-// passed over; if all do, so does this. A single way is not measured.
-size_t fastest(const PlanCache& cache, const std::string& key, const std::vector<std::string>& names,
-               const std::function<double(size_t)>& seconds);
-
-// The same by time on the device: run(i) queues way i on the stream once.
+// `fastest` by time on the device, remembered for it with this process's libraries: run(i) queues way i on
+// the stream once.
 size_t choose(const DeviceProperties& device, cudaStream_t stream, const std::string& key,
               const std::vector<std::string>& names, const std::function<void(size_t)>& run);
 

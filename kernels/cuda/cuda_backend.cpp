@@ -50,12 +50,20 @@ DeviceProperties read_properties(int device) {
 Math math_of(const std::string& precision) {
   if (precision == "fp32") return Math::fp32;
   if (precision == "tf32") return Math::tf32;
-  if (precision == "bf16" || precision == "auto") return Math::bf16;
+  if (precision == "bf16") return Math::bf16;
   throw UserError("precision " + precision + ": the GPU has auto, fp32, tf32 and bf16");
 }
 
-std::unique_ptr<Backend> create(int device, const std::string& precision) {
-  return std::make_unique<CudaBackend>(device, precision);
+std::vector<BackendVariant> variants(const std::string& precision, const std::string& kernels) {
+  if (kernels != "auto")
+    throw UserError("kernels " + kernels + ": the GPU chooses its own for every operation");
+  const std::string chosen = precision == "auto" ? "bf16" : precision;
+  math_of(chosen);  // throws if there is no such precision
+  return {{chosen, ""}};
+}
+
+std::unique_ptr<Backend> create(int device, const BackendVariant& variant) {
+  return std::make_unique<CudaBackend>(device, variant.precision);
 }
 
 struct PinnedMemory {
@@ -192,12 +200,12 @@ CudaBackend::CudaBackend(int device, const std::string& precision)
       properties_(read_properties(device)),
       partial_results_(partial_result_bytes) {}
 
-std::string CudaBackend::description() const {
+std::string CudaBackend::processor() const {
   const double gib = static_cast<double>(properties_.memory_bytes) / (1 << 30);
   char memory[32];
   std::snprintf(memory, sizeof memory, "%.0f GiB", gib);
   return properties_.name + " (" + memory + ", compute capability " + std::to_string(properties_.major) +
-         "." + std::to_string(properties_.minor) + "), " + library_versions() + ", " + precision();
+         "." + std::to_string(properties_.minor) + "), " + library_versions();
 }
 
 CudaBackend::~CudaBackend() {
@@ -265,10 +273,12 @@ namespace eelsvae {
 
 #ifdef EELSVAE_EMULATED
 extern const BackendFactory emulated_backend;
-const BackendFactory emulated_backend = {"emulated", false, 0, EELSVAE_GPU::probe, EELSVAE_GPU::create};
+const BackendFactory emulated_backend = {
+    "emulated", false, 0, EELSVAE_GPU::probe, EELSVAE_GPU::variants, EELSVAE_GPU::create};
 #else
 extern const BackendFactory cuda_backend;
-const BackendFactory cuda_backend = {"cuda", true, 20, EELSVAE_GPU::probe, EELSVAE_GPU::create};
+const BackendFactory cuda_backend = {
+    "cuda", true, 20, EELSVAE_GPU::probe, EELSVAE_GPU::variants, EELSVAE_GPU::create};
 #endif
 
 }  // namespace eelsvae

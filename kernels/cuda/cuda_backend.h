@@ -20,7 +20,7 @@ class CudaBackend final : public Backend, public ImageOperations {
   CudaBackend(int device, const std::string& precision);
   ~CudaBackend() override;
 
-  std::string description() const override;
+  std::string processor() const override;
   std::string device() const override;
   std::string precision() const override;
   DType activation_type() const override { return storage_of(math_); }

@@ -35,17 +35,23 @@ std::optional<std::string> probe() {
   return std::nullopt;
 }
 
-std::unique_ptr<Backend> create(int device, const std::string& precision) {
-  if (device != 0)
-    throw UserError("device 'reference:" + std::to_string(device) + "': there is only reference:0");
+std::vector<BackendVariant> variants(const std::string& precision, const std::string& kernels) {
   if (precision != "auto" && precision != "fp64")
     throw UserError("precision '" + precision + "': the reference device has only fp64");
+  if (kernels != "auto") throw UserError("kernels '" + kernels + "': the reference device has only its own");
+  return {{"fp64", ""}};
+}
+
+std::unique_ptr<Backend> create(int device, const BackendVariant&) {
+  if (device != 0)
+    throw UserError("device 'reference:" + std::to_string(device) + "': there is only reference:0");
   return std::make_unique<ReferenceBackend>();
 }
 
 }  // namespace
 
-const BackendFactory reference_backend = {"reference", /*automatic=*/false, /*preference=*/-1, probe, create};
+const BackendFactory reference_backend = {
+    "reference", /*automatic=*/false, /*preference=*/-1, probe, variants, create};
 
 DeviceMemory ReferenceBackend::memory() const {
   return host_memory();

@@ -8,7 +8,7 @@ namespace eelsvae {
 // It is what the other backends are tested against, so it shares no code with them but the random numbers.
 class ReferenceBackend final : public Backend {
  public:
-  std::string description() const override { return "reference: plain loops in double, for tests"; }
+  std::string processor() const override { return "reference: plain loops in double, for tests"; }
   std::string device() const override { return "reference"; }
   std::string precision() const override { return "fp64"; }
   DType activation_type() const override { return DType::f64; }

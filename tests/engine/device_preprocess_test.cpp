@@ -200,7 +200,7 @@ class FullDevice final : public Backend, public ImageOperations {
   DeviceMemory memory() const override { return {size_t{1} << 30, size_t{1} << 20}; }
   ImageOperations* image_operations() override { return this; }
 
-  std::string description() const override { fail(); }
+  std::string processor() const override { fail(); }
   std::string precision() const override { fail(); }
   DType activation_type() const override { fail(); }
   DType master_type() const override { fail(); }

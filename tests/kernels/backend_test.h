@@ -14,27 +14,39 @@
 
 namespace eelsvae {
 
-// A device at a precision, as make_backend() takes them.
+// A device at a precision with its kernels, as make_backend() takes them.
 struct BackendChoice {
-  std::string device, precision;
+  std::string device, precision, kernels = "auto";
 };
 
-// Every backend of this build at every precision it can have; whether this machine has it is found out by the
-// test, so that what is left out is seen.
+// Every backend of this build with every precision and all kernels it can have; whether this machine has them
+// is found out by the test, so that what is left out is seen.
 inline std::vector<BackendChoice> backend_choices() {
   std::vector<BackendChoice> choices;
   for (const BackendFactory* factory : backend_factories()) {
-    std::string kind = factory->kind;
-    std::vector<std::string> precisions = {"fp32", "bf16"};
-    if (kind == "reference") precisions = {"fp64"};
-    if (kind == "cuda" || kind == "emulated") precisions = {"fp32", "tf32", "bf16"};
-    for (const std::string& precision : precisions) choices.push_back({kind, precision});
+    const std::string kind = factory->kind;
+    if (kind == "reference") {
+      choices.push_back({kind, "fp64"});
+    } else if (kind == "cpu") {
+#ifdef __x86_64__
+      for (const char* kernels : {"avx2", "avx512"}) choices.push_back({kind, "fp32", kernels});
+      for (const char* kernels : {"avx2", "avx512", "avx512_bf16", "amx"})
+        choices.push_back({kind, "bf16", kernels});
+#else
+      for (const char* precision : {"fp32", "bf16"}) choices.push_back({kind, precision, "generic"});
+#endif
+    } else {
+      for (const char* precision : {"fp32", "tf32", "bf16"}) choices.push_back({kind, precision});
+    }
   }
   return choices;
 }
 
+inline std::string name_of(const BackendChoice& choice) {
+  return choice.device + "_" + choice.precision + (choice.kernels == "auto" ? "" : "_" + choice.kernels);
+}
 inline void PrintTo(const BackendChoice& choice, std::ostream* stream) {
-  *stream << choice.device << " " << choice.precision;
+  *stream << name_of(choice);
 }
 
 // A test that runs on every choice, with the reference backend beside it. The reference itself is one of the
@@ -43,7 +55,7 @@ class BackendTest : public testing::TestWithParam<BackendChoice> {
  protected:
   void SetUp() override {
     try {
-      backend_ = make_backend(GetParam().device, GetParam().precision);
+      backend_ = make_backend(GetParam().device, GetParam().precision, GetParam().kernels);
     } catch (const UserError& error) {
       GTEST_SKIP() << error.what();
     }
@@ -63,7 +75,7 @@ class BackendTest : public testing::TestWithParam<BackendChoice> {
 };
 
 inline std::string choice_name(const testing::TestParamInfo<BackendChoice>& choice) {
-  return choice.param.device + "_" + choice.param.precision;
+  return name_of(choice.param);
 }
 #define EELSVAE_FOR_EACH_BACKEND(suite) \
   INSTANTIATE_TEST_SUITE_P(Backends, suite, testing::ValuesIn(backend_choices()), choice_name)

@@ -2,7 +2,6 @@
 #include <cstdlib>
 #include <new>
 
-#include "kernels/cpu/line_convolution.h"
 #include "tests/kernels/backend_test.h"
 
 namespace {
@@ -34,11 +33,11 @@ int64_t allocations_of(Operation operation) {
   return allocations - before;
 }
 
-class CpuAllocationTest : public testing::TestWithParam<std::string> {
+class CpuAllocationTest : public testing::TestWithParam<BackendChoice> {
  protected:
   void SetUp() override {
     try {
-      backend_ = make_backend("cpu", GetParam());
+      backend_ = make_backend(GetParam().device, GetParam().precision, GetParam().kernels);
     } catch (const UserError& error) {
       GTEST_SKIP() << error.what();
     }
@@ -46,8 +45,13 @@ class CpuAllocationTest : public testing::TestWithParam<std::string> {
 
   std::unique_ptr<Backend> backend_;
 };
-INSTANTIATE_TEST_SUITE_P(Precisions, CpuAllocationTest, testing::Values("fp32", "bf16"),
-                         [](const auto& precision) { return precision.param; });
+
+std::vector<BackendChoice> cpu_choices() {
+  std::vector<BackendChoice> choices = backend_choices();
+  std::erase_if(choices, [](const BackendChoice& choice) { return choice.device != "cpu"; });
+  return choices;
+}
+INSTANTIATE_TEST_SUITE_P(Kernels, CpuAllocationTest, testing::ValuesIn(cpu_choices()), choice_name);
 
 TEST_P(CpuAllocationTest, OperationsOfAStepTakeNoMemoryOfTheirOwn) {
   EXPECT_GT(allocations_of([] { delete ::new int; }) + allocations_of([] { std::string(100, ' '); }), 0);
@@ -85,14 +89,11 @@ TEST_P(CpuAllocationTest, OperationsOfAStepTakeNoMemoryOfTheirOwn) {
   EXPECT_EQ(allocations_of([&] { backend_->squared_norm(targets, norm); }), 0) << "norm";
 }
 
-// By our own kernels; oneDNN's, where there are none, allocate.
 TEST_P(CpuAllocationTest, ConvolutionsTakeNoMemoryOfTheirOwn) {
   const DType activation = backend_->activation_type();
   for (const Conv3dProblem& p : {Conv3dProblem{2, {4, 4, 64}, 1, 32, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
                                  Conv3dProblem{2, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
                                  Conv3dProblem{2, {4, 4, 32}, 64, 32, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}}) {
-    if (p.in_channels > 1 && !cpu::LineConvolution::can_do(p, activation))
-      GTEST_SKIP() << "this processor has no other convolutions of our own";
     for (const bool transposed : {false, true}) {
       const auto conv = transposed ? backend_->make_transposed_conv3d(p) : backend_->make_conv3d(p);
       DeviceArray x(*backend_, activation, random_normal(p.x_count(), 1, 1)),

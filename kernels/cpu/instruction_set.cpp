@@ -1,0 +1,91 @@
+#include "kernels/cpu/instruction_set.h"
+
+#include <array>
+#include <cstdlib>
+#include <utility>
+
+#include "kernels/error.h"
+
+#ifdef __x86_64__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace eelsvae::cpu {
+namespace {
+
+constexpr std::array<std::pair<InstructionSet, const char*>, 5> names = {
+    {{InstructionSet::generic, "generic"},
+     {InstructionSet::avx2, "avx2"},
+     {InstructionSet::avx512, "avx512"},
+     {InstructionSet::avx512_bf16, "avx512_bf16"},
+     {InstructionSet::amx, "amx"}}};
+
+#ifdef __x86_64__
+
+// The system lends the tile registers to a process that asks for them.
+bool may_use_tiles() {
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+         syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
+std::vector<InstructionSet> sets_of_processor() {
+  std::vector<InstructionSet> sets = {InstructionSet::avx2};  // without it the program does not start
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") ||
+      !__builtin_cpu_supports("avx512vl"))
+    return sets;
+  sets.push_back(InstructionSet::avx512);
+  if (!__builtin_cpu_supports("avx512bf16")) return sets;
+  sets.push_back(InstructionSet::avx512_bf16);
+  if (may_use_tiles()) sets.push_back(InstructionSet::amx);
+  return sets;
+}
+
+// Before anything else of the program runs, which is compiled for x86-64-v3. This file is not.
+[[gnu::constructor(101)]] void check_processor() {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+    return;
+  constexpr char message[] =
+      "eelsvae: this processor lacks AVX2 and FMA (x86-64-v3), which every program needs\n";
+  if (write(STDERR_FILENO, message, sizeof message - 1) < 0) _exit(2);
+  _exit(2);
+}
+
+#else
+
+std::vector<InstructionSet> sets_of_processor() {
+  return {InstructionSet::generic};
+}
+
+#endif
+
+}  // namespace
+
+const char* name_of(InstructionSet set) {
+  for (const auto& [value, name] : names)
+    if (value == set) return name;
+  return "?";
+}
+
+std::optional<InstructionSet> instruction_set_named(const std::string& name) {
+  for (const auto& [set, text] : names)
+    if (name == text) return set;
+  return std::nullopt;
+}
+
+std::vector<InstructionSet> usable_instruction_sets() {
+  static const std::vector<InstructionSet> all = sets_of_processor();
+  std::vector<InstructionSet> sets = all;
+  const char* text = std::getenv("EELSVAE_MAX_ISA");
+  if (!text || !*text) return sets;
+  const std::optional<InstructionSet> most = instruction_set_named(text);
+  if (!most || *most == InstructionSet::generic)
+    throw UserError(std::string("EELSVAE_MAX_ISA=") + text + ": must be avx2, avx512, avx512_bf16 or amx");
+  while (sets.size() > 1 && sets.back() > *most) sets.pop_back();
+  return sets;
+}
+
+}  // namespace eelsvae::cpu

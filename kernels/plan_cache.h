@@ -1,0 +1,37 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace eelsvae {
+
+// Which of several ways to compute was the fastest, remembered between processes in
+// $XDG_CACHE_HOME/eelsvae/plans.json (~/.cache if the variable is not set). What was measured on one device
+// with one set of libraries says nothing about another, so each such pair has a section of its own.
+//
+// It only saves time: a file that is missing, damaged or not writable is the same as an empty one.
+class PlanCache {
+ public:
+  explicit PlanCache(std::string section) : section_(std::move(section)) {}
+
+  std::optional<std::string> find(const std::string& key) const;
+  // Remembers `name` unless another process has meanwhile written something else than `seen`, which is what
+  // find(key) gave before. Returns what is remembered now, so that processes that measured at the same time
+  // take the same; `name` where nothing can be.
+  std::string remember(const std::string& key, const std::string& name,
+                       const std::optional<std::string>& seen) const;
+
+ private:
+  std::string section_;
+};
+
+// Index of the fastest of several ways to do the same: the one that the cache names under `key`, or else the
+// one for which seconds(i) is least, which the cache then remembers. Ways for which seconds(i) throws are
+// passed over; if all do, so does this. A single way is not measured.
+size_t fastest(const PlanCache& cache, const std::string& key, const std::vector<std::string>& names,
+               const std::function<double(size_t)>& seconds);
+
+}  // namespace eelsvae
