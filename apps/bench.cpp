@@ -1,3 +1,4 @@
+#include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -8,6 +9,7 @@
 #include "io/atomic_file.h"
 #include "io/benchmark_report.h"
 #include "io/config.h"
+#include "io/program.h"
 #include "io/progress.h"
 
 using namespace eelsvae;
@@ -85,7 +87,7 @@ int bench(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app(
+  CommandLine app(
       "Measures how fast this machine trains and applies the network, and how near that comes to what its "
       "memory and processor allow.",
       "eelsvae-bench");
@@ -100,19 +102,19 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--config", options.config, "configuration, JSON (default: the published network)");
   app.add_option("--energy", options.energy, "energy channels, a multiple of 16")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      .capture_default_str()
+      .check_positive();
   app.add_option("--batch", options.batches, "tiles at a time, one or several (default: the configuration's)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+      .check_range(int64_t{1}, int64_t{1} << 20);
   app.add_flag("--training", options.training, "training only");
   app.add_flag("--inference", options.inference, "inference only");
   app.add_option("--seconds", options.seconds, "time for each figure")
-      ->capture_default_str()
-      ->check(CLI::Range(1e-3, 3600.0));
+      .capture_default_str()
+      .check_range(1e-3, 3600.0);
   app.add_flag("--roofline", options.roofline,
                "times every operation too: a table with its work, time and share of the ceiling that binds");
   app.add_flag("--processor-time", options.processor_time,
                "time of the processor, not of the clock: for a CPU that other programs use too");
   app.add_option("--json", options.json, "write everything to this file");
-  return run_command(app, argc, argv, [&] { return bench(options); });
+  return app.run(argc, argv, [&] { return bench(options); });
 }

@@ -1,31 +1,65 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
-#include <cstdio>
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
-#include "io/program.h"
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace eelsvae {
 
-// The whole of a program's main(): adds --version, reads the command line into the app's options and runs the
-// body as run_program does. A command line that cannot be understood is one line on stderr and exit status 2,
-// like every other mistake of the user.
-inline int run_command(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
-  app.set_version_flag("--version", app.get_name() + " " + EELSVAE_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
-    std::string message = error.what();
-    std::replace(message.begin(), message.end(), '\n', ' ');
-    std::fprintf(stderr, "%s: %s; %s --help lists the options\n", app.get_name().c_str(), message.c_str(),
-                 app.get_name().c_str());
-    return 2;
-  }
-  return run_program(app.get_name().c_str(), body);
-}
+// An option of a program, under the names that CLI11 has for what can be asked of it. CLI11's headers, which
+// take longer to compile than any program here, are read by command_line.cpp alone.
+class CommandOption {
+ public:
+  explicit CommandOption(CLI::Option* option) : option_(option) {}
+
+  CommandOption required();
+  CommandOption capture_default_str();
+  CommandOption default_str(const std::string& text);
+  CommandOption type_name(const std::string& name);
+  CommandOption expected(int least, int most);
+  CommandOption one_value_each_time();  // of a list: --set A --set B
+  CommandOption repeatable();           // the same, and the help does not show it as a list
+  CommandOption check_member(const std::vector<std::string>& allowed);
+  CommandOption check_positive();
+  CommandOption check_range(int64_t low, int64_t high);
+  CommandOption check_range(double low, double high);
+
+  size_t count() const;  // how often the command line has it
+
+ private:
+  CLI::Option* option_;
+};
+
+// What a program takes. --version is added to it.
+class CommandLine {
+ public:
+  CommandLine(const std::string& description, const std::string& name);
+  ~CommandLine();
+
+  void footer(const std::string& text);
+  // Of the options added from here on.
+  void always_capture_default();
+  void group(const std::string& name);
+
+  // T: std::string, int64_t, uint64_t, double, std::array<double, 2>, or a std::vector of texts or int64_t
+  template <typename T>
+  CommandOption add_option(const std::string& names, T& value, const std::string& description);
+  CommandOption add_flag(const std::string& names, bool& value, const std::string& description);
+
+  // The whole of a program's main(): reads the command line into the values of the options and runs the body
+  // as run_program does. A command line that cannot be understood is one line on stderr and exit status 2,
+  // like every other mistake of the user.
+  int run(int argc, char** argv, const std::function<int()>& body);
+
+ private:
+  std::unique_ptr<CLI::App> app_;
+};
 
 }  // namespace eelsvae

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/command_line.h"
@@ -111,7 +112,7 @@ int convert(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app(
+  CommandLine app(
       "Converts a spectrum image to .hspy, .dm4 or .npy. Nothing is changed unless a --set asks for it: "
       "crop, despike, align, bin, smooth or scale, in the order of docs/config.md.",
       "eelsvae-convert");
@@ -122,15 +123,15 @@ int main(int argc, char** argv) {
       "    --set preprocess.despike=8 --report replaced.json\n"
       "  eelsvae-convert core.dm4 aligned.hspy --set preprocess.align=zero_loss --set "
       "preprocess.align_path=low.dm4");
-  app.add_option("FILE", options.input, "Spectrum image; eelsvae-info tells what is in it")->required();
-  app.add_option("OUT", options.output, "File to write, .hspy, .dm4 or .npy (float32)")->required();
+  app.add_option("FILE", options.input, "Spectrum image; eelsvae-info tells what is in it").required();
+  app.add_option("OUT", options.output, "File to write, .hspy, .dm4 or .npy (float32)").required();
   app.add_option("--dataset", options.dataset,
                  "Which image of the file, as eelsvae-info counts them; -1: its EELS spectrum image")
-      ->capture_default_str();
+      .capture_default_str();
   app.add_option("--report", options.report,
                  "Write what was done as JSON: notes, every spike that was replaced, energy shifts");
   app.add_option("--set", options.settings, "Ask for a step: --set preprocess.despike=8 (repeatable)")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
-  return run_command(app, argc, argv, [&] { return convert(options); });
+      .type_name("KEY=VALUE")
+      .one_value_each_time();
+  return app.run(argc, argv, [&] { return convert(options); });
 }

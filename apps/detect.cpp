@@ -1,3 +1,8 @@
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
 #include "apps/command_line.h"
 #include "engine/baselines.h"
 #include "engine/excluded.h"
@@ -10,6 +15,7 @@
 #include "io/image_data.h"
 #include "io/npy.h"
 #include "io/output_folder.h"
+#include "io/program.h"
 #include "io/progress.h"
 #include "io/run_log.h"
 #include "io/stage_times.h"
@@ -287,8 +293,8 @@ int run_detection(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("Finds the spectra of an EELS spectrum image that do not fit a trained model.",
-               "eelsvae-detect");
+  CommandLine app("Finds the spectra of an EELS spectrum image that do not fit a trained model.",
+                  "eelsvae-detect");
   app.footer(
       "Example:\n"
       "  eelsvae-detect --model run --data CuZn_EELS_mapping.hspy --output found\n"
@@ -302,12 +308,12 @@ int main(int argc, char** argv) {
   app.add_option("--fit", options.fit, "image that the baseline is fitted to (otherwise --data itself)");
   app.add_option("--config", options.config, "configuration that a baseline takes its preprocessing from");
   app.add_option("--data", options.data, "spectrum image (otherwise the one the model was trained on)");
-  app.add_option("--output", options.output, "folder for the results")->capture_default_str();
+  app.add_option("--output", options.output, "folder for the results").capture_default_str();
   app.add_option("--truth", options.truth, "mask (y, x) of known anomalies, .npy; adds F1 and the like");
   app.add_flag("--save-reconstruction", options.save_reconstruction,
                "also write reconstruction.npy (y, x, E)");
   app.add_option("--set", options.settings, "override a key: --set detection.threshold=0.3 (repeatable)")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
-  return run_command(app, argc, argv, [&] { return run_detection(options); });
+      .type_name("KEY=VALUE")
+      .one_value_each_time();
+  return app.run(argc, argv, [&] { return run_detection(options); });
 }

@@ -1,5 +1,10 @@
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <iterator>
 #include <optional>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -7,6 +12,7 @@
 #include "engine/study_runner.h"
 #include "io/atomic_file.h"
 #include "io/output_folder.h"
+#include "io/program.h"
 #include "io/progress.h"
 #include "io/run_log.h"
 #include "io/study_config.h"
@@ -139,8 +145,8 @@ int evaluate(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("Measures how well anomalies are found: as published, and on specimens with known truth.",
-               "eelsvae-evaluate");
+  CommandLine app("Measures how well anomalies are found: as published, and on specimens with known truth.",
+                  "eelsvae-evaluate");
   app.footer(
       "Example:\n"
       "  eelsvae-evaluate configs/evaluate-quick.json --output study\n"
@@ -148,12 +154,12 @@ int main(int argc, char** argv) {
       "Ctrl-C stops with status 130; --resume goes on with the image that was not finished (its model is "
       "trained\n"
       "again). docs/evaluation.md says what is measured and lists the keys of the configuration.");
-  app.add_option("CONFIG", options.config, "configuration, JSON")->required();
-  app.add_option("--output", options.output, "folder for the results")->required();
+  app.add_option("CONFIG", options.config, "configuration, JSON").required();
+  app.add_option("--output", options.output, "folder for the results").required();
   app.add_option("--set", options.settings, "override a key: --set evaluation.seeds=1,2 (repeatable)")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
+      .type_name("KEY=VALUE")
+      .one_value_each_time();
   app.add_flag("--resume", options.resume, "continue the study in the output folder");
   app.add_flag("--plan", options.plan, "check the configuration, say how much there is to do, and stop");
-  return run_command(app, argc, argv, [&] { return evaluate(options); });
+  return app.run(argc, argv, [&] { return evaluate(options); });
 }

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 #include "apps/command_line.h"
 #include "io/npy.h"
@@ -101,15 +102,15 @@ void print_tensors(const SafetensorsFile& file) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  CommandLine app(
       "Says what is in a file: images, axes, units and type; tensors of a model file. Reads headers only.",
       "eelsvae-info");
   app.footer("Example: eelsvae-info specimen.hspy");
   std::string path;
   bool as_json = false;
-  app.add_option("FILE", path, "A spectrum image or a model.safetensors")->required();
+  app.add_option("FILE", path, "A spectrum image or a model.safetensors").required();
   app.add_flag("--json", as_json, "Print JSON");
-  return run_command(app, argc, argv, [&] {
+  return app.run(argc, argv, [&] {
     if (looks_like_safetensors(path)) {
       const SafetensorsFile file(path);
       if (as_json)

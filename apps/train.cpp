@@ -1,3 +1,8 @@
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
 #include "apps/command_line.h"
 #include "engine/excluded.h"
 #include "engine/kernel_choice.h"
@@ -6,6 +11,7 @@
 #include "io/config.h"
 #include "io/image_data.h"
 #include "io/output_folder.h"
+#include "io/program.h"
 #include "io/run_log.h"
 #include "io/training_run.h"
 
@@ -134,22 +140,22 @@ int train(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("Trains a model of the normal spectra of an EELS spectrum image.", "eelsvae-train");
+  CommandLine app("Trains a model of the normal spectra of an EELS spectrum image.", "eelsvae-train");
   app.footer(
       "Example:\n"
       "  eelsvae-train configs/cuzn.json --data CuZn_EELS_mapping.hspy --output run\n"
       "Ctrl-C finishes the step, saves and exits with status 130; --resume continues with the same bits as "
       "if\n"
       "it had never stopped. docs/config.md lists every key of the configuration.");
-  app.add_option("CONFIG", options.config, "configuration, JSON")->required();
+  app.add_option("CONFIG", options.config, "configuration, JSON").required();
   app.add_option("--data", options.data, "spectrum image (instead of data.data_path)");
-  app.add_option("--output", options.output, "run folder")->capture_default_str();
+  app.add_option("--output", options.output, "run folder").capture_default_str();
   app.add_option("--set", options.settings, "override a key: --set training.epochs=5 (repeatable)")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
+      .type_name("KEY=VALUE")
+      .one_value_each_time();
   app.add_flag("--resume", options.resume, "continue the run in the output folder");
   app.add_option("--weights", options.weights,
                  "start from the weights of this checkpoint instead of random ones");
   app.add_flag("--plan", options.plan, "print the memory plan and stop");
-  return run_command(app, argc, argv, [&] { return train(options); });
+  return app.run(argc, argv, [&] { return train(options); });
 }
