@@ -98,8 +98,7 @@ int main(int argc, char** argv) {
       "Status 1: this device's results differ from the reference. docs/benchmarks.md explains every figure.");
   app.add_option("--device", options.device, "auto | cpu | cuda[:n] | reference");
   app.add_option("--precision", options.precision, "auto | fp32 | tf32 | bf16");
-  app.add_option("--kernels", options.kernels, "auto: the fastest | avx2 | avx512 | avx512_bf16 | amx")
-      ->capture_default_str();
+  app.add_option("--kernels", options.kernels, "of a CPU: auto | avx2 | avx512 | avx512_bf16 | amx");
   app.add_option("--config", options.config, "configuration, JSON (default: the published network)");
   app.add_option("--energy", options.energy, "energy channels, a multiple of 16")
       .capture_default_str()

@@ -24,7 +24,7 @@ constexpr int64_t linear_weights = int64_t{8} << 20;
 // operation counts, for others may be using the machine. After the first round ways that are much slower are
 // left out.
 constexpr double seconds_to_spend = 0.8;
-constexpr int least_rounds = 2;
+constexpr int least_rounds = 2, most_rounds = 30;
 constexpr double much_slower = 1.5;
 
 using Clock = std::chrono::steady_clock;
@@ -226,7 +226,8 @@ std::vector<KernelChoice::Time> time_all(const BackendOffer& offer, const ModelS
   std::vector<Candidate*> left;
   for (Candidate& candidate : candidates) left.push_back(&candidate);
   const auto began = Clock::now();
-  for (int round = 0; round < least_rounds || seconds_since(began) < seconds_to_spend; ++round) {
+  for (int round = 0; round < most_rounds; ++round) {
+    if (round >= least_rounds && seconds_since(began) > seconds_to_spend) break;
     for (size_t i = 0; i < candidates.front().size(); ++i)
       for (Candidate* candidate : left) candidate->time(i);
     double least = std::numeric_limits<double>::infinity();

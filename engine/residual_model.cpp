@@ -109,8 +109,29 @@ std::pair<Eigen::VectorXd, int64_t> drop_outlying(Rows& z) {
   return {mean, count};
 }
 
+// Some columns at a time, from the diagonal down, which the threads share.
 Eigen::MatrixXd covariance_of(const Rows& z, int64_t count) {
-  return (z.transpose() * z).cast<double>() / static_cast<double>(std::max<int64_t>(count, 1));
+  constexpr int64_t columns = 64;
+  const int64_t channels = z.cols();
+  Eigen::MatrixXd covariance(channels, channels);
+#pragma omp parallel for schedule(dynamic)
+  for (int64_t begin = 0; begin < channels; begin += columns) {
+    const int64_t width = std::min(columns, channels - begin), height = channels - begin;
+    const Eigen::MatrixXf part = z.rightCols(height).transpose() * z.middleCols(begin, width);
+    covariance.block(begin, begin, height, width) =
+        part.cast<double>() / static_cast<double>(std::max<int64_t>(count, 1));
+  }
+  covariance.triangularView<Eigen::StrictlyUpper>() = covariance.transpose();
+  return covariance;
+}
+
+// (1 - b b^T) c (1 - b b^T) for a symmetric c and orthonormal columns b, by products as thin as b.
+Eigen::MatrixXd without(const Eigen::MatrixXd& b, const Eigen::MatrixXd& c) {
+  if (b.cols() == 0) return c;
+  const Eigen::MatrixXd cb = c * b;
+  // Half of what both sides take twice is given back to each.
+  const Eigen::MatrixXd side = cb - 0.5 * b * (b.transpose() * cb);
+  return c - b * side.transpose() - side * b.transpose();
 }
 
 // Eigenvectors (columns) of a covariance of `count` independent spectra that stand out of its noise, and the
@@ -167,7 +188,7 @@ ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const 
 
   const auto [mean, count] = drop_outlying(z);
   for (int64_t e = 0; e < channels; ++e) model.mean.push_back(static_cast<float>(mean[e]));
-  Eigen::MatrixXd covariance = covariance_of(z, count);
+  const Eigen::MatrixXd covariance = covariance_of(z, count);
 
   // First the shapes that pixels have in common, then those that are left in single pixels.
   Eigen::MatrixXd basis(channels, 0);
@@ -175,8 +196,7 @@ ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const 
     const int64_t independent = drop_outlying(sums).second / 2;  // squares and stretches share their pixels
     basis = outstanding(covariance_of(sums, 2 * independent), independent).vectors;
   }
-  const Eigen::MatrixXd rest = Eigen::MatrixXd::Identity(channels, channels) - basis * basis.transpose();
-  const Outstanding own = outstanding(rest * covariance * rest, count);
+  const Outstanding own = outstanding(without(basis, covariance), count);
   model.level = own.level;
   const int64_t both = std::min(basis.cols() + own.vectors.cols(), most_components);
   Eigen::MatrixXd all(channels, basis.cols() + own.vectors.cols());

@@ -163,6 +163,16 @@ Bank make_bank(const SpectrumImage& observed, std::span<const float> expected, c
 // Pixels that are filtered together, one in each lane, so that the inner loops run over pixels however few
 // taps a filter has.
 constexpr int64_t lanes = 32;
+// Compilers do not turn all of the loops over them into vectors: these are written as such.
+using Eight = float __attribute__((vector_size(32), aligned(4)));
+using EightInts = int32_t __attribute__((vector_size(32), aligned(4)));
+constexpr int64_t eights = lanes / 8;
+inline Eight at(const float* from) {
+  return *reinterpret_cast<const Eight*>(from);
+}
+inline Eight absolute(Eight v) {
+  return (Eight)((EightInts)v & 0x7fffffff);
+}
 
 // Applies the bank to pixels: takes out of their residuals what the surroundings foretell and weighs down the
 // shapes that normal spectra vary in.
@@ -274,24 +284,70 @@ class Responses {
     }
   }
 
+  // Neighbours whose taps overlap go together: they share what is read of z, and one alone would wait for its
+  // own sums.
   void respond(const float* z, const float* amounts, const float* weights, float* y) const {
-    const int64_t components = model_.count();
-    const float* on = bank_.on_components.data();
-    for (const Filter& filter : bank_.filters) {
-      const float *taps = bank_.taps.data() + filter.offset, *part = z + filter.first * lanes;
-      float sum[lanes] = {}, variance[lanes];
-      std::fill_n(variance, lanes, 1.0f);
-      for (int64_t i = 0; i < filter.taps; ++i)
-        for (int64_t lane = 0; lane < lanes; ++lane) sum[lane] += taps[i] * part[i * lanes + lane];
+    constexpr size_t together = 3;
+    const std::vector<Filter>& filters = bank_.filters;
+    const auto overlap = [&](size_t f) {
+      return f + together <= filters.size() && filters[f + 1].taps == filters[f].taps &&
+             filters[f + 2].taps == filters[f].taps && filters[f].first <= filters[f + 1].first &&
+             filters[f + 1].first <= filters[f + 2].first &&
+             filters[f + 2].first < filters[f].first + filters[f].taps;
+    };
+    for (size_t f = 0; f < filters.size();) {
+      if (overlap(f)) {
+        respond<together>(f, z, amounts, weights, y);
+        f += together;
+      } else {
+        respond<1>(f++, z, amounts, weights, y);
+      }
+    }
+  }
+
+  // Of the filters [first, first + Count), which have as many taps as each other and overlap, in order. Each
+  // adds up its taps in order, whichever go with it.
+  template <int Count>
+  void respond(size_t first, const float* z, const float* amounts, const float* weights, float* y) const {
+    const int64_t components = model_.count(), count = bank_.filters[first].taps;
+    Eight sum[Count][eights] = {}, variance[Count][eights];
+    const float* taps[Count];
+    int64_t behind[Count];  // the first one, in channels
+    for (int c = 0; c < Count; ++c) {
+      const Filter& filter = bank_.filters[first + static_cast<size_t>(c)];
+      taps[c] = bank_.taps.data() + filter.offset;
+      behind[c] = filter.first - bank_.filters[first].first;
+      for (Eight& v : variance[c]) v = Eight{} + 1.0f;
+    }
+    const float* part = z + bank_.filters[first].first * lanes;
+    const auto add_alone = [&](int c, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+#pragma GCC unroll 4
+        for (int64_t v = 0; v < eights; ++v)
+          sum[c][v] += taps[c][i] * at(part + (i + behind[c]) * lanes + v * 8);
+    };
+    for (int c = 0; c < Count; ++c) add_alone(c, 0, behind[Count - 1] - behind[c]);
+    for (int64_t row = behind[Count - 1]; row < count; ++row)
+#pragma GCC unroll 4
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight value = at(part + row * lanes + v * 8);
+#pragma GCC unroll 3
+        for (int c = 0; c < Count; ++c) sum[c][v] += taps[c][row - behind[c]] * value;
+      }
+    for (int c = 0; c < Count; ++c) add_alone(c, count - behind[c], count);
+    for (int c = 0; c < Count; ++c) {
+      const float* on =
+          bank_.on_components.data() + static_cast<int64_t>(first + static_cast<size_t>(c)) * components;
       for (int64_t k = 0; k < components; ++k)
-        for (int64_t lane = 0; lane < lanes; ++lane) {
-          sum[lane] -= on[k] * amounts[k * lanes + lane];
-          variance[lane] -= on[k] * on[k] * weights[k * lanes + lane];
+#pragma GCC unroll 4
+        for (int64_t v = 0; v < eights; ++v) {
+          sum[c][v] -= on[k] * at(amounts + k * lanes + v * 8);
+          variance[c][v] -= on[k] * on[k] * at(weights + k * lanes + v * 8);
         }
-      for (int64_t lane = 0; lane < lanes; ++lane)
-        y[lane] = sum[lane] / std::sqrt(std::max(variance[lane], 1e-3f));
-      on += components;
-      y += lanes;
+      float* to = y + static_cast<int64_t>(first + static_cast<size_t>(c)) * lanes;
+      for (int64_t v = 0; v < eights; ++v)
+        for (int lane = 0; lane < 8; ++lane)
+          to[v * 8 + lane] = sum[c][v][lane] / std::sqrt(std::max(variance[c][v][lane], 1e-3f));
     }
   }
 
@@ -367,27 +423,30 @@ std::vector<float> inverse_spreads(const Responses& responses) {
   std::vector<float> squares(blocks * filters);
   std::vector<int64_t> counted(blocks);
   responses.for_pixels(pixels, [&](size_t block, int64_t, int64_t count, const float* y) {
-    float farthest[lanes] = {};
+    Eight farthest[eights] = {}, ordinary[eights];
     for (size_t f = 0; f < filters; ++f) {
       const float unit = limit[f] > 0 ? 1 / limit[f] : 0;
-#pragma omp simd
-      for (size_t lane = 0; lane < lanes; ++lane)
-        farthest[lane] = std::max(farthest[lane], std::abs(y[f * lanes + lane]) * unit);
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight size = absolute(at(y + static_cast<int64_t>(f) * lanes + v * 8)) * unit;
+        farthest[v] = farthest[v] < size ? size : farthest[v];
+      }
     }
-    float ordinary[lanes];
-    for (size_t lane = 0; lane < lanes; ++lane) {
-      ordinary[lane] = static_cast<int64_t>(lane) < count && farthest[lane] <= beyond_limit ? 1.0f : 0.0f;
-      counted[block] += ordinary[lane] > 0;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      const bool normal = lane < count && farthest[lane / 8][lane % 8] <= beyond_limit;
+      ordinary[lane / 8][lane % 8] = normal ? 1.0f : 0.0f;
+      counted[block] += normal;
     }
     float* sums = squares.data() + block * filters;
     for (size_t f = 0; f < filters; ++f) {
-      float sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (size_t lane = 0; lane < lanes; ++lane) {
-        const float cut = std::min(std::abs(y[f * lanes + lane]), limit[f]);
-        sum += ordinary[lane] * cut * cut;
+      const Eight most = Eight{} + limit[f];
+      Eight total = {};
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight size = absolute(at(y + static_cast<int64_t>(f) * lanes + v * 8)),
+                    cut = most < size ? most : size;
+        total += ordinary[v] * cut * cut;
       }
-      sums[f] += sum;
+      sums[f] +=
+          ((total[0] + total[4]) + (total[1] + total[5])) + ((total[2] + total[6]) + (total[3] + total[7]));
     }
   });
   const auto ordinary_pixels =
@@ -424,22 +483,29 @@ WhitenedScores whitened_scores(const SpectrumImage& observed, std::span<const fl
   result.scores.assign(static_cast<size_t>(observed.pixels()), std::numeric_limits<float>::quiet_NaN());
   result.deviations.resize(static_cast<size_t>(observed.pixels()));
   responses.for_pixels(responses.pixels(), [&](size_t, int64_t first, int64_t count, const float* y) {
-    float score[lanes] = {};
-    int32_t strongest[lanes] = {};
+    Eight scores[eights] = {};
+    EightInts strongest[eights] = {};
+    const auto size_of = [&](size_t f, int64_t v) {
+      return absolute(at(y + static_cast<int64_t>(f) * lanes + v * 8)) * inverse[f];
+    };
     for (size_t f = 0; f < responses.explaining(); ++f)
-      for (size_t lane = 0; lane < lanes; ++lane) {
-        const float size = std::abs(y[f * lanes + lane]) * inverse[f];
-        strongest[lane] = size > score[lane] ? static_cast<int32_t>(f) : strongest[lane];
-        score[lane] = std::max(size, score[lane]);
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight size = size_of(f, v);
+        const EightInts larger = size > scores[v];
+        strongest[v] = larger ? EightInts{} + static_cast<int32_t>(f) : strongest[v];
+        scores[v] = larger ? size : scores[v];
       }
     for (size_t f = responses.explaining(); f < responses.filters(); ++f)
-      for (size_t lane = 0; lane < lanes; ++lane)
-        score[lane] = std::max(std::abs(y[f * lanes + lane]) * inverse[f], score[lane]);
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight size = size_of(f, v);
+        scores[v] = size > scores[v] ? size : scores[v];
+      }
     for (int64_t lane = 0; lane < count; ++lane) {
       const int64_t pixel = responses.pixels()[static_cast<size_t>(first + lane)];
-      const auto f = static_cast<size_t>(strongest[lane]);
-      result.scores[static_cast<size_t>(pixel)] = score[lane];
-      if (score[lane] > 0)
+      const auto f = static_cast<size_t>(strongest[lane / 8][lane % 8]);
+      const float score = scores[lane / 8][lane % 8];
+      result.scores[static_cast<size_t>(pixel)] = score;
+      if (score > 0)
         result.deviations[static_cast<size_t>(pixel)] =
             explain(responses.filter(f), y[f * lanes + static_cast<size_t>(lane)] * inverse[f], window,
                     observed.spectrum(pixel), expected.data() + pixel * channels);

@@ -336,7 +336,8 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
   visit(Field{"", "precision", "",
               "fp32; tf32: products on a GPU's tensor cores; bf16: activations in bf16, weights kept in "
               "fp32; fp64: "
-              "only the reference backend; auto: the fastest that the device has natively"},
+              "only the reference backend; auto: the fastest, measured on a CPU (docs/processors.md), bf16 "
+              "on a GPU"},
         config.precision, one_of({"auto", "fp32", "tf32", "bf16", "fp64"}));
 }
 

@@ -26,9 +26,6 @@ done
 # Tests find their fixtures by the path of the sources at build time.
 pwd > "$work/source_folder"
 tar -C "$work" -czf "$into/carried.tar.gz" .
-if grep -q '^EELSVAE_NATIVE:BOOL=ON' "$build/CMakeCache.txt"; then
-  echo "note: compiled for this machine's processor (EELSVAE_NATIVE); the other one must have its instructions"
-fi
 du -h --apparent-size "$work/bin" "$work/lib" "$into/carried.tar.gz"
 bytes=$(stat -c %s "$into/carried.tar.gz")
 [ "$bytes" -lt $((50 * 1024 * 1024)) ] || { echo "carried.tar.gz is too large to carry" >&2; exit 1; }

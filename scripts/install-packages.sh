@@ -2,12 +2,13 @@
 # Installs the Debian packages that building (default), building and testing (--tests) or fuzzing (--fuzz)
 # need. Packages that are there already are left alone; nothing is asked for when nothing is missing.
 set -eu
-packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev
+packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libpng-dev libzip-dev zlib1g-dev
   libeigen3-dev libboost-dev libjs-chart.js libprotobuf-dev protobuf-compiler libisal-dev"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
-  packages="$packages clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
+  # oneDNN only to compare our kernels with, QEMU for a processor without AVX-512.
+  packages="$packages libdnnl-dev qemu-user clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
   # These look at the reports as a reader does.
   packages="$packages chromium chromium-driver python3-selenium"
 fi

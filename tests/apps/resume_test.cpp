@@ -176,6 +176,29 @@ TEST_F(ResumeTest, KilledAtAnyMomentAndResumedAsIfItHadNeverStopped) {
   expect_same_run("whole", name);
 }
 
+// What computed a run is in its checkpoint: neither another precision that has become the fastest nor a cap
+// on instruction sets changes it without a word.
+TEST_F(ResumeTest, ARunGoesOnAsItWasComputedOrSaysThatItDoesNot) {
+  prepare(2, 4);
+  options_.environment["XDG_CACHE_HOME"] = path("cache");
+  ASSERT_EQ(train("run", {"--set", "precision=bf16"}).status, 0);
+  const json by = json::parse(SafetensorsFile(path("run/last.safetensors")).metadata().at("computed_by"));
+  EXPECT_EQ(by.at("precision"), "bf16");
+  EXPECT_NE(by.at("kernels"), "");
+  std::filesystem::remove_all(path("cache"));
+  const ProgramResult same =
+      train("run", {"--resume", "--set", "training.epochs=3", "--set", "precision=auto"});
+  ASSERT_EQ(same.status, 0) << same.err;
+  const std::string was = "bf16 " + by.at("kernels").get<std::string>();
+  EXPECT_NE(same.out.find("Computed in " + was + ", as before"), std::string::npos) << same.out;
+
+  const ProgramResult other =
+      train("run", {"--resume", "--set", "training.epochs=4", "--set", "precision=fp32"});
+  ASSERT_EQ(other.status, 0) << other.err;
+  EXPECT_NE(other.out.find("was computed in " + was + " before"), std::string::npos) << other.out;
+  EXPECT_NE(other.out.find("differs by rounding"), std::string::npos) << other.out;
+}
+
 TEST_F(ResumeTest, ASecondInterruptEndsAtOnce) {
   simulate_film();
   // Steps of seconds.

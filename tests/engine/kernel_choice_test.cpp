@@ -1,0 +1,95 @@
+#include "engine/kernel_choice.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+namespace eelsvae {
+namespace {
+
+const ModelShape small = {
+    .image_size = 8, .energy = 64, .channels = {4, 8, 8, 16}, .hidden = 32, .latent = 4};
+
+class KernelChoiceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "eelsvae-choice-XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder_ = name;
+    if (const char* before = getenv("XDG_CACHE_HOME")) before_ = before;
+    setenv("XDG_CACHE_HOME", name.c_str(), 1);
+  }
+  void TearDown() override {
+    if (before_)
+      setenv("XDG_CACHE_HOME", before_->c_str(), 1);
+    else
+      unsetenv("XDG_CACHE_HOME");
+    std::filesystem::remove_all(folder_);
+  }
+
+  static KernelChoice choose(const BackendOffer& offer, Purpose purpose = Purpose::training,
+                             const ModelShape& shape = small) {
+    return choose_kernels(offer, shape, ReconstructionLoss::cross_entropy, 2, purpose);
+  }
+
+  std::filesystem::path folder_;
+  std::optional<std::string> before_;
+};
+
+TEST_F(KernelChoiceTest, TheFastestOfTheMeasuredIsTakenAndRemembered) {
+  BackendOffer offer = find_backend("cpu", "auto");
+  if (offer.variants.size() == 1) offer.variants.push_back(offer.variants.front());
+  const KernelChoice first = choose(offer);
+  EXPECT_EQ(first.origin, KernelChoice::Origin::measured);
+  ASSERT_EQ(first.times.size(), offer.variants.size());
+  const auto least = std::min_element(first.times.begin(), first.times.end(),
+                                      [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
+  EXPECT_GT(least->seconds, 0);
+  EXPECT_EQ(first.variant, least->variant);
+  EXPECT_NE(describe(first).find(least->variant.precision), std::string::npos);
+
+  const KernelChoice second = choose(offer);
+  EXPECT_EQ(second.origin, KernelChoice::Origin::remembered);
+  EXPECT_EQ(second.variant, first.variant);
+  // Another use of the same network is another question.
+  EXPECT_EQ(choose(offer, Purpose::inference).origin, KernelChoice::Origin::measured);
+  EXPECT_EQ(choose(offer, Purpose::inference).origin, KernelChoice::Origin::remembered);
+}
+
+TEST_F(KernelChoiceTest, WhatWasRememberedIsTakenEvenIfItIsNotTheFirst) {
+  const BackendOffer offer = find_backend("cpu", "auto");
+  choose(offer);
+  // The file, with every answer replaced by the last variant.
+  std::ifstream in(folder_ / "eelsvae" / "plans.json");
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const BackendVariant last = offer.variants.back();
+  const size_t begin = text.rfind(": \"") + 3, end = text.find('"', begin);
+  text.replace(begin, end - begin, last.precision + " " + last.kernels);
+  std::ofstream(folder_ / "eelsvae" / "plans.json") << text;
+  EXPECT_EQ(choose(offer).variant, last);
+}
+
+TEST_F(KernelChoiceTest, ASingleWayIsNotMeasured) {
+  const BackendOffer offer = find_backend("reference", "auto");
+  const KernelChoice choice = choose(offer);
+  EXPECT_EQ(choice.origin, KernelChoice::Origin::only);
+  EXPECT_EQ(choice.variant, offer.variants.front());
+  EXPECT_EQ(describe(choice), "");
+  EXPECT_TRUE(std::filesystem::is_empty(folder_));
+}
+
+// Of the published network too: its layers are timed in part.
+TEST_F(KernelChoiceTest, TakesAboutASecond) {
+  const auto began = std::chrono::steady_clock::now();
+  choose(find_backend("cpu", "auto"), Purpose::training, ModelShape());
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
+  EXPECT_LT(seconds.count(), 30) << "a slow machine beside other work is allowed a good deal more";
+}
+
+}  // namespace
+}  // namespace eelsvae
