@@ -7,7 +7,7 @@ packages="g++ cmake ninja-build libdnnl-dev nlohmann-json3-dev libgtest-dev
   libeigen3-dev libboost-dev libjs-chart.js libprotobuf-dev protobuf-compiler libisal-dev"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
-  packages="$packages clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
+  packages="$packages clang-format cppcheck python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
   # These look at the reports as a reader does.
   packages="$packages chromium chromium-driver python3-selenium"
 fi
