@@ -1,5 +1,5 @@
 # Everything a newcomer needs. Each target only calls CMake presets and the programs they build.
-.PHONY: demo test build programs packages test-packages install clean
+.PHONY: demo test test-long build programs packages install clean
 
 PREFIX ?= /usr/local
 
@@ -9,11 +9,12 @@ demo: packages
 	cmake --build --preset cpu
 	scripts/demo.sh build/cpu demo
 
-# Continuous integration compiles GPU code for one architecture only; nothing runs it there.
-test: test-packages
-	cmake --preset release $(if $(CI),-DEELSVAE_CUDA_ARCHITECTURES=90a-real)
-	cmake --build --preset release
-	ctest --preset release
+test:
+	scripts/test.sh
+
+# What continuous integration has no time for: all tests under sanitizers and without optimisation, and fuzzing.
+test-long:
+	scripts/test-long.sh
 
 programs: packages
 	cmake --preset release
@@ -25,9 +26,6 @@ build: packages
 
 packages:
 	scripts/install-packages.sh
-
-test-packages:
-	scripts/install-packages.sh --tests
 
 install: build
 	cmake --install build/release --prefix $(PREFIX)

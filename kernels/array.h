@@ -13,7 +13,7 @@ namespace eelsvae {
 struct bfloat16 {
   uint16_t bits;
 
-  bfloat16() = default;
+  bfloat16() = default;  // cppcheck-suppress uninitMemberVar ; arrays of it are made without a pass over them
   EELSVAE_HOST_DEVICE explicit bfloat16(float value) : bits(rounded(value)) {}
   // The bits of the nearest value, ties to even; NaN stays NaN.
   EELSVAE_HOST_DEVICE static uint16_t rounded(float value) {

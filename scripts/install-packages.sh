@@ -8,7 +8,7 @@ packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
   # oneDNN only to compare our kernels with, QEMU for a processor without AVX-512.
-  packages="$packages libdnnl-dev qemu-user clang-format python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
+  packages="$packages libdnnl-dev qemu-user clang-format cppcheck python3 python3-numpy python3-h5py python3-torch python3-hyperspy libboost-context-dev"
   # These look at the reports as a reader does.
   packages="$packages chromium chromium-driver python3-selenium"
 fi

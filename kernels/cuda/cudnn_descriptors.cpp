@@ -66,7 +66,7 @@ std::vector<Descriptor> Descriptor::descriptors(cudnnBackendAttributeName_t name
   int64_t count = 0;
   check(cudnnBackendGetAttribute(get(), name, CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &count, raw.data()),
         "cudnnBackendGetAttribute", place);
-  result.resize(static_cast<size_t>(std::min(count, most)), result.front());
+  result.erase(result.begin() + std::min(count, most), result.end());
   for (Descriptor& descriptor : result) descriptor.state_->used.push_back(state_);
   return result;
 }

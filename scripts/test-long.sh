@@ -1,0 +1,35 @@
+#!/bin/bash
+# The stages of `make test-long`: what continuous integration has no time for. Each fuzz target runs for
+# EELSVAE_FUZZ_SECONDS (default 600). All output goes to build/test-long.log; build/test-long-summary.txt has what is
+# worth keeping: machine, commit, counts of tests and skips, executions of each fuzz target, and the stages' times.
+set -u
+cd "$(dirname "$0")/.."
+source scripts/stages.sh
+mkdir -p build
+
+run() {
+  echo "commit $(git rev-parse HEAD)$(git diff --quiet HEAD || echo ', and changes')"
+  date -u '+%Y-%m-%d %H:%M UTC'
+  echo "$(nproc) x $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1); $(g++ --version | head -1); $(uname -sr)"
+  stage packages scripts/install-packages.sh --tests || finish
+  stage "packages: fuzz" scripts/install-packages.sh --fuzz || finish
+  rm -f build/*/junit.xml  # an old one would hide that there is no new one
+  local preset
+  for preset in sanitize debug; do
+    stage "$preset: configure" cmake --preset $preset &&
+      stage "$preset: build" cmake --build --preset $preset &&
+      stage "$preset: tests" ctest --preset $preset --output-junit junit.xml
+    stage "$preset: skips" python3 tests/house/skips.py tests/allowed_skips.txt build/$preset/junit.xml
+  done
+  stage "fuzz: configure" cmake --preset fuzz -DEELSVAE_FUZZ_SECONDS="${EELSVAE_FUZZ_SECONDS:-600}" &&
+    stage "fuzz: build" cmake --build --preset fuzz &&
+    stage "fuzz: run" ctest --preset fuzz --verbose
+  finish
+}
+
+(run) 2>&1 | tee build/test-long.log
+status=${PIPESTATUS[0]}
+# The test's name in front of what libFuzzer says at the end, and what ctest, the stages and skips.py say.
+grep -E '^(commit|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]+ x |====|stage |all together|[0-9]+% tests passed)|(passed|FAILED)$|tests skipped$|^ {1,5}[0-9]+  [a-z]|^ *[0-9]+/[0-9]+ Test.*(fuzz\.|Failed|Timeout)|stat::number_of_executed_units|skipped for a reason' \
+  build/test-long.log > build/test-long-summary.txt
+exit "$status"

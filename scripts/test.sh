@@ -1,0 +1,18 @@
+#!/bin/bash
+# The stages of `make test`. What does not fit into a quarter of an hour is in scripts/test-long.sh.
+set -u
+cd "$(dirname "$0")/.."
+source scripts/stages.sh
+
+stage packages scripts/install-packages.sh --tests || finish
+# Continuous integration compiles GPU code for one architecture only; nothing runs it there.
+stage configure cmake --preset release ${CI:+-DEELSVAE_CUDA_ARCHITECTURES=90a-real} || finish
+stage build cmake --build --preset release || finish
+rm -f build/*/junit.xml  # an old one would hide that there is no new one
+stage tests ctest --preset release --output-junit junit.xml
+stage "sanitizers: configure" cmake --preset sanitize-ci &&
+  stage "sanitizers: build" cmake --build --preset sanitize-ci &&
+  stage "sanitizers: tests" ctest --preset sanitize-ci --output-junit junit.xml
+stage analysis scripts/analyse.sh
+stage skips python3 tests/house/skips.py tests/allowed_skips.txt build/release/junit.xml build/sanitize-ci/junit.xml
+finish
