@@ -311,8 +311,8 @@ class Responses {
   void respond(size_t first, const float* z, const float* amounts, const float* weights, float* y) const {
     const int64_t components = model_.count(), count = bank_.filters[first].taps;
     Eight sum[Count][eights] = {}, variance[Count][eights];
-    const float* taps[Count];
-    int64_t behind[Count];  // the first one, in channels
+    const float* taps[Count] = {};
+    int64_t behind[Count] = {};  // the first one, in channels
     for (int c = 0; c < Count; ++c) {
       const Filter& filter = bank_.filters[first + static_cast<size_t>(c)];
       taps[c] = bank_.taps.data() + filter.offset;
