@@ -57,6 +57,7 @@ int bench(const Options& options) {
   const KernelChoice choice = choose_kernels(offer, settings.shape, settings.loss, settings.batches.front(),
                                              settings.training ? Purpose::training : Purpose::inference);
   if (const std::string text = describe(choice); !text.empty()) std::printf("%s\n", text.c_str());
+  std::fflush(stdout);  // whoever reads along has waited for it
   const std::unique_ptr<Backend> backend = offer.create(choice.variant);
   std::optional<Progress> progress;
   const BenchmarkResult result =
