@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the Debian packages that building (default), building and testing (--tests) or fuzzing (--fuzz)
-# need. Packages that are there already are left alone; nothing is asked for when nothing is missing.
+# Installs the Debian packages that building (default), building and testing (--tests), fuzzing (--fuzz) or the
+# kernels for ARM64 (--arm64) need. Packages that are there already are left alone; nothing is asked for when
+# nothing is missing.
 set -eu
 packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libpng-dev libzip-dev zlib1g-dev
@@ -14,6 +15,9 @@ if [ "${1:-}" = "--tests" ]; then
 fi
 if [ "${1:-}" = "--fuzz" ]; then
   packages="$packages clang libclang-rt-14-dev libomp-dev"
+fi
+if [ "${1:-}" = "--arm64" ]; then
+  packages="cmake ninja-build nlohmann-json3-dev libgtest-dev g++-aarch64-linux-gnu qemu-user"
 fi
 missing=""
 for package in $packages; do
