@@ -63,7 +63,10 @@ void sum_dot_products(const DotProduct* products, int64_t count, int64_t rows, i
   using Sum = void (*)(const DotProduct*, int64_t, int64_t, int64_t, int64_t, const float*, float*);
   static constexpr Sum narrow[] = {sum_rows<3, 1>, sum_rows<6, 1>, sum_rows<9, 1>, sum_rows<12, 1>},
                        wide[] = {sum_rows<3, 2>, sum_rows<6, 2>, sum_rows<9, 2>, sum_rows<12, 2>};
-  (columns > 16 ? wide : narrow)[(rows - 1) / 3](products, count, pitch, depth / 2, ahead_lines, bias, sums);
+  // (GCC 12 with sanitizers takes the wrong element of an array that a condition chooses.)
+  const int64_t index = (rows - 1) / 3;
+  const Sum sum = columns > 16 ? wide[index] : narrow[index];
+  sum(products, count, pitch, depth / 2, ahead_lines, bias, sums);
 }
 
 }  // namespace eelsvae::cpu

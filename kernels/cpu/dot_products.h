@@ -11,7 +11,9 @@ inline __m512i load_pairs(const bfloat16* from) {
 }
 // sum + two neighbours in memory, sent to all lanes, times 16 pairs, by AVX512_BF16; sums are f32.
 inline __m512 add_dots(__m512 sum, const bfloat16* pair, __m512i pairs) {
-  asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(pairs), "m"(*reinterpret_cast<const int*>(pair)));
+  // Both are read, and they are bfloat16 to whoever wrote them.
+  using Pair = const bfloat16[2];
+  asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(pairs), "m"(*reinterpret_cast<Pair*>(pair)));
   return sum;
 }
 

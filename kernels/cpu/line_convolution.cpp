@@ -136,7 +136,8 @@ struct VectorKernel {
                          wide[] = {sum_products<3, 2>, sum_products<6, 2>,
                                    sum_products < positions == 12 ? 9 : 6, 2 >, sum_products<positions, 2>};
     const int64_t groups = (kept - 1) / rows;
-    (channels > lanes ? wide : narrow)[groups](products, count, pitch, depth, ahead_lines, bias, block);
+    const Sum sum = channels > lanes ? wide[groups] : narrow[groups];
+    sum(products, count, pitch, depth, ahead_lines, bias, block);
     store_block(block, kept, channels, floor, to, to_pitch);
   }
 };
