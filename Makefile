@@ -1,4 +1,5 @@
-# Everything a newcomer needs. Each target only calls CMake presets and the programs they build.
+# Everything a newcomer needs. Each target, or its script, only calls CMake presets and
+# the programs they build.
 .PHONY: demo test test-long build programs packages install clean
 
 PREFIX ?= /usr/local

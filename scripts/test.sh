@@ -1,5 +1,5 @@
 #!/bin/bash
-# The stages of `make test`. What does not fit into a quarter of an hour is in scripts/test-long.sh.
+# The stages of `make test`. What takes hours is in scripts/test-long.sh.
 set -u
 cd "$(dirname "$0")/.."
 source scripts/stages.sh

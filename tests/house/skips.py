@@ -45,6 +45,8 @@ def main():
     allowed = read_allowed(sys.argv[1])
     counts, unlisted, tests = collections.Counter(), [], 0
     for path in sys.argv[2:]:
+        if not pathlib.Path(path).exists():
+            sys.exit(f"{path} is missing: ctest did not come to its end")
         skips, cases = read_skips(path)
         tests += cases
         for test, reason in skips:

@@ -40,3 +40,6 @@ expect(status == 1 and "house.E" in text, "a skip without a reason passed")
 status, text = run('<testcase name="A.DISABLED_F" status="disabled"/>')
 expect(status == 1 and "A.DISABLED_F" in text, "a disabled test passed")
 expect(run()[0] == 1, "a run without tests passed")
+with tempfile.NamedTemporaryFile() as listed:
+    result = subprocess.run([sys.executable, script, listed.name, listed.name + "-not"], capture_output=True, text=True)
+    expect(result.returncode == 1 and result.stderr.count("\n") == 1, "a missing file is not said in one line")
