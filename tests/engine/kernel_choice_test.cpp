@@ -1,13 +1,11 @@
 #include "engine/kernel_choice.h"
 
-#include <gtest/gtest.h>
-#include <stdlib.h>
-
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <optional>
+
+#include "tests/kernels/plan_cache_folder.h"
 
 namespace eelsvae {
 namespace {
@@ -15,30 +13,12 @@ namespace {
 const ModelShape small = {
     .image_size = 8, .energy = 64, .channels = {4, 8, 8, 16}, .hidden = 32, .latent = 4};
 
-class KernelChoiceTest : public testing::Test {
+class KernelChoiceTest : public PlanCacheFolderTest {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "eelsvae-choice-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    if (const char* before = getenv("XDG_CACHE_HOME")) before_ = before;
-    setenv("XDG_CACHE_HOME", name.c_str(), 1);
-  }
-  void TearDown() override {
-    if (before_)
-      setenv("XDG_CACHE_HOME", before_->c_str(), 1);
-    else
-      unsetenv("XDG_CACHE_HOME");
-    std::filesystem::remove_all(folder_);
-  }
-
   static KernelChoice choose(const BackendOffer& offer, Purpose purpose = Purpose::training,
                              const ModelShape& shape = small) {
     return choose_kernels(offer, shape, ReconstructionLoss::cross_entropy, 2, purpose);
   }
-
-  std::filesystem::path folder_;
-  std::optional<std::string> before_;
 };
 
 TEST_F(KernelChoiceTest, TheFastestOfTheMeasuredIsTakenAndRemembered) {
@@ -65,12 +45,12 @@ TEST_F(KernelChoiceTest, WhatWasRememberedIsTakenEvenIfItIsNotTheFirst) {
   const BackendOffer offer = find_backend("cpu", "auto");
   choose(offer);
   // The file, with every answer replaced by the last variant.
-  std::ifstream in(folder_ / "eelsvae" / "plans.json");
+  std::ifstream in(file());
   std::string text((std::istreambuf_iterator<char>(in)), {});
   const BackendVariant last = offer.variants.back();
   const size_t begin = text.rfind(": \"") + 3, end = text.find('"', begin);
   text.replace(begin, end - begin, last.precision + " " + last.kernels);
-  std::ofstream(folder_ / "eelsvae" / "plans.json") << text;
+  std::ofstream(file()) << text;
   EXPECT_EQ(choose(offer).variant, last);
 }
 
@@ -83,6 +63,8 @@ TEST_F(KernelChoiceTest, ASingleWayIsNotMeasured) {
   EXPECT_TRUE(std::filesystem::is_empty(folder_));
 }
 
+#ifdef NDEBUG  // kernels without optimisation take much longer
+
 // Of the published network too: its layers are timed in part.
 TEST_F(KernelChoiceTest, TakesAboutASecond) {
   const auto began = std::chrono::steady_clock::now();
@@ -90,6 +72,8 @@ TEST_F(KernelChoiceTest, TakesAboutASecond) {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
   EXPECT_LT(seconds.count(), 30) << "a slow machine beside other work is allowed a good deal more";
 }
+
+#endif
 
 }  // namespace
 }  // namespace eelsvae

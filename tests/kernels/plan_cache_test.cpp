@@ -10,37 +10,19 @@
 #include <vector>
 
 #include "kernels/plan_cache.h"
+#include "tests/kernels/plan_cache_folder.h"
 
 namespace eelsvae {
 namespace {
 
 namespace fs = std::filesystem;
 
-class PlanCacheTest : public testing::Test {
+class PlanCacheTest : public PlanCacheFolderTest {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "eelsvae-plans-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    if (const char* before = getenv("XDG_CACHE_HOME")) before_ = before;
-    setenv("XDG_CACHE_HOME", name.c_str(), 1);
-  }
-  void TearDown() override {
-    if (before_)
-      setenv("XDG_CACHE_HOME", before_->c_str(), 1);
-    else
-      unsetenv("XDG_CACHE_HOME");
-    fs::remove_all(folder_);
-  }
-
-  fs::path file() const { return folder_ / "eelsvae" / "plans.json"; }
   void write(const std::string& text) const {
     fs::create_directories(file().parent_path());
     std::ofstream(file()) << text;
   }
-
-  fs::path folder_;
-  std::optional<std::string> before_;
 };
 
 TEST_F(PlanCacheTest, RemembersByDeviceAndKey) {
