@@ -1,7 +1,8 @@
 #!/bin/bash
-# The stages of `make test-long`: what continuous integration has no time for. Each fuzz target runs for
-# EELSVAE_FUZZ_SECONDS (default 600). All output goes to build/test-long.log; build/test-long-summary.txt has what is
-# worth keeping: machine, commit, counts of tests and skips, executions of each fuzz target, and the stages' times.
+# The stages of `make test-long`: what continuous integration has no time for, and ratios of times, which want a machine
+# that does nothing else. Each fuzz target runs for EELSVAE_FUZZ_SECONDS (default 600). All output goes to
+# build/test-long.log; build/test-long-summary.txt has what is worth keeping: machine, commit, counts of tests and skips,
+# executions of each fuzz target, and the stages' times.
 set -u
 cd "$(dirname "$0")/.."
 source scripts/stages.sh
@@ -14,6 +15,9 @@ run() {
   stage packages scripts/install-packages.sh --tests || finish
   stage "packages: fuzz" scripts/install-packages.sh --fuzz || finish
   rm -f build/*/junit.xml  # an old one would hide that there is no new one
+  stage "release: configure" cmake --preset release &&
+    stage "release: build" cmake --build --preset release --target benchmark_streams_vs_ceilings benchmark_forward_vs_primitives &&
+    stage performance ctest --preset performance --verbose
   local preset
   for preset in sanitize debug; do
     stage "$preset: configure" cmake --preset $preset &&
