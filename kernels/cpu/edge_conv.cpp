@@ -286,7 +286,8 @@ class EdgeConv final : public Conv3d {
   template <typename T>
   void to_rows(const float* x, const float* w, const float* bias, float floor, int64_t count, T* rows) const {
     for (int64_t c = pitch_ - 2 * lanes; c >= 0; c -= 2 * lanes) {
-      const auto add = [&]<int Rows>(int64_t o, std::integral_constant<int, Rows>) {
+      const auto add = [&](int64_t o, auto together) {
+        constexpr int Rows = decltype(together)::value;
         const float* at = x + o * stride_;
         T* to = rows + o * channels_ + c;
         if (channels_ - c > lanes)
