@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <functional>
 #include <limits>
 #include <map>
@@ -20,16 +21,21 @@ constexpr double convolution_flops = 0.6e9;
 constexpr int64_t least_lines = 16;
 // Numbers of Linear weights that are read or updated: with what is timed in between, more than caches hold.
 constexpr int64_t linear_weights = int64_t{8} << 20;
-// All ways are timed in turn, round after round, until so much time is spent; the fastest time of an
-// operation counts, for others may be using the machine. After the first round ways that are much slower are
-// left out.
+// All ways are timed in turn, round after round, until this thread has computed for so long: beside other
+// work that is longer by the clock, but as many rounds. The fastest time of an operation counts, for others
+// may be using the machine. Ways that are much slower are left out, of which a single round says little.
 constexpr double seconds_to_spend = 0.8;
-constexpr int least_rounds = 2, most_rounds = 30;
-constexpr double much_slower = 1.5;
+constexpr int least_rounds = 3, most_rounds = 30;
+constexpr double much_slower_once = 3, much_slower = 1.5;
 
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+double processor_seconds_of_this_thread() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 // Taps inside the input that all outputs along an axis see.
@@ -225,16 +231,16 @@ std::vector<KernelChoice::Time> time_all(const BackendOffer& offer, const ModelS
   for (Candidate& candidate : candidates) add_operations(candidate, memory, shape, loss, batch, purpose);
   std::vector<Candidate*> left;
   for (Candidate& candidate : candidates) left.push_back(&candidate);
-  const auto began = Clock::now();
-  for (int round = 0; round < most_rounds; ++round) {
-    if (round >= least_rounds && seconds_since(began) > seconds_to_spend) break;
+  const double end = processor_seconds_of_this_thread() + seconds_to_spend;
+  for (int round = 1; round <= most_rounds; ++round) {
     for (size_t i = 0; i < candidates.front().size(); ++i)
       for (Candidate* candidate : left) candidate->time(i);
     double least = std::numeric_limits<double>::infinity();
     for (const Candidate* candidate : left) least = std::min(least, candidate->seconds());
-    std::erase_if(left,
-                  [=](const Candidate* candidate) { return candidate->seconds() > much_slower * least; });
+    const double most = (round < least_rounds ? much_slower_once : much_slower) * least;
+    std::erase_if(left, [=](const Candidate* candidate) { return candidate->seconds() > most; });
     if (left.size() == 1) break;
+    if (round >= least_rounds && processor_seconds_of_this_thread() > end) break;
   }
   std::vector<KernelChoice::Time> times;
   for (size_t i = 0; i < candidates.size(); ++i)
