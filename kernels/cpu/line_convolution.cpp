@@ -112,6 +112,9 @@ const float* padded_bias(const float* bias, int64_t channels, float* padded) {
   return padded;
 }
 
+// Kernels: pack() takes `depth_at_once` rows of `width` weights of a block, channels_of_block apart, and
+// returns where the next ones go.
+
 // By vectors of floats; T is how lines are stored.
 template <typename T>
 struct VectorKernel {
@@ -120,9 +123,15 @@ struct VectorKernel {
   using Product = VectorProduct;
   // As many registers as there are: 32, but 16 where a vector is 8 floats (AVX2).
   static constexpr int64_t positions = lanes == 8 ? 6 : 12, rows = 3;  // of a block; computed together
+  static constexpr int64_t depth_at_once = 1;                          // of a product, or a multiple of it
   static constexpr bool in_place = std::is_same_v<T, float>;  // whether lines are operands as they lie
 
   explicit VectorKernel(const Arithmetic&) {}
+
+  static float* pack(const float* rows, int64_t width, int64_t, float* to) {
+    for (int64_t c = 0; c < width; ++c) to[c] = static_cast<float>(T(rows[c]));  // as precise as activations
+    return to + width;
+  }
 
   void compute(const VectorProduct* products, int64_t count, int64_t pitch, int64_t depth,
                int64_t ahead_lines, const float* bias, float floor, int64_t kept, int64_t channels, T* to,
@@ -149,10 +158,16 @@ struct DotKernel {
   using Number = bfloat16;
   using Operand = bfloat16;
   using Product = DotProduct;
-  static constexpr int64_t positions = most_dot_rows, rows = 3;
+  static constexpr int64_t positions = most_dot_rows, rows = 3, depth_at_once = 2;
   static constexpr bool in_place = true;
 
   explicit DotKernel(const Arithmetic&) {}
+
+  static bfloat16* pack(const float* rows, int64_t width, int64_t, bfloat16* to) {
+    for (int64_t c = 0; c < width; ++c)
+      for (int64_t k = 0; k < depth_at_once; ++k) *to++ = bfloat16(rows[k * channels_of_block + c]);
+    return to;
+  }
 
   void compute(const DotProduct* products, int64_t count, int64_t pitch, int64_t depth, int64_t ahead_lines,
                const float* bias, float floor, int64_t kept, int64_t channels, bfloat16* to,
@@ -170,18 +185,26 @@ struct TileKernel {
   using Number = bfloat16;
   using Operand = bfloat16;
   using Product = TileProduct;
-  static constexpr int64_t positions = 2 * tile_rows, rows = tile_rows;
+  static constexpr int64_t positions = 2 * tile_rows, rows = tile_rows, depth_at_once = tile_depth;
   static constexpr bool in_place = true;
 
   TilesInUse in_use;
 
   explicit TileKernel(const Arithmetic& arithmetic) : in_use(*arithmetic.tiles) {}
 
+  // The tiles of a column of them follow one another, `column` numbers after those of the column before.
+  static bfloat16* pack(const float* rows, int64_t width, int64_t column, bfloat16* to) {
+    for (int64_t t = 0; t * tile_rows < width; ++t)
+      pack_tile(rows + t * tile_rows, channels_of_block, to + t * column);
+    return to + tile_numbers;
+  }
+
   void compute(const TileProduct* products, int64_t count, int64_t pitch, int64_t depth, int64_t ahead_lines,
-               const float* bias, float floor, int64_t kept, int64_t, bfloat16* to, int64_t to_pitch) const {
+               const float* bias, float floor, int64_t kept, int64_t channels, bfloat16* to,
+               int64_t to_pitch) const {
     alignas(64) float sums[positions * channels_of_block];
-    sum_tile_products(products, count, kept, pitch, depth / tile_depth, ahead_lines, sums);
-    store_sums(sums, kept, bias, floor, to, to_pitch);
+    sum_tile_products(products, count, kept, channels, pitch, depth / depth_at_once, ahead_lines, sums);
+    store_sums(sums, kept, channels, bias, floor, to, to_pitch);
   }
 };
 
@@ -239,11 +262,8 @@ template <typename F>
 void LineConvolution::with_kernel(F&& f) const {
 #ifdef __AVX512F__
   if (arithmetic_.activation == DType::bf16) {
-    if (arithmetic_.set == InstructionSet::amx && channels_ % tile_depth == 0 &&
-        out_channels_ % tile_depth == 0)
-      return f(std::type_identity<TileKernel>());
-    if (arithmetic_.set >= InstructionSet::avx512_bf16 && channels_ % 2 == 0)
-      return f(std::type_identity<DotKernel>());
+    if (arithmetic_.set == InstructionSet::amx) return f(std::type_identity<TileKernel>());
+    if (arithmetic_.set == InstructionSet::avx512_bf16) return f(std::type_identity<DotKernel>());
   }
 #endif
   with_activation_type(arithmetic_.activation,
@@ -276,16 +296,14 @@ LineConvolution::LineConvolution(const Conv3dProblem& p, Direction direction, Li
   step_ = forward ? stride : 1;
   padded_ = rounded_up(out_channels_, lanes);
   if (forward) {
-    windows_.push_back({-p.padding.e, kernel_.e, 0, 1, 0});
+    windows_.push_back({-p.padding.e, kernel_.e, 0, 1});
   } else {
-    int64_t offset = 0;
     for (int64_t r = 0; r < std::min(stride, out_energies_); ++r) {
       // Taps ke with r + padding - ke a multiple of the stride; the last of them sees the first position.
       const int64_t lowest = (r + p.padding.e) % stride,
                     taps = lowest < kernel_.e ? (kernel_.e - 1 - lowest) / stride + 1 : 0,
                     last = lowest + (taps - 1) * stride;
-      windows_.push_back({(r + p.padding.e - last) / stride, taps, last, -stride, offset});
-      offset += taps;
+      windows_.push_back({(r + p.padding.e - last) / stride, taps, last, -stride});
     }
   }
   with_kernel([&]<typename Kernel>(std::type_identity<Kernel>) { prepare<Kernel>(); });
@@ -294,6 +312,11 @@ LineConvolution::LineConvolution(const Conv3dProblem& p, Direction direction, Li
 template <typename Kernel>
 void LineConvolution::prepare() {
   operand_bytes_ = sizeof(typename Kernel::Operand);
+  for (Window& window : windows_) {
+    window.depth = rounded_up(window.taps * channels_, Kernel::depth_at_once);
+    window.offset = depth_;
+    depth_ += window.depth;
+  }
   int64_t blocks = 0, longest = 0;
   for (size_t phase = 0; phase < windows_.size(); ++phase)
     for_blocks<Kernel>(windows_[phase], static_cast<int64_t>(phase),
@@ -302,19 +325,20 @@ void LineConvolution::prepare() {
                          if (!in_place) longest = std::max(longest, span);
                        });
   blocks_ = blocks * ((out_channels_ + channels_of_block - 1) / channels_of_block);
-  scratch_count_ = rounded_up(longest * kernel_.h * kernel_.w * channels_, cache_line);
+  scratch_count_ = rounded_up(longest * kernel_.h * kernel_.w, cache_line);
 }
 
-// Calls f(first position of a block, how many of its positions exist, how many positions of the source it
-// reads, whether it reads them as they lie in the line).
+// Calls f(first position of a block, how many of its positions exist, how many numbers of a line of the
+// source it reads, whether it reads them as they lie in the line).
 template <typename Kernel, typename F>
 void LineConvolution::for_blocks(const Window& window, int64_t phase, F&& f) const {
   const int64_t phases = static_cast<int64_t>(windows_.size()),
                 positions = (out_energies_ - phase + phases - 1) / phases;
   for (int64_t q = 0; q < positions; q += Kernel::positions) {
     const int64_t kept = std::min(Kernel::positions, positions - q), rows = rounded_up(kept, Kernel::rows),
-                  begin = q * step_ + window.first, span = (rows - 1) * step_ + window.taps;
-    f(q, kept, span, Kernel::in_place && begin >= 0 && begin + span <= energies_);
+                  begin = (q * step_ + window.first) * channels_,
+                  span = (rows - 1) * step_ * channels_ + window.depth;
+    f(q, kept, span, Kernel::in_place && begin >= 0 && begin + span <= energies_ * channels_);
   }
 }
 
@@ -322,7 +346,7 @@ size_t LineConvolution::workspace_bytes() const {
   return static_cast<size_t>(threads_ * scratch_count_) * operand_bytes_;
 }
 size_t LineConvolution::packed_bytes() const {
-  return static_cast<size_t>(kernel_.volume() * channels_ * padded_) * operand_bytes_;
+  return static_cast<size_t>(kernel_.h * kernel_.w * depth_ * padded_) * operand_bytes_;
 }
 
 void LineConvolution::pack(const float* weights, void* packed) const {
@@ -331,8 +355,8 @@ void LineConvolution::pack(const float* weights, void* packed) const {
   });
 }
 
-// By tap (kh, kw), then window, then a block of channels of the destination, as its kernel reads them: rows
-// of floats with zeros beyond the channels, or two columns of tiles.
+// By tap (kh, kw), then window, then a block of channels of the destination, as its kernel reads them, with
+// zeros beyond the channels and beyond the window.
 template <typename Kernel>
 void LineConvolution::pack_as(const float* weights, typename Kernel::Operand* packed) const {
   const bool forward = direction_ == Direction::forward;
@@ -341,40 +365,23 @@ void LineConvolution::pack_as(const float* weights, typename Kernel::Operand* pa
                 pitch = taps * kernel_.e * in_channels;  // from an output channel to the next
   for_pieces(taps * blocks, 1, [&](int64_t index, int64_t, int64_t) {
     const int64_t tap = index / blocks, column = index % blocks * channels_of_block,
-                  width = std::min(channels_of_block, padded_ - column);
+                  width = std::min(channels_of_block, padded_ - column),
+                  kept = std::min(width, out_channels_ - column);
+    float rows[Kernel::depth_at_once * channels_of_block];
     for (const Window& window : windows_) {
-      const int64_t depth = window.taps * channels_;
-      auto* to = packed + (tap * kernel_.e + window.offset) * channels_ * padded_ + column * depth;
-      for (int64_t j = 0; j < window.taps; ++j) {
-        const int64_t ke = window.tap + j * window.tap_step;
-        const float* corner = weights + (tap * kernel_.e + ke) * in_channels + column * (forward ? pitch : 1);
-        const int64_t kept = std::min(width, out_channels_ - column);
-#ifdef __AVX512F__
-        if constexpr (std::is_same_v<Kernel, TileKernel>) {
-          for (int64_t i = 0; i < channels_; i += tile_depth, to += tile_numbers)
-            for (int64_t c = 0; c < width; c += tile_rows)
-              pack_tile(corner + (forward ? c * pitch + i : i * pitch + c), pitch, forward, to + c * depth);
-          continue;
+      auto* to = packed + (tap * depth_ + window.offset) * padded_ + column * window.depth;
+      for (int64_t k = 0; k < window.depth; ++k) {
+        float* row = rows + k % Kernel::depth_at_once * channels_of_block;
+        int64_t c = 0;
+        if (k < window.taps * channels_) {
+          const int64_t ke = window.tap + k / channels_ * window.tap_step, channel = k % channels_;
+          const float* from = weights + (tap * kernel_.e + ke) * in_channels +
+                              (forward ? column * pitch + channel : channel * pitch + column);
+          for (; c < kept; ++c) row[c] = from[forward ? c * pitch : c];
         }
-        if constexpr (std::is_same_v<Kernel, DotKernel>) {
-          for (int64_t i = 0; i < channels_; ++i)
-            for (int64_t c = 0; c < width; ++c)
-              to[(i / 2 * width + c) * 2 + i % 2] =
-                  bfloat16(c < kept ? corner[forward ? c * pitch + i : i * pitch + c] : 0.0f);
-          to += channels_ * width;
-          continue;
-        }
-#endif
-        if constexpr (std::is_same_v<typename Kernel::Operand, float>) {
-          for (int64_t i = 0; i < channels_; ++i, to += width) {
-            for (int64_t c = 0; c < kept; ++c) {
-              // Operands have the precision of activations.
-              const typename Kernel::Number number(corner[forward ? c * pitch + i : i * pitch + c]);
-              to[c] = static_cast<float>(number);
-            }
-            std::fill(to + kept, to + width, 0.0f);
-          }
-        }
+        std::fill(row + c, row + width, 0.0f);
+        if ((k + 1) % Kernel::depth_at_once != 0) continue;
+        to = Kernel::pack(rows, width, window.depth * tile_rows, to);
       }
     }
   });
@@ -415,9 +422,8 @@ void LineConvolution::run_as(ConstArray from, const void* packed, const float* b
             take(kh * kernel_.w + kw, source + (row * columns_ + column) * line_count);
         }
     };
-    collect(index, [&](int64_t tap, const Number* line) {
-      lines.add(line, weights + tap * kernel_.e * channels_ * padded_);
-    });
+    collect(index,
+            [&](int64_t tap, const Number* line) { lines.add(line, weights + tap * depth_ * padded_); });
     Number* line = destination + index * to_count;
     if (index + 1 < count) {
       collect(index + 1, [&](int64_t, const Number* next) {
@@ -439,25 +445,24 @@ void LineConvolution::run_line(const Kernel& kernel, Lines<Kernel>& lines, const
       lines.ahead.bytes() / std::max<int64_t>(1, lines.count() * blocks_ * cache_line) + 1;
   for (int64_t phase = 0; phase < phases; ++phase) {
     const Window& window = windows_[static_cast<size_t>(phase)];
-    const int64_t depth = window.taps * channels_;
     // The weights of a block of channels stay in the second-level cache while the positions run.
     for (int64_t column = 0; column < out_channels_; column += channels_of_block)
       for_blocks<Kernel>(window, phase, [&](int64_t q, int64_t kept, int64_t span, bool in_place) {
         std::array<typename Kernel::Product, most_lines> products;
-        const int64_t begin = (q * step_ + window.first) * channels_, operands = span * channels_;
+        const int64_t begin = (q * step_ + window.first) * channels_;
         auto product = products.begin();
         typename Kernel::Operand* copy = scratch;
         for (const auto& line : lines) {
           const typename Kernel::Operand* rows = copy;
           if constexpr (Kernel::in_place) rows = in_place ? line.source + begin : copy;
           if (!in_place) {  // the line's end, with the zeros beyond it, or numbers of another type
-            copy_window(line.source, length, begin, operands, copy);
-            copy += operands;
+            copy_window(line.source, length, begin, span, copy);
+            copy += span;
           }
-          *product++ = {rows, line.weights + window.offset * channels_ * padded_ + column * depth,
+          *product++ = {rows, line.weights + window.offset * padded_ + column * window.depth,
                         lines.ahead.take(ahead_lines * cache_line)};
         }
-        kernel.compute(products.data(), lines.count(), step_ * channels_, depth, ahead_lines,
+        kernel.compute(products.data(), lines.count(), step_ * channels_, window.depth, ahead_lines,
                        bias ? bias + column : nullptr, floor, kept,
                        std::min(channels_of_block, out_channels_ - column),
                        destination + (phase + q * phases) * out_channels_ + column, phases * out_channels_);

@@ -9,16 +9,17 @@
 namespace eelsvae::cpu {
 
 // A convolution from an array of x's shape to one of y's, or its adjoint, which goes the other way: in f32 by
-// vectors; in bf16 by tiles where there are registers for them that the channels fill, by dot products of
-// pairs where there are those, else by vectors of floats that were bf16.
+// vectors; in bf16 by tiles where there are registers for them, by dot products of pairs where there are
+// those, else by vectors of floats that were bf16.
 //
 // A line of the destination is a sum over the taps (kh, kw) of what lines of the source give. Along the
 // energy axis every `phases`-th position sees the same energy taps, and neighbours among them neighbouring
 // positions of the source:
 //   destination[r + q * phases, c] = sum over k of source[(q * step + first) * channels + k] * w[k, c]
-// Windows of k are contiguous: left factors of products are lines of the source as they lie in memory. A
-// convolution has one phase and steps by its stride, its adjoint as many phases as its stride and steps by
-// one.
+// Windows of k are contiguous: left factors of products are lines of the source as they lie in memory. What
+// multiplies them may take more k at a time than are left: weights beyond a window are 0, and its neighbours
+// in the line have no weight (but NaN and infinity are none the less found there). A convolution has one
+// phase and steps by its stride, its adjoint as many phases as its stride and steps by one.
 class LineConvolution {
  public:
   enum class Direction { forward, adjoint };
@@ -39,7 +40,8 @@ class LineConvolution {
   // be negative). The window's position j has the energy tap tap + j * tap_step.
   struct Window {
     int64_t first, taps, tap, tap_step;
-    int64_t offset;  // number of taps in the windows before this one
+    int64_t depth = 0;   // of its products: taps * channels_, rounded up to what the kernel takes at a time
+    int64_t offset = 0;  // the sum of the depths before this one
   };
   // A line of the source, and the weights of the tap (kh, kw) that sees it.
   template <typename T, typename Operand>
@@ -76,6 +78,7 @@ class LineConvolution {
   int64_t step_;                           // phases are as many as windows
   int64_t padded_;                         // out_channels in whole vectors
   std::vector<Window> windows_;            // by phase
+  int64_t depth_ = 0;                      // of all windows together
   LineSources sources_;
   int64_t blocks_ = 0;         // of positions and channels, in a line
   int64_t scratch_count_ = 0;  // operands that a thread needs: what a block sees of every line

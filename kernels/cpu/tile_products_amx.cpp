@@ -138,9 +138,12 @@ void end() {
 
 }  // namespace
 
-[[gnu::target("amx-tile,amx-bf16")]] void sum_tile_products(const TileProduct* products, int64_t count,
-                                                            int64_t rows, int64_t pitch, int64_t depth,
-                                                            int64_t ahead_lines, float* sums) {
+namespace {
+
+template <bool TwoColumns>
+[[gnu::target("amx-tile,amx-bf16")]] void sum_columns(const TileProduct* products, int64_t count,
+                                                      int64_t rows, int64_t pitch, int64_t depth,
+                                                      int64_t ahead_lines, float* sums) {
   constexpr int row_bytes = 64;
   constexpr int64_t wide = 2 * tile_rows, sums_pitch = wide * sizeof(float);
   const int64_t rows_pitch = pitch * static_cast<int64_t>(sizeof(bfloat16)),
@@ -157,25 +160,33 @@ void end() {
          ++k, l += tile_depth, m += tile_depth, p += tile_numbers, q += tile_numbers) {
       _tile_loadd(4, l, rows_pitch);
       _tile_loadd(6, p, row_bytes);
-      _tile_loadd(7, q, row_bytes);
+      if constexpr (TwoColumns) _tile_loadd(7, q, row_bytes);
       // A few lines at a time: many at once would keep the loads of tiles waiting.
       if (ahead) {
         fetch(ahead, each);
         ahead += each * cache_line;
       }
       _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
+      if constexpr (TwoColumns) _tile_dpbf16ps(1, 4, 7);
       if (rows <= tile_rows) continue;
       _tile_loadd(5, m, rows_pitch);
       _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      if constexpr (TwoColumns) _tile_dpbf16ps(3, 5, 7);
     }
   }
   _tile_stored(0, sums, sums_pitch);
-  _tile_stored(1, sums + tile_rows, sums_pitch);
+  if constexpr (TwoColumns) _tile_stored(1, sums + tile_rows, sums_pitch);
   if (rows <= tile_rows) return;
   _tile_stored(2, sums + tile_rows * wide, sums_pitch);
-  _tile_stored(3, sums + tile_rows * wide + tile_rows, sums_pitch);
+  if constexpr (TwoColumns) _tile_stored(3, sums + tile_rows * wide + tile_rows, sums_pitch);
+}
+
+}  // namespace
+
+void sum_tile_products(const TileProduct* products, int64_t count, int64_t rows, int64_t columns,
+                       int64_t pitch, int64_t depth, int64_t ahead_lines, float* sums) {
+  (columns > tile_rows ? sum_columns<true> : sum_columns<false>)(products, count, rows, pitch, depth,
+                                                                 ahead_lines, sums);
 }
 
 [[gnu::target("amx-tile,amx-bf16")]] float multiply_tiles(int64_t rounds) {

@@ -59,23 +59,15 @@ template <int Bit>
 }  // namespace
 
 [[gnu::target("avx512f,avx512bw,avx512bf16")]] void pack_tile(const float* values, int64_t pitch,
-                                                              bool transposed, bfloat16* tile) {
-  Words rows[16];
-  if (transposed) {
-#pragma GCC unroll 16
-    for (int r = 0; r < 16; ++r) rows[r] = rounded(values + r * pitch, values + r * pitch + 16);
-    transpose(rows);
-  } else {
-    // The numbers of two rows take turns.
-    alignas(64) uint16_t order[32];
-    for (int i = 0; i < 32; ++i) order[i] = static_cast<uint16_t>(i / 2 + i % 2 * 16);
-    const __m512i turns = _mm512_load_si512(order);
-#pragma GCC unroll 16
-    for (int r = 0; r < 16; ++r)
-      rows[r] = (Words)_mm512_permutexvar_epi16(
-          turns, (__m512i)rounded(values + 2 * r * pitch, values + (2 * r + 1) * pitch));
+                                                              bfloat16* tile) {
+  // The numbers of two rows take turns.
+  alignas(64) uint16_t order[32];
+  for (int i = 0; i < 32; ++i) order[i] = static_cast<uint16_t>(i / 2 + i % 2 * 16);
+  const __m512i turns = _mm512_load_si512(order);
+  for (int r = 0; r < tile_rows; ++r) {
+    const Words rows = rounded(values + 2 * r * pitch, values + (2 * r + 1) * pitch);
+    _mm512_storeu_si512(tile + r * tile_depth, _mm512_permutexvar_epi16(turns, (__m512i)rows));
   }
-  std::memcpy(tile, rows, sizeof rows);
 }
 
 void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, int64_t columns,
@@ -107,17 +99,20 @@ void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, in
   }
 }
 
-[[gnu::target("avx512f,avx512bf16,avx512vl")]] void store_sums(const float* sums, int64_t rows,
-                                                               const float* bias, float floor,
-                                                               bfloat16* values, int64_t pitch) {
+[[gnu::target("avx512f,avx512bw,avx512bf16")]] void store_sums(const float* sums, int64_t rows,
+                                                               int64_t columns, const float* bias,
+                                                               float floor, bfloat16* values, int64_t pitch) {
+  const auto wanted = static_cast<uint32_t>((uint64_t{1} << columns) - 1);
+  const auto low = static_cast<__mmask16>(wanted), high = static_cast<__mmask16>(wanted >> 16);
   const __m512 lowest = _mm512_set1_ps(floor), zero = _mm512_setzero_ps(),
-               b0 = bias ? _mm512_loadu_ps(bias) : zero, b1 = bias ? _mm512_loadu_ps(bias + 16) : zero;
+               b0 = bias ? _mm512_maskz_loadu_ps(low, bias) : zero,
+               b1 = bias ? _mm512_maskz_loadu_ps(high, bias + 16) : zero;
   for (int64_t r = 0; r < rows; ++r, sums += 32, values += pitch) {
     // Of two operands the second is returned where one is no number.
     const __m512 first = _mm512_max_ps(lowest, _mm512_add_ps(_mm512_loadu_ps(sums), b0)),
-                 second = _mm512_max_ps(lowest, _mm512_add_ps(_mm512_loadu_ps(sums + 16), b1));
+                 second = _mm512_max_ps(lowest, _mm512_add_ps(_mm512_maskz_loadu_ps(high, sums + 16), b1));
     const auto both = (__m512i)_mm512_cvtne2ps_pbh(second, first);
-    _mm512_storeu_si512(values, both);
+    _mm512_mask_storeu_epi16(values, wanted, both);
   }
 }
 

@@ -30,15 +30,15 @@ void transpose_to_tiles(const bfloat16* values, int64_t pitch, int64_t count, in
 // Right factor: `columns` tiles, `tiles_pitch` apart, from 32 rows that start `step` apart.
 void interleave_to_tiles(const bfloat16* values, int64_t step, int64_t columns, bfloat16* tiles,
                          int64_t tiles_pitch);
-// Right factor: one tile from 32 rows of 16 numbers, `pitch` apart, or, transposed, 16 rows of 32.
-void pack_tile(const float* values, int64_t pitch, bool transposed, bfloat16* tile);
+// Right factor: one tile from 32 rows of 16 numbers, `pitch` apart.
+void pack_tile(const float* values, int64_t pitch, bfloat16* tile);
 // Right factor: `depth` tiles from the transpose of `count` (up to 16) rows, `pitch` apart; further columns
 // are 0.
 void transpose_rows(const bfloat16* rows, int64_t pitch, int64_t count, int64_t depth, bfloat16* tiles);
-// values[r * pitch + c] = max(sums[r, c] + bias[c], floor) for `rows` rows of 32; bias may be null, NaN
-// stays.
-void store_sums(const float* sums, int64_t rows, const float* bias, float floor, bfloat16* values,
-                int64_t pitch);
+// values[r * pitch + c] = max(sums[r * 32 + c] + bias[c], floor) for `rows` rows of up to 32 columns; bias
+// may be null, NaN stays.
+void store_sums(const float* sums, int64_t rows, int64_t columns, const float* bias, float floor,
+                bfloat16* values, int64_t pitch);
 
 // Where the tiles of a product's factors begin.
 struct TilePair {
@@ -75,9 +75,9 @@ const TileOperations* tile_operations(InstructionSet set);
 // By the registers of AMX, which have to be in use: sums (32, 32) = the sum over `count` products; rows of
 // the left factors are `pitch` apart and `depth` tiles long (0: nothing to add), of the right factors there
 // are two columns of tiles. With each product `ahead_lines` lines of its memory ahead are fetched to the
-// second-level cache. Where `rows` is 16 or less, the last 16 are neither read nor computed.
-void sum_tile_products(const TileProduct* products, int64_t count, int64_t rows, int64_t pitch, int64_t depth,
-                       int64_t ahead_lines, float* sums);
+// second-level cache. Where `rows` or `columns` are 16 or less, the last 16 are neither read nor computed.
+void sum_tile_products(const TileProduct* products, int64_t count, int64_t rows, int64_t columns,
+                       int64_t pitch, int64_t depth, int64_t ahead_lines, float* sums);
 
 // For as long as this lives the thread may multiply tiles.
 class TilesInUse {
