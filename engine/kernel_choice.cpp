@@ -275,7 +275,7 @@ KernelChoice choose_kernels(const BackendOffer& offer, const ModelShape& shape, 
   std::vector<std::string> names;
   for (const BackendVariant& variant : offer.variants) names.push_back(text_of(variant));
   choice.origin = KernelChoice::Origin::remembered;
-  const PlanCache cache(offer.create(choice.variant)->processor());
+  const PlanCache cache(offer.create(choice.variant)->processor() + ", kernels " + kernels_version());
   const size_t fastest_one = fastest(cache, key_of(offer, shape, batch, purpose), names, [&](size_t i) {
     if (choice.times.empty()) choice.times = time_all(offer, shape, loss, batch, purpose);
     choice.origin = KernelChoice::Origin::measured;

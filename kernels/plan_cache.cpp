@@ -62,6 +62,10 @@ class Lock {
 
 }  // namespace
 
+std::string kernels_version() {
+  return EELSVAE_KERNELS_VERSION;
+}
+
 std::optional<std::string> PlanCache::find(const std::string& key) const {
   return entry(read(cache_file()), section_, key);
 }

@@ -8,9 +8,13 @@
 
 namespace eelsvae {
 
+// Names the kernels of this program, by a digest of their sources.
+std::string kernels_version();
+
 // Which of several ways to compute was the fastest, remembered between processes in
 // $XDG_CACHE_HOME/eelsvae/plans.json (~/.cache if the variable is not set). What was measured on one device
-// with one set of libraries says nothing about another, so each such pair has a section of its own.
+// with one set of libraries and kernels says nothing about another, so each such set has a section of its
+// own.
 //
 // It only saves time: a file that is missing, damaged or not writable is the same as an empty one.
 class PlanCache {

@@ -33,7 +33,8 @@ double median_seconds(cudaStream_t stream, const std::function<void()>& run) {
 
 PlanCache section_of(const DeviceProperties& device) {
   return PlanCache(device.name + ", compute capability " + std::to_string(device.major) + "." +
-                   std::to_string(device.minor) + ", " + library_versions());
+                   std::to_string(device.minor) + ", " + library_versions() + ", kernels " +
+                   kernels_version());
 }
 
 }  // namespace
