@@ -13,7 +13,7 @@ demo: packages
 test:
 	scripts/test.sh
 
-# What continuous integration has no time for: all tests under sanitizers and without optimisation, and fuzzing.
+# What continuous integration has no time or no quiet machine for: ratios of times, all tests under sanitizers, fuzzing.
 test-long:
 	scripts/test-long.sh
 
