@@ -22,9 +22,6 @@ run() {
     stage "sanitize: build" cmake --build --preset sanitize &&
     stage "sanitize: tests" ctest --preset sanitize --output-junit junit.xml
   stage "sanitize: skips" python3 tests/house/skips.py tests/allowed_skips.txt build/sanitize/junit.xml
-  # Every file by itself, which the release build compiles in groups. What its tests could find, sanitizers do.
-  stage "debug: configure" cmake --preset debug &&
-    stage "debug: build" cmake --build --preset debug
   stage "fuzz: configure" cmake --preset fuzz -DEELSVAE_FUZZ_SECONDS="${EELSVAE_FUZZ_SECONDS:-600}" &&
     stage "fuzz: build" cmake --build --preset fuzz &&
     stage "fuzz: run" ctest --preset fuzz --verbose
