@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "kernels/plan_cache.h"
 #include "tests/kernels/plan_cache_folder.h"
 
 namespace eelsvae {
@@ -32,6 +33,11 @@ TEST_F(KernelChoiceTest, TheFastestOfTheMeasuredIsTakenAndRemembered) {
   EXPECT_GT(least->seconds, 0);
   EXPECT_EQ(first.variant, least->variant);
   EXPECT_NE(describe(first).find(least->variant.precision), std::string::npos);
+
+  // Of these kernels: others are measured anew.
+  std::ifstream in(file());
+  const std::string text((std::istreambuf_iterator<char>(in)), {});
+  EXPECT_NE(text.find("kernels " + kernels_version()), std::string::npos) << text;
 
   const KernelChoice second = choose(offer);
   EXPECT_EQ(second.origin, KernelChoice::Origin::remembered);
