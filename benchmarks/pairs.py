@@ -7,7 +7,7 @@ OLD and NEW are folders of programs, such as build/release of two checkouts. In 
 Each pair gives a ratio, new over old: of the program's time as a whole or, with --value, of a number in what it writes:
 `{json}` among the arguments becomes a file that is read for that key, as eelsvae-bench writes it. Printed are both
 medians, the median ratio, and the bound under which the true median ratio lies with 95 % confidence (an order
-statistic of the ratios: no assumption about how they are distributed).
+statistic of the ratios: no assumption about how they are distributed). `{folder}` becomes a folder for output.
 
     pairs.py ../before/build/release build/release --value training_step_seconds -- \\
       eelsvae-bench --device cpu --precision fp32 --batch 1 --training --seconds 0.1 --json {json}
@@ -34,7 +34,7 @@ def upper_bound(ratios):
     for k in range(n):
         below += math.comb(n, k) / 2**n  # probability that at most k of n ratios lie below the median
         if below >= 0.95:
-            return sorted(ratios)[k] if k < n else None
+            return sorted(ratios)[k]
     return None
 
 
@@ -61,8 +61,8 @@ def main():
     parser.add_argument("--label", default="", help="what is compared, for the line that is printed")
     parser.add_argument("command", nargs="+", help="program and arguments, after --")
     options = parser.parse_args()
-    if len(options.command) < 1 or options.pairs < 1:
-        parser.error("nothing to run")
+    if options.pairs < 1:
+        parser.error("--pairs: at least one")
     times = {options.old: [], options.new: []}
     for pair in range(-options.warm_up, options.pairs):
         for folder in (options.old, options.new) if pair % 2 else (options.new, options.old):

@@ -136,10 +136,6 @@ void end() {
   }
 }
 
-}  // namespace
-
-namespace {
-
 template <bool TwoColumns>
 [[gnu::target("amx-tile,amx-bf16")]] void sum_columns(const TileProduct* products, int64_t count,
                                                       int64_t rows, int64_t pitch, int64_t depth,
