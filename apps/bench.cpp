@@ -49,8 +49,8 @@ int bench(const Options& options) {
   settings.seconds = options.seconds;
   settings.processor_time = options.processor_time;
 
-  std::optional<AtomicFile> file;  // opened early: a wrong name shall not cost the time of a benchmark
-  if (!options.json.empty()) file.emplace(options.json);
+  // A wrong name shall not cost the time of a benchmark.
+  if (!options.json.empty()) AtomicFile can_be_written(options.json);
   std::string fallback;
   const BackendOffer offer = find_backend(config.device, config.precision, options.kernels, &fallback);
   if (!fallback.empty()) std::fprintf(stderr, "eelsvae-bench: %s\n", fallback.c_str());
@@ -60,12 +60,20 @@ int bench(const Options& options) {
   std::fflush(stdout);  // whoever reads along has waited for it
   const std::unique_ptr<Backend> backend = offer.create(choice.variant);
   std::optional<Progress> progress;
-  const BenchmarkResult result =
-      run_benchmark(*backend, settings, [&](int64_t stage, int64_t stages, const std::string& what) {
-        if (!progress) progress.emplace("Measuring", stages, "stages");
-        progress->update(stage, what);
-        stop_if_interrupted();
-      });
+  const BenchmarkObserver observer = [&](int64_t stage, int64_t stages, const std::string& what) {
+    if (!progress) progress.emplace("Measuring", stages, "stages");
+    progress->update(stage, what);
+    stop_if_interrupted();
+  };
+  // What a run leaves that is killed.
+  const BenchmarkReceiver receiver = [&, date = date_and_time()](const BenchmarkResult& result) {
+    if (options.json.empty()) return;
+    nlohmann::json json = to_json(result);
+    json["version"] = EELSVAE_VERSION;
+    json["date"] = date;
+    write_file(options.json, json.dump(2) + "\n");
+  };
+  const BenchmarkResult result = run_benchmark(*backend, settings, observer, receiver);
   clear_progress_line();
   if (!result.verified()) {
     std::fprintf(stderr, "eelsvae-bench: %s differs from the reference backend: %s\n",
@@ -73,14 +81,6 @@ int bench(const Options& options) {
     return 1;
   }
   std::printf("%s", benchmark_tables(result, options.roofline).c_str());
-  if (file) {
-    nlohmann::json json = to_json(result);
-    json["version"] = EELSVAE_VERSION;
-    json["date"] = date_and_time();
-    const std::string text = json.dump(2) + "\n";
-    file->write(text.data(), text.size());
-    file->commit();
-  }
   return 0;
 }
 
@@ -115,6 +115,6 @@ int main(int argc, char** argv) {
                "times every operation too: a table with its work, time and share of the ceiling that binds");
   app.add_flag("--processor-time", options.processor_time,
                "time of the processor, not of the clock: for a CPU that other programs use too");
-  app.add_option("--json", options.json, "write everything to this file");
+  app.add_option("--json", options.json, "write everything to this file, again after every figure");
   return app.run(argc, argv, [&] { return bench(options); });
 }

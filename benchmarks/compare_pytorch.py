@@ -184,7 +184,8 @@ def timed(step, cuda, seconds):
 
 
 def run_ours(arguments, precision, mode):
-    """{batch: median seconds} of one run of eelsvae-bench, or the reason why there is none."""
+    """{batch: median seconds, or the reason why there are none} of one run of eelsvae-bench."""
+    reason = "not measured"
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "bench.json")
         command = [arguments.bench, "--device", arguments.device, "--precision", precision, "--energy", str(arguments.energy),
@@ -193,12 +194,14 @@ def run_ours(arguments, precision, mode):
             command += ["--config", arguments.config]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=arguments.budget / 3)
+            if done.returncode != 0:
+                reason = one_line(done.stderr) or f"status {done.returncode}"
         except subprocess.TimeoutExpired as error:
-            return f"not done after {error.timeout:.0f} s"
-        if done.returncode != 0:
-            return one_line(done.stderr) or f"status {done.returncode}"
-        found = json.loads(pathlib.Path(file).read_text())
-    return {m["batch"]: m.get("left_out") or m["step_seconds"]["median"] for m in found["measurements"]}
+            reason = f"not done after {error.timeout:.0f} s"
+        # A run that did not come to its end leaves what it had measured.
+        found = json.loads(pathlib.Path(file).read_text())["measurements"] if os.path.exists(file) else []
+    measured = {m["batch"]: m.get("left_out") or m["step_seconds"]["median"] for m in found}
+    return {batch: measured.get(batch, reason) for batch in arguments.batch}
 
 
 def one_line(text):
@@ -317,7 +320,7 @@ def main():
         began = time.monotonic()
         found = run_ours(arguments, precision, mode)
         for batch in arguments.batch:
-            table.rows[precision, mode, batch]["ours"].append(found if isinstance(found, str) else found[batch])
+            table.rows[precision, mode, batch]["ours"].append(found[batch])
         table.save()
         print(f"{precision} {mode} eelsvae-bench: {found} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
 

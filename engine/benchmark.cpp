@@ -394,7 +394,8 @@ class StepTimer {
         training_(model.purpose() == Purpose::training),
         tiles_(random_tiles(model.batch() * model.shape().tile_count())) {}
 
-  void run(Measurement& result, bool operations) {
+  // Calls `more` whenever the result has grown by a figure, first by the step's.
+  void run(Measurement& result, bool operations, const std::function<void()>& more) {
     fill_slots(model_, tiles_);
     const auto serial = [&] {
       model_.next_tiles();
@@ -411,6 +412,7 @@ class StepTimer {
     else
       for (int warm_up = 0; warm_up < 2; ++warm_up) serial();
     result.step = summarize(watch_.samples(1, least_, most, serial));
+    more();
 
     load();
     if (!training_) start_and_load();
@@ -424,7 +426,8 @@ class StepTimer {
 
     if (!training_ && model_.batch() == 1) result.latency = latency();
     if (training_) phases(result);
-    parts(result, operations);
+    more();
+    if (operations) parts(result);
   }
 
  private:
@@ -480,15 +483,11 @@ class StepTimer {
   }
 
   // In the step's order, so that each part finds what those before it left.
-  void parts(Measurement& result, bool timed) {
+  void parts(Measurement& result) {
     load();
-    for (const Model::Part& part : model_.parts()) {
-      const Operation& operation = part.operation;
-      result.parts.push_back({part.layer, operation.name, part.phase, operation.flops, operation.read,
-                              operation.written, timed ? watch_.operation(0.1, operation.queue) : Timing()});
-      result.flops += operation.flops;
-      result.bytes += operation.read + operation.written;
-    }
+    const std::vector<Model::Part>& parts = model_.parts();
+    for (size_t i = 0; i < parts.size(); ++i)
+      result.parts[i].timing = watch_.operation(0.1, parts[i].operation.queue);
   }
 
   // With the score that detection uses, over the channels of the published one.
@@ -537,6 +536,28 @@ std::string does_not_fit(const Backend& backend, const Model& model) {
                 available / (1 << 30));
   return text + (fits >= 1 ? "about " + std::to_string(static_cast<int64_t>(fits)) + " tiles would fit"
                            : std::string("no batch would fit"));
+}
+
+// The work of a step and the least time that it takes, which need no timing.
+void count_work(Measurement& result, const Backend& backend, const Model& model, const Ceilings& ceilings) {
+  for (const Model::Part& part : model.parts()) {
+    const Operation& operation = part.operation;
+    result.parts.push_back({part.layer, operation.name, part.phase, operation.flops, operation.read,
+                            operation.written, Timing()});
+    result.flops += operation.flops;
+    result.bytes += operation.read + operation.written;
+    result.parts_floor += ceilings.bound(operation.flops, operation.read, operation.written).seconds;
+  }
+  const bool training = model.purpose() == Purpose::training;
+  const DType master = backend.master_type(), activation = backend.activation_type();
+  const double reads = training ? 2 : 1, read = static_cast<double>(size_of(activation));
+  result.bytes_per_parameter = reads * read;
+  if (training)
+    result.bytes_per_parameter +=
+        6 * static_cast<double>(size_of(master)) + (activation == master ? 0 : read);
+  result.memory_floor = result.bytes_per_parameter * static_cast<double>(model.shape().parameter_count()) /
+                        ceilings.bytes_per_second();
+  result.arithmetic_floor = result.flops / ceilings.flops_per_second();
 }
 
 }  // namespace
@@ -597,7 +618,7 @@ bool BenchmarkResult::verified() const {
 }
 
 BenchmarkResult run_benchmark(Backend& backend, const BenchmarkSettings& settings,
-                              const BenchmarkObserver& observer) {
+                              const BenchmarkObserver& observer, const BenchmarkReceiver& receiver) {
   BenchmarkResult result;
   result.device = backend.device();
   result.precision = backend.precision();
@@ -606,12 +627,14 @@ BenchmarkResult run_benchmark(Backend& backend, const BenchmarkSettings& setting
   Stopwatch watch(backend, settings, observer);
   watch.enter(0, "comparing with the reference");
   result.checks = verify(backend, settings.loss);
+  receiver(result);
   if (!result.verified()) return result;
   watch.enter(1, "ceilings");
   measure_loops(backend, watch, result.ceilings);
   measure_copy(backend, watch, result.ceilings);
   measure_product(backend, watch, result.ceilings);
   measure_convolution(backend, watch, result.ceilings);
+  receiver(result);
 
   int64_t stage = 2;
   for (Purpose purpose : {Purpose::training, Purpose::inference}) {
@@ -619,7 +642,7 @@ BenchmarkResult run_benchmark(Backend& backend, const BenchmarkSettings& setting
     if (!(training ? settings.training : settings.inference)) continue;
     for (int64_t batch : settings.batches) {
       watch.enter(stage++, (training ? "training, batch " : "inference, batch ") + std::to_string(batch));
-      Measurement measurement;
+      Measurement& measurement = result.measurements.emplace_back();
       measurement.purpose = purpose;
       measurement.batch = batch;
       Model model(backend, settings.shape, settings.loss, batch, purpose);
@@ -629,25 +652,14 @@ BenchmarkResult run_benchmark(Backend& backend, const BenchmarkSettings& setting
       } else {
         model.allocate();
         initialize(model);
-        StepTimer(backend, watch, model).run(measurement, settings.operations);
-
-        const DType master = backend.master_type(), activation = backend.activation_type();
-        const double reads = training ? 2 : 1, read = static_cast<double>(size_of(activation));
-        measurement.bytes_per_parameter = reads * read;
-        if (training)
-          measurement.bytes_per_parameter +=
-              6 * static_cast<double>(size_of(master)) + (activation == master ? 0 : read);
-        const Ceilings& ceilings = result.ceilings;
-        measurement.memory_floor = measurement.bytes_per_parameter *
-                                   static_cast<double>(settings.shape.parameter_count()) /
-                                   ceilings.bytes_per_second();
-        measurement.arithmetic_floor = measurement.flops / ceilings.flops_per_second();
-        for (const PartTime& part : measurement.parts)
-          measurement.parts_floor += ceilings.bound(part.flops, part.read, part.written).seconds;
+        count_work(measurement, backend, model, result.ceilings);
+        StepTimer(backend, watch, model).run(measurement, settings.operations, [&] { receiver(result); });
       }
-      result.measurements.push_back(std::move(measurement));
+      receiver(result);
     }
   }
+  result.complete = true;
+  receiver(result);
   return result;
 }
 

@@ -93,6 +93,7 @@ struct Measurement {
   uint64_t memory = 0;  // bytes of the plan
   // From filled host slots to losses (training) or reconstructions (inference) on the host; gathering the
   // tiles is not in it. `overlapped`: the same with the next batch on its way meanwhile.
+  // What has no repetitions is not measured, or not yet.
   Timing step, overlapped;
   Timing forward, backward, update;  // training: of which the step consists
   std::optional<Latency> latency;    // inference of batch 1
@@ -110,15 +111,20 @@ struct BenchmarkResult {
   std::vector<Check> checks;
   Ceilings ceilings;
   std::vector<Measurement> measurements;
+  bool complete = false;  // false as long as more is to be measured
   bool verified() const;
 };
 
 // Called before every repetition with the stage under way, counted from 0; may throw to end the benchmark.
 using BenchmarkObserver = std::function<void(int64_t stage, int64_t stages, const std::string& what)>;
 
+// Called whenever there is more: after verification, after the ceilings, and several times in a measurement,
+// first when its step is timed. May throw to end the benchmark.
+using BenchmarkReceiver = std::function<void(const BenchmarkResult&)>;
+
 // Verifies, and where that passes measures ceilings, then training and inference of every batch size. One
 // that does not fit the device's memory is left out with the reason.
 BenchmarkResult run_benchmark(Backend& backend, const BenchmarkSettings& settings,
-                              const BenchmarkObserver& observer);
+                              const BenchmarkObserver& observer, const BenchmarkReceiver& receiver);
 
 }  // namespace eelsvae

@@ -71,11 +71,8 @@ json to_json(const BenchmarkResult& result, const Measurement& m) {
   const double batch = static_cast<double>(m.batch), step = m.step.median,
                floor = std::max(m.memory_floor, m.arithmetic_floor);
   entry.update({{"step_seconds", to_json(m.step)},
-                {"overlapped_seconds", to_json(m.overlapped)},
                 {"tiles_per_second", batch / step},
                 {"spectra_per_second", spectra(result, m) / step},
-                {"overlapped_tiles_per_second", batch / m.overlapped.median},
-                {"overlapped_spectra_per_second", spectra(result, m) / m.overlapped.median},
                 {"flops", m.flops},
                 {"bytes", m.bytes},
                 {"tflops", m.flops / step * 1e-12},
@@ -88,7 +85,11 @@ json to_json(const BenchmarkResult& result, const Measurement& m) {
                 {"operations_floor_seconds", known(m.parts_floor)},
                 {"share_of_floor", known(floor / step)},
                 {"share_of_operations_floor", known(m.parts_floor / step)}});
-  if (m.purpose == Purpose::training)
+  if (m.overlapped.repetitions > 0)
+    entry.update({{"overlapped_seconds", to_json(m.overlapped)},
+                  {"overlapped_tiles_per_second", batch / m.overlapped.median},
+                  {"overlapped_spectra_per_second", spectra(result, m) / m.overlapped.median}});
+  if (m.update.repetitions > 0)
     entry.update({{"forward_seconds", to_json(m.forward)},
                   {"backward_seconds", to_json(m.backward)},
                   {"update_seconds", to_json(m.update)}});
@@ -161,7 +162,8 @@ json to_json(const BenchmarkResult& result) {
       (m.purpose == Purpose::training ? training : inference) = m.step.median;
   }
   const ModelShape& shape = result.shape;
-  return {{"device", result.device},
+  return {{"complete", result.complete},
+          {"device", result.device},
           {"precision", result.precision},
           {"batch", first ? json(*first) : json()},
           {"training_step_seconds", training},

@@ -7,7 +7,7 @@
 
 namespace eelsvae {
 
-// Everything that was measured. At top level: device, precision, batch and the medians
+// Everything that was measured so far. At top level: complete, device, precision, batch and the medians
 // training_step_seconds and inference_seconds, both of the first batch size; null what was not measured.
 // docs/benchmarks.md names the keys.
 nlohmann::json to_json(const BenchmarkResult& result);

@@ -34,6 +34,7 @@ class BenchTest : public ProgramsTest {
 
 TEST_F(BenchTest, MeasuresBothModesOfEveryBatch) {
   const json found = measured({"--device", "cpu", "--batch", "1", "3", "--json", "bench.json"});
+  EXPECT_EQ(found.at("complete"), true);
   EXPECT_EQ(found.at("device"), "cpu");
   EXPECT_EQ(found.at("precision"), "fp32");
   EXPECT_EQ(found.at("batch"), 1);
@@ -131,6 +132,36 @@ TEST_F(BenchTest, WhatDoesNotFitIsALineAndTheRestGoesOn) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("tiles would fit"), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("latency to the scores"), std::string::npos) << result.out;
+}
+
+TEST_F(BenchTest, AKilledRunLeavesWhatItMeasured) {
+  std::vector<std::string> arguments = {"--device",  "cpu",      "--roofline", "--config",
+                                        "tiny.json", "--energy", "32",         "--seconds",
+                                        "0.05",      "--json",   "bench.json", "--batch"};
+  constexpr size_t batches = 100;
+  for (size_t batch = 1; batch <= batches; ++batch) arguments.push_back(std::to_string(batch));
+  RunningProgram running(app("bench", arguments), options_);
+  // Whoever looks meanwhile always finds a whole file.
+  std::set<size_t> seen;
+  ASSERT_TRUE(running.wait_until([&] {
+    if (!std::filesystem::exists(path("bench.json"))) return false;
+    const json found = json::parse(read_bytes(path("bench.json")));
+    EXPECT_EQ(found.at("complete"), false);
+    seen.insert(found.at("measurements").size());
+    return seen.contains(2);
+  }));
+  running.send(SIGKILL);
+  EXPECT_EQ(running.result().status, 128 + SIGKILL);
+
+  EXPECT_TRUE(seen.contains(0));  // of ceilings, before any step was timed
+  const json found = json::parse(read_bytes(path("bench.json")));
+  EXPECT_EQ(found.at("complete"), false);
+  EXPECT_GT(found.at("training_step_seconds"), 0);
+  const json& measurements = found.at("measurements");
+  ASSERT_GE(measurements.size(), 2u);
+  EXPECT_LT(measurements.size(), batches);
+  EXPECT_TRUE(measurements[0].contains("operations"));
+  for (const json& measurement : measurements) expect_timing(measurement.at("step_seconds"));
 }
 
 TEST_F(BenchTest, Mistakes) {
