@@ -75,6 +75,7 @@ int bench(const Options& options) {
   };
   const BenchmarkResult result = run_benchmark(*backend, settings, observer, receiver);
   clear_progress_line();
+  for (const std::string& note : backend->notes()) std::fprintf(stderr, "eelsvae-bench: %s\n", note.c_str());
   if (!result.verified()) {
     std::fprintf(stderr, "eelsvae-bench: %s differs from the reference backend: %s\n",
                  result.description.c_str(), checks_text(result, true).c_str());

@@ -240,6 +240,7 @@ int run_detection(const Options& options) {
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend->description());
   if (!kernels_note.empty()) log->info("{}", kernels_note);
+  for (const std::string& note : backend->notes()) log->warn("{}", note);
   if (baseline) log->info("{}", source.name);
   const int64_t excluded = excluded_pixels(prepared.image.excluded);
   if (source.forgotten && excluded == 0)

@@ -101,6 +101,7 @@ int train(const Options& options) {
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend->description());
   if (!kernels_note.empty()) log->info("{}", kernels_note);
+  for (const std::string& note : backend->notes()) log->warn("{}", note);
   for (const std::string& note : prepared.notes) log->info("{}", note);
   log->info("{}: {} x {} pixels, {} channels from {:.6g} eV; {} tiles to train on, {} for validation",
             config.data.data_path, prepared.image.y.size, prepared.image.x.size, prepared.image.energy.size,

@@ -130,6 +130,7 @@ class UnitRun {
                   Purpose::training);
     Trainer trainer(trained, config_, clean_.prepared.image);
     trained.allocate();
+    for (const std::string& note : network_backend_->notes()) observer_.on_note(note);
     trained.initialize(config_.training.seed);
     TrainingState state = trainer.initial_state();
     Watch watch(unit_, trained, observer_);

@@ -84,6 +84,10 @@ class Backend : public Conv3dOperations,
   // Which of several ways to compute in that precision this is, such as "avx2". Empty where there is one.
   virtual std::string kernels() const { return ""; }
 
+  // What somebody who uses its results or waits for them should know, such as that a slow way had to do: a
+  // line each, all since it was made.
+  virtual std::vector<std::string> notes() const { return {}; }
+
   // Storage type of activations, their gradients and what the big products read.
   virtual DType activation_type() const = 0;
   // Type of master weights, their gradients, Adam's moments, targets.

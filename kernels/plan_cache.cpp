@@ -115,6 +115,8 @@ size_t fastest(const PlanCache& cache, const std::string& key, const std::vector
     try {
       const double time = seconds(i);
       if (!best || time < least) best = i, least = time;
+    } catch (const UserError&) {
+      throw;
     } catch (const std::exception& error) {
       failures += "; " + names[i] + ": " + error.what();
     }

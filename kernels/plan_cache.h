@@ -34,7 +34,8 @@ class PlanCache {
 
 // Index of the fastest of several ways to do the same: the one that the cache names under `key`, or else the
 // one for which seconds(i) is least, which the cache then remembers. Ways for which seconds(i) throws are
-// passed over; if all do, so does this. A single way is not measured.
+// passed over; if all do, so does this. A UserError, such as that memory does not suffice, is no way's fault
+// and goes through. A single way is not measured.
 size_t fastest(const PlanCache& cache, const std::string& key, const std::vector<std::string>& names,
                const std::function<double(size_t)>& seconds);
 

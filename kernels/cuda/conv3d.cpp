@@ -61,12 +61,16 @@ class CudaConv3d final : public Conv3d {
     if (Fold::applies_to(problem)) fold_.emplace(problem);
     const Direction ahead = transposed ? Direction::to_x : Direction::to_y,
                     back = transposed ? Direction::to_y : Direction::to_x;
-    rectified_ = fastest_of(ahead, true);
-    // Inner layers without a ReLU are in no network of ours: the library's favourite will do.
-    plain_ = rectified_.adds_bias() ? ways(ahead, false).at(0) : rectified_;
-    data_ = fastest_of(back, false);
-    weights_ = fastest_of(Direction::to_weights, false);
-    trial_.reset();
+    const std::vector<Way> rectified = ways(ahead, true), plain = ways(ahead, false),
+                           data = ways(back, false), weights = ways(Direction::to_weights, false);
+    std::unique_ptr<const Trial> trial;
+    if (backend.measures_choices())
+      trial = make_trial(std::max({workspace_bytes(rectified), workspace_bytes(plain), workspace_bytes(data),
+                                   workspace_bytes(weights)}));
+    rectified_ = fastest_of(rectified, ahead, true, trial.get());
+    plain_ = fastest_of(plain, ahead, false, trial.get());
+    data_ = fastest_of(data, back, false, trial.get());
+    weights_ = fastest_of(weights, Direction::to_weights, false, trial.get());
     for (const Way* way : {&rectified_, &plain_, &data_}) used_[way->form] = true;
   }
 
@@ -205,66 +209,67 @@ class CudaConv3d final : public Conv3d {
            text(p.stride) + ", padding " + text(p.padding);
   }
 
-  // Arrays to measure with, of the sizes of all that the passes read and write.
+  // What the ways of one computation are tried out on: arrays of the sizes of all that they read and write.
   struct Trial {
-    DeviceMemoryBlock x, y, weights, bias, gradient;
+    DeviceMemoryBlock x, y, weights, bias, gradient, workspace;
   };
-
-  // Nothing is used that was not checked in this process: not what another remembered, nor what was the only
-  // choice.
-  Way fastest_of(Direction direction, bool rectified) {
-    const std::vector<Way> candidates = ways(direction, rectified);
-    if (!choices_are_measured) return candidates.front();
-    std::vector<std::string> names;
-    size_t workspace_bytes = 0;
-    for (const Way& way : candidates) {
-      names.push_back(way.name());
-      workspace_bytes = std::max(workspace_bytes, way.workspace_bytes());
-    }
-    const DeviceMemoryBlock workspace(workspace_bytes);
-    std::vector<bool> checked(candidates.size());
-    auto run_once = [&](size_t i) {
-      try_out(candidates[i], direction, rectified, !checked[i], workspace.data());
-      checked[i] = true;
-    };
-    const size_t chosen =
-        choose(backend_.properties(), backend_.stream(), key(direction, rectified), names, run_once);
-    if (!checked[chosen]) run_once(chosen);
-    backend_.synchronize();
-    return candidates[chosen];
+  static size_t workspace_bytes(const std::vector<Way>& ways) {
+    size_t bytes = 0;
+    for (const Way& way : ways) bytes = std::max(bytes, way.workspace_bytes());
+    return bytes;
   }
-  void try_out(const Way& way, Direction direction, bool rectified, bool check_result, void* workspace) {
+  // Everything is allocated before a way is tried: too little memory is no way's fault.
+  std::unique_ptr<const Trial> make_trial(size_t workspace_bytes) const {
+    auto block = [](int64_t count, DType type) {
+      return DeviceMemoryBlock(static_cast<size_t>(count) * size_of(type));
+    };
     const Conv3dProblem& p = problem_;
-    const int64_t weights = std::max(p.weight_count(), fold_ ? fold_->weight_count() : 0),
-                  channels = direction == Direction::to_y ? p.out_channels : p.in_channels;
-    if (!trial_) {
-      auto block = [](int64_t count, DType type) {
-        return DeviceMemoryBlock(static_cast<size_t>(count) * size_of(type));
-      };
-      trial_.reset(new Trial{
-          block(p.x_count(), storage()), block(p.y_count(), storage()), block(weights, storage()),
-          block(std::max(p.in_channels, p.out_channels), DType::f32), block(p.weight_count(), DType::f32)});
-    }
-    const Array x = {trial_->x.data(), storage(), p.x_count()},
-                y = {trial_->y.data(), storage(), p.y_count()},
-                w = {trial_->weights.data(), storage(), weights},
-                bias = {trial_->bias.data(), DType::f32, channels},
-                gradient = {trial_->gradient.data(), DType::f32, p.weight_count()};
-    const cudaStream_t stream = backend_.stream();
-    if (check_result)  // the first time; another way's results lie in some of them
-      for (const Array& array : {x, y, w, bias}) random_fill(stream, array);
+    return std::unique_ptr<const Trial>(new Trial{
+        block(p.x_count(), storage()), block(p.y_count(), storage()), block(trial_weights(), storage()),
+        block(std::max(p.in_channels, p.out_channels), DType::f32), block(p.weight_count(), DType::f32),
+        DeviceMemoryBlock(workspace_bytes)});
+  }
+  int64_t trial_weights() const {
+    return std::max(problem_.weight_count(), fold_ ? fold_->weight_count() : 0);
+  }
 
+  Way fastest_of(const std::vector<Way>& ways, Direction direction, bool rectified,
+                 const Trial* trial) const {
+    if (!trial) return ways.front();
+    std::vector<Candidate> candidates;
+    for (const Way& way : ways) candidates.push_back(candidate(way, direction, rectified, *trial));
+    return ways[choose(backend_, key(direction, rectified), candidates)];
+  }
+  Candidate candidate(const Way& way, Direction direction, bool rectified, const Trial& trial) const {
+    const Conv3dProblem& p = problem_;
     const bool to_y = direction == Direction::to_y, to_weights = direction == Direction::to_weights;
+    const Array x = {trial.x.data(), storage(), p.x_count()}, y = {trial.y.data(), storage(), p.y_count()},
+                w = {trial.weights.data(), storage(), trial_weights()},
+                bias = {trial.bias.data(), DType::f32, to_y ? p.out_channels : p.in_channels},
+                gradient = {trial.gradient.data(), DType::f32, p.weight_count()};
     const ConstArray added = rectified ? ConstArray(bias) : ConstArray();
-    const ConvolutionTensors tensors =
-        to_weights ? weight_tensors(way, x, y, gradient, workspace)
-                   : tensors_of(way, to_y ? x : y, w.data, added, to_y ? y : x, workspace);
-    way.plan->run(stream, tensors, behind(workspace, way.before));
-    if (check_result) expect_small(sampled_error(stream, way.request, tensors), way.request.math, way.name());
-    if (to_weights)
-      finish_weights(way, tensors, gradient);
-    else
-      finish(way, added, rectified, to_y ? y : x);
+    void* workspace = trial.workspace.data();
+    const auto begin = [=, this, &way] {
+      const ConvolutionTensors tensors =
+          to_weights ? weight_tensors(way, x, y, gradient, workspace)
+                     : tensors_of(way, to_y ? x : y, w.data, added, to_y ? y : x, workspace);
+      way.plan->run(backend_.stream(), tensors, behind(workspace, way.before));
+      return tensors;
+    };
+    const auto run = [=, this, &way] {
+      const ConvolutionTensors tensors = begin();
+      if (to_weights)
+        finish_weights(way, tensors, gradient);
+      else
+        finish(way, added, rectified, to_y ? y : x);
+    };
+    // Another way's results may lie in what this one reads, and bias and ReLU come after what is checked.
+    const auto check = [=, this, &way] {
+      for (const Array& array : {x, y, w, bias}) random_fill(backend_.stream(), array);
+      const double error = sampled_error(backend_.stream(), way.request, begin());
+      expect_small(error, way.request.math, way.name());
+    };
+    return {way.name(), run, check};
   }
 
   void run(const Way& way, ConstArray source, const void* packed, ConstArray bias, bool relu,
@@ -312,7 +317,6 @@ class CudaConv3d final : public Conv3d {
   std::optional<Fold> fold_;
   Way rectified_, plain_, data_, weights_;
   std::array<bool, form_count> used_{};
-  std::unique_ptr<Trial> trial_;
 };
 
 // The first layer and the last, by kernels of our own, which read the weights as they are.

@@ -1,5 +1,6 @@
 #include "kernels/cuda/cuda_backend.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <utility>
@@ -43,7 +44,11 @@ DeviceProperties read_properties(int device) {
   check(cudaSetDevice(device), "cudaSetDevice");
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
-  return {properties.name, properties.major, properties.minor, properties.totalGlobalMem,
+  return {properties.name,
+          properties.major,
+          properties.minor,
+          properties.totalGlobalMem,
+          static_cast<size_t>(properties.l2CacheSize),
           /*cudnn_json=*/""};
 }
 
@@ -167,6 +172,7 @@ class Graph final : public Recording {
     } catch (...) {
       cudaStreamEndCapture(stream, &graph);
       if (graph) cudaGraphDestroy(graph);
+      cudaGetLastError();  // libraries would take it for their own
       throw;
     }
     check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
@@ -194,11 +200,16 @@ void copy_rows_async(const void* from, size_t from_pitch, void* to, size_t to_pi
 
 }  // namespace
 
-CudaBackend::CudaBackend(int device, const std::string& precision)
+CudaBackend::CudaBackend(int device, const std::string& precision, bool measures_choices)
     : index_(device),
       math_(math_of(precision)),
+      measures_choices_(measures_choices),
       properties_(read_properties(device)),
       partial_results_(partial_result_bytes) {}
+
+void CudaBackend::note(const std::string& line) {
+  if (std::find(notes_.begin(), notes_.end(), line) == notes_.end()) notes_.push_back(line);
+}
 
 std::string CudaBackend::processor() const {
   const double gib = static_cast<double>(properties_.memory_bytes) / (1 << 30);

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kernels/activation_type.h"
 #include "kernels/backend.h"
@@ -11,18 +12,28 @@
 
 namespace eelsvae::EELSVAE_GPU {
 
+// The emulated device's times mean nothing, and what it has in place of libraries needs no check: it takes
+// the first of every choice, unless a test asks for more.
+#ifdef EELSVAE_EMULATED
+constexpr bool choices_are_measured = false;
+#else
+constexpr bool choices_are_measured = true;
+#endif
+
 // An NVIDIA GPU: cuDNN for the inner convolutions, cuBLASLt for matrix products, kernels of our own for the
 // rest. Masters are f32. Everything is queued on one stream; reductions are split in a way that depends on
 // sizes alone.
 class CudaBackend final : public Backend, public ImageOperations {
  public:
-  // precision: fp32, tf32 or bf16. Throws UserError if there is no such device.
-  CudaBackend(int device, const std::string& precision);
+  // precision: fp32, tf32 or bf16; measures_choices: whether of several ways to compute the fastest is taken
+  // after all were checked, or the first. Throws UserError if there is no such device.
+  CudaBackend(int device, const std::string& precision, bool measures_choices = choices_are_measured);
   ~CudaBackend() override;
 
   std::string processor() const override;
   std::string device() const override;
   std::string precision() const override;
+  std::vector<std::string> notes() const override { return notes_; }
   DType activation_type() const override { return storage_of(math_); }
   DType master_type() const override { return DType::f32; }
 
@@ -83,6 +94,8 @@ class CudaBackend final : public Backend, public ImageOperations {
   cudaStream_t stream() const { return stream_; }
   Math math() const { return math_; }
   const DeviceProperties& properties() const { return properties_; }
+  bool measures_choices() const { return measures_choices_; }
+  void note(const std::string& line);  // once, however often it is said
   // Memory for the partial results of one reduction; the next operation uses it again.
   template <typename T>
   T* partial_results(int64_t count) const {
@@ -93,7 +106,9 @@ class CudaBackend final : public Backend, public ImageOperations {
  private:
   int index_;
   Math math_;
+  bool measures_choices_;
   DeviceProperties properties_;
+  std::vector<std::string> notes_;
   // Each way over the bus has a stream of its own: results wait for the step that makes them, and the next
   // step's tiles must not wait behind them.
   Stream stream_, uploads_, downloads_;

@@ -82,8 +82,10 @@ class Descriptor {
                   Place place = Place::current());
 
   Descriptor& finalize(Place place = Place::current());
-  // The same for what cuDNN may decline or fail to provide on this device; false if it does.
-  bool try_finalize(Place place = Place::current());
+  // The same for what cuDNN may decline or fail to provide on this device; false if it does, whatever the
+  // status: an engine that does not fit has answered with every category there is, from a bad parameter
+  // (2000) and a missing library (1008) to a failed execution (5000).
+  bool try_finalize();
 
   // At most `most` elements.
   template <typename T>

@@ -12,6 +12,7 @@ struct DeviceProperties {
   std::string name;
   int major = 0, minor = 0;  // compute capability
   size_t memory_bytes = 0;
+  size_t cache_bytes = 0;  // of the second level
   std::string cudnn_json;  // as cuDNN writes it down; empty for the current device
 };
 

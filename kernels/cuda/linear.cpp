@@ -31,7 +31,7 @@ class CudaLinear final : public Linear {
       : backend_(backend), p_(problem), own_(p_.batch <= small_batch_limit) {
     forward_ = Pass({p_.batch, p_.out, p_.in, /*transposed=*/true, backend.math()}, own_);
     backward_ = Pass({p_.batch, p_.in, p_.out, /*transposed=*/false, backend.math()}, own_);
-    if (choices_are_measured) measure();
+    if (backend.measures_choices()) measure();
     if (own_) workspace_bytes_ = small_batch_workspace_bytes(p_, backend.activation_type());
     for (Pass* pass : {&forward_, &backward_}) {
       pass->keep_chosen();
@@ -62,11 +62,7 @@ class CudaLinear final : public Linear {
       expect(!products.empty(), "cuBLASLt offers no way for a matrix product");
     }
     size_t ways() const { return products.size(); }
-    std::vector<std::string> names() const {
-      std::vector<std::string> list;
-      for (const auto& product : products) list.push_back(product ? product->name() : "own");
-      return list;
-    }
+    std::string name(size_t way) const { return products[way] ? products[way]->name() : "own"; }
     void keep_chosen() {
       std::unique_ptr<MatrixProduct> kept = std::move(products[chosen]);
       products.clear();
@@ -113,33 +109,27 @@ class CudaLinear final : public Linear {
                y = filled(p_.batch * p_.out, type), bias = filled(p_.out, DType::f32);
     const DeviceMemoryBlock workspace(std::max({forward_.workspace_bytes(), backward_.workspace_bytes(),
                                                 own_ ? small_batch_workspace_bytes(p_, type) : 0}));
-    auto choose_way = [&](Pass& pass, const char* name, auto run, const DeviceMemoryBlock& a,
-                          const DeviceMemoryBlock& c) {
-      std::vector<bool> checked(pass.ways());
-      auto run_once = [&](size_t way) {
-        run(way);
-        const MatrixProduct* product = pass.products[way].get();
-        if (!product || checked[way]) return;
-        product->run(stream, a.data(), w->data(), c.data(), workspace.data());  // without bias and ReLU
-        expect_small(sampled_error(stream, pass.request, a.data(), w->data(), c.data()), backend_.math(),
-                     product->name());
-        checked[way] = true;
-      };
-      pass.chosen =
-          choose(backend_.properties(), stream, text_of(p_, backend_.math(), name), pass.names(), run_once);
-      if (pass.products[pass.chosen] && !checked[pass.chosen]) run_once(pass.chosen);
+    const Array xs = {x->data(), type, p_.batch * p_.in}, ys = {y->data(), type, p_.batch * p_.out};
+    const ConstArray biases = {bias->data(), DType::f32, p_.out};
+    auto choose_way = [&](Pass& pass, const char* name, Array a, Array c, auto run) {
+      std::vector<Candidate> candidates;
+      for (size_t way = 0; way < pass.ways(); ++way) {
+        std::function<void()> check;
+        if (const MatrixProduct* product = pass.products[way].get())
+          check = [&, a, c, product] {  // without bias and ReLU, on what is no result of another way
+            random_fill(stream, a);
+            product->run(stream, a.data, w->data(), c.data, workspace.data());
+            expect_small(sampled_error(stream, pass.request, a.data, w->data(), c.data), backend_.math(),
+                         product->name());
+          };
+        candidates.push_back({pass.name(way), [run, way] { run(way); }, check});
+      }
+      pass.chosen = choose(backend_, text_of(p_, backend_.math(), name), candidates);
     };
-    choose_way(
-        forward_, "forward",
-        [&](size_t way) {
-          run_forward(way, x->data(), w->data(), {bias->data(), DType::f32, p_.out}, true,
-                      {y->data(), type, p_.batch * p_.out}, workspace.data());
-        },
-        *x, *y);
-    random_fill(stream, {y->data(), type, p_.batch * p_.out});
-    choose_way(
-        backward_, "backward data",
-        [&](size_t way) { run_backward(way, y->data(), w->data(), x->data(), workspace.data()); }, *y, *x);
+    choose_way(forward_, "forward", xs, ys,
+               [&](size_t way) { run_forward(way, xs.data, w->data(), biases, true, ys, workspace.data()); });
+    choose_way(backward_, "backward data", ys, xs,
+               [&](size_t way) { run_backward(way, ys.data, w->data(), xs.data, workspace.data()); });
     backend_.synchronize();
   }
 

@@ -59,9 +59,12 @@ void* allocate_device(size_t bytes) {
     cudaGetLastError();
     size_t available = 0, total = 0;
     check(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
-    char text[160];
-    std::snprintf(text, sizeof text, "not enough memory on the GPU: %.2f GB needed, %.2f GB available",
-                  static_cast<double>(bytes) * 1e-9, static_cast<double>(available) * 1e-9);
+    char text[200];
+    std::snprintf(
+        text, sizeof text,
+        "not enough memory on the GPU: %.2f GB needed, %.2f GB available; take a smaller batch or end "
+        "other programs on it",
+        static_cast<double>(bytes) * 1e-9, static_cast<double>(available) * 1e-9);
     throw UserError(text);
   }
   check(status, "cudaMalloc");

@@ -1,17 +1,58 @@
 // What cuDNN offers for an H100 can be asked without one.
 #ifdef EELSVAE_HAVE_CUDA
+#include <cudnn.h>
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/cuda/fold.h"
+
+// These stand before cuDNN's own, so that a test can have the finalizing of execution plans fail.
+namespace {
+
+std::set<cudnnBackendDescriptor_t> execution_plans;
+std::optional<cudnnStatus_t> plan_status;  // of every plan but each `spared`-th
+int spared = 0, finalized_plans = 0;
+
+template <typename Function>
+Function* in_cudnn(const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+extern "C" {
+
+cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type,
+                                           cudnnBackendDescriptor_t* descriptor) {
+  static auto* const create =
+      in_cudnn<decltype(cudnnBackendCreateDescriptor)>("cudnnBackendCreateDescriptor");
+  const cudnnStatus_t status = create(type, descriptor);
+  if (type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)
+    execution_plans.insert(*descriptor);
+  else
+    execution_plans.erase(*descriptor);
+  return status;
+}
+
+cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
+  static auto* const finalize = in_cudnn<decltype(cudnnBackendFinalize)>("cudnnBackendFinalize");
+  if (plan_status && execution_plans.count(descriptor) > 0 &&
+      (spared == 0 || ++finalized_plans % spared != 0))
+    return *plan_status;
+  return finalize(descriptor);
+}
+
+}  // extern "C"
 
 namespace eelsvae::cuda {
 namespace {
@@ -21,7 +62,7 @@ constexpr size_t limit = size_t{256} << 20;
 DeviceProperties h100() {
   std::ifstream file(EELSVAE_SOURCE_DIR "/tests/fixtures/h100-device-properties.json");
   EXPECT_TRUE(file);
-  DeviceProperties device = {"H100", 9, 0, size_t{85} * 1000 * 1000 * 1000, ""};
+  DeviceProperties device = {"H100", 9, 0, size_t{85} * 1000 * 1000 * 1000, size_t{50} << 20, ""};
   device.cudnn_json.assign(std::istreambuf_iterator<char>(file), {});
   return device;
 }
@@ -135,6 +176,27 @@ TEST_P(ConvolutionPlans, KeepToTheLimit) {
     for (const auto& plan :
          convolution_plans({c.problem, c.pass, GetParam(), c.fused, c.fused}, h100(), size_t{1} << 20))
       EXPECT_LE(plan->workspace_bytes(), size_t{1} << 20) << c.name << ": " << plan->name();
+}
+
+// Devices have answered with statuses of all categories where an engine did not fit.
+TEST_P(ConvolutionPlans, WhatCannotBeFinalizedIsNotOffered) {
+  const Conv3dProblem folded = Fold(first(1)).folded();
+  const ConvolutionRequest request = {folded, ConvolutionPass::forward, GetParam(), true, true};
+  const size_t all = convolution_plans(request, h100(), limit).size();
+  for (const cudnnStatus_t status :
+       {CUDNN_STATUS_EXECUTION_FAILED, CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED, CUDNN_STATUS_BAD_PARAM,
+        CUDNN_STATUS_INTERNAL_ERROR, CUDNN_STATUS_NOT_SUPPORTED, static_cast<cudnnStatus_t>(1234)}) {
+    SCOPED_TRACE(status);
+    plan_status = status;
+    spared = 0;
+    EXPECT_TRUE(convolution_plans(request, h100(), limit).empty());
+    spared = 2;
+    const auto others = convolution_plans(request, h100(), limit);
+    EXPECT_FALSE(others.empty());
+    EXPECT_LE(others.size(), all);
+    plan_status.reset();
+  }
+  EXPECT_EQ(convolution_plans(request, h100(), limit).size(), all);
 }
 
 // Channel counts that suit no tensor core, single pixels, padding beside one element, strides that leave an

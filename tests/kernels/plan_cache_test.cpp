@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/error.h"
 #include "kernels/plan_cache.h"
 #include "tests/kernels/plan_cache_folder.h"
 
@@ -131,6 +132,16 @@ TEST_F(PlanCacheTest, WhatDoesNotRunIsPassedOver) {
   auto refuse = [](size_t) -> double { throw std::runtime_error("refused"); };
   EXPECT_THROW(fastest(cache, "none", {"a", "b"}, refuse), std::runtime_error);
   EXPECT_EQ(cache.find("none"), std::nullopt);
+}
+
+TEST_F(PlanCacheTest, TooLittleMemoryIsNoFaultOfAWay) {
+  const PlanCache cache("d");
+  auto exhausted = [](size_t i) {
+    if (i == 1) throw UserError("not enough memory");
+    return 1.0;
+  };
+  EXPECT_THROW(fastest(cache, "k", {"a", "b", "c"}, exhausted), UserError);
+  EXPECT_EQ(cache.find("k"), std::nullopt);
 }
 
 }  // namespace
