@@ -94,7 +94,7 @@ class Backend : public Conv3dOperations,
   virtual DType master_type() const = 0;
 
   virtual DeviceMemory memory() const = 0;
-  // Zeroed memory aligned to 4096 bytes. Throws UserError, with the sizes, if there is not enough.
+  // Zeroed memory aligned to 256 bytes. Throws UserError, with the sizes, if there is not enough.
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory, size_t bytes) noexcept = 0;
   // Copies between the host and this backend's memory: `rows` rows of `width` bytes, dense on the host and

@@ -15,7 +15,7 @@ constexpr int threads = 256;
 // The step's numbers, worked out by one thread for its block; every thread calls it.
 __device__ inline AdamStep<float> block_step(const StepScalars* scalars) {
   // Bytes, since an AdamStep has no default and what is shared must have one.
-  alignas(AdamStep<float>) __shared__ unsigned char step[sizeof(AdamStep<float>)];
+  EELSVAE_SHARED(unsigned char[sizeof(AdamStep<float>)], step);
   if (threadIdx.x == 0) ::new (static_cast<void*>(step)) AdamStep<float>(*scalars);
   __syncthreads();
   return *reinterpret_cast<const AdamStep<float>*>(step);
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(threads) adam_outer_product_kernel(OuterProduc
   const int64_t column = (column_tile * column_threads + t % column_threads) * N;
   const AdamStep<float> step = block_step(p.scalars);
 
-  alignas(16) __shared__ float d[batch_chunk][most_row_groups * rows_per_thread];
+  EELSVAE_SHARED(float[batch_chunk][most_row_groups * rows_per_thread], d);
   float gradient[rows_per_thread][N] = {};
   for (int64_t begin = 0; begin < p.batch; begin += batch_chunk) {
     const int chunk = static_cast<int>(std::min<int64_t>(batch_chunk, p.batch - begin));
@@ -197,8 +197,8 @@ __device__ inline void stage_words(int64_t batch, int64_t length, int64_t first_
 template <int XWidth, int DWidth, typename T>
 __global__ void __launch_bounds__(threads, 2) adam_outer_product_mma_kernel(OuterProduct<T> p) {
   constexpr int batch_per_word = static_cast<int>(4 / sizeof(T));
-  alignas(16) __shared__ uint32_t x[words_per_chunk * x_pitch];
-  alignas(16) __shared__ uint32_t d[words_per_chunk * d_pitch];
+  EELSVAE_SHARED(uint32_t[words_per_chunk * x_pitch], x);
+  EELSVAE_SHARED(uint32_t[words_per_chunk * d_pitch], d);
   const auto [row_tile, column_tile] = p.tiling.place(blockIdx.x);
   const int64_t first_row = row_tile * block_rows, first_column = column_tile * block_columns;
   const int warp = static_cast<int>(threadIdx.x) / warp_size,

@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(threads)
     }
   }
 
-  __shared__ double lane_sums[threads * N];
+  EELSVAE_SHARED(double[threads * N], lane_sums);
   if (lane < lanes)
     for (int j = 0; j < N; ++j) lane_sums[(lane * columns + column) * N + j] = total[j];
   __syncthreads();

@@ -4,12 +4,23 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/array.h"
 #include "kernels/cuda/namespace.h"
 
 // What the kernels of this folder are written with. Shared memory is static everywhere (up to 48 KB a block).
 namespace eelsvae::EELSVAE_GPU {
+
+// An array, such as EELSVAE_SHARED(float[32][33], tile), that the threads of a block share; its values are
+// undefined at first.
+#ifdef EELSVAE_EMULATED
+#define EELSVAE_SHARED(type, name)                                \
+  static thread_local emulated_device::Shared<type> name##_store; \
+  auto& name = name##_store.of_block()
+#else
+#define EELSVAE_SHARED(type, name) alignas(16) __shared__ std::type_identity_t<type> name
+#endif
 
 constexpr int warp_size = 32;
 constexpr unsigned whole_warp = 0xffffffffu;
@@ -85,7 +96,7 @@ template <int Threads, typename T>
 __device__ inline T block_sum(T value) {
   static_assert(Threads % warp_size == 0);
   constexpr int warps = Threads / warp_size;
-  __shared__ T partial[warps];
+  EELSVAE_SHARED(T[warps], partial);
   value = warp_sum(value);
   __syncthreads();  // an earlier sum may still be read
   if (threadIdx.x % warp_size == 0) partial[threadIdx.x / warp_size] = value;
@@ -98,7 +109,7 @@ template <int Threads, typename T>
 __device__ inline T block_max(T value) {
   static_assert(Threads % warp_size == 0);
   constexpr int warps = Threads / warp_size;
-  __shared__ T partial[warps];
+  EELSVAE_SHARED(T[warps], partial);
   value = warp_max(value);
   __syncthreads();
   if (threadIdx.x % warp_size == 0) partial[threadIdx.x / warp_size] = value;

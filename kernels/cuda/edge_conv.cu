@@ -80,7 +80,7 @@ template <int N, int K, typename T>
 __global__ void __launch_bounds__(threads, 2)
     edge_forward_kernel(EdgeShape s, SpectrumSplit split, const T* x, const float* w, const float* bias,
                         bool relu, T* y) {
-  __shared__ float window[window_size];
+  EELSVAE_SHARED(float[window_size], window);
   const int lane = static_cast<int>(threadIdx.x) % s.lanes,
             position = static_cast<int>(threadIdx.x) / s.lanes;
   const int channel = lane * N;
@@ -129,7 +129,7 @@ template <int N, int K, typename T>
 __global__ void __launch_bounds__(threads, 2)
     edge_backward_data_kernel(EdgeShape s, SpectrumSplit split, const T* y, const float* w, const float* bias,
                               bool relu, T* x) {
-  __shared__ float products[product_count];
+  EELSVAE_SHARED(float[product_count], products);
   const int pitch = product_pitch(s.lanes, K);
   const int lane = static_cast<int>(threadIdx.x) % s.lanes,
             position = static_cast<int>(threadIdx.x) / s.lanes;
@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(threads, 2)
 template <int N, int K, typename T>
 __global__ void __launch_bounds__(threads, 2)
     edge_backward_weights_kernel(EdgeShape s, SpectrumSplit split, const T* x, const T* y, double* sums) {
-  __shared__ float window[window_size];
+  EELSVAE_SHARED(float[window_size], window);
   const int lane = static_cast<int>(threadIdx.x) % s.lanes,
             position = static_cast<int>(threadIdx.x) / s.lanes;
   const int channel = lane * N;
@@ -205,7 +205,7 @@ __global__ void __launch_bounds__(threads, 2)
   }
 
   constexpr int warps = threads / warp_size;
-  __shared__ float warp_sums[warps][most_lanes][K];
+  EELSVAE_SHARED(float[warps][most_lanes][K], warp_sums);
   const int warp = static_cast<int>(threadIdx.x) / warp_size;
 #pragma unroll
   for (int j = 0; j < N; ++j) {

@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(threads)
   }
   // Sums over the warp, then over the warps in their order.
   constexpr int warps = threads / warp_size;
-  __shared__ double partial[warps][R * (R + 1) / 2];
+  EELSVAE_SHARED(double[warps][R * (R + 1) / 2], partial);
 #pragma unroll
   for (int i = 0; i < R * (R + 1) / 2; ++i) {
     const double total = warp_sum(static_cast<double>(sum[i]));
@@ -104,8 +104,8 @@ __global__ void __launch_bounds__(threads)
   constexpr int rows = 16 * M, chunk = 64, chunks_per_sum = 4;
   // Transposed, with rows that keep the alignment of packs of four but not the bank.
   constexpr int pitch = rows + 4;
-  alignas(16) __shared__ float left[chunk * pitch];
-  alignas(16) __shared__ float right[chunk * pitch];
+  EELSVAE_SHARED(float[chunk * pitch], left);
+  EELSVAE_SHARED(float[chunk * pitch], right);
   const int64_t tile = blockIdx.x % tiles, piece = blockIdx.x / tiles;
   int64_t row_tile = 0;  // of the lower triangle, row after row
   while ((row_tile + 1) * (row_tile + 2) / 2 <= tile) ++row_tile;
@@ -181,7 +181,8 @@ __global__ void __launch_bounds__(threads)
     for (int64_t p = lane; p < x_pieces; p += entry_lanes) x += x_gram[p * split.entries + entry];
     for (int64_t p = lane; p < d_pieces; p += entry_lanes) d += d_gram[p * split.entries + entry];
   }
-  __shared__ double x_sums[threads], d_sums[threads];
+  EELSVAE_SHARED(double[threads], x_sums);
+  EELSVAE_SHARED(double[threads], d_sums);
   x_sums[t] = x;
   d_sums[t] = d;
   __syncthreads();

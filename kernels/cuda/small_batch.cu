@@ -67,7 +67,7 @@ template <typename T, int N, int Batch>
 __global__ void __launch_bounds__(threads)
     small_batch_backward_kernel(LinearProblem p, SmallBatchGeometry g, const T* dy, const T* w, T* dx,
                                 float* partial) {
-  __shared__ float tile[warps][warp_size * N];
+  EELSVAE_SHARED(float[warps][warp_size * N], tile);
   const int lane = static_cast<int>(threadIdx.x) % warp_size,
             warp = static_cast<int>(threadIdx.x) / warp_size;
   const int64_t group = blockIdx.x % g.groups, split = blockIdx.x / g.groups;

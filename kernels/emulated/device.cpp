@@ -2,20 +2,19 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <numeric>
-#include <random>
+#include <string>
 #include <vector>
+
+#include "kernels/emulated/scheduler.h"
 
 #define BOOST_DISABLE_ASSERTS
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 
-thread_local uint3 threadIdx, blockIdx;
-thread_local dim3 blockDim, gridDim;
+constinit thread_local uint3 threadIdx{}, blockIdx{};
+constinit thread_local dim3 blockDim, gridDim;
 
 namespace eelsvae::emulated_device {
 namespace {
@@ -99,9 +98,11 @@ class Block {
 };
 
 thread_local Block* current = nullptr;
+thread_local uint64_t blocks_begun = 0;
 
 void Block::run(uint3 index, const std::vector<size_t>& order) {
   current = this;
+  ++blocks_begun;
   blockIdx = index;
   blockDim = size_;
   gridDim = grid_;
@@ -134,17 +135,17 @@ void Block::run(uint3 index, const std::vector<size_t>& order) {
       threadIdx = {t % size_.x, t / size_.x % size_.y, t / size_.x / size_.y};
       thread.resume = std::move(thread.resume).resume();
     }
-    if (!progress_) {
-      std::fprintf(stderr, "emulated device: a barrier in block %u is not reached by all of its threads\n",
-                   index.x);
-      std::abort();
-    }
+    if (!progress_)
+      fault("a barrier in block " + std::to_string(index.x) + " is not reached by all of its threads");
   }
   current = nullptr;
 }
 
 }  // namespace
 
+uint64_t block_number() {
+  return blocks_begun;
+}
 void block_barrier() {
   const uint3 mine = threadIdx;
   current->block_barrier();
@@ -160,20 +161,23 @@ uint64_t* warp_slots() {
 }
 
 void run_grid(dim3 grid, dim3 block, const std::function<void()>& body) {
-  static std::atomic<uint32_t> launches{0};
   std::vector<size_t> order(static_cast<size_t>(block.x) * block.y * block.z);
   std::iota(order.begin(), order.end(), size_t{0});
-  std::shuffle(order.begin(), order.end(), std::mt19937(launches++));
+  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[draw(static_cast<unsigned>(i))]);
   const int64_t blocks = static_cast<int64_t>(grid.x) * grid.y * grid.z;
+  // Blocks begin anywhere and go up or down.
+  const int64_t first = draw(static_cast<unsigned>(blocks)), step = draw(2) == 0 ? 1 : blocks - 1;
   // Waking another core costs more than a few small blocks.
 #pragma omp parallel if (blocks * static_cast <int64_t>(order.size()) > 4096)
   {
     Block runner(grid, block, body);
 #pragma omp for schedule(dynamic, 8)
-    for (int64_t b = 0; b < blocks; ++b)
+    for (int64_t i = 0; i < blocks; ++i) {
+      const int64_t b = (first + i * step) % blocks;
       runner.run({static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
                   static_cast<unsigned>(b / grid.x / grid.y)},
                  order);
+    }
   }
 }
 

@@ -85,9 +85,11 @@ class EmulatedConvolution final : public ConvolutionPlan {
   std::string name() const override { return "emulated"; }
   size_t workspace_bytes() const override { return 0; }
   void run(cudaStream_t stream, const ConvolutionTensors& tensors, void*) const override {
-    enqueue(stream, [r = request_, tensors] {
-      with_activation_type(storage_of(r.math), [&]<typename T>(T) { convolve<T>(r, tensors); });
-    });
+    check(enqueue(stream, {tensors.x, tensors.w, tensors.bias, tensors.y},
+                  [r = request_, tensors] {
+                    with_activation_type(storage_of(r.math), [&]<typename T>(T) { convolve<T>(r, tensors); });
+                  }),
+          "convolution");
   }
 
  private:
@@ -100,7 +102,7 @@ class EmulatedProduct final : public MatrixProduct {
   std::string name() const override { return "emulated"; }
   size_t workspace_bytes() const override { return 0; }
   void run(cudaStream_t stream, const void* a, const void* b, void* c, void*) const override {
-    enqueue(stream, [r = request_, a, b, c] {
+    auto multiply = [r = request_, a, b, c] {
       with_activation_type(storage_of(r.math), [&]<typename T>(T) {
         const T *pa = static_cast<const T*>(a), *pb = static_cast<const T*>(b);
         for (int64_t i = 0; i < r.rows; ++i)
@@ -112,7 +114,8 @@ class EmulatedProduct final : public MatrixProduct {
             static_cast<T*>(c)[i * r.columns + j] = static_cast<T>(static_cast<float>(sum));
           }
       });
-    });
+    };
+    check(enqueue(stream, {a, b, c}, multiply), "matrix product");
   }
 
  private:

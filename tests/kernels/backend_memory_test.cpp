@@ -16,7 +16,7 @@ TEST_P(BackendMemoryTest, IsAlignedAndZeroed) {
     for (int round = 0; round < 2; ++round) {
       void* memory = backend().allocate(bytes);
       ASSERT_NE(memory, nullptr);
-      EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % 4096, 0u);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % 256, 0u);
       std::vector<unsigned char> host(bytes, 1);
       backend().download(memory, host.data(), bytes);
       EXPECT_EQ(std::count(host.begin(), host.end(), 0), static_cast<std::ptrdiff_t>(bytes));

@@ -20,7 +20,7 @@ struct ChoiceTest : PlanCacheFolderTest {
   // Takes so long on the device each time, and counts how often it was run there.
   Candidate waiting(const std::string& name, std::chrono::milliseconds time, int* runs = nullptr) {
     const auto run = [this, time, runs] {
-      emulated_device::enqueue(backend_.stream(), [time, runs] {
+      emulated_device::enqueue(backend_.stream(), {}, [time, runs] {
         std::this_thread::sleep_for(time);
         if (runs) ++*runs;
       });

@@ -1,6 +1,7 @@
 #include "kernels/cuda/definition.h"
 
 #include "tests/kernels/backend_test.h"
+#include "tests/kernels/emulated_stream.h"
 
 namespace eelsvae {
 namespace {
@@ -13,6 +14,7 @@ struct DefinitionTest : testing::TestWithParam<Math> {
     const Math math = GetParam();
     backend_ = make_backend("emulated", math == Math::bf16 ? "bf16" : math == Math::tf32 ? "tf32" : "fp32");
   }
+  cudaStream_t stream() const { return stream_of(*backend_); }
   std::unique_ptr<Backend> backend_;
 };
 
@@ -51,8 +53,8 @@ TEST_P(DefinitionTest, IsWhatALibraryComputes) {
         if (rectified && pass != ConvolutionPass::forward) continue;
         const emulated::ConvolutionRequest request = {problem, pass, GetParam(), rectified, rectified};
         Tensors by_definition(*backend_, request), by_library(*backend_, request);
-        emulated::convolution_by_definition(request)->run(nullptr, by_definition.tensors, nullptr);
-        emulated::convolution_plans(request, {}, 0).at(0)->run(nullptr, by_library.tensors, nullptr);
+        emulated::convolution_by_definition(request)->run(stream(), by_definition.tensors, nullptr);
+        emulated::convolution_plans(request, {}, 0).at(0)->run(stream(), by_library.tensors, nullptr);
         EXPECT_TRUE(close(by_definition.written.download(), by_library.written.download(),
                           tolerance_of(backend_->precision()).operation));
       }
@@ -63,19 +65,19 @@ TEST_P(DefinitionTest, ASampleShowsWrongResults) {
     for (ConvolutionPass pass : passes) {
       const emulated::ConvolutionRequest request = {problem, pass, GetParam()};
       Tensors t(*backend_, request);
-      emulated::convolution_plans(request, {}, 0).at(0)->run(nullptr, t.tensors, nullptr);
+      emulated::convolution_plans(request, {}, 0).at(0)->run(stream(), t.tensors, nullptr);
       EXPECT_NO_THROW(
-          emulated::expect_small(emulated::sampled_error(nullptr, request, t.tensors), GetParam(), "it"));
+          emulated::expect_small(emulated::sampled_error(stream(), request, t.tensors), GetParam(), "it"));
       Values wrong = t.written.download();
       std::rotate(wrong.begin(), wrong.begin() + 1, wrong.end());
       t.written.upload(wrong);
       EXPECT_THROW(
-          emulated::expect_small(emulated::sampled_error(nullptr, request, t.tensors), GetParam(), "it"),
+          emulated::expect_small(emulated::sampled_error(stream(), request, t.tensors), GetParam(), "it"),
           std::runtime_error);
       std::fill(wrong.begin(), wrong.end(), std::nan(""));
       t.written.upload(wrong);
       EXPECT_THROW(
-          emulated::expect_small(emulated::sampled_error(nullptr, request, t.tensors), GetParam(), "it"),
+          emulated::expect_small(emulated::sampled_error(stream(), request, t.tensors), GetParam(), "it"),
           std::runtime_error);
     }
 }
@@ -86,8 +88,8 @@ TEST_P(DefinitionTest, ASampleShowsWrongProducts) {
     const DType type = backend_->activation_type();
     DeviceArray a(*backend_, type, random_normal(3 * 40, 1, 1)),
         b(*backend_, type, random_normal(5 * 40, 1, 2)), c(*backend_, type, 15);
-    emulated::matrix_products(request, 0).at(0)->run(nullptr, a.data(), b.data(), c.data(), nullptr);
-    auto error = [&] { return emulated::sampled_error(nullptr, request, a.data(), b.data(), c.data()); };
+    emulated::matrix_products(request, 0).at(0)->run(stream(), a.data(), b.data(), c.data(), nullptr);
+    auto error = [&] { return emulated::sampled_error(stream(), request, a.data(), b.data(), c.data()); };
     EXPECT_LT(error(), tolerance_of(backend_->precision()).operation);
     Values wrong = c.download();
     std::rotate(wrong.begin(), wrong.begin() + 5, wrong.end());

@@ -1,6 +1,7 @@
 #include "kernels/cuda/edge_conv.h"
 
 #include "tests/kernels/backend_test.h"
+#include "tests/kernels/emulated_stream.h"
 
 namespace eelsvae {
 namespace {
@@ -27,9 +28,10 @@ Outputs run_kernels(Backend& backend, const Conv3dProblem& p, const Inputs& inpu
       dw(backend, DType::f32, p.weight_count());
   DeviceBytes workspace(backend, emulated::edge_workspace_bytes(p));
   auto floats = [](const DeviceArray& array) { return static_cast<const float*>(array.data()); };
-  emulated::edge_forward(nullptr, p, storage, x.data(), floats(w), floats(y_bias), relu, new_y.data());
-  emulated::edge_backward_data(nullptr, p, storage, y.data(), floats(w), floats(x_bias), relu, new_x.data());
-  emulated::edge_backward_weights(nullptr, p, storage, x.data(), y.data(), static_cast<float*>(dw.data()),
+  const cudaStream_t stream = stream_of(backend);
+  emulated::edge_forward(stream, p, storage, x.data(), floats(w), floats(y_bias), relu, new_y.data());
+  emulated::edge_backward_data(stream, p, storage, y.data(), floats(w), floats(x_bias), relu, new_x.data());
+  emulated::edge_backward_weights(stream, p, storage, x.data(), y.data(), static_cast<float*>(dw.data()),
                                   workspace.data());
   return {new_y.download(), new_x.download(), dw.download()};
 }

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/launch.h"
 #include "tests/kernels/backend_test.h"
+#include "tests/kernels/emulated_stream.h"
 
 namespace eelsvae::emulated {
 namespace {
@@ -29,19 +30,18 @@ void product_kernel(const T* a, const T* b, float* c) {
 template <typename T>
 void expect_product(double tolerance) {
   constexpr int inner = mma_words * 4 / sizeof(T);
-  std::vector<T> a(16 * inner), b(inner * 8);
-  std::vector<float> c(16 * 8);
-  const Values x = random_normal(16 * inner, 1, 1), y = random_normal(inner * 8, 1, 2);
-  for (size_t i = 0; i < x.size(); ++i) a[i] = DeviceArray::round_to<T>(x[i]);
-  for (size_t i = 0; i < y.size(); ++i) b[i] = DeviceArray::round_to<T>(y[i]);
-  launch(nullptr, "product_kernel", product_kernel<T>, 1, 32, a.data(), b.data(), c.data());
-  Values expected(c.size(), 0.0);
+  const std::unique_ptr<Backend> backend = make_backend("emulated", "fp32");
+  const DType type = dtype_of<T>::value;
+  const Values a = rounded(random_normal(16 * inner, 1, 1), type),
+               b = rounded(random_normal(inner * 8, 1, 2), type);
+  const DeviceArray first(*backend, type, a), second(*backend, type, b), c(*backend, DType::f32, 16 * 8);
+  launch(stream_of(*backend), "product_kernel", product_kernel<T>, 1, 32, static_cast<const T*>(first.data()),
+         static_cast<const T*>(second.data()), static_cast<float*>(c.data()));
+  Values expected(16 * 8, 0.0);
   for (size_t row = 0; row < 16; ++row)
     for (size_t column = 0; column < 8; ++column)
-      for (size_t k = 0; k < inner; ++k)
-        expected[row * 8 + column] +=
-            static_cast<double>(a[row * inner + k]) * static_cast<double>(b[k * 8 + column]);
-  EXPECT_TRUE(close(Values(c.begin(), c.end()), expected, tolerance));
+      for (size_t k = 0; k < inner; ++k) expected[row * 8 + column] += a[row * inner + k] * b[k * 8 + column];
+  EXPECT_TRUE(close(c.download(), expected, tolerance));
 }
 
 TEST(Mma, FragmentsMakeTheProduct) {

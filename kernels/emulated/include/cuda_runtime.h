@@ -4,7 +4,15 @@
 // The kernels themselves run: every thread of a block is a fiber, blocks are spread over the processor's
 // cores. A barrier that not all threads reach ends the program with a message. Threads of a block take their
 // turns in an order that changes from launch to launch, so that a missing barrier does not go unnoticed.
-// Streams work at once; while one is captured its work is kept and done when the graph is launched.
+//
+// Streams are queues. Work leaves them while the host queues more or waits, in an order that is random but
+// for what CUDA promises: the order within a stream and what events hold back. Graphs are replayed likewise.
+// What lacks an event therefore meets values that are too old or too new, sooner or later. The random numbers
+// depend on the environment's EELSVAE_EMULATED_SEED (1 if there is none) alone.
+//
+// Memory is the host's, so that its checkers see what kernels read and write. It is filled with NaN when it
+// is handed out, at multiples of 256 bytes and never of 512. Operations may be handed memory of their device
+// and page-locked memory only.
 //
 // It is slow and has no notion of a device's speed; it is there to show that kernels compute what they
 // should.
@@ -16,15 +24,14 @@
 #include <cstring>
 #include <functional>
 #include <tuple>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
 #define __host__
 #define __launch_bounds__(...)
-// One block at a time runs on a thread of the host, and its fibers stay on that thread.
-#define __shared__ static thread_local
-
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
@@ -38,10 +45,29 @@ struct alignas(16) float4 {
 // ---- the language ----
 
 // Of the thread that is running.
-extern thread_local uint3 threadIdx, blockIdx;
-extern thread_local dim3 blockDim, gridDim;
+extern constinit thread_local uint3 threadIdx, blockIdx;
+extern constinit thread_local dim3 blockDim, gridDim;
 
 namespace eelsvae::emulated_device {
+
+// Tells a block from those that ran before on this thread of the host.
+uint64_t block_number();
+
+// Shared memory of a block: one block at a time runs on a thread of the host, and its fibers stay on that
+// thread. It is filled with NaN before the first thread gets it, so that what a block reads without having
+// written it shows.
+template <typename T>
+struct Shared {
+  T& of_block() {
+    if (block != block_number()) {
+      block = block_number();
+      std::memset(&data, 0xff, sizeof data);
+    }
+    return data;
+  }
+  alignas(16) T data;
+  uint64_t block;
+};
 
 void block_barrier();
 // All threads of the warp that `mask` names meet.
@@ -103,8 +129,17 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
   cudaErrorNotReady = 600,
-  cudaErrorStreamCaptureUnsupported = 900
+  cudaErrorIllegalAddress = 700,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorStreamCaptureUnmatched = 903,
+  cudaErrorStreamCaptureUnjoined = 904,
+  cudaErrorStreamCaptureIsolation = 905,
+  cudaErrorCapturedEvent = 907,
+  cudaErrorStreamCaptureWrongThread = 908
 };
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
@@ -118,6 +153,7 @@ struct cudaDeviceProp {
 };
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
@@ -142,6 +178,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
 
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
@@ -171,17 +208,36 @@ struct cudaLaunchConfig_t {
 };
 
 namespace eelsvae::emulated_device {
-// Does the work, or keeps it if the stream is being captured.
-void enqueue(cudaStream_t stream, std::function<void()> work);
+
+// Queues work on a stream of the current device, or adds it to the stream's capture. cudaErrorIllegalAddress
+// if one of the addresses that it uses is not null nor in memory that the device reaches.
+cudaError_t enqueue(cudaStream_t stream, std::vector<const void*> addresses, std::function<void()> work);
+
+// Starts another sequence of random numbers.
+void set_seed(unsigned seed);
+
+template <typename T>
+const void* address_of(const T& parameter) {
+  if constexpr (std::is_pointer_v<T>)
+    return parameter;
+  else
+    return nullptr;
+}
+
 }  // namespace eelsvae::emulated_device
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-  eelsvae::emulated_device::enqueue(
-      config->stream, [grid = config->gridDim, block = config->blockDim, kernel,
-                       parameters = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
+  const std::tuple<Parameters...> parameters(std::forward<Arguments>(arguments)...);
+  return eelsvae::emulated_device::enqueue(
+      config->stream,
+      std::apply(
+          [](const auto&... each) {
+            return std::vector<const void*>{eelsvae::emulated_device::address_of(each)...};
+          },
+          parameters),
+      [grid = config->gridDim, block = config->blockDim, kernel, parameters] {
         eelsvae::emulated_device::run_grid(grid, block, [&] { std::apply(kernel, parameters); });
       });
-  return cudaSuccess;
 }
