@@ -15,7 +15,7 @@ class MeasuredDataTest : public ProgramsTest {};
 TEST_F(MeasuredDataTest, CopperZincMap) {
   const std::string file = shared_data("CuZn_EELS_mapping.hspy");
   if (file.empty()) GTEST_SKIP() << "shared/data is missing";
-  const ProgramResult trained = program("train", {EELSVAE_SOURCE_DIR "/configs/cuzn.json", "--data", file,
+  const ProgramResult trained = program("train", {source_file("configs/cuzn.json"), "--data", file,
                                                   "--output", "run", "--set", "training.epochs=2"});
   ASSERT_EQ(trained.status, 0) << trained.err;
   const std::vector<json> metrics = json_lines(path("run/metrics.jsonl"));

@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/folders.h"
+
 namespace eelsvae {
 
 struct ProgramResult {
@@ -157,7 +159,7 @@ inline ProgramResult run(const std::vector<std::string>& arguments, const Progra
 
 // The command line of a program of ours, by the name of its source file.
 inline std::vector<std::string> app(const std::string& name, std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), EELSVAE_BINARY_DIR "/eelsvae-" + name);
+  arguments.insert(arguments.begin(), program_file("eelsvae-" + name));
   return arguments;
 }
 

@@ -10,6 +10,7 @@
 #include "io/config.h"
 #include "io/safetensors.h"
 #include "tests/engine/test_model.h"
+#include "tests/folders.h"
 
 namespace eelsvae {
 namespace {
@@ -24,7 +25,7 @@ struct Fixture {
   std::set<std::string> without_effect;  // parameters that the loss does not depend on
 
   explicit Fixture(const std::string& name)
-      : file(EELSVAE_SOURCE_DIR "/tests/fixtures/" + name + ".safetensors"),
+      : file(source_file("tests/fixtures/" + name + ".safetensors")),
         config(parse_config(file.metadata().at("config"), name)),
         shape(model_shape(config.tiles, config.model,
                           nlohmann::json::parse(file.metadata().at("energy")).at("size"))),

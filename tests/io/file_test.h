@@ -13,6 +13,7 @@
 
 #include "kernels/error.h"
 #include "tests/apps/run_program.h"
+#include "tests/folders.h"
 
 namespace eelsvae {
 
@@ -85,7 +86,7 @@ class FullDisk {
 
 // A measured file of the shared data folder; "" if the folder is not there.
 inline std::string shared_data(const std::string& name) {
-  const std::string path = EELSVAE_SOURCE_DIR "/../shared/data/" + name;
+  const std::string path = source_file("../shared/data/" + name);
   return std::filesystem::exists(path) ? path : "";
 }
 
@@ -94,12 +95,12 @@ inline std::string shared_data(const std::string& name) {
 inline ProgramResult run_python(const std::string& script, std::vector<std::string> arguments) {
   const std::string python = "/usr/bin/python3";
   if (!std::filesystem::exists(python)) return {77, "", ""};
-  arguments.insert(arguments.begin(), {python, EELSVAE_SOURCE_DIR "/tests/io/" + script});
+  arguments.insert(arguments.begin(), {python, source_file("tests/io/" + script)});
   return run(arguments);
 }
 
 inline std::string fixture(const std::string& name) {
-  return EELSVAE_SOURCE_DIR "/tests/fixtures/" + name;
+  return source_file("tests/fixtures/" + name);
 }
 
 }  // namespace eelsvae

@@ -15,6 +15,7 @@
 
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/cuda/fold.h"
+#include "tests/folders.h"
 
 // These stand before cuDNN's own, so that a test can have the finalizing of execution plans fail.
 namespace {
@@ -60,7 +61,7 @@ namespace {
 constexpr size_t limit = size_t{256} << 20;
 
 DeviceProperties h100() {
-  std::ifstream file(EELSVAE_SOURCE_DIR "/tests/fixtures/h100-device-properties.json");
+  std::ifstream file(source_file("tests/fixtures/h100-device-properties.json"));
   EXPECT_TRUE(file);
   DeviceProperties device = {"H100", 9, 0, size_t{85} * 1000 * 1000 * 1000, size_t{50} << 20, ""};
   device.cudnn_json.assign(std::istreambuf_iterator<char>(file), {});
