@@ -95,8 +95,9 @@ BackendOffer find_backend(const std::string& device, const std::string& precisio
   std::string known = "auto";
   for (const BackendFactory* factory : factories) {
     if (kind == factory->kind) {
-      if (std::optional<std::string> obstacle = factory->probe())
-        throw UserError("device '" + device + "' cannot be used: " + *obstacle);
+      if (index == 0)  // create() finds out about the others
+        if (std::optional<std::string> obstacle = factory->probe())
+          throw UserError("device '" + device + "' cannot be used: " + *obstacle);
       return {factory, index, factory->variants(precision, kernels)};
     }
     known += std::string(", ") + factory->kind;

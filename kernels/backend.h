@@ -133,7 +133,7 @@ struct BackendVariant {
   bool operator==(const BackendVariant&) const = default;
 };
 
-// What a backend folder contributes. `probe` answers nullopt where the device can be used, else the reason.
+// What a backend folder contributes. `probe`: nullopt where its first device can be used, else the reason.
 struct BackendFactory {
   const char* kind;  // "cpu", "cuda", "reference"
   bool automatic;    // whether --device auto may choose it
@@ -143,7 +143,7 @@ struct BackendFactory {
   // of which any may be the fastest; first what is taken where nobody measures. Throws UserError if there are
   // none.
   std::vector<BackendVariant> (*variants)(const std::string& precision, const std::string& kernels);
-  // device: what follows the colon in "cuda:1" (0 without one).
+  // device: what follows the colon in "cuda:1" (0 without one). Throws UserError if that cannot be used.
   std::unique_ptr<Backend> (*create)(int device, const BackendVariant& variant);
 };
 

@@ -382,10 +382,12 @@ std::unique_ptr<Conv3d> make(CudaBackend& backend, const Conv3dProblem& problem,
 }  // namespace
 
 std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem& problem) {
+  use_device();
   return make(*this, problem, false);
 }
 
 std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
+  use_device();
   return make(*this, problem, true);
 }
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 #include "kernels/cuda/matrix_product.h"
 #include "kernels/error.h"
@@ -20,14 +22,16 @@ void check_lt(cublasStatus_t status, const char* call,
          place);
 }
 
-// One handle for the process. It lives as long as the driver's context, which is not ours to outlive.
+// One handle for each device. They live as long as the driver's contexts, which are not ours to outlive.
 cublasLtHandle_t handle() {
-  static const cublasLtHandle_t created = [] {
-    cublasLtHandle_t h;
-    check_lt(cublasLtCreate(&h), "cublasLtCreate");
-    return h;
-  }();
-  return created;
+  static std::mutex mutex;
+  static std::map<int, cublasLtHandle_t> of_device;
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  cublasLtHandle_t& handle = of_device[device];
+  if (!handle) check_lt(cublasLtCreate(&handle), "cublasLtCreate");
+  return handle;
 }
 
 // cuBLASLt thinks in columns: a row-major matrix is the transpose of a column-major one of the same memory.

@@ -18,30 +18,41 @@ constexpr const char* device_kind = "cuda";
 
 constexpr size_t partial_result_bytes = size_t{8} << 20;
 
-std::optional<std::string> probe() {
+std::string number_of(int device) {
+  return std::string(device_kind) + ":" + std::to_string(device);
+}
+
+// Why a device cannot be used, if so.
+std::optional<std::string> obstacle_of(int device) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaSuccess && count > 0) {
-    cudaDeviceProp properties;
-    if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess || properties.major >= 8) return std::nullopt;
-    return std::string(properties.name) + " has compute capability " + std::to_string(properties.major) +
-           "." + std::to_string(properties.minor) + "; 8.0 or newer is needed";
-  }
-  cudaGetLastError();
-  if (status == cudaSuccess || status == cudaErrorNoDevice) return "no NVIDIA GPU";
+  if (status != cudaSuccess) cudaGetLastError();
   if (status == cudaErrorInsufficientDriver)
     return "no NVIDIA driver for CUDA " + std::to_string(CUDART_VERSION / 1000) + "." +
            std::to_string(CUDART_VERSION % 1000 / 10);
-  return cudaGetErrorString(status);
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) return "no NVIDIA GPU";
+  if (status != cudaSuccess) return cudaGetErrorString(status);
+  if (device >= count)
+    return count == 1 ? "there is only " + number_of(0)
+                      : "there are " + number_of(0) + " to " + number_of(count - 1);
+  cudaDeviceProp properties;
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, device); error != cudaSuccess) {
+    cudaGetLastError();
+    return cudaGetErrorString(error);
+  }
+  if (properties.major >= 8) return std::nullopt;
+  return std::string(properties.name) + " has compute capability " + std::to_string(properties.major) + "." +
+         std::to_string(properties.minor) + "; 8.0 or newer is needed";
+}
+
+// The first one is the fastest, as CUDA counts them.
+std::optional<std::string> probe() {
+  return obstacle_of(0);
 }
 
 DeviceProperties read_properties(int device) {
-  int count = 0;
-  check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
-  if (device >= count)
-    throw UserError("device cuda:" + std::to_string(device) + ": there " +
-                    (count == 1 ? "is only cuda:0" : "are cuda:0 to cuda:" + std::to_string(count - 1)));
-  check(cudaSetDevice(device), "cudaSetDevice");
+  if (const std::optional<std::string> obstacle = obstacle_of(device))
+    throw UserError("device '" + number_of(device) + "' cannot be used: " + *obstacle);
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   return {properties.name,
@@ -99,7 +110,7 @@ void* second_lane(size_t bytes, void* staging) {
 
 class CudaFeed final : public Feed {
  public:
-  CudaFeed(cudaStream_t operations, cudaStream_t copies, size_t bytes, void* staging)
+  CudaFeed(const Stream& operations, const Stream& copies, size_t bytes, void* staging)
       : operations_(operations),
         copies_(copies),
         bytes_(bytes),
@@ -122,7 +133,7 @@ class CudaFeed final : public Feed {
   }
 
  private:
-  cudaStream_t operations_, copies_;
+  const Stream &operations_, &copies_;
   size_t bytes_;
   std::array<Lane, 2> lanes_;
   size_t next_ = 0;
@@ -130,7 +141,7 @@ class CudaFeed final : public Feed {
 
 class CudaDrain final : public Drain {
  public:
-  CudaDrain(cudaStream_t operations, cudaStream_t copies, size_t bytes, void* staging)
+  CudaDrain(const Stream& operations, const Stream& copies, size_t bytes, void* staging)
       : operations_(operations),
         copies_(copies),
         bytes_(bytes),
@@ -156,7 +167,7 @@ class CudaDrain final : public Drain {
   }
 
  private:
-  cudaStream_t operations_, copies_;
+  const Stream &operations_, &copies_;
   size_t bytes_;
   std::array<Lane, 2> lanes_;
   size_t submitted_ = 0, waited_ = 0;
@@ -164,7 +175,7 @@ class CudaDrain final : public Drain {
 
 class Graph final : public Recording {
  public:
-  Graph(cudaStream_t stream, const std::function<void()>& operations) : stream_(stream) {
+  Graph(const Stream& stream, const std::function<void()>& operations) : stream_(stream) {
     cudaGraph_t graph = nullptr;
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     try {
@@ -184,7 +195,7 @@ class Graph final : public Recording {
   void run() override { check(cudaGraphLaunch(executable_, stream_), "cudaGraphLaunch"); }
 
  private:
-  cudaStream_t stream_;
+  const Stream& stream_;
   cudaGraphExec_t executable_ = nullptr;
 };
 
@@ -205,6 +216,9 @@ CudaBackend::CudaBackend(int device, const std::string& precision, bool measures
       math_(math_of(precision)),
       measures_choices_(measures_choices),
       properties_(read_properties(device)),
+      stream_(device),
+      uploads_(device),
+      downloads_(device),
       partial_results_(partial_result_bytes) {}
 
 void CudaBackend::note(const std::string& line) {
@@ -224,7 +238,7 @@ CudaBackend::~CudaBackend() {
 }
 
 std::string CudaBackend::device() const {
-  return std::string(device_kind) + ":" + std::to_string(index_);
+  return number_of(index_);
 }
 
 std::string CudaBackend::precision() const {
@@ -239,13 +253,19 @@ std::string CudaBackend::precision() const {
   return "?";
 }
 
+void CudaBackend::use_device() const {
+  stream_.use_device();
+}
+
 DeviceMemory CudaBackend::memory() const {
+  use_device();
   DeviceMemory memory;
   check(cudaMemGetInfo(&memory.available, &memory.total), "cudaMemGetInfo");
   return memory;
 }
 
 void* CudaBackend::allocate(size_t bytes) {
+  use_device();
   return allocate_device(bytes);
 }
 void CudaBackend::release(void* memory, size_t) noexcept {
@@ -269,9 +289,11 @@ size_t CudaBackend::staging_bytes(size_t bytes) const {
   return 2 * lane_bytes(bytes);
 }
 std::unique_ptr<Feed> CudaBackend::make_feed(size_t bytes, void* staging) {
+  use_device();
   return std::make_unique<CudaFeed>(stream_, uploads_, bytes, staging);
 }
 std::unique_ptr<Drain> CudaBackend::make_drain(size_t bytes, void* staging) {
+  use_device();
   return std::make_unique<CudaDrain>(stream_, downloads_, bytes, staging);
 }
 std::unique_ptr<Recording> CudaBackend::record(std::function<void()> operations) {

@@ -26,7 +26,7 @@ constexpr bool choices_are_measured = true;
 class CudaBackend final : public Backend, public ImageOperations {
  public:
   // precision: fp32, tf32 or bf16; measures_choices: whether of several ways to compute the fastest is taken
-  // after all were checked, or the first. Throws UserError if there is no such device.
+  // after all were checked, or the first. Throws UserError if the device cannot be used.
   CudaBackend(int device, const std::string& precision, bool measures_choices = choices_are_measured);
   ~CudaBackend() override;
 
@@ -92,6 +92,8 @@ class CudaBackend final : public Backend, public ImageOperations {
 
   // For this folder's own parts.
   cudaStream_t stream() const { return stream_; }
+  // Makes the device this thread's current one, as stream() does, for what takes no stream.
+  void use_device() const;
   Math math() const { return math_; }
   const DeviceProperties& properties() const { return properties_; }
   bool measures_choices() const { return measures_choices_; }

@@ -150,6 +150,7 @@ class CudaLinear final : public Linear {
 }  // namespace
 
 std::unique_ptr<Linear> CudaBackend::make_linear(const LinearProblem& problem) {
+  use_device();
   return std::make_unique<CudaLinear>(*this, problem);
 }
 

@@ -21,11 +21,15 @@ void check(cudaError_t status, const char* call, std::source_location place) {
   fail(std::string(call) + ": " + cudaGetErrorName(status) + ", " + cudaGetErrorString(status), place);
 }
 
-Stream::Stream() {
+Stream::Stream(int device) : device_(device) {
+  use_device();
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
 }
 Stream::~Stream() {
   cudaStreamDestroy(stream_);
+}
+void Stream::use_device() const {
+  check(cudaSetDevice(device_), "cudaSetDevice");
 }
 void Stream::synchronize() const {
   check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");

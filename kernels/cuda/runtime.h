@@ -16,21 +16,28 @@ void check(cudaError_t status, const char* call,
 // "where: what failed", for calls of the other libraries.
 [[noreturn]] void fail(const std::string& what, std::source_location place = std::source_location::current());
 
-// A stream of work on the current device, in order.
+// A stream of work on a device, in order.
 class Stream {
  public:
-  Stream();
+  explicit Stream(int device);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
-  operator cudaStream_t() const { return stream_; }
+  // Makes its device this thread's current one: nothing can be launched on a stream of another.
+  operator cudaStream_t() const {
+    use_device();
+    return stream_;
+  }
+  void use_device() const;
   void synchronize() const;
 
  private:
+  int device_;
   cudaStream_t stream_ = nullptr;
 };
 
-// A point in a stream that another stream or the host can wait for.
+// A point in a stream of the device that is current when it is made, that another stream or the host can wait
+// for.
 class Event {
  public:
   Event();

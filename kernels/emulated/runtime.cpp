@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr int device_count = 1;
+constexpr int device_count = 2;
 thread_local int current_device = 0;
 
 }  // namespace

@@ -25,7 +25,7 @@ struct Pinned {
 
 class EmulatedStreams : public testing::Test {
  protected:
-  Stream first, second;
+  Stream first{0}, second{0};
   DeviceMemoryBlock a{bytes}, b{bytes};
   Pinned host, other;
 
