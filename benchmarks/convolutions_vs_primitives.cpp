@@ -38,7 +38,7 @@ int benchmark(const NetworkOptions& options) {
   double all_ours = 0, all_bare = 0;
   for (int k = 0; k < 4; ++k) {
     const Conv3dProblem p = shape.convolution(k, options.batch);
-    const std::unique_ptr<Conv3d> convolution = backend->make_conv3d(p);
+    const std::unique_ptr<Conv3d> convolution = backend->make_conv3d(p, /*relu=*/true, Passes::training);
     const auto memory = [&](int64_t count, DType t) {
       return BackendMemory(*backend, static_cast<size_t>(count) * size_of(t));
     };
@@ -70,7 +70,7 @@ int benchmark(const NetworkOptions& options) {
       std::fflush(stdout);
     };
     compare("forward", ConvolutionPass::forward,
-            [&] { convolution->forward(x, packed.data(), b, true, y, workspace.data()); });
+            [&] { convolution->forward(x, packed.data(), b, y, workspace.data()); });
     compare("data gradient", ConvolutionPass::data,
             [&] { convolution->backward_data(y, packed.data(), x, workspace.data()); });
     compare("weight gradient", ConvolutionPass::weights,

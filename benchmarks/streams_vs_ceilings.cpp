@@ -60,7 +60,7 @@ int benchmark(const std::string& precision, int rounds, double least) {
   std::vector<std::unique_ptr<BackendMemory>> workspaces;
   for (int i = 0; i < 2; ++i) {
     const int64_t in = i ? wide : narrow, out = i ? narrow : wide;
-    Linear* layer = layers.emplace_back(backend->make_linear({1, in, out})).get();
+    Linear* layer = layers.emplace_back(backend->make_linear({1, in, out}, Passes::training)).get();
     void* workspace =
         workspaces.emplace_back(std::make_unique<BackendMemory>(*backend, layer->workspace_bytes() + 1))
             ->data();

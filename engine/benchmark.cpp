@@ -318,7 +318,7 @@ void measure_product(Backend& backend, const Stopwatch& watch, Ceilings& ceiling
     const size_t bytes = static_cast<size_t>(size * size) * size_of(type);
     if (3 * bytes > backend.memory().available / 2) return;
     const LinearProblem problem = {size, size, size};
-    const std::unique_ptr<Linear> linear = backend.make_linear(problem);
+    const std::unique_ptr<Linear> linear = backend.make_linear(problem, Passes::forward);
     const BackendMemory x(backend, bytes), w(backend, bytes), y(backend, bytes),
         b(backend, static_cast<size_t>(size) * size_of(master)),
         workspace(backend, std::max<size_t>(linear->workspace_bytes(), 1));
@@ -353,7 +353,7 @@ void measure_convolution(Backend& backend, const Stopwatch& watch, Ceilings& cei
   for (constexpr int64_t longest = 1 << 19;;) {
     const auto bytes = [](int64_t count, DType t) { return static_cast<size_t>(count) * size_of(t); };
     if (bytes(2 * problem.x_count(), type) > backend.memory().available / 2) return;
-    const std::unique_ptr<Conv3d> convolution = backend.make_conv3d(problem);
+    const std::unique_ptr<Conv3d> convolution = backend.make_conv3d(problem, /*relu=*/false, Passes::forward);
     const BackendMemory x(backend, bytes(problem.x_count(), type)),
         y(backend, bytes(problem.y_count(), type)), w(backend, bytes(problem.weight_count(), master)),
         b(backend, bytes(problem.out_channels, master)),
@@ -367,7 +367,7 @@ void measure_convolution(Backend& backend, const Stopwatch& watch, Ceilings& cei
     fill_random(backend, weights, 1);
     convolution->pack(weights, packed.data(), workspace.data());
     const auto convolve = [&] {
-      convolution->forward(source, packed.data(), bias, false, destination, workspace.data());
+      convolution->forward(source, packed.data(), bias, destination, workspace.data());
     };
     watch.seconds_of(convolve);
     const double once = watch.seconds_of(convolve);

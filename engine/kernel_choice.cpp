@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "engine/backend_memory.h"
 #include "kernels/plan_cache.h"
@@ -155,28 +156,42 @@ void add_operations(Candidate& step, Memory& memory, const ModelShape& shape, Re
   Backend& backend = step.backend();
   const DType activation = backend.activation_type(), master = backend.master_type();
   const bool training = purpose == Purpose::training;
+  const Passes passes = training ? Passes::training : Passes::forward;
 
-  // The encoder's convolutions; the decoder's have the same passes in another order.
+  // The encoder's convolutions; in training the decoder's have the same passes in another order.
   for (const int k : {0, 1, 2, 3}) {
     const ReducedConvolution reduced(shape.convolution(k, batch));
     const Conv3dProblem& p = reduced.problem;
-    const std::shared_ptr<Conv3d> convolution = backend.make_conv3d(p);
     const Array x = memory.array("x", activation, p.x_count()),
                 y = memory.array("y", activation, p.y_count()),
                 w = memory.array("w", master, p.weight_count()),
                 bias = memory.array("bias", master, p.out_channels);
-    void* packed = memory.get("packed " + std::to_string(k) + backend.precision() + backend.kernels(),
-                              convolution->packed_bytes());
-    void* workspace = memory.get("workspace", std::max<size_t>(1, convolution->workspace_bytes()));
-    convolution->pack(w, packed, workspace);
+    struct Ready {
+      std::shared_ptr<Conv3d> operation;
+      void *packed, *workspace;
+    };
+    const auto ready = [&](std::shared_ptr<Conv3d> operation, const std::string& name) -> Ready {
+      void* packed =
+          memory.get("packed " + name + backend.precision() + backend.kernels(), operation->packed_bytes());
+      void* workspace = memory.get("workspace", std::max<size_t>(1, operation->workspace_bytes()));
+      operation->pack(w, packed, workspace);
+      return {std::move(operation), packed, workspace};
+    };
+    const Ready there = ready(backend.make_conv3d(p, /*relu=*/true, passes), std::to_string(k));
     step.add((training ? 2 : 1) * reduced.scale,
-             [=] { convolution->forward(x, packed, bias, true, y, workspace); });
+             [=] { there.operation->forward(x, there.packed, bias, y, there.workspace); });
+    if (!training) {
+      const Ready back =
+          ready(backend.make_transposed_conv3d(p, /*relu=*/k > 0, passes), std::to_string(k) + " transposed");
+      const Array x_bias = memory.array("x bias", master, p.in_channels);
+      step.add(reduced.scale, [=] { back.operation->forward(y, back.packed, x_bias, x, back.workspace); });
+      continue;
+    }
     // Nobody asks for the gradient of the network's own input.
-    step.add((training && k > 0 ? 2 : 1) * reduced.scale,
-             [=] { convolution->backward_data(y, packed, x, workspace); });
-    if (!training) continue;
+    step.add((k > 0 ? 2 : 1) * reduced.scale,
+             [=] { there.operation->backward_data(y, there.packed, x, there.workspace); });
     const Array dw = memory.array("dw", master, p.weight_count());
-    step.add(2 * reduced.scale, [=] { convolution->backward_weights(x, y, dw, workspace); });
+    step.add(2 * reduced.scale, [=] { there.operation->backward_weights(x, y, dw, there.workspace); });
     const Array gradient = memory.array("gradient", activation, y.count),
                 bias_gradient = memory.array("db", master, p.out_channels);
     const double lines =
@@ -190,7 +205,7 @@ void add_operations(Candidate& step, Memory& memory, const ModelShape& shape, Re
                                      LinearProblem{batch, shape.hidden, shape.flattened()}}) {
     const ReducedLinear reduced(layer);
     const LinearProblem& p = reduced.problem;
-    const std::shared_ptr<Linear> linear = backend.make_linear(p);
+    const std::shared_ptr<Linear> linear = backend.make_linear(p, passes);
     const Array x = memory.array("x", activation, batch * p.in),
                 y = memory.array("y", activation, batch * p.out),
                 w = memory.array("linear", activation, p.in * p.out),

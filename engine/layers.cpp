@@ -30,10 +30,11 @@ Operation bias_relu_backward(Backend& backend, int64_t channels, ConstArray outp
 }  // namespace
 
 ConvLayer::ConvLayer(Backend& backend, const Conv3dProblem& problem, bool transposed, bool relu,
-                     const std::vector<ParameterStorage>& parameters)
+                     Passes passes, const std::vector<ParameterStorage>& parameters)
     : backend_(backend),
       problem_(problem),
-      operation_(transposed ? backend.make_transposed_conv3d(problem) : backend.make_conv3d(problem)),
+      operation_(transposed ? backend.make_transposed_conv3d(problem, relu, passes)
+                            : backend.make_conv3d(problem, relu, passes)),
       channels_(transposed ? problem.in_channels : problem.out_channels),
       relu_(relu),
       parameters_(parameters) {}
@@ -52,7 +53,7 @@ Operations ConvLayer::forward(const Arena& arena) {
               output = arena.array(wiring.output);
   void *form = arena.at(packed), *workspace = arena.at(wiring.workspace);
   return {{"forward", problem_.flops(), bytes_of({input, b}) + static_cast<double>(packed_bytes()),
-           bytes_of({output}), [=, this] { operation_->forward(input, form, b, relu_, output, workspace); }}};
+           bytes_of({output}), [=, this] { operation_->forward(input, form, b, output, workspace); }}};
 }
 
 Operations ConvLayer::backward(const Arena& arena) {
@@ -76,16 +77,19 @@ Operations ConvLayer::backward(const Arena& arena) {
   return operations;
 }
 
-LinearLayer::LinearLayer(Backend& backend, const LinearProblem& problem, bool relu,
+LinearLayer::LinearLayer(Backend& backend, const LinearProblem& problem, bool relu, Passes passes,
                          const std::vector<ParameterStorage>& parameters)
     : backend_(backend),
       problem_(problem),
-      operation_(backend.make_linear(problem)),
+      passes_(passes),
+      operation_(backend.make_linear(problem, passes)),
       relu_(relu),
       parameters_(parameters) {}
 
 size_t LinearLayer::workspace_bytes() const {
-  return std::max(operation_->workspace_bytes(), backend_.outer_product_workspace_bytes(problem_.batch));
+  const bool training = passes_ == Passes::training;
+  return std::max(operation_->workspace_bytes(),
+                  training ? backend_.outer_product_workspace_bytes(problem_.batch) : 0);
 }
 
 Operations LinearLayer::forward(const Arena& arena) {

@@ -68,7 +68,7 @@ inline Array slice(Array array, int64_t offset, int64_t count) {
 // Convolution or transposed convolution with bias and, except for the last one, ReLU.
 class ConvLayer final : public Layer {
  public:
-  ConvLayer(Backend& backend, const Conv3dProblem& problem, bool transposed, bool relu,
+  ConvLayer(Backend& backend, const Conv3dProblem& problem, bool transposed, bool relu, Passes passes,
             const std::vector<ParameterStorage>& parameters);
 
   size_t workspace_bytes() const override { return operation_->workspace_bytes(); }
@@ -90,7 +90,7 @@ class ConvLayer final : public Layer {
 // gradient at its output, in their buffers: squared_gradient_norm and update read them there.
 class LinearLayer final : public Layer {
  public:
-  LinearLayer(Backend& backend, const LinearProblem& problem, bool relu,
+  LinearLayer(Backend& backend, const LinearProblem& problem, bool relu, Passes passes,
               const std::vector<ParameterStorage>& parameters);
 
   size_t workspace_bytes() const override;
@@ -103,6 +103,7 @@ class LinearLayer final : public Layer {
  private:
   Backend& backend_;
   LinearProblem problem_;
+  Passes passes_;
   std::unique_ptr<Linear> operation_;
   bool relu_;
   const std::vector<ParameterStorage>& parameters_;

@@ -174,6 +174,7 @@ void Model::add_parameters() {
 }
 
 void Model::add_layers() {
+  const Passes passes = purpose_ == Purpose::training ? Passes::training : Passes::forward;
   int parameter = 0;
   auto with_parameters = [&](std::unique_ptr<Layer> layer) {
     layer->weight = parameter++;
@@ -181,11 +182,12 @@ void Model::add_layers() {
     layers_.push_back(std::move(layer));
   };
   auto conv = [&](int k, bool transposed, bool relu) {
-    with_parameters(
-        std::make_unique<ConvLayer>(backend_, shape_.convolution(k, batch_), transposed, relu, parameters_));
+    with_parameters(std::make_unique<ConvLayer>(backend_, shape_.convolution(k, batch_), transposed, relu,
+                                                passes, parameters_));
   };
   auto linear = [&](int64_t in, int64_t out, bool relu) {
-    auto layer = std::make_unique<LinearLayer>(backend_, LinearProblem{batch_, in, out}, relu, parameters_);
+    auto layer =
+        std::make_unique<LinearLayer>(backend_, LinearProblem{batch_, in, out}, relu, passes, parameters_);
     linears_.push_back(layer.get());
     with_parameters(std::move(layer));
   };

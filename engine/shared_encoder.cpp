@@ -99,8 +99,8 @@ bool SharedEncoder::make_convolutions() {
       Conv3dProblem problem = model_.shape().convolution(k, 1);
       problem.in.h = block.y.counts[layer];
       problem.in.w = block.x.counts[layer];
-      block.convolutions.push_back(
-          model_.backend().make_gathered_conv3d(problem, {block.y.sources[layer], block.x.sources[layer]}));
+      block.convolutions.push_back(model_.backend().make_gathered_conv3d(
+          problem, {block.y.sources[layer], block.x.sources[layer]}, /*relu=*/true));
       if (!block.convolutions.back()) return false;
       workspace_ = std::max(workspace_, block.convolutions.back()->workspace_bytes());
     }
@@ -126,7 +126,7 @@ void SharedEncoder::encode(const SpectrumImage& prepared, const Block& block) {
     const Conv3dProblem& p = weights[layer].problem;
     block.convolutions[layer]->forward(
         {places[k % 2], type, count(layer, p.in, p.in_channels)}, weights[layer].packed, weights[layer].bias,
-        true, {places[(k + 1) % 2], type, count(layer + 1, p.out(), p.out_channels)}, workspace);
+        {places[(k + 1) % 2], type, count(layer + 1, p.out(), p.out_channels)}, workspace);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "kernels/array.h"
 #include "kernels/host_device.h"
+#include "kernels/passes.h"
 
 namespace eelsvae {
 
@@ -46,7 +47,8 @@ struct Conv3dProblem {
   bool operator==(const Conv3dProblem&) const = default;
 };
 
-// A convolution or transposed convolution made ready for one problem: algorithms chosen, memory needs known.
+// A convolution or transposed convolution, with or without a ReLU behind it, made ready for one problem and
+// for the passes it will be asked for: algorithms chosen, memory needs known.
 // source and destination below are the layer's own input and output: x and y of the problem for a
 // convolution, y and x for its transpose. Activations have the backend's activation type, weights, biases and
 // their gradients its master type.
@@ -62,9 +64,10 @@ class Conv3d {
   virtual void pack(ConstArray weights, void* packed, void* workspace) = 0;
 
   // destination = relu?(conv(source) + bias)
-  virtual void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
+  virtual void forward(ConstArray source, const void* packed, ConstArray bias, Array destination,
                        void* workspace) = 0;
-  // Gradient with respect to the source, from the gradient before bias and ReLU.
+  // Both backward passes need Passes::training. Gradient with respect to the source, from the gradient before
+  // bias and ReLU.
   virtual void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                              void* workspace) = 0;
   // Gradient with respect to the weights; overwrites.
@@ -87,19 +90,20 @@ class GatheredConv3d {
   virtual size_t workspace_bytes() const = 0;
   // y = relu?(conv(x) + bias). `packed` is the form of the weights that make_conv3d(...)->pack() gives for a
   // problem with the same kernel and channels.
-  virtual void forward(ConstArray x, const void* packed, ConstArray bias, bool relu, Array y,
-                       void* workspace) = 0;
+  virtual void forward(ConstArray x, const void* packed, ConstArray bias, Array y, void* workspace) = 0;
 };
 
 class Conv3dOperations {
  public:
   virtual ~Conv3dOperations() = default;
-  virtual std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem) = 0;
-  virtual std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem& problem) = 0;
+  // relu: whether the forward pass ends with one.
+  virtual std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) = 0;
+  virtual std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
+                                                         Passes passes) = 0;
   // problem: batch 1, in the size of x; stride and padding along h and w mean nothing, for `sources` says it
   // all. y is (rows, columns, E', out_channels) with as many rows and columns as there are sources for.
-  // Null where this backend has none for the problem.
-  virtual std::unique_ptr<GatheredConv3d> make_gathered_conv3d(const Conv3dProblem&, LineSources) {
+  // relu as above. Null where this backend has none for the problem.
+  virtual std::unique_ptr<GatheredConv3d> make_gathered_conv3d(const Conv3dProblem&, LineSources, bool) {
     return nullptr;
   }
 };

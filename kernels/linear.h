@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "kernels/array.h"
+#include "kernels/passes.h"
 
 namespace eelsvae {
 
@@ -14,10 +15,10 @@ struct LinearProblem {
   bool operator==(const LinearProblem&) const = default;
 };
 
-// A Linear layer made ready for one problem. x, y, w and their gradients have the backend's activation type
-// (w is a shadow of the master weights where the types differ), the bias the master type. There is no pass
-// for the weight gradient: it is x^T dy of rank `batch`, its norm comes from squared_norm_outer_product and
-// the optimizer forms it on the fly (adam_outer_product).
+// A Linear layer made ready for one problem and for the passes it will be asked for. x, y, w and their
+// gradients have the backend's activation type (w is a shadow of the master weights where the types differ),
+// the bias the master type. There is no pass for the weight gradient: it is x^T dy of rank `batch`, its norm
+// comes from squared_norm_outer_product and the optimizer forms it on the fly (adam_outer_product).
 class Linear {
  public:
   virtual ~Linear() = default;
@@ -25,7 +26,7 @@ class Linear {
   // y = relu?(x w^T + bias)
   virtual void forward(ConstArray x, ConstArray weights, ConstArray bias, bool relu, Array y,
                        void* workspace) = 0;
-  // dx = dy w
+  // dx = dy w; needs Passes::training.
   virtual void backward_data(ConstArray y_gradient, ConstArray weights, Array x_gradient,
                              void* workspace) = 0;
 };
@@ -33,7 +34,7 @@ class Linear {
 class LinearOperations {
  public:
   virtual ~LinearOperations() = default;
-  virtual std::unique_ptr<Linear> make_linear(const LinearProblem& problem) = 0;
+  virtual std::unique_ptr<Linear> make_linear(const LinearProblem& problem, Passes passes) = 0;
 };
 
 }  // namespace eelsvae

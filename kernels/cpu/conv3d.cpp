@@ -1,7 +1,7 @@
 #include "kernels/conv3d.h"
 
 #include <algorithm>
-#include <type_traits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -21,56 +21,56 @@ class CpuConv3d final : public Conv3d {
  public:
   using Direction = cpu::LineConvolution::Direction;
 
-  CpuConv3d(const Conv3dProblem& problem, const cpu::Arithmetic& arithmetic, bool transposed)
-      : problem_(problem),
-        transposed_(transposed),
-        convolution_(problem, Direction::forward, arithmetic),
-        adjoint_(problem, Direction::adjoint, arithmetic),
-        weight_gradient_(problem, arithmetic) {}
+  CpuConv3d(const Conv3dProblem& problem, const cpu::Arithmetic& arithmetic, bool transposed, bool relu,
+            Passes passes)
+      : problem_(problem), transposed_(transposed), relu_(relu), passes_(passes) {
+    const bool training = passes == Passes::training;
+    if (training || !transposed) convolution_.emplace(problem, Direction::forward, arithmetic);
+    if (training || transposed) adjoint_.emplace(problem, Direction::adjoint, arithmetic);
+    if (training) weight_gradient_.emplace(problem, arithmetic);
+  }
 
   size_t workspace_bytes() const override {
-    return std::max(
-        {convolution_.workspace_bytes(), adjoint_.workspace_bytes(), weight_gradient_.workspace_bytes()});
+    const auto bytes = [](const auto& part) { return part ? part->workspace_bytes() : 0; };
+    return std::max({bytes(convolution_), bytes(adjoint_), bytes(weight_gradient_)});
   }
   // A gathered convolution finds its form first.
   size_t packed_bytes() const override {
-    return aligned(convolution_.packed_bytes()) + adjoint_.packed_bytes();
+    return adjoint_offset() + (adjoint_ ? adjoint_->packed_bytes() : 0);
   }
   void pack(ConstArray weights, void* packed, void*) override {
     expect(weights.count == problem_.weight_count(), "conv3d: wrong weight count");
-    convolution_.pack(weights.as<float>(), packed);
-    adjoint_.pack(weights.as<float>(), adjoint_form(packed));
+    if (convolution_) convolution_->pack(weights.as<float>(), packed);
+    if (adjoint_) adjoint_->pack(weights.as<float>(), static_cast<char*>(packed) + adjoint_offset());
   }
 
-  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
+  void forward(ConstArray source, const void* packed, ConstArray bias, Array destination,
                void* workspace) override {
     check(source, destination);
-    run(transposed_, source, packed, bias.as<float>(), relu, destination, workspace);
+    run(transposed_, source, packed, bias.as<float>(), relu_, destination, workspace);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {
+    expect_training(passes_);
     check(source_gradient, destination_gradient);
     run(!transposed_, destination_gradient, packed, nullptr, false, source_gradient, workspace);
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void* workspace) override {
+    expect_training(passes_);
     check(source, destination_gradient);
     if (transposed_) std::swap(source, destination_gradient);
-    weight_gradient_.run(source, destination_gradient, weight_gradient, workspace);
+    weight_gradient_->run(source, destination_gradient, weight_gradient, workspace);
   }
 
  private:
-  template <typename Bytes>
-  Bytes* adjoint_form(Bytes* packed) const {
-    using Char = std::conditional_t<std::is_const_v<Bytes>, const char, char>;
-    return static_cast<Char*>(packed) + aligned(convolution_.packed_bytes());
-  }
+  size_t adjoint_offset() const { return convolution_ ? aligned(convolution_->packed_bytes()) : 0; }
   void run(bool adjoint, ConstArray from, const void* packed, const float* bias, bool relu, Array to,
            void* workspace) const {
     if (adjoint)
-      adjoint_.run(from, adjoint_form(packed), bias, relu, to, workspace);
+      adjoint_->run(from, static_cast<const char*>(packed) + adjoint_offset(), bias, relu, to, workspace);
     else
-      convolution_.run(from, packed, bias, relu, to, workspace);
+      convolution_->run(from, packed, bias, relu, to, workspace);
   }
   void check(ConstArray source, ConstArray destination) const {
     const ConstArray x = transposed_ ? destination : source, y = transposed_ ? source : destination;
@@ -78,44 +78,46 @@ class CpuConv3d final : public Conv3d {
   }
 
   Conv3dProblem problem_;
-  bool transposed_;
-  cpu::LineConvolution convolution_, adjoint_;
-  cpu::WeightGradient weight_gradient_;
+  bool transposed_, relu_;
+  Passes passes_;
+  std::optional<cpu::LineConvolution> convolution_, adjoint_;
+  std::optional<cpu::WeightGradient> weight_gradient_;
 };
 
 class CpuGatheredConv3d final : public GatheredConv3d {
  public:
-  CpuGatheredConv3d(const Conv3dProblem& problem, LineSources sources, const cpu::Arithmetic& arithmetic)
+  CpuGatheredConv3d(const Conv3dProblem& problem, LineSources sources, bool relu,
+                    const cpu::Arithmetic& arithmetic)
       : x_count_(problem.x_count()),
         y_count_(static_cast<int64_t>(sources.rows.size()) / problem.kernel.h *
                  (static_cast<int64_t>(sources.columns.size()) / problem.kernel.w) * problem.out().e *
                  problem.out_channels),
+        relu_(relu),
         convolution_(problem, std::move(sources), arithmetic) {
     expect(problem.batch == 1, "gathered conv3d: one x");
   }
 
   size_t workspace_bytes() const override { return convolution_.workspace_bytes(); }
-  void forward(ConstArray x, const void* packed, ConstArray bias, bool relu, Array y,
-               void* workspace) override {
+  void forward(ConstArray x, const void* packed, ConstArray bias, Array y, void* workspace) override {
     expect(x.count == x_count_ && y.count == y_count_, "gathered conv3d: wrong activation count");
-    convolution_.run(x, packed, bias.as<float>(), relu, y, workspace);
+    convolution_.run(x, packed, bias.as<float>(), relu_, y, workspace);
   }
 
  private:
   int64_t x_count_, y_count_;
+  bool relu_;
   cpu::LineConvolution convolution_;
 };
 
 // Every line sees itself alone, so any convolution along the energy axis will do.
 class GatheredEdgeConv3d final : public GatheredConv3d {
  public:
-  GatheredEdgeConv3d(const Conv3dProblem& problem, DType activation)
-      : operation_(cpu::make_edge_conv(problem, activation, false)) {}
+  GatheredEdgeConv3d(const Conv3dProblem& problem, bool relu, DType activation)
+      : operation_(cpu::make_edge_conv(problem, activation, false, relu, Passes::forward)) {}
 
   size_t workspace_bytes() const override { return operation_->workspace_bytes(); }
-  void forward(ConstArray x, const void* packed, ConstArray bias, bool relu, Array y,
-               void* workspace) override {
-    operation_->forward(x, packed, bias, relu, y, workspace);
+  void forward(ConstArray x, const void* packed, ConstArray bias, Array y, void* workspace) override {
+    operation_->forward(x, packed, bias, y, workspace);
   }
 
  private:
@@ -131,24 +133,25 @@ bool are_all_in_order(const std::vector<int64_t>& lines, int64_t size) {
 
 }  // namespace
 
-std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem) {
-  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_type(), false);
-  return std::make_unique<CpuConv3d>(problem, arithmetic_, false);
+std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) {
+  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_type(), false, relu, passes);
+  return std::make_unique<CpuConv3d>(problem, arithmetic_, false, relu, passes);
 }
 
-std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
-  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_type(), true);
-  return std::make_unique<CpuConv3d>(problem, arithmetic_, true);
+std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
+                                                           Passes passes) {
+  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_type(), true, relu, passes);
+  return std::make_unique<CpuConv3d>(problem, arithmetic_, true, relu, passes);
 }
 
 std::unique_ptr<GatheredConv3d> CpuBackend::make_gathered_conv3d(const Conv3dProblem& problem,
-                                                                 LineSources sources) {
+                                                                 LineSources sources, bool relu) {
   if (!cpu::is_edge_conv(problem))
-    return std::make_unique<CpuGatheredConv3d>(problem, std::move(sources), arithmetic_);
+    return std::make_unique<CpuGatheredConv3d>(problem, std::move(sources), relu, arithmetic_);
   // Its lines see themselves alone.
   if (!are_all_in_order(sources.rows, problem.in.h) || !are_all_in_order(sources.columns, problem.in.w))
     return nullptr;
-  return std::make_unique<GatheredEdgeConv3d>(problem, activation_type());
+  return std::make_unique<GatheredEdgeConv3d>(problem, relu, activation_type());
 }
 
 }  // namespace eelsvae

@@ -178,10 +178,12 @@ void interleave(const float* from, int64_t stride, int64_t count, float* to) {
 
 class EdgeConv final : public Conv3d {
  public:
-  EdgeConv(const Conv3dProblem& problem, DType activation, bool transposed)
+  EdgeConv(const Conv3dProblem& problem, DType activation, bool transposed, bool relu, Passes passes)
       : p_(problem),
         activation_(activation),
         transposed_(transposed),
+        relu_(relu),
+        passes_(passes),
         threads_(omp_get_max_threads()),
         spectra_(p_.batch * p_.in.h * p_.in.w),
         outputs_(p_.out().e),
@@ -190,7 +192,7 @@ class EdgeConv final : public Conv3d {
         stride_(p_.stride.e),
         pitch_(rounded_up(channels_, 2 * lanes)),
         padded_(rounded_up((outputs_ - 1) * stride_ + rounded_up(taps_, lanes), lanes)),
-        parts_(std::min(most_parts, spectra_)) {
+        parts_(passes == Passes::training ? std::min(most_parts, spectra_) : 0) {
     // Piece by piece, the rows of y that the positions of x between first * stride and last * stride see.
     rows_before_ = -floor_division(p_.padding.e - taps_ + 1, stride_);
     rows_after_ = std::max<int64_t>(0, floor_division(stride_ - 1 + p_.padding.e, stride_));
@@ -212,16 +214,17 @@ class EdgeConv final : public Conv3d {
       for (int64_t c = 0; c < pitch_; ++c) floats[k * pitch_ + c] = c < channels_ ? w[c * taps_ + k] : 0.0f;
   }
 
-  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
+  void forward(ConstArray source, const void* packed, ConstArray bias, Array destination,
                void* workspace) override {
     const float* b = bias ? bias.as<float>() : nullptr;
     if (transposed_)
-      to_x(source, packed, b, relu, destination, workspace);
+      to_x(source, packed, b, relu_, destination, workspace);
     else
-      to_y(source, packed, b, relu, destination, workspace);
+      to_y(source, packed, b, relu_, destination, workspace);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {
+    expect_training(passes_);
     if (transposed_)
       to_y(destination_gradient, packed, nullptr, false, source_gradient, workspace);
     else
@@ -229,6 +232,7 @@ class EdgeConv final : public Conv3d {
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void* workspace) override {
+    expect_training(passes_);
     if (transposed_)
       to_weights(destination_gradient, source, weight_gradient, workspace);
     else
@@ -416,7 +420,8 @@ class EdgeConv final : public Conv3d {
 
   Conv3dProblem p_;
   DType activation_;
-  bool transposed_;
+  bool transposed_, relu_;
+  Passes passes_;
   int threads_;  // that the workspace has room for
   int64_t spectra_, outputs_, channels_, taps_, stride_;
   int64_t pitch_;   // of rows with zeros beyond their channels
@@ -432,8 +437,9 @@ bool is_edge_conv(const Conv3dProblem& p) {
          p.padding.h == 0 && p.padding.w == 0;
 }
 
-std::unique_ptr<Conv3d> make_edge_conv(const Conv3dProblem& problem, DType activation, bool transposed) {
-  return std::make_unique<EdgeConv>(problem, activation, transposed);
+std::unique_ptr<Conv3d> make_edge_conv(const Conv3dProblem& problem, DType activation, bool transposed,
+                                       bool relu, Passes passes) {
+  return std::make_unique<EdgeConv>(problem, activation, transposed, relu, passes);
 }
 
 }  // namespace eelsvae::cpu

@@ -12,6 +12,7 @@ namespace eelsvae::cpu {
 bool is_edge_conv(const Conv3dProblem& problem);
 
 // Needs is_edge_conv(problem).
-std::unique_ptr<Conv3d> make_edge_conv(const Conv3dProblem& problem, DType activation, bool transposed);
+std::unique_ptr<Conv3d> make_edge_conv(const Conv3dProblem& problem, DType activation, bool transposed,
+                                       bool relu, Passes passes);
 
 }  // namespace eelsvae::cpu

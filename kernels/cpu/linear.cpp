@@ -278,16 +278,18 @@ void backward_group(int64_t rows, int64_t inputs, int64_t in, int64_t out, T* dx
 
 class CpuLinear final : public Linear {
  public:
-  CpuLinear(const LinearProblem& problem, const cpu::Arithmetic& arithmetic)
+  CpuLinear(const LinearProblem& problem, const cpu::Arithmetic& arithmetic, Passes passes)
       : p_(problem),
+        passes_(passes),
         activation_(arithmetic.activation),
         tiles_(p_.in % cpu::tile_depth == 0 && p_.out % cpu::tile_depth == 0 ? arithmetic.tiles : nullptr),
         group_(std::min<int64_t>(p_.batch, tiles_ ? most_rows : group)) {}
 
+  // Sums of parts: of the forward pass along a long axis, of the backward pass along a short one.
   size_t workspace_bytes() const override {
-    const size_t sums = p_.in < long_axis ? static_cast<size_t>(p_.in) * sizeof(float)
-                                          : static_cast<size_t>(p_.out) * sizeof(double);
-    return static_cast<size_t>(parts_of_axis * group_) * sums;
+    const auto parts = static_cast<size_t>(parts_of_axis * group_);
+    if (p_.in >= long_axis) return parts * static_cast<size_t>(p_.out) * sizeof(double);
+    return passes_ == Passes::training ? parts * static_cast<size_t>(p_.in) * sizeof(float) : 0;
   }
 
   void forward(ConstArray x, ConstArray weights, ConstArray bias, bool relu, Array y,
@@ -319,6 +321,7 @@ class CpuLinear final : public Linear {
   }
 
   void backward_data(ConstArray y_gradient, ConstArray weights, Array x_gradient, void* workspace) override {
+    expect_training(passes_);
     check(x_gradient, weights, y_gradient);
     const auto run = [&](int64_t b, int64_t rows, int64_t inputs, auto* to, auto&& add) {
       backward_group(rows, inputs, p_.in, p_.out, to + b * p_.in, static_cast<float*>(workspace), add);
@@ -351,6 +354,7 @@ class CpuLinear final : public Linear {
   }
 
   LinearProblem p_;
+  Passes passes_;
   DType activation_;
   const cpu::TileOperations* tiles_;  // null: by vectors
   int64_t group_;                     // rows that share a read of the weights
@@ -358,8 +362,8 @@ class CpuLinear final : public Linear {
 
 }  // namespace
 
-std::unique_ptr<Linear> CpuBackend::make_linear(const LinearProblem& problem) {
-  return std::make_unique<CpuLinear>(problem, arithmetic_);
+std::unique_ptr<Linear> CpuBackend::make_linear(const LinearProblem& problem, Passes passes) {
+  return std::make_unique<CpuLinear>(problem, arithmetic_, passes);
 }
 
 }  // namespace eelsvae

@@ -42,7 +42,7 @@ struct Way {
   size_t before = 0;  // bytes of the workspace in front of the plan's own
   std::shared_ptr<const ConvolutionPlan> plan;
 
-  bool adds_bias() const { return request.bias; }  // and applies the ReLU
+  bool adds_bias() const { return request.bias; }  // and applies the ReLU, if there is one
   bool reads_y() const { return request.pass == ConvolutionPass::backward_data; }
   std::string name() const { return (form == original ? "direct, " : "folded, ") + plan->name(); }
   size_t workspace_bytes() const { return aligned(before) + plan->workspace_bytes(); }
@@ -56,30 +56,41 @@ std::string text(const Extent3& e) {
 // is the layer's forward and which its backward pass.
 class CudaConv3d final : public Conv3d {
  public:
-  CudaConv3d(CudaBackend& backend, const Conv3dProblem& problem, bool transposed)
-      : backend_(backend), problem_(problem), transposed_(transposed) {
+  CudaConv3d(CudaBackend& backend, const Conv3dProblem& problem, bool transposed, bool relu, Passes passes)
+      : backend_(backend), problem_(problem), transposed_(transposed), relu_(relu), passes_(passes) {
     if (Fold::applies_to(problem)) fold_.emplace(problem);
     const Direction ahead = transposed ? Direction::to_x : Direction::to_y,
                     back = transposed ? Direction::to_y : Direction::to_x;
-    const std::vector<Way> rectified = ways(ahead, true), plain = ways(ahead, false),
-                           data = ways(back, false), weights = ways(Direction::to_weights, false);
+    struct Task {
+      Direction direction;
+      bool biased;
+      Way& way;
+      std::vector<Way> ways;
+    };
+    std::vector<Task> tasks;
+    const auto add = [&](Direction direction, bool biased, Way& way) {
+      tasks.push_back({direction, biased, way, ways(direction, biased)});
+    };
+    add(ahead, true, forward_);
+    if (passes == Passes::training) {
+      add(back, false, data_);
+      add(Direction::to_weights, false, weights_);
+    }
     std::unique_ptr<const Trial> trial;
-    if (backend.measures_choices())
-      trial = make_trial(std::max({workspace_bytes(rectified), workspace_bytes(plain), workspace_bytes(data),
-                                   workspace_bytes(weights)}));
-    rectified_ = fastest_of(rectified, ahead, true, trial.get());
-    plain_ = fastest_of(plain, ahead, false, trial.get());
-    data_ = fastest_of(data, back, false, trial.get());
-    weights_ = fastest_of(weights, Direction::to_weights, false, trial.get());
-    for (const Way* way : {&rectified_, &plain_, &data_}) used_[way->form] = true;
+    if (backend.measures_choices()) {
+      size_t workspace = 0;
+      for (const Task& task : tasks)
+        for (const Way& way : task.ways) workspace = std::max(workspace, way.workspace_bytes());
+      trial = make_trial(workspace);
+    }
+    for (const Task& task : tasks) {
+      task.way = trial ? fastest_of(task.ways, task.direction, task.biased, *trial) : task.ways.front();
+      workspace_bytes_ = std::max(workspace_bytes_, task.way.workspace_bytes());
+      if (task.direction != Direction::to_weights) used_[task.way.form] = true;
+    }
   }
 
-  size_t workspace_bytes() const override {
-    size_t bytes = 0;
-    for (const Way* way : {&rectified_, &plain_, &data_, &weights_})
-      bytes = std::max(bytes, way->workspace_bytes());
-    return bytes;
-  }
+  size_t workspace_bytes() const override { return workspace_bytes_; }
   size_t packed_bytes() const override { return offset_of(form_count); }
 
   void pack(ConstArray weights, void* packed, void*) override {
@@ -101,19 +112,22 @@ class CudaConv3d final : public Conv3d {
       fold_adjoint_weights(backend_.stream(), *fold_, weights.as<float>(), destination(folded_adjoint));
   }
 
-  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
+  void forward(ConstArray source, const void* packed, ConstArray bias, Array destination,
                void* workspace) override {
     check_activations(source, destination);
-    expect(bias || !relu, "conv3d: a ReLU comes with a bias");
-    run(bias && relu ? rectified_ : plain_, source, packed, bias, relu, destination, workspace);
+    expect(bias.count == (transposed_ ? problem_.in_channels : problem_.out_channels),
+           "conv3d: wrong bias count");
+    run(forward_, source, packed, bias, destination, workspace);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void* workspace) override {
+    expect_training(passes_);
     check_activations(source_gradient, destination_gradient);
-    run(data_, destination_gradient, packed, {}, false, source_gradient, workspace);
+    run(data_, destination_gradient, packed, {}, source_gradient, workspace);
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void* workspace) override {
+    expect_training(passes_);
     check_activations(source, destination_gradient);
     expect(weight_gradient.count == problem_.weight_count(), "conv3d: wrong weight gradient count");
     if (transposed_) std::swap(source, destination_gradient);
@@ -144,7 +158,7 @@ class CudaConv3d final : public Conv3d {
 
   // The ways through the folded problem come first: the emulated device, which takes the first, then goes
   // both ways in its tests, since not every problem can be folded.
-  std::vector<Way> ways(Direction direction, bool rectified) const {
+  std::vector<Way> ways(Direction direction, bool biased) const {
     std::vector<Way> result;
     auto add = [&](Form form, const Conv3dProblem& problem, ConvolutionPass pass) {
       Way way;
@@ -152,9 +166,10 @@ class CudaConv3d final : public Conv3d {
       way.form = form;
       if (pass == ConvolutionPass::backward_weights && (form != original || storage() != DType::f32))
         way.before = static_cast<size_t>(form_elements(form)) * size_of(storage());
-      if (rectified && pass == ConvolutionPass::forward) {
+      if (biased && pass == ConvolutionPass::forward) {
         Way fused = way;
-        fused.request.bias = fused.request.relu = true;
+        fused.request.bias = true;
+        fused.request.relu = relu_;
         if (copies_bias(form)) fused.before = static_cast<size_t>(problem.out_channels) * size_of(storage());
         if (add_plans(fused, result)) return;  // a pass of its own for bias and ReLU is slower in any case
       }
@@ -198,26 +213,24 @@ class CudaConv3d final : public Conv3d {
   // Plans read the bias in the storage type, and once for each of their channels.
   bool copies_bias(Form form) const { return storage() != DType::f32 || form == folded_adjoint; }
 
-  std::string key(Direction direction, bool rectified) const {
+  std::string key(Direction direction, bool biased) const {
     const Conv3dProblem& p = problem_;
     const char* what = direction == Direction::to_y   ? "convolution"
                        : direction == Direction::to_x ? "transposed convolution"
                                                       : "convolution's weight gradient";
-    return std::string(what) + (rectified ? " + bias + ReLU, " : ", ") + backend_.precision() + ", " +
-           std::to_string(p.batch) + " of " + text(p.in) + ", channels " + std::to_string(p.in_channels) +
-           "-" + std::to_string(p.out_channels) + ", kernel " + text(p.kernel) + ", stride " +
-           text(p.stride) + ", padding " + text(p.padding);
+    return std::string(what) +
+           (!biased ? ", "
+            : relu_ ? " + bias + ReLU, "
+                    : " + bias, ") +
+           backend_.precision() + ", " + std::to_string(p.batch) + " of " + text(p.in) + ", channels " +
+           std::to_string(p.in_channels) + "-" + std::to_string(p.out_channels) + ", kernel " +
+           text(p.kernel) + ", stride " + text(p.stride) + ", padding " + text(p.padding);
   }
 
   // What the ways of one computation are tried out on: arrays of the sizes of all that they read and write.
   struct Trial {
     DeviceMemoryBlock x, y, weights, bias, gradient, workspace;
   };
-  static size_t workspace_bytes(const std::vector<Way>& ways) {
-    size_t bytes = 0;
-    for (const Way& way : ways) bytes = std::max(bytes, way.workspace_bytes());
-    return bytes;
-  }
   // Everything is allocated before a way is tried: too little memory is no way's fault.
   std::unique_ptr<const Trial> make_trial(size_t workspace_bytes) const {
     auto block = [](int64_t count, DType type) {
@@ -233,21 +246,19 @@ class CudaConv3d final : public Conv3d {
     return std::max(problem_.weight_count(), fold_ ? fold_->weight_count() : 0);
   }
 
-  Way fastest_of(const std::vector<Way>& ways, Direction direction, bool rectified,
-                 const Trial* trial) const {
-    if (!trial) return ways.front();
+  Way fastest_of(const std::vector<Way>& ways, Direction direction, bool biased, const Trial& trial) const {
     std::vector<Candidate> candidates;
-    for (const Way& way : ways) candidates.push_back(candidate(way, direction, rectified, *trial));
-    return ways[choose(backend_, key(direction, rectified), candidates)];
+    for (const Way& way : ways) candidates.push_back(candidate(way, direction, biased, trial));
+    return ways[choose(backend_, key(direction, biased), candidates)];
   }
-  Candidate candidate(const Way& way, Direction direction, bool rectified, const Trial& trial) const {
+  Candidate candidate(const Way& way, Direction direction, bool biased, const Trial& trial) const {
     const Conv3dProblem& p = problem_;
     const bool to_y = direction == Direction::to_y, to_weights = direction == Direction::to_weights;
     const Array x = {trial.x.data(), storage(), p.x_count()}, y = {trial.y.data(), storage(), p.y_count()},
                 w = {trial.weights.data(), storage(), trial_weights()},
                 bias = {trial.bias.data(), DType::f32, to_y ? p.out_channels : p.in_channels},
                 gradient = {trial.gradient.data(), DType::f32, p.weight_count()};
-    const ConstArray added = rectified ? ConstArray(bias) : ConstArray();
+    const ConstArray added = biased ? ConstArray(bias) : ConstArray();
     void* workspace = trial.workspace.data();
     const auto begin = [=, this, &way] {
       const ConvolutionTensors tensors =
@@ -261,7 +272,7 @@ class CudaConv3d final : public Conv3d {
       if (to_weights)
         finish_weights(way, tensors, gradient);
       else
-        finish(way, added, rectified, to_y ? y : x);
+        finish(way, added, to_y ? y : x);
     };
     // Another way's results may lie in what this one reads, and bias and ReLU come after what is checked.
     const auto check = [=, this, &way] {
@@ -272,12 +283,12 @@ class CudaConv3d final : public Conv3d {
     return {way.name(), run, check};
   }
 
-  void run(const Way& way, ConstArray source, const void* packed, ConstArray bias, bool relu,
-           Array destination, void* workspace) const {
+  void run(const Way& way, ConstArray source, const void* packed, ConstArray bias, Array destination,
+           void* workspace) const {
     const void* weights = static_cast<const char*>(packed) + offset_of(way.form);
     way.plan->run(backend_.stream(), tensors_of(way, source, weights, bias, destination, workspace),
                   behind(workspace, way.before));
-    finish(way, bias, relu, destination);
+    finish(way, bias, destination);
   }
   ConvolutionTensors tensors_of(const Way& way, ConstArray source, const void* weights, ConstArray bias,
                                 Array destination, void* workspace) const {
@@ -292,9 +303,9 @@ class CudaConv3d final : public Conv3d {
     }
     return tensors;
   }
-  void finish(const Way& way, ConstArray bias, bool relu, Array destination) const {
+  void finish(const Way& way, ConstArray bias, Array destination) const {
     if (bias && !way.adds_bias())
-      backend_.bias_relu(destination.count / bias.count, bias.count, bias, relu, destination);
+      backend_.bias_relu(destination.count / bias.count, bias.count, bias, relu_, destination);
   }
 
   // The plan's result is put into the workspace where it is not yet the gradient.
@@ -313,19 +324,23 @@ class CudaConv3d final : public Conv3d {
 
   CudaBackend& backend_;
   Conv3dProblem problem_;
-  bool transposed_;
+  bool transposed_, relu_;
+  Passes passes_;
   std::optional<Fold> fold_;
-  Way rectified_, plain_, data_, weights_;
+  Way forward_, data_, weights_;
   std::array<bool, form_count> used_{};
+  size_t workspace_bytes_ = 0;
 };
 
 // The first layer and the last, by kernels of our own, which read the weights as they are.
 class EdgeConv3d final : public Conv3d {
  public:
-  EdgeConv3d(CudaBackend& backend, const Conv3dProblem& problem, bool transposed)
-      : backend_(backend), problem_(problem), transposed_(transposed) {}
+  EdgeConv3d(CudaBackend& backend, const Conv3dProblem& problem, bool transposed, bool relu, Passes passes)
+      : backend_(backend), problem_(problem), transposed_(transposed), relu_(relu), passes_(passes) {}
 
-  size_t workspace_bytes() const override { return edge_workspace_bytes(problem_); }
+  size_t workspace_bytes() const override {
+    return passes_ == Passes::training ? edge_workspace_bytes(problem_) : 0;
+  }
   size_t packed_bytes() const override {
     return static_cast<size_t>(problem_.weight_count()) * sizeof(float);
   }
@@ -334,19 +349,20 @@ class EdgeConv3d final : public Conv3d {
     backend_.convert(weights, {packed, DType::f32, weights.count});
   }
 
-  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
-               void*) override {
+  void forward(ConstArray source, const void* packed, ConstArray bias, Array destination, void*) override {
     check_activations(source, destination);
-    expect(!bias || bias.count == (transposed_ ? 1 : problem_.out_channels), "conv3d: wrong bias count");
-    run(!transposed_, source, packed, bias ? bias.as<float>() : nullptr, relu, destination);
+    expect(bias.count == (transposed_ ? 1 : problem_.out_channels), "conv3d: wrong bias count");
+    run(!transposed_, source, packed, bias.as<float>(), relu_, destination);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void*) override {
+    expect_training(passes_);
     check_activations(source_gradient, destination_gradient);
     run(transposed_, destination_gradient, packed, nullptr, false, source_gradient);
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void* workspace) override {
+    expect_training(passes_);
     check_activations(source, destination_gradient);
     expect(weight_gradient.count == problem_.weight_count(), "conv3d: wrong weight gradient count");
     if (transposed_) std::swap(source, destination_gradient);
@@ -371,24 +387,28 @@ class EdgeConv3d final : public Conv3d {
 
   CudaBackend& backend_;
   Conv3dProblem problem_;
-  bool transposed_;
+  bool transposed_, relu_;
+  Passes passes_;
 };
 
-std::unique_ptr<Conv3d> make(CudaBackend& backend, const Conv3dProblem& problem, bool transposed) {
-  if (has_edge_kernels(problem)) return std::make_unique<EdgeConv3d>(backend, problem, transposed);
-  return std::make_unique<CudaConv3d>(backend, problem, transposed);
+std::unique_ptr<Conv3d> make(CudaBackend& backend, const Conv3dProblem& problem, bool transposed, bool relu,
+                             Passes passes) {
+  if (has_edge_kernels(problem))
+    return std::make_unique<EdgeConv3d>(backend, problem, transposed, relu, passes);
+  return std::make_unique<CudaConv3d>(backend, problem, transposed, relu, passes);
 }
 
 }  // namespace
 
-std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem& problem) {
+std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) {
   use_device();
-  return make(*this, problem, false);
+  return make(*this, problem, false, relu, passes);
 }
 
-std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
+std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
+                                                            Passes passes) {
   use_device();
-  return make(*this, problem, true);
+  return make(*this, problem, true, relu, passes);
 }
 
 }  // namespace eelsvae::EELSVAE_GPU

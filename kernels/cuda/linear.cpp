@@ -1,6 +1,7 @@
 #include "kernels/linear.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "kernels/cuda/choice.h"
@@ -27,19 +28,25 @@ std::string text_of(const LinearProblem& p, Math math, const char* pass) {
 // of time.
 class CudaLinear final : public Linear {
  public:
-  CudaLinear(CudaBackend& backend, const LinearProblem& problem)
-      : backend_(backend), p_(problem), own_(p_.batch <= small_batch_limit) {
-    forward_ = Pass({p_.batch, p_.out, p_.in, /*transposed=*/true, backend.math()}, own_);
-    backward_ = Pass({p_.batch, p_.in, p_.out, /*transposed=*/false, backend.math()}, own_);
+  CudaLinear(CudaBackend& backend, const LinearProblem& problem, Passes passes)
+      : backend_(backend),
+        p_(problem),
+        passes_(passes),
+        own_workspace_bytes_(is_small() ? small_batch_workspace_bytes(p_, backend.activation_type(), passes)
+                                        : 0),
+        forward_({p_.batch, p_.out, p_.in, /*transposed=*/true, backend.math()}, is_small()) {
+    if (passes == Passes::training)
+      backward_.emplace(MatrixProductRequest{p_.batch, p_.in, p_.out, /*transposed=*/false, backend.math()},
+                        is_small());
     if (backend.measures_choices()) measure();
-    if (own_) workspace_bytes_ = small_batch_workspace_bytes(p_, backend.activation_type());
-    for (Pass* pass : {&forward_, &backward_}) {
-      pass->keep_chosen();
-      workspace_bytes_ = std::max(workspace_bytes_, pass->workspace_bytes());
-    }
+    forward_.keep_chosen();
+    if (backward_) backward_->keep_chosen();
   }
 
-  size_t workspace_bytes() const override { return workspace_bytes_; }
+  size_t workspace_bytes() const override {
+    return std::max(
+        {own_workspace_bytes_, forward_.workspace_bytes(), backward_ ? backward_->workspace_bytes() : 0});
+  }
 
   void forward(ConstArray x, ConstArray weights, ConstArray bias, bool relu, Array y,
                void* workspace) override {
@@ -48,14 +55,14 @@ class CudaLinear final : public Linear {
     run_forward(forward_.chosen, x.data, weights.data, bias, relu, y, workspace);
   }
   void backward_data(ConstArray y_gradient, ConstArray weights, Array x_gradient, void* workspace) override {
+    expect_training(passes_);
     check(x_gradient, weights, y_gradient);
-    run_backward(backward_.chosen, y_gradient.data, weights.data, x_gradient.data, workspace);
+    run_backward(backward_->chosen, y_gradient.data, weights.data, x_gradient.data, workspace);
   }
 
  private:
   // Way 0 is our own where the batch is small; the library's follow.
   struct Pass {
-    Pass() = default;
     Pass(const MatrixProductRequest& r, bool own)
         : request(r), products(matrix_products(r, workspace_limit)) {
       if (own) products.insert(products.begin(), nullptr);
@@ -90,7 +97,7 @@ class CudaLinear final : public Linear {
     }
   }
   void run_backward(size_t way, const void* dy, const void* w, void* dx, void* workspace) {
-    if (const MatrixProduct* product = backward_.products[way].get())
+    if (const MatrixProduct* product = backward_->products[way].get())
       product->run(backend_.stream(), dy, w, dx, workspace);
     else
       small_batch_backward_data(backend_.stream(), p_, backend_.activation_type(), dy, w, dx, workspace);
@@ -107,8 +114,7 @@ class CudaLinear final : public Linear {
     };
     const auto x = filled(p_.batch * p_.in, type), w = filled(p_.in * p_.out, type),
                y = filled(p_.batch * p_.out, type), bias = filled(p_.out, DType::f32);
-    const DeviceMemoryBlock workspace(std::max({forward_.workspace_bytes(), backward_.workspace_bytes(),
-                                                own_ ? small_batch_workspace_bytes(p_, type) : 0}));
+    const DeviceMemoryBlock workspace(workspace_bytes());
     const Array xs = {x->data(), type, p_.batch * p_.in}, ys = {y->data(), type, p_.batch * p_.out};
     const ConstArray biases = {bias->data(), DType::f32, p_.out};
     auto choose_way = [&](Pass& pass, const char* name, Array a, Array c, auto run) {
@@ -128,11 +134,13 @@ class CudaLinear final : public Linear {
     };
     choose_way(forward_, "forward", xs, ys,
                [&](size_t way) { run_forward(way, xs.data, w->data(), biases, true, ys, workspace.data()); });
-    choose_way(backward_, "backward data", ys, xs,
-               [&](size_t way) { run_backward(way, ys.data, w->data(), xs.data, workspace.data()); });
+    if (backward_)
+      choose_way(*backward_, "backward data", ys, xs,
+                 [&](size_t way) { run_backward(way, ys.data, w->data(), xs.data, workspace.data()); });
     backend_.synchronize();
   }
 
+  bool is_small() const { return p_.batch <= small_batch_limit; }
   void check(ConstArray x, ConstArray weights, ConstArray y) const {
     expect(x.count == p_.batch * p_.in && weights.count == p_.in * p_.out && y.count == p_.batch * p_.out,
            "linear: wrong sizes");
@@ -142,16 +150,17 @@ class CudaLinear final : public Linear {
 
   CudaBackend& backend_;
   LinearProblem p_;
-  bool own_;
-  Pass forward_, backward_;
-  size_t workspace_bytes_ = 0;
+  Passes passes_;
+  size_t own_workspace_bytes_;
+  Pass forward_;
+  std::optional<Pass> backward_;  // of Passes::training
 };
 
 }  // namespace
 
-std::unique_ptr<Linear> CudaBackend::make_linear(const LinearProblem& problem) {
+std::unique_ptr<Linear> CudaBackend::make_linear(const LinearProblem& problem, Passes passes) {
   use_device();
-  return std::make_unique<CudaLinear>(*this, problem);
+  return std::make_unique<CudaLinear>(*this, problem, passes);
 }
 
 }  // namespace eelsvae::EELSVAE_GPU

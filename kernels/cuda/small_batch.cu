@@ -138,13 +138,14 @@ void add_splits(cudaStream_t stream, int64_t count, int64_t columns, int64_t spl
 
 }  // namespace
 
-size_t small_batch_workspace_bytes(const LinearProblem& p, DType type) {
+size_t small_batch_workspace_bytes(const LinearProblem& p, DType type, Passes passes) {
   size_t bytes = 0;
   with_case(p, type, [&](auto, auto n, auto) {
     const SmallBatchGeometry forward = small_batch_forward_geometry(p),
                              backward = small_batch_backward_geometry(p, warp_size * n());
+    const bool goes_back = passes == Passes::training && backward.splits > 1;
     const int64_t values = std::max(forward.splits > 1 ? forward.splits * p.batch * p.out : 0,
-                                    backward.splits > 1 ? backward.splits * p.batch * p.in : 0);
+                                    goes_back ? backward.splits * p.batch * p.in : 0);
     bytes = static_cast<size_t>(values) * sizeof(float);
   });
   return bytes;

@@ -35,7 +35,7 @@ constexpr SmallBatchGeometry small_batch_backward_geometry(const LinearProblem& 
   return {groups, divide_up(p.out, stretch), stretch};
 }
 
-size_t small_batch_workspace_bytes(const LinearProblem& problem, DType type);
+size_t small_batch_workspace_bytes(const LinearProblem& problem, DType type, Passes passes);
 // x (batch, in), w (out, in), y (batch, out) of `type`; bias (out) f32.
 void small_batch_forward(cudaStream_t stream, const LinearProblem& problem, DType type, const void* x,
                          const void* w, const float* bias, bool relu, void* y, void* workspace);

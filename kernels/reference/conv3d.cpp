@@ -126,7 +126,8 @@ void add_bias(int64_t rows, int64_t channels, const double* bias, bool relu, dou
 
 class ReferenceConv3d : public Conv3d {
  public:
-  explicit ReferenceConv3d(const Conv3dProblem& problem) : problem_(problem) {}
+  ReferenceConv3d(const Conv3dProblem& problem, bool relu, Passes passes)
+      : problem_(problem), relu_(relu), passes_(passes) {}
 
   size_t workspace_bytes() const override { return 0; }
   size_t packed_bytes() const override {
@@ -137,21 +138,22 @@ class ReferenceConv3d : public Conv3d {
                 static_cast<double*>(packed));
   }
 
-  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
-               void*) override {
+  void forward(ConstArray source, const void* packed, ConstArray bias, Array destination, void*) override {
     const Conv3dProblem& p = problem_;
     double* y = elements(destination, p.y_count());
     convolve(p, elements(source, p.x_count()), static_cast<const double*>(packed), y);
-    add_bias(p.batch * p.out().volume(), p.out_channels, elements(bias, p.out_channels), relu, y);
+    add_bias(p.batch * p.out().volume(), p.out_channels, elements(bias, p.out_channels), relu_, y);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void*) override {
+    expect_training(passes_);
     const Conv3dProblem& p = problem_;
     convolve_adjoint(p, elements(destination_gradient, p.y_count()), static_cast<const double*>(packed),
                      elements(source_gradient, p.x_count()));
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void*) override {
+    expect_training(passes_);
     const Conv3dProblem& p = problem_;
     correlate(p, elements(source, p.x_count()), elements(destination_gradient, p.y_count()),
               elements(weight_gradient, p.weight_count()));
@@ -159,6 +161,8 @@ class ReferenceConv3d : public Conv3d {
 
  protected:
   Conv3dProblem problem_;
+  bool relu_;
+  Passes passes_;
 };
 
 // The same three sums with the roles of x and y exchanged.
@@ -166,21 +170,22 @@ class ReferenceTransposedConv3d final : public ReferenceConv3d {
  public:
   using ReferenceConv3d::ReferenceConv3d;
 
-  void forward(ConstArray source, const void* packed, ConstArray bias, bool relu, Array destination,
-               void*) override {
+  void forward(ConstArray source, const void* packed, ConstArray bias, Array destination, void*) override {
     const Conv3dProblem& p = problem_;
     double* x = elements(destination, p.x_count());
     convolve_adjoint(p, elements(source, p.y_count()), static_cast<const double*>(packed), x);
-    add_bias(p.batch * p.in.volume(), p.in_channels, elements(bias, p.in_channels), relu, x);
+    add_bias(p.batch * p.in.volume(), p.in_channels, elements(bias, p.in_channels), relu_, x);
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void*) override {
+    expect_training(passes_);
     const Conv3dProblem& p = problem_;
     convolve(p, elements(destination_gradient, p.x_count()), static_cast<const double*>(packed),
              elements(source_gradient, p.y_count()));
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void*) override {
+    expect_training(passes_);
     const Conv3dProblem& p = problem_;
     correlate(p, elements(destination_gradient, p.x_count()), elements(source, p.y_count()),
               elements(weight_gradient, p.weight_count()));
@@ -189,9 +194,10 @@ class ReferenceTransposedConv3d final : public ReferenceConv3d {
 
 class ReferenceGatheredConv3d final : public GatheredConv3d {
  public:
-  ReferenceGatheredConv3d(const Conv3dProblem& problem, LineSources sources)
+  ReferenceGatheredConv3d(const Conv3dProblem& problem, LineSources sources, bool relu)
       : p_(problem),
         sources_(std::move(sources)),
+        relu_(relu),
         rows_(static_cast<int64_t>(sources_.rows.size()) / p_.kernel.h),
         columns_(static_cast<int64_t>(sources_.columns.size()) / p_.kernel.w) {
     expect(p_.batch == 1, "gathered conv3d: one x");
@@ -200,7 +206,7 @@ class ReferenceGatheredConv3d final : public GatheredConv3d {
   size_t workspace_bytes() const override { return 0; }
 
   // The terms of each sum in the order of convolve().
-  void forward(ConstArray x, const void* packed, ConstArray bias, bool relu, Array y, void*) override {
+  void forward(ConstArray x, const void* packed, ConstArray bias, Array y, void*) override {
     const Indices at{p_};
     const int64_t energies = p_.out().e, positions = rows_ * columns_ * energies;
     const double *source = elements(x, p_.x_count()), *weights = static_cast<const double*>(packed);
@@ -220,7 +226,7 @@ class ReferenceGatheredConv3d final : public GatheredConv3d {
           sum += products;
         });
       }
-    add_bias(positions, p_.out_channels, elements(bias, p_.out_channels), relu, sums);
+    add_bias(positions, p_.out_channels, elements(bias, p_.out_channels), relu_, sums);
   }
 
  private:
@@ -233,22 +239,25 @@ class ReferenceGatheredConv3d final : public GatheredConv3d {
 
   Conv3dProblem p_;
   LineSources sources_;
+  bool relu_;
   int64_t rows_, columns_;  // of the output
 };
 
 }  // namespace
 
-std::unique_ptr<Conv3d> ReferenceBackend::make_conv3d(const Conv3dProblem& problem) {
-  return std::make_unique<ReferenceConv3d>(problem);
+std::unique_ptr<Conv3d> ReferenceBackend::make_conv3d(const Conv3dProblem& problem, bool relu,
+                                                      Passes passes) {
+  return std::make_unique<ReferenceConv3d>(problem, relu, passes);
 }
 
-std::unique_ptr<Conv3d> ReferenceBackend::make_transposed_conv3d(const Conv3dProblem& problem) {
-  return std::make_unique<ReferenceTransposedConv3d>(problem);
+std::unique_ptr<Conv3d> ReferenceBackend::make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
+                                                                 Passes passes) {
+  return std::make_unique<ReferenceTransposedConv3d>(problem, relu, passes);
 }
 
 std::unique_ptr<GatheredConv3d> ReferenceBackend::make_gathered_conv3d(const Conv3dProblem& problem,
-                                                                       LineSources sources) {
-  return std::make_unique<ReferenceGatheredConv3d>(problem, std::move(sources));
+                                                                       LineSources sources, bool relu) {
+  return std::make_unique<ReferenceGatheredConv3d>(problem, std::move(sources), relu);
 }
 
 }  // namespace eelsvae

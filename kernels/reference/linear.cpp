@@ -7,7 +7,7 @@ namespace {
 
 class ReferenceLinear final : public Linear {
  public:
-  explicit ReferenceLinear(const LinearProblem& problem) : problem_(problem) {}
+  ReferenceLinear(const LinearProblem& problem, Passes passes) : problem_(problem), passes_(passes) {}
 
   size_t workspace_bytes() const override { return 0; }
 
@@ -28,6 +28,7 @@ class ReferenceLinear final : public Linear {
   }
 
   void backward_data(ConstArray y_gradient, ConstArray weights, Array x_gradient, void*) override {
+    expect_training(passes_);
     int64_t batch = problem_.batch, in = problem_.in, out = problem_.out;
     const double* dy = elements(y_gradient, batch * out);
     const double* w = elements(weights, in * out);
@@ -43,12 +44,13 @@ class ReferenceLinear final : public Linear {
 
  private:
   LinearProblem problem_;
+  Passes passes_;
 };
 
 }  // namespace
 
-std::unique_ptr<Linear> ReferenceBackend::make_linear(const LinearProblem& problem) {
-  return std::make_unique<ReferenceLinear>(problem);
+std::unique_ptr<Linear> ReferenceBackend::make_linear(const LinearProblem& problem, Passes passes) {
+  return std::make_unique<ReferenceLinear>(problem, passes);
 }
 
 }  // namespace eelsvae

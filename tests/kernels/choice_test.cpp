@@ -102,9 +102,10 @@ TEST_F(ChoiceTest, TooLittleMemoryIsSaidAsThat) {
     }
     return "no error";
   };
-  for (const std::string& error : {error_of([&] { backend_.make_conv3d(images); }), error_of([&] {
-                                     backend_.make_linear({1, int64_t{1} << 22, int64_t{1} << 22});
-                                   })}) {
+  for (const std::string& error :
+       {error_of([&] { backend_.make_conv3d(images, true, Passes::training); }), error_of([&] {
+          backend_.make_linear({1, int64_t{1} << 22, int64_t{1} << 22}, Passes::forward);
+        })}) {
     EXPECT_NE(error.find("not enough memory"), std::string::npos) << error;
     EXPECT_NE(error.find("smaller batch"), std::string::npos) << error;
     EXPECT_EQ(error.find('\n'), std::string::npos) << error;
@@ -113,17 +114,29 @@ TEST_F(ChoiceTest, TooLittleMemoryIsSaidAsThat) {
 }
 
 // Of two ways each: through the folded problem and directly; our own and the library's.
-TEST_F(ChoiceTest, LayersTakeWhatWasMeasured) {
+TEST_F(ChoiceTest, LayersMeasureThePassesTheyAreMadeFor) {
   const Conv3dProblem p = {1, {2, 3, 16}, 8, 8, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}};
   const LinearProblem linear = {2, 64, 48};
-  backend_.make_conv3d(p);
-  backend_.make_transposed_conv3d(p);
-  backend_.make_linear(linear);
-  std::ifstream plans(file());
-  const std::string text(std::istreambuf_iterator<char>(plans), {});
-  for (const char* key : {"convolution + bias + ReLU, fp32", "transposed convolution, fp32",
-                          "convolution's weight gradient, fp32", "linear forward", "linear backward data"})
-    EXPECT_NE(text.find(key), std::string::npos) << key << " in " << text;
+  const auto known = [&](const std::string& key) {
+    std::ifstream plans(file());
+    const std::string text(std::istreambuf_iterator<char>(plans), {});
+    return text.find('"' + key) != std::string::npos;
+  };
+  backend_.make_conv3d(p, /*relu=*/true, Passes::forward);
+  backend_.make_transposed_conv3d(p, /*relu=*/false, Passes::forward);
+  backend_.make_linear(linear, Passes::forward);
+  EXPECT_TRUE(known("convolution + bias + ReLU, fp32"));
+  EXPECT_TRUE(known("transposed convolution + bias, fp32"));
+  EXPECT_TRUE(known("linear forward"));
+  for (const char* key : {"transposed convolution, fp32", "convolution, fp32",
+                          "convolution's weight gradient, fp32", "linear backward data"})
+    EXPECT_FALSE(known(key)) << key;
+  backend_.make_conv3d(p, /*relu=*/true, Passes::training);
+  backend_.make_transposed_conv3d(p, /*relu=*/true, Passes::training);
+  backend_.make_linear(linear, Passes::training);
+  for (const char* key : {"transposed convolution, fp32", "convolution, fp32",
+                          "convolution's weight gradient, fp32", "linear backward data"})
+    EXPECT_TRUE(known(key)) << key;
   EXPECT_TRUE(backend_.notes().empty()) << backend_.notes()[0];
 }
 

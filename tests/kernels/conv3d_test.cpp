@@ -56,7 +56,8 @@ struct Outputs {
 
 Outputs run(Backend& backend, const Conv3dProblem& p, bool transposed, const Inputs& inputs, bool relu) {
   DType activation = backend.activation_type(), master = backend.master_type();
-  std::unique_ptr<Conv3d> conv = transposed ? backend.make_transposed_conv3d(p) : backend.make_conv3d(p);
+  std::unique_ptr<Conv3d> conv = transposed ? backend.make_transposed_conv3d(p, relu, Passes::training)
+                                            : backend.make_conv3d(p, relu, Passes::training);
   DeviceArray source(backend, activation, inputs.source), weights(backend, master, inputs.weights),
       bias(backend, master, inputs.bias),
       destination_gradient(backend, activation, inputs.destination_gradient);
@@ -68,7 +69,7 @@ Outputs run(Backend& backend, const Conv3dProblem& p, bool transposed, const Inp
   DeviceBytes w1(backend, conv->workspace_bytes()), w2(backend, conv->workspace_bytes()),
       w3(backend, conv->workspace_bytes()), w4(backend, conv->workspace_bytes());
   conv->pack(weights, packed.data(), w1.data());
-  conv->forward(source, packed.data(), bias, relu, destination, w2.data());
+  conv->forward(source, packed.data(), bias, destination, w2.data());
   conv->backward_data(destination_gradient, packed.data(), source_gradient, w3.data());
   conv->backward_weights(source, destination_gradient, weight_gradient, w4.data());
   backend.synchronize();
@@ -196,7 +197,7 @@ TEST_P(Conv3dTest, OrderOfAxes) {
 
 TEST_P(Conv3dTest, PackingFollowsTheWeights) {
   Conv3dProblem p = {1, {4, 4, 16}, 3, 5, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}};
-  std::unique_ptr<Conv3d> conv = backend().make_conv3d(p);
+  std::unique_ptr<Conv3d> conv = backend().make_conv3d(p, false, Passes::forward);
   DeviceArray x(backend(), activation(), random_integers(p.x_count(), 1, 1)),
       bias(backend(), master(), Values(5, 0.0)), y(backend(), activation(), p.y_count()),
       weights(backend(), master(), random_integers(p.weight_count(), 1, 2));
@@ -204,8 +205,36 @@ TEST_P(Conv3dTest, PackingFollowsTheWeights) {
   conv->pack(weights, packed.data(), workspace.data());
   weights.upload(Values(static_cast<size_t>(p.weight_count()), 0.0));
   conv->pack(weights, packed.data(), workspace.data());
-  conv->forward(x, packed.data(), bias, false, y, workspace.data());
+  conv->forward(x, packed.data(), bias, y, workspace.data());
   EXPECT_TRUE(equal(y.download(), Values(static_cast<size_t>(p.y_count()), 0.0)));
+}
+
+// What is made for the forward pass alone computes the same, needs no more memory, and refuses to go back.
+TEST_P(Conv3dTest, MadeForTheForwardPassItGivesTheSameBits) {
+  for (const Conv3dProblem& p : problems)
+    for (const bool transposed : {false, true}) {
+      SCOPED_TRACE(testing::Message() << p << (transposed ? ", transposed" : ""));
+      const auto make = [&](Passes passes) {
+        return transposed ? backend().make_transposed_conv3d(p, true, passes)
+                          : backend().make_conv3d(p, true, passes);
+      };
+      const std::unique_ptr<Conv3d> forward = make(Passes::forward), training = make(Passes::training);
+      EXPECT_LE(forward->packed_bytes(), training->packed_bytes());
+      EXPECT_LE(forward->workspace_bytes(), training->workspace_bytes());
+      const Inputs inputs = random_inputs(p, transposed, backend());
+      DeviceArray source(backend(), activation(), inputs.source),
+          weights(backend(), master(), inputs.weights), bias(backend(), master(), inputs.bias),
+          destination(backend(), activation(), destination_count(p, transposed));
+      DeviceBytes packed(backend(), forward->packed_bytes()),
+          workspace(backend(), forward->workspace_bytes());
+      forward->pack(weights, packed.data(), workspace.data());
+      forward->forward(source, packed.data(), bias, destination, workspace.data());
+      EXPECT_TRUE(equal(destination.download(), run(backend(), p, transposed, inputs, true).destination));
+      EXPECT_THROW(forward->backward_data(destination, packed.data(), source, workspace.data()),
+                   std::logic_error);
+      EXPECT_THROW(forward->backward_weights(source, destination, weights, workspace.data()),
+                   std::logic_error);
+    }
 }
 
 // The input that a tap sees of each output along an axis, by the arithmetic of an ordinary convolution.
@@ -223,9 +252,9 @@ std::vector<int64_t> sources_along(int64_t in, int64_t out, int64_t kernel, int6
 // has none.
 Values run_gathered(Backend& backend, const Conv3dProblem& p, const LineSources& sources,
                     const Conv3dProblem& like, const Inputs& inputs, bool relu) {
-  std::unique_ptr<GatheredConv3d> gathered = backend.make_gathered_conv3d(p, sources);
+  std::unique_ptr<GatheredConv3d> gathered = backend.make_gathered_conv3d(p, sources, relu);
   if (!gathered) return {};
-  std::unique_ptr<Conv3d> packing = backend.make_conv3d(like);
+  std::unique_ptr<Conv3d> packing = backend.make_conv3d(like, relu, Passes::forward);
   DType activation = backend.activation_type(), master = backend.master_type();
   const int64_t lines =
       static_cast<int64_t>(sources.rows.size() * sources.columns.size()) / (p.kernel.h * p.kernel.w);
@@ -234,7 +263,7 @@ Values run_gathered(Backend& backend, const Conv3dProblem& p, const LineSources&
   DeviceBytes packed(backend, packing->packed_bytes()), scratch(backend, packing->workspace_bytes()),
       workspace(backend, gathered->workspace_bytes());
   packing->pack(weights, packed.data(), scratch.data());
-  gathered->forward(x, packed.data(), bias, relu, y, workspace.data());
+  gathered->forward(x, packed.data(), bias, y, workspace.data());
   backend.synchronize();
   return y.download();
 }
@@ -315,7 +344,8 @@ TEST(Conv3dReference, BackwardPassesMatchFiniteDifferences) {
       Inputs inputs = random_inputs(p, transposed, *reference);
       Outputs outputs = run(*reference, p, transposed, inputs, false);
 
-      auto conv = transposed ? reference->make_transposed_conv3d(p) : reference->make_conv3d(p);
+      auto conv = transposed ? reference->make_transposed_conv3d(p, false, Passes::forward)
+                             : reference->make_conv3d(p, false, Passes::forward);
       DeviceArray source(*reference, DType::f64, inputs.source), bias(*reference, DType::f64, inputs.bias),
           weights(*reference, DType::f64, inputs.weights),
           destination(*reference, DType::f64, destination_count(p, transposed));
@@ -323,7 +353,7 @@ TEST(Conv3dReference, BackwardPassesMatchFiniteDifferences) {
       auto loss = [&](DeviceArray& moved, const Values& at) {
         moved.upload(at);
         conv->pack(weights, packed.data(), nullptr);
-        conv->forward(source, packed.data(), bias, false, destination, nullptr);
+        conv->forward(source, packed.data(), bias, destination, nullptr);
         return dot(destination.download(), inputs.destination_gradient);
       };
       auto numeric = [&](DeviceArray& array, const Values& at) {

@@ -59,7 +59,7 @@ TEST_P(CpuAllocationTest, OperationsOfAStepTakeNoMemoryOfTheirOwn) {
   const DType activation = backend_->activation_type();
   for (const Conv3dProblem& p : {Conv3dProblem{1, {4, 4, 64}, 1, 32, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
                                  Conv3dProblem{1, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}}}) {
-    const auto conv = backend_->make_conv3d(p);
+    const auto conv = backend_->make_conv3d(p, true, Passes::training);
     DeviceArray x(*backend_, activation, random_normal(p.x_count(), 1, 1)),
         y(*backend_, activation, random_normal(p.y_count(), 1, 2)),
         w(*backend_, DType::f32, random_normal(p.weight_count(), 1, 3)),
@@ -95,7 +95,8 @@ TEST_P(CpuAllocationTest, ConvolutionsTakeNoMemoryOfTheirOwn) {
                                  Conv3dProblem{2, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
                                  Conv3dProblem{2, {4, 4, 32}, 64, 32, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}}) {
     for (const bool transposed : {false, true}) {
-      const auto conv = transposed ? backend_->make_transposed_conv3d(p) : backend_->make_conv3d(p);
+      const auto conv = transposed ? backend_->make_transposed_conv3d(p, true, Passes::training)
+                                   : backend_->make_conv3d(p, true, Passes::training);
       DeviceArray x(*backend_, activation, random_normal(p.x_count(), 1, 1)),
           y(*backend_, activation, random_normal(p.y_count(), 1, 2)),
           w(*backend_, DType::f32, random_normal(p.weight_count(), 1, 3)),
@@ -104,7 +105,7 @@ TEST_P(CpuAllocationTest, ConvolutionsTakeNoMemoryOfTheirOwn) {
       DeviceBytes packed(*backend_, conv->packed_bytes()), workspace(*backend_, conv->workspace_bytes());
       EXPECT_EQ(allocations_of([&] {
                   conv->pack(w, packed.data(), workspace.data());
-                  conv->forward(source, packed.data(), bias, true, destination, workspace.data());
+                  conv->forward(source, packed.data(), bias, destination, workspace.data());
                   conv->backward_data(destination, packed.data(), source, workspace.data());
                   conv->backward_weights(source, destination, w, workspace.data());
                 }),
@@ -120,7 +121,7 @@ TEST_P(CpuAllocationTest, LinearLayersTakeNoMemoryOfTheirOwn) {
   for (const LinearProblem& p :
        {LinearProblem{1, 64, 96}, LinearProblem{1, 65536, 64}, LinearProblem{20, 64, 96},
         LinearProblem{20, 65536, 64}, LinearProblem{20, 64, 65536}}) {
-    const auto linear = backend_->make_linear(p);
+    const auto linear = backend_->make_linear(p, Passes::training);
     DeviceArray x(*backend_, activation, random_normal(p.batch * p.in, 1, 1)),
         y(*backend_, activation, random_normal(p.batch * p.out, 1, 2)),
         w(*backend_, activation, random_normal(p.in * p.out, 1, 3)),

@@ -22,14 +22,15 @@ const std::vector<Conv3dProblem> problems = {
     {1, {1, 1, 9}, 1, 3, {1, 1, 9}, {1, 1, 70}, {0, 0, 0}},
 };
 
-struct Passes {
+struct Results {
   Values y, x, w;
 };
 
-Passes run(Backend& backend, const Conv3dProblem& p, const Values& x, const Values& y, const Values& w,
-           const Values& bias) {
+Results run(Backend& backend, const Conv3dProblem& p, const Values& x, const Values& y, const Values& w,
+            const Values& bias) {
   const DType activation = backend.activation_type(), master = backend.master_type();
-  const auto conv = backend.make_conv3d(p), transposed = backend.make_transposed_conv3d(p);
+  const auto conv = backend.make_conv3d(p, true, Passes::training),
+             transposed = backend.make_transposed_conv3d(p, true, Passes::forward);
   DeviceArray ax(backend, activation, x), ay(backend, activation, y), aw(backend, master, w),
       y_bias(backend, master, bias), x_bias(backend, master, Values(1, bias[0]));
   DeviceArray new_x(backend, activation, p.x_count()), new_y(backend, activation, p.y_count()),
@@ -37,10 +38,10 @@ Passes run(Backend& backend, const Conv3dProblem& p, const Values& x, const Valu
   DeviceBytes packed(backend, std::max(conv->packed_bytes(), transposed->packed_bytes())),
       workspace(backend, std::max(conv->workspace_bytes(), transposed->workspace_bytes()));
   conv->pack(aw, packed.data(), workspace.data());
-  conv->forward(ax, packed.data(), y_bias, true, new_y, workspace.data());
+  conv->forward(ax, packed.data(), y_bias, new_y, workspace.data());
   conv->backward_weights(ax, ay, dw, workspace.data());
   transposed->pack(aw, packed.data(), workspace.data());
-  transposed->forward(ay, packed.data(), x_bias, true, new_x, workspace.data());
+  transposed->forward(ay, packed.data(), x_bias, new_x, workspace.data());
   return {new_y.download(), new_x.download(), dw.download()};
 }
 
@@ -66,7 +67,7 @@ TEST_P(CpuEdgeConvTest, RandomNumbersAreClose) {
                  y = rounded(random_normal(p.y_count(), 1, 2), storage),
                  w = rounded(random_normal(p.weight_count(), 0.2, 3), storage),
                  bias = rounded(random_normal(p.out_channels, 0.3, 4), DType::f32);
-    const Passes expected = run(*reference, p, x, y, w, bias), actual = run(*backend, p, x, y, w, bias);
+    const Results expected = run(*reference, p, x, y, w, bias), actual = run(*backend, p, x, y, w, bias);
     EXPECT_TRUE(close(actual.y, expected.y, tolerance)) << "forward";
     EXPECT_TRUE(close(actual.x, expected.x, tolerance)) << "transposed";
     EXPECT_TRUE(close(actual.w, expected.w, tolerance)) << "weight gradient";
@@ -84,7 +85,7 @@ TEST_P(CpuEdgeConvTest, NotANumberStays) {
   const Conv3dProblem p = {1, {1, 1, 40}, 1, 5, {1, 1, 3}, {1, 1, 2}, {0, 0, 1}};
   Values x(40, 1.0), y(100, 1.0);
   x[10] = y[50] = std::nan("");
-  const Passes passes = run(*backend, p, x, y, Values(15, 1.0), Values(5, 0.0));
+  const Results passes = run(*backend, p, x, y, Values(15, 1.0), Values(5, 0.0));
   for (size_t i = 0; i < 100; ++i) EXPECT_EQ(std::isnan(passes.y[i]), i / 5 == 5) << i;
   for (size_t i = 0; i < 40; ++i) EXPECT_EQ(std::isnan(passes.x[i]), i >= 19 && i <= 21) << i;
 }

@@ -45,7 +45,7 @@ struct Outputs {
 
 Outputs run(Backend& backend, const LinearProblem& p, const Inputs& inputs, bool relu) {
   DType activation = backend.activation_type(), master = backend.master_type();
-  std::unique_ptr<Linear> linear = backend.make_linear(p);
+  std::unique_ptr<Linear> linear = backend.make_linear(p, Passes::training);
   DeviceArray x(backend, activation, inputs.x), weights(backend, activation, inputs.weights),
       bias(backend, master, inputs.bias), y_gradient(backend, activation, inputs.y_gradient);
   DeviceArray y(backend, activation, p.batch * p.out), x_gradient(backend, activation, p.batch * p.in);
@@ -114,6 +114,22 @@ TEST_P(LinearTest, TheSameCallTwiceGivesTheSameBits) {
     Outputs first = run(backend(), p, inputs, true), second = run(backend(), p, inputs, true);
     EXPECT_TRUE(equal(second.y, first.y));
     EXPECT_TRUE(equal(second.x_gradient, first.x_gradient));
+  }
+}
+
+// What is made for the forward pass alone computes the same, needs no more memory, and refuses to go back.
+TEST_P(LinearTest, MadeForTheForwardPassItGivesTheSameBits) {
+  for (const LinearProblem& p : problems) {
+    SCOPED_TRACE(testing::Message() << p);
+    const std::unique_ptr<Linear> forward = backend().make_linear(p, Passes::forward);
+    EXPECT_LE(forward->workspace_bytes(), backend().make_linear(p, Passes::training)->workspace_bytes());
+    const Inputs inputs = random_inputs(p, backend());
+    DeviceArray x(backend(), activation(), inputs.x), weights(backend(), activation(), inputs.weights),
+        bias(backend(), master(), inputs.bias), y(backend(), activation(), p.batch * p.out);
+    DeviceBytes workspace(backend(), forward->workspace_bytes());
+    forward->forward(x, weights, bias, true, y, workspace.data());
+    EXPECT_TRUE(equal(y.download(), run(backend(), p, inputs, true).y));
+    EXPECT_THROW(forward->backward_data(y, weights, x, workspace.data()), std::logic_error);
   }
 }
 
