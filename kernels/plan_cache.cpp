@@ -5,9 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <system_error>
@@ -60,6 +63,22 @@ class Lock {
   int descriptor_;
 };
 
+// What this process has found in a cache file, or has chosen where there is none.
+struct InProcess {
+  using Key = std::array<std::string, 3>;  // file, section, key
+  std::mutex mutex;
+  std::map<Key, std::string> names;
+
+  std::optional<std::string> find(const Key& key) const {
+    const auto found = names.find(key);
+    return found == names.end() ? std::nullopt : std::optional(found->second);
+  }
+};
+InProcess& in_process() {
+  static InProcess all;
+  return all;
+}
+
 }  // namespace
 
 std::string kernels_version() {
@@ -67,12 +86,28 @@ std::string kernels_version() {
 }
 
 std::optional<std::string> PlanCache::find(const std::string& key) const {
-  return entry(read(cache_file()), section_, key);
+  const std::filesystem::path file = cache_file();
+  const InProcess::Key own = {file.string(), section_, key};
+  InProcess& process = in_process();
+  const std::lock_guard guard(process.mutex);
+  if (const std::optional<std::string> name = process.find(own)) return name;
+  const std::optional<std::string> name = entry(read(file), section_, key);
+  if (name) process.names[own] = *name;
+  return name;
 }
 
 std::string PlanCache::remember(const std::string& key, const std::string& name,
                                 const std::optional<std::string>& seen) const {
   const std::filesystem::path file = cache_file();
+  const InProcess::Key own = {file.string(), section_, key};
+  InProcess& process = in_process();
+  const std::lock_guard guard(process.mutex);
+  if (const std::optional<std::string> now = process.find(own); now && now != seen) return *now;
+  return process.names[own] = write(file, key, name, seen);
+}
+
+std::string PlanCache::write(const std::filesystem::path& file, const std::string& key,
+                             const std::string& name, const std::optional<std::string>& seen) const {
   if (file.empty()) return name;
   std::error_code ignored;
   std::filesystem::create_directories(file.parent_path(), ignored);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -16,19 +17,24 @@ std::string kernels_version();
 // with one set of libraries and kernels says nothing about another, so each such set has a section of its
 // own.
 //
-// It only saves time: a file that is missing, damaged or not writable is the same as an empty one.
+// Between processes it only saves time: a file that is missing, damaged or not writable is the same as an
+// empty one. Within a process what was found or chosen once stays, whatever becomes of the file: two layers
+// of one kind, or two models, then round alike.
 class PlanCache {
  public:
   explicit PlanCache(std::string section) : section_(std::move(section)) {}
 
   std::optional<std::string> find(const std::string& key) const;
-  // Remembers `name` unless another process has meanwhile written something else than `seen`, which is what
-  // find(key) gave before. Returns what is remembered now, so that processes that measured at the same time
-  // take the same; `name` where nothing can be.
+  // Remembers `name` unless another thread or process has meanwhile remembered something else than `seen`,
+  // which is what find(key) gave before. Returns what is remembered now, so that all who measured at the same
+  // time take the same.
   std::string remember(const std::string& key, const std::string& name,
                        const std::optional<std::string>& seen) const;
 
  private:
+  // The same in the file.
+  std::string write(const std::filesystem::path& file, const std::string& key, const std::string& name,
+                    const std::optional<std::string>& seen) const;
   std::string section_;
 };
 

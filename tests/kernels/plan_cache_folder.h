@@ -27,6 +27,14 @@ class PlanCacheFolderTest : public testing::Test {
     std::filesystem::remove_all(folder_);
   }
 
+  // What another process would find: the same files, and nothing that this one remembers.
+  void as_another_process() {
+    const std::filesystem::path before = folder_;
+    folder_ += "-";
+    std::filesystem::rename(before, folder_);
+    setenv("XDG_CACHE_HOME", folder_.c_str(), 1);
+  }
+
   std::filesystem::path file() const { return folder_ / "eelsvae" / "plans.json"; }
 
   std::filesystem::path folder_;
