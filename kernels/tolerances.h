@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -37,6 +40,13 @@ inline Tolerance tolerance_of(const std::string& precision) {
   if (precision == "tf32") return {2e-3, 5e-3, 1.5e-2, 7e-2};
   if (precision == "bf16") return {5e-3, 1e-2, 2e-2, 1e-1};
   throw std::logic_error("no tolerances for precision " + precision);
+}
+
+// Of one operation whose results are sums of `terms` products. Beyond the 10^5 that the table counts on, sums
+// in f32 lose more, like a random walk.
+inline double operation_tolerance(const std::string& precision, int64_t terms) {
+  const double longer = std::sqrt(std::max(1.0, static_cast<double>(terms) * 1e-5));
+  return tolerance_of(precision).operation + (longer - 1) * tolerance_of("fp32").operation;
 }
 
 // Of what is stored and computed in `type`, such as losses and optimizer state in the master type.

@@ -42,8 +42,17 @@ class ConvolutionPlan {
   virtual void run(cudaStream_t stream, const ConvolutionTensors& tensors, void* workspace) const = 0;
 };
 
+// How much workspace a plan may ask for, in bytes: a twentieth of the device's memory. Algorithms that
+// reorder whole tensors need much, and are the only ones in f32 for some passes of large batches (4 GB of 80
+// at 64 tiles).
+inline size_t workspace_limit(const DeviceProperties& device) {
+  return device.memory_bytes / 20;
+}
+
 // The plans that the library offers for a request on a device, its own favourite first; none with a larger
-// workspace. The device need not be present: plans can be looked at without it, but not run.
+// workspace, and of the others only the best kind that there is: those whose sums keep their order before
+// those whose sums do not, and among equals, in bf16, those on the tensor cores. The device need not be
+// present: plans can be looked at without it, but not run.
 std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const ConvolutionRequest& request,
                                                                 const DeviceProperties& device,
                                                                 size_t workspace_limit);

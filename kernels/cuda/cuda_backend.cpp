@@ -242,15 +242,7 @@ std::string CudaBackend::device() const {
 }
 
 std::string CudaBackend::precision() const {
-  switch (math_) {
-    case Math::fp32:
-      return "fp32";
-    case Math::tf32:
-      return "tf32";
-    case Math::bf16:
-      return "bf16";
-  }
-  return "?";
+  return name_of(math_);
 }
 
 void CudaBackend::use_device() const {

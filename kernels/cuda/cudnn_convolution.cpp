@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "kernels/cuda/convolution_plan.h"
@@ -117,7 +118,7 @@ std::vector<Descriptor> operations(const ConvolutionRequest& r) {
 
 struct Engine {
   std::string name;
-  bool nondeterministic;
+  bool deterministic, on_tensor_cores;
 };
 
 // Nothing if the engine computes with less precision than `math` says.
@@ -133,8 +134,9 @@ std::optional<Engine> engine_of(const Descriptor& configuration, Math math) {
   if (has(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return std::nullopt;
   if (math == Math::fp32 && has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) return std::nullopt;
 
+  const bool on_tensor_cores = has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE);
   std::string name = "engine " + std::to_string(engine.value<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)) +
-                     (has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE) ? ", tensor cores (" : " (");
+                     (on_tensor_cores ? ", tensor cores (" : " (");
   const char* separator = "";
   for (const Descriptor& knob : configuration.descriptors(
            CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS)) {
@@ -144,7 +146,7 @@ std::optional<Engine> engine_of(const Descriptor& configuration, Math math) {
     name += separator + std::to_string(type) + "=" + std::to_string(value);
     separator = ", ";
   }
-  return Engine{name + ")", has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)};
+  return Engine{name + ")", !has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC), on_tensor_cores};
 }
 
 class CudnnPlan final : public ConvolutionPlan {
@@ -198,7 +200,9 @@ std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const Convolutio
   if (present) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, cudnn::handle());
   if (!graph.try_finalize()) return {};
 
-  std::vector<std::unique_ptr<ConvolutionPlan>> plans, nondeterministic;
+  // By kind, the best first: sums in an order that changes from run to run are taken only where there is
+  // nothing else, and so are engines for bf16 that leave the tensor cores out.
+  std::array<std::vector<std::unique_ptr<ConvolutionPlan>>, 4> kinds;
   for (cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph).set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
@@ -208,7 +212,8 @@ std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const Convolutio
              CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, most_configurations)) {
       const std::optional<Engine> engine = engine_of(configuration, request.math);
       if (!engine) continue;
-      auto& list = engine->nondeterministic ? nondeterministic : plans;
+      const bool slow = request.math == Math::bf16 && !engine->on_tensor_cores;
+      auto& list = kinds[(engine->deterministic ? 0u : 2u) + (slow ? 1u : 0u)];
       auto known = [&](const auto& plan) { return plan->name() == engine->name; };
       if (list.size() == most_plans || std::any_of(list.begin(), list.end(), known)) continue;
       Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
@@ -222,8 +227,9 @@ std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const Convolutio
       if (made->workspace_bytes() <= workspace_limit) list.push_back(std::move(made));
     }
   }
-  // Sums in an order that changes from run to run only where there is nothing else.
-  return plans.empty() ? std::move(nondeterministic) : std::move(plans);
+  for (auto& plans : kinds)
+    if (!plans.empty()) return std::move(plans);
+  return {};
 }
 
 }  // namespace eelsvae::EELSVAE_GPU

@@ -1,12 +1,14 @@
 #include "kernels/cuda/definition.h"
 
 #include <cmath>
+#include <cstdio>
 #include <vector>
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/library_versions.h"
 #include "kernels/philox.h"
+#include "kernels/tolerances.h"
 
 namespace eelsvae::EELSVAE_GPU {
 namespace {
@@ -14,6 +16,8 @@ namespace {
 constexpr int threads = 128, warps = threads / warp_size;
 // A weight's gradient is a sum over the whole image, a few of them are work enough.
 constexpr int64_t result_samples = 2048, weight_samples = 128;
+// So many terms of a sampled result are a warp's work: a long sum occupies many blocks.
+constexpr int64_t terms_of_warp = 16384;
 
 struct Difference {
   double squared_error, squared_expected;
@@ -46,12 +50,13 @@ __device__ int64_t output_through(int64_t i, int64_t k, int64_t stride, int64_t 
   return scaled / stride < outputs ? scaled / stride : -1;
 }
 
-// The lane's part of y[element].
+// The terms first, first + step, ... of y[element].
 template <typename T>
-__device__ double forward_part(const Conv3dProblem& p, const T* x, const T* w, int64_t element, int lane) {
+__device__ double forward_part(const Conv3dProblem& p, const T* x, const T* w, int64_t element, int64_t first,
+                               int64_t step) {
   const Position o = position_of(element, p.out(), p.out_channels);
   double sum = 0;
-  for (int64_t i = lane; i < p.kernel.volume() * p.in_channels; i += warp_size) {
+  for (int64_t i = first; i < p.kernel.volume() * p.in_channels; i += step) {
     const int64_t tap = i / p.in_channels;
     const Position at = {o.n, o.h * p.stride.h + tap / p.kernel.e / p.kernel.w - p.padding.h,
                          o.w * p.stride.w + tap / p.kernel.e % p.kernel.w - p.padding.w,
@@ -63,14 +68,14 @@ __device__ double forward_part(const Conv3dProblem& p, const T* x, const T* w, i
   return sum;
 }
 
-// The lane's part of x[element].
+// The same of x[element].
 template <typename T>
 __device__ double backward_data_part(const Conv3dProblem& p, const T* y, const T* w, int64_t element,
-                                     int lane) {
+                                     int64_t first, int64_t step) {
   const Position i = position_of(element, p.in, p.in_channels);
   const Extent3 out = p.out();
   double sum = 0;
-  for (int64_t j = lane; j < p.kernel.volume() * p.out_channels; j += warp_size) {
+  for (int64_t j = first; j < p.kernel.volume() * p.out_channels; j += step) {
     const int64_t tap = j / p.out_channels, channel = j % p.out_channels;
     const Position at = {i.n,
                          output_through(i.h, tap / p.kernel.e / p.kernel.w, p.stride.h, p.padding.h, out.h),
@@ -84,15 +89,15 @@ __device__ double backward_data_part(const Conv3dProblem& p, const T* y, const T
   return sum;
 }
 
-// The lane's part of w[element].
+// The same of w[element].
 template <typename T>
 __device__ double backward_weights_part(const Conv3dProblem& p, const T* x, const T* y, int64_t element,
-                                        int lane) {
+                                        int64_t first, int64_t step) {
   const int64_t ci = element % p.in_channels, tap = element / p.in_channels % p.kernel.volume(),
                 co = element / p.in_channels / p.kernel.volume();
   const Extent3 out = p.out();
   double sum = 0;
-  for (int64_t place = lane; place < p.batch * out.volume(); place += warp_size) {
+  for (int64_t place = first; place < p.batch * out.volume(); place += step) {
     const Position o = position_of(place * p.out_channels + co, out, p.out_channels);
     const Position i = {o.n, o.h * p.stride.h + tap / p.kernel.e / p.kernel.w - p.padding.h,
                         o.w * p.stride.w + tap / p.kernel.e % p.kernel.w - p.padding.w,
@@ -104,34 +109,76 @@ __device__ double backward_weights_part(const Conv3dProblem& p, const T* x, cons
   return sum;
 }
 
-// The element of what the request writes, by a warp; every lane gets it.
+// The same of an element of what the request writes.
 template <typename T>
-__device__ double result_by_definition(const ConvolutionRequest& r, const ConvolutionTensors& tensors,
-                                       int64_t element, int lane) {
+__device__ double part_of(const ConvolutionRequest& r, const ConvolutionTensors& tensors, int64_t element,
+                          int64_t first, int64_t step) {
   const T *x = static_cast<const T*>(tensors.x), *y = static_cast<const T*>(tensors.y);
   const T* w = static_cast<const T*>(tensors.w);
-  double part = 0;
-  if (r.pass == ConvolutionPass::forward)
-    part = forward_part(r.problem, x, w, element, lane);
-  else if (r.pass == ConvolutionPass::backward_data)
-    part = backward_data_part(r.problem, y, w, element, lane);
-  else
-    part = backward_weights_part(r.problem, x, y, element, lane);
-  double result = warp_sum(part);
-  if (r.bias)
-    result += static_cast<float>(static_cast<const T*>(tensors.bias)[element % r.problem.out_channels]);
-  return r.relu && result < 0 ? 0 : result;
+  if (r.pass == ConvolutionPass::forward) return forward_part(r.problem, x, w, element, first, step);
+  if (r.pass == ConvolutionPass::backward_data)
+    return backward_data_part(r.problem, y, w, element, first, step);
+  return backward_weights_part(r.problem, x, y, element, first, step);
 }
+template <typename T>
+__device__ double part_of(const MatrixProductRequest& r, const MatrixProductTensors& tensors, int64_t element,
+                          int64_t first, int64_t step) {
+  const T *a = static_cast<const T*>(tensors.a), *b = static_cast<const T*>(tensors.b);
+  const int64_t row = element / r.columns, column = element % r.columns;
+  double sum = 0;
+  for (int64_t k = first; k < r.inner; k += step)
+    sum += static_cast<double>(static_cast<float>(a[row * r.inner + k])) *
+           static_cast<double>(
+               static_cast<float>(b[r.transposed ? column * r.inner + k : k * r.columns + column]));
+  return sum;
+}
+
+// What follows the sum of all terms.
+template <typename T>
+__device__ double finished(const ConvolutionRequest& r, const ConvolutionTensors& tensors, int64_t element,
+                           double sum) {
+  if (r.bias)
+    sum += static_cast<float>(static_cast<const T*>(tensors.bias)[element % r.problem.out_channels]);
+  return r.relu && sum < 0 ? 0 : sum;
+}
+template <typename T>
+__device__ double finished(const MatrixProductRequest&, const MatrixProductTensors&, int64_t, double sum) {
+  return sum;
+}
+
 template <typename T>
 __device__ T* written(const ConvolutionRequest& r, const ConvolutionTensors& tensors) {
   return static_cast<T*>(r.pass == ConvolutionPass::forward         ? tensors.y
                          : r.pass == ConvolutionPass::backward_data ? tensors.x
                                                                     : tensors.w);
 }
+template <typename T>
+__device__ const T* written(const MatrixProductRequest&, const MatrixProductTensors& tensors) {
+  return static_cast<const T*>(tensors.c);
+}
+
 int64_t written_count(const ConvolutionRequest& r) {
   return r.pass == ConvolutionPass::forward         ? r.problem.y_count()
          : r.pass == ConvolutionPass::backward_data ? r.problem.x_count()
                                                     : r.problem.weight_count();
+}
+int64_t written_count(const MatrixProductRequest& r) {
+  return r.rows * r.columns;
+}
+int64_t terms_of(const ConvolutionRequest& r) {
+  const Conv3dProblem& p = r.problem;
+  return r.pass == ConvolutionPass::forward         ? p.kernel.volume() * p.in_channels
+         : r.pass == ConvolutionPass::backward_data ? p.kernel.volume() * p.out_channels
+                                                    : p.batch * p.out().volume();
+}
+int64_t terms_of(const MatrixProductRequest& r) {
+  return r.inner;
+}
+int64_t samples_of(const ConvolutionRequest& r) {
+  return r.pass == ConvolutionPass::backward_weights ? weight_samples : result_samples;
+}
+int64_t samples_of(const MatrixProductRequest&) {
+  return result_samples;
 }
 
 template <typename T>
@@ -139,8 +186,10 @@ __global__ void __launch_bounds__(threads)
     convolution_kernel(ConvolutionRequest r, ConvolutionTensors tensors, int64_t count) {
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   for (int64_t element = grid_thread() / warp_size; element < count; element += grid_threads() / warp_size) {
-    const double result = result_by_definition<T>(r, tensors, element, lane);
-    if (lane == 0) written<T>(r, tensors)[element] = static_cast<T>(static_cast<float>(result));
+    const double sum = warp_sum(part_of<T>(r, tensors, element, lane, warp_size));
+    if (lane == 0)
+      written<T>(r, tensors)[element] =
+          static_cast<T>(static_cast<float>(finished<T>(r, tensors, element, sum)));
   }
 }
 
@@ -160,49 +209,45 @@ class DefinitionPlan final : public ConvolutionPlan {
   ConvolutionRequest request_;
 };
 
-__device__ void store_difference(double expected, double actual, Difference* difference) {
-  const double error = actual - expected;
-  *difference = {error * error, expected * expected};
+// sums (samples, parts): a warp takes every parts-th 32 terms of a sampled element.
+template <typename T, typename Request, typename Tensors>
+__global__ void __launch_bounds__(threads) sampled_sums_kernel(Request r, Tensors tensors, int64_t count,
+                                                               int64_t samples, int64_t parts, double* sums) {
+  const int lane = static_cast<int>(threadIdx.x) % warp_size;
+  const int64_t warp = grid_thread() / warp_size;
+  if (warp >= samples * parts) return;
+  const int64_t element = sampled_element(warp / parts, count), part = warp % parts;
+  const double sum = warp_sum(part_of<T>(r, tensors, element, part * warp_size + lane, parts * warp_size));
+  if (lane == 0) sums[warp] = sum;
 }
 
-template <typename T>
+template <typename T, typename Request, typename Tensors>
 __global__ void __launch_bounds__(threads)
-    sampled_convolution_kernel(ConvolutionRequest r, ConvolutionTensors tensors, int64_t samples,
-                               int64_t count, Difference* differences) {
-  const int lane = static_cast<int>(threadIdx.x) % warp_size;
-  const int64_t sample = grid_thread() / warp_size;
+    sampled_differences_kernel(Request r, Tensors tensors, int64_t count, int64_t samples, int64_t parts,
+                               const double* sums, Difference* differences) {
+  const int64_t sample = grid_thread();
   if (sample >= samples) return;
   const int64_t element = sampled_element(sample, count);
-  const double expected = result_by_definition<T>(r, tensors, element, lane);
-  if (lane == 0)
-    store_difference(expected, static_cast<float>(written<T>(r, tensors)[element]), differences + sample);
+  double sum = 0;
+  for (int64_t part = 0; part < parts; ++part) sum += sums[sample * parts + part];
+  const double expected = finished<T>(r, tensors, element, sum);
+  const double error = static_cast<float>(written<T>(r, tensors)[element]) - expected;
+  differences[sample] = {error * error, expected * expected};
 }
 
-template <typename T>
-__global__ void __launch_bounds__(threads)
-    sampled_product_kernel(MatrixProductRequest r, const T* a, const T* b, const T* c, int64_t samples,
-                           Difference* differences) {
-  const int lane = static_cast<int>(threadIdx.x) % warp_size;
-  const int64_t sample = grid_thread() / warp_size;
-  if (sample >= samples) return;
-  const int64_t element = sampled_element(sample, r.rows * r.columns);
-  const int64_t row = element / r.columns, column = element % r.columns;
-  double part = 0;
-  for (int64_t k = lane; k < r.inner; k += warp_size)
-    part += static_cast<double>(static_cast<float>(a[row * r.inner + k])) *
-            static_cast<double>(
-                static_cast<float>(b[r.transposed ? column * r.inner + k : k * r.columns + column]));
-  const double expected = warp_sum(part);
-  if (lane == 0) store_difference(expected, static_cast<float>(c[element]), differences + sample);
-}
-
-// queue(differences) launches the kernel that fills them.
-template <typename F>
-double relative_error(cudaStream_t stream, int64_t samples, F&& queue) {
+template <typename T, typename Request, typename Tensors>
+double error_of_sample(cudaStream_t stream, const Request& request, const Tensors& tensors) {
+  const int64_t count = written_count(request), samples = samples_of(request),
+                parts = divide_up(terms_of(request), terms_of_warp);
   std::vector<Difference> differences(static_cast<size_t>(samples));
   const size_t bytes = differences.size() * sizeof(Difference);
-  DeviceMemoryBlock memory(bytes);
-  queue(static_cast<Difference*>(memory.data()));
+  const DeviceMemoryBlock sums(static_cast<size_t>(samples * parts) * sizeof(double)), memory(bytes);
+  launch(stream, "sampled_sums_kernel", sampled_sums_kernel<T, Request, Tensors>,
+         grid_for(samples * parts, warps), threads, request, tensors, count, samples, parts,
+         static_cast<double*>(sums.data()));
+  launch(stream, "sampled_differences_kernel", sampled_differences_kernel<T, Request, Tensors>,
+         grid_for(samples, threads), threads, request, tensors, count, samples, parts,
+         static_cast<const double*>(sums.data()), static_cast<Difference*>(memory.data()));
   check(cudaMemcpyAsync(differences.data(), memory.data(), bytes, cudaMemcpyDeviceToHost, stream),
         "cudaMemcpyAsync");
   check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
@@ -214,6 +259,15 @@ double relative_error(cudaStream_t stream, int64_t samples, F&& queue) {
   return std::sqrt(error / expected);
 }
 
+template <typename Request>
+void expect_small(double error, const Request& request, const std::string& way) {
+  const double limit = operation_tolerance(name_of(request.math), terms_of(request));
+  if (error <= limit) return;  // false for NaN
+  char text[96];
+  std::snprintf(text, sizeof text, "relative error %.2g, of which %.2g could be rounding", error, limit);
+  fail(way + " of " + library_versions() + " gives wrong results: " + text);
+}
+
 }  // namespace
 
 std::unique_ptr<ConvolutionPlan> convolution_by_definition(const ConvolutionRequest& request) {
@@ -222,38 +276,22 @@ std::unique_ptr<ConvolutionPlan> convolution_by_definition(const ConvolutionRequ
 
 double sampled_error(cudaStream_t stream, const ConvolutionRequest& request,
                      const ConvolutionTensors& tensors) {
-  const int64_t samples = request.pass == ConvolutionPass::backward_weights ? weight_samples : result_samples;
-  return relative_error(stream, samples, [&](Difference* differences) {
-    launch(
-        stream, "sampled_convolution_kernel",
-        request.math == Math::bf16 ? sampled_convolution_kernel<bfloat16> : sampled_convolution_kernel<float>,
-        grid_for(samples, warps), threads, request, tensors, samples, written_count(request), differences);
-  });
+  return request.math == Math::bf16 ? error_of_sample<bfloat16>(stream, request, tensors)
+                                    : error_of_sample<float>(stream, request, tensors);
+}
+double sampled_error(cudaStream_t stream, const MatrixProductRequest& request,
+                     const MatrixProductTensors& tensors) {
+  return request.math == Math::bf16 ? error_of_sample<bfloat16>(stream, request, tensors)
+                                    : error_of_sample<float>(stream, request, tensors);
 }
 
-double sampled_error(cudaStream_t stream, const MatrixProductRequest& request, const void* a, const void* b,
-                     const void* c) {
-  return relative_error(stream, result_samples, [&](Difference* differences) {
-    auto queue = [&]<typename T>(T) {
-      launch(stream, "sampled_product_kernel", sampled_product_kernel<T>, grid_for(result_samples, warps),
-             threads, request, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<const T*>(c),
-             result_samples, differences);
-    };
-    if (request.math == Math::bf16)
-      queue(bfloat16{});
-    else
-      queue(float{});
-  });
+void expect_right(cudaStream_t stream, const ConvolutionRequest& request, const ConvolutionTensors& tensors,
+                  const std::string& way) {
+  expect_small(sampled_error(stream, request, tensors), request, way);
 }
-
-void expect_small(double error, Math math, const std::string& way) {
-  // Sums over the whole image lose a few hundred roundoffs of f32; tf32 factors and bf16 results are off by
-  // one roundoff each. What is wrong is off by a large part.
-  const double limit = math == Math::fp32 ? 1e-4 : math == Math::tf32 ? 5e-3 : 2e-2;
-  if (error <= limit) return;  // false for NaN
-  char text[64];
-  std::snprintf(text, sizeof text, "%.2g", error);
-  fail(way + " of " + library_versions() + " gives wrong results: relative error " + text);
+void expect_right(cudaStream_t stream, const MatrixProductRequest& request,
+                  const MatrixProductTensors& tensors, const std::string& way) {
+  expect_small(sampled_error(stream, request, tensors), request, way);
 }
 
 }  // namespace eelsvae::EELSVAE_GPU

@@ -14,15 +14,23 @@ namespace eelsvae::EELSVAE_GPU {
 // The request by the definition; slow, and needs no workspace.
 std::unique_ptr<ConvolutionPlan> convolution_by_definition(const ConvolutionRequest& request);
 
+// a, b, c as in MatrixProduct::run.
+struct MatrixProductTensors {
+  const void *a, *b, *c;
+};
+
 // ||difference|| / ||expected|| over a sample of the results that a pass left in its tensors; NaN if a result
 // is. Waits for the stream.
 double sampled_error(cudaStream_t stream, const ConvolutionRequest& request,
                      const ConvolutionTensors& tensors);
-// a, b, c as in MatrixProduct::run.
-double sampled_error(cudaStream_t stream, const MatrixProductRequest& request, const void* a, const void* b,
-                     const void* c);
+double sampled_error(cudaStream_t stream, const MatrixProductRequest& request,
+                     const MatrixProductTensors& tensors);
 
-// Throws std::runtime_error, with the way's name, if the error is beyond what rounding in `math` explains.
-void expect_small(double error, Math math, const std::string& way);
+// Throws std::runtime_error, with the way's name, if that error is beyond the operation_tolerance of `math`
+// for as many terms as a result has.
+void expect_right(cudaStream_t stream, const ConvolutionRequest& request, const ConvolutionTensors& tensors,
+                  const std::string& way);
+void expect_right(cudaStream_t stream, const MatrixProductRequest& request,
+                  const MatrixProductTensors& tensors, const std::string& way);
 
 }  // namespace eelsvae::EELSVAE_GPU

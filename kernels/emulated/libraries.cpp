@@ -127,6 +127,9 @@ class EmulatedProduct final : public MatrixProduct {
 std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const ConvolutionRequest& request,
                                                                 const DeviceProperties&, size_t) {
   std::vector<std::unique_ptr<ConvolutionPlan>> plans;
+  // As cuDNN has nothing in bf16 for some channel counts that suit no tensor core.
+  if (request.math == Math::bf16 && request.problem.in_channels * request.problem.out_channels % 2 == 1)
+    return plans;
   plans.push_back(std::make_unique<EmulatedConvolution>(request));
   return plans;
 }

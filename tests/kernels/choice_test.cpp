@@ -82,7 +82,7 @@ TEST_F(ChoiceTest, WhatCannotBeRecordedIsPassedOver) {
 TEST_F(ChoiceTest, WhatComputesSomethingElseIsPassedOver) {
   std::vector<Candidate> candidates = {waiting("a", std::chrono::milliseconds(0)),
                                        waiting("b", std::chrono::milliseconds(1))};
-  candidates[0].check = [] { emulated::expect_small(0.5, emulated::Math::fp32, "a"); };
+  candidates[0].check = [] { throw std::runtime_error("gives wrong results"); };
   EXPECT_EQ(choose("k", candidates), 1u);
   expect_note("a", "wrong results");
   EXPECT_THROW(choose("the only one", {candidates[0]}), std::runtime_error);
@@ -111,6 +111,14 @@ TEST_F(ChoiceTest, TooLittleMemoryIsSaidAsThat) {
     EXPECT_EQ(error.find('\n'), std::string::npos) << error;
   }
   EXPECT_TRUE(backend_.notes().empty());
+}
+
+TEST_F(ChoiceTest, WhatTheDefinitionStandsInForIsNoted) {
+  emulated::CudaBackend backend(0, "bf16", /*measures_choices=*/true);
+  backend.make_conv3d({1, {2, 3, 9}, 3, 5, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}, true, Passes::forward);
+  ASSERT_EQ(backend.notes().size(), 1u);
+  for (const char* part : {"channels 3-5", "cuDNN has nothing", "by the definition"})
+    EXPECT_NE(backend.notes()[0].find(part), std::string::npos) << backend.notes()[0];
 }
 
 // Of two ways each: through the folded problem and directly; our own and the library's.
