@@ -7,6 +7,12 @@ namespace {
 
 constexpr int threads = 256, warps = threads / warp_size;
 
+// Blocks that should be on a multiprocessor at once: memory is kept busy by what many warps have in flight,
+// and sums for more tiles need more registers.
+constexpr int resident_blocks(int batch) {
+  return batch <= 2 ? 4 : 2;
+}
+
 // y (count) = relu?(sum over splits of partial (splits, count) + bias[i % columns]?)
 template <typename T>
 __global__ void add_splits_kernel(int64_t count, int64_t columns, int64_t splits, const float* partial,
@@ -19,7 +25,7 @@ __global__ void add_splits_kernel(int64_t count, int64_t columns, int64_t splits
 }
 
 template <typename T, int N, int Batch>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, resident_blocks(Batch))
     small_batch_forward_kernel(LinearProblem p, SmallBatchGeometry g, const T* x, const T* w,
                                const float* bias, bool relu, T* y, float* partial) {
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
@@ -32,14 +38,16 @@ __global__ void __launch_bounds__(threads)
   for (int r = 0; r < rows_per_warp; ++r) row[r] = w + (first + r < p.out ? first + r : p.out - 1) * p.in;
 
   float sum[rows_per_warp][Batch] = {};
-#pragma unroll 2
+#pragma unroll(Batch == 1 ? 2 : 1)
   for (int64_t i = split * g.stretch + lane * N; i < end; i += warp_size * N) {
     Pack<T, N> weights[rows_per_warp];
 #pragma unroll
     for (int r = 0; r < rows_per_warp; ++r) weights[r] = load_pack<N>(row[r] + i);
+    const T* of_tile = x + i;  // one address, moved on: one for each tile would take too many registers
 #pragma unroll
     for (int b = 0; b < Batch; ++b) {
-      const Pack<T, N> inputs = load_pack<N>(x + (b < p.batch ? b : 0) * p.in + i);
+      const Pack<T, N> inputs = load_pack<N>(of_tile);
+      if (b + 1 < p.batch) of_tile += p.in;
 #pragma unroll
       for (int r = 0; r < rows_per_warp; ++r)
 #pragma unroll
@@ -64,7 +72,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <typename T, int N, int Batch>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, resident_blocks(Batch))
     small_batch_backward_kernel(LinearProblem p, SmallBatchGeometry g, const T* dy, const T* w, T* dx,
                                 float* partial) {
   EELSVAE_SHARED(float[warps][warp_size * N], tile);
@@ -76,16 +84,29 @@ __global__ void __launch_bounds__(threads)
 
   float sum[Batch][N] = {};
   if (column < p.in) {  // N divides in
-#pragma unroll 4
-    for (int64_t o = split * g.stretch + warp; o < end; o += warps) {
-      const Pack<T, N> weights = load_pack<N>(w + o * p.in + column);
+    const auto add_row = [&](int64_t o, const Pack<T, N>& row) {
+      const T* of_tile = dy + o;
 #pragma unroll
       for (int b = 0; b < Batch; ++b) {
-        const float gradient = static_cast<float>(dy[(b < p.batch ? b : 0) * p.out + o]);
+        const float gradient = static_cast<float>(*of_tile);
+        if (b + 1 < p.batch) of_tile += p.out;
 #pragma unroll
-        for (int n = 0; n < N; ++n) sum[b][n] += gradient * static_cast<float>(weights.v[n]);
+        for (int n = 0; n < N; ++n) sum[b][n] += gradient * static_cast<float>(row.v[n]);
       }
+    };
+    constexpr int in_flight = Batch <= 4 ? 4 : 3;  // as registers allow
+    const int64_t step = warps * p.in;
+    int64_t o = split * g.stretch + warp;
+    const T* row = w + o * p.in + column;
+    for (; o + (in_flight - 1) * warps < end; o += in_flight * warps) {
+      // In a loop of their own, so that no load waits for the arithmetic of the one before.
+      Pack<T, N> rows[in_flight];
+#pragma unroll
+      for (int k = 0; k < in_flight; ++k, row += step) rows[k] = load_pack<N>(row);
+#pragma unroll
+      for (int k = 0; k < in_flight; ++k) add_row(o + k * warps, rows[k]);
     }
+    for (; o < end; o += warps, row += step) add_row(o, load_pack<N>(row));
   }
 #pragma unroll
   for (int b = 0; b < Batch; ++b) {
