@@ -213,9 +213,13 @@ std::vector<std::unique_ptr<ConvolutionPlan>> convolution_plans(const Convolutio
       const std::optional<Engine> engine = engine_of(configuration, request.math);
       if (!engine) continue;
       const bool slow = request.math == Math::bf16 && !engine->on_tensor_cores;
-      auto& list = kinds[(engine->deterministic ? 0u : 2u) + (slow ? 1u : 0u)];
+      const size_t kind = (engine->deterministic ? 0u : 2u) + (slow ? 1u : 0u);
+      auto& list = kinds[kind];
       auto known = [&](const auto& plan) { return plan->name() == engine->name; };
-      if (list.size() == most_plans || std::any_of(list.begin(), list.end(), known)) continue;
+      auto some = [](const auto& plans) { return !plans.empty(); };
+      if (list.size() == most_plans || std::any_of(list.begin(), list.end(), known) ||
+          std::any_of(kinds.begin(), kinds.begin() + static_cast<std::ptrdiff_t>(kind), some))
+        continue;
       Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
       if (present)
