@@ -37,6 +37,16 @@ __device__ inline void stream_out(const Pack<float, N>& pack, float* to) {
     __stcs(to, pack.v[0]);
 }
 
+// The compiler takes packs of small numbers apart and stores some of them number by number; a word stays
+// whole.
+template <typename T, int N>
+__device__ inline void store_shadow(const Pack<T, N>& pack, T* to) {
+  if constexpr (sizeof pack == sizeof(uint64_t))
+    *reinterpret_cast<uint64_t*>(to) = std::bit_cast<uint64_t>(pack);
+  else
+    store_pack(pack, to);
+}
+
 // Weights with their moments.
 template <int N>
 struct State {
@@ -106,7 +116,7 @@ struct OuterProduct {
         if (r >= out) continue;
         state[i].update(gradient[first + i], step);
         state[i].store(w + at, m + at, v + at);
-        if (shadow) store_pack(from_float<T>(state[i].w), shadow + at);
+        if (shadow) store_shadow(from_float<T>(state[i].w), shadow + at);
       }
     }
   }
