@@ -18,16 +18,20 @@ namespace {
 
 // A convolution of up to so many operations is done whole, of a larger one as many lines of the output as
 // these allow, but at least so many.
-constexpr double convolution_flops = 0.6e9;
+constexpr double convolution_flops = 0.4e9;
 constexpr int64_t least_lines = 16;
-// Numbers of Linear weights that are read or updated: with what is timed in between, more than caches hold.
-constexpr int64_t linear_weights = int64_t{8} << 20;
-// All ways are timed in turn, round after round, until this thread has computed for so long: beside other
-// work that is longer by the clock, but as many rounds. The fastest time of an operation counts, for others
-// may be using the machine. Ways that are much slower are left out, of which a single round says little.
-constexpr double seconds_to_spend = 0.8;
-constexpr int least_rounds = 3, most_rounds = 30;
-constexpr double much_slower_once = 3, much_slower = 1.5;
+// As many outputs of a Linear layer as have so many weights, which with what is timed in between is more than
+// most caches hold, but at least as many as kernels take at a time. Adam reads and writes three numbers a
+// weight.
+constexpr int64_t linear_weights = int64_t{8} << 20, least_outputs = 32;
+constexpr int64_t updated_weights = int64_t{2} << 20, least_updated = 8;
+// All ways are timed in turn, round after round, until this thread has computed for so long. The fastest time
+// of an operation counts, for others may be using the machine. A round is quiet if this thread had its
+// processor nearly all the time; after it, ways that are much slower are left out, after the second more of
+// them. Where rounds are not quiet, more of them are needed for the same answer.
+constexpr double seconds_to_spend = 0.5, quiet_share = 0.9;
+constexpr double much_slower_once = 2, much_slower = 1.5;
+constexpr int quiet_rounds = 2, least_rounds = 4, most_rounds = 30;
 
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point begin) {
@@ -74,12 +78,12 @@ struct ReducedConvolution {
   }
 };
 
-// A Linear layer with a few of its outputs.
+// A Linear layer with some of its outputs.
 struct ReducedLinear {
   LinearProblem problem;
   double scale;
-  explicit ReducedLinear(const LinearProblem& layer) : problem(layer) {
-    problem.out = std::min(layer.out, std::max<int64_t>(32, linear_weights / layer.in / 32 * 32));
+  ReducedLinear(const LinearProblem& layer, int64_t weights, int64_t least) : problem(layer) {
+    problem.out = std::min(layer.out, std::max(least, weights / layer.in / least * least));
     scale = static_cast<double>(layer.out) / static_cast<double>(problem.out);
   }
 };
@@ -203,7 +207,7 @@ void add_operations(Candidate& step, Memory& memory, const ModelShape& shape, Re
 
   for (const LinearProblem& layer : {LinearProblem{batch, shape.flattened(), shape.hidden},
                                      LinearProblem{batch, shape.hidden, shape.flattened()}}) {
-    const ReducedLinear reduced(layer);
+    const ReducedLinear reduced(layer, linear_weights, least_outputs);
     const LinearProblem& p = reduced.problem;
     const std::shared_ptr<Linear> linear = backend.make_linear(p, passes);
     const Array x = memory.array("x", activation, batch * p.in),
@@ -215,14 +219,17 @@ void add_operations(Candidate& step, Memory& memory, const ModelShape& shape, Re
     if (!training) continue;
     step.add(reduced.scale, [=] { linear->backward_data(y, w, x, workspace); });
     // Shadow weights exist where the types differ.
-    const Array masters = memory.array("masters", master, w.count), m = memory.array("m", master, w.count),
-                v = memory.array("v", master, w.count);
+    const ReducedLinear updated(layer, updated_weights, least_updated);
+    const int64_t rows = updated.problem.out, count = rows * p.in;
+    const Array masters = memory.array("masters", master, count), m = memory.array("m", master, count),
+                v = memory.array("v", master, count),
+                shadow = activation == master ? Array{} : Array{w.data, activation, count},
+                gradient = {y.data, activation, batch * rows};
     const StepScalars scalars;
     const auto* on_device = static_cast<const StepScalars*>(memory.get("scalars", sizeof scalars));
     backend.upload(&scalars, memory.get("scalars", sizeof scalars), sizeof scalars);
-    step.add(reduced.scale, [=, &backend] {
-      backend.adam_outer_product(batch, p.in, p.out, x, y, on_device, masters, m, v,
-                                 activation == master ? Array{} : w);
+    step.add(updated.scale, [=, &backend] {
+      backend.adam_outer_product(batch, p.in, rows, x, gradient, on_device, masters, m, v, shadow);
     });
   }
 
@@ -247,15 +254,20 @@ std::vector<KernelChoice::Time> time_all(const BackendOffer& offer, const ModelS
   std::vector<Candidate*> left;
   for (Candidate& candidate : candidates) left.push_back(&candidate);
   const double end = processor_seconds_of_this_thread() + seconds_to_spend;
-  for (int round = 1; round <= most_rounds; ++round) {
+  for (int round = 1, quiet = 0; round <= most_rounds; ++round) {
+    const auto began = Clock::now();
+    const double computed = processor_seconds_of_this_thread();
     for (size_t i = 0; i < candidates.front().size(); ++i)
       for (Candidate* candidate : left) candidate->time(i);
-    double least = std::numeric_limits<double>::infinity();
-    for (const Candidate* candidate : left) least = std::min(least, candidate->seconds());
-    const double most = (round < least_rounds ? much_slower_once : much_slower) * least;
-    std::erase_if(left, [=](const Candidate* candidate) { return candidate->seconds() > most; });
+    quiet += processor_seconds_of_this_thread() - computed > quiet_share * seconds_since(began);
+    if (quiet > 0) {
+      double least = std::numeric_limits<double>::infinity();
+      for (const Candidate* candidate : left) least = std::min(least, candidate->seconds());
+      const double most = (quiet == 1 ? much_slower_once : much_slower) * least;
+      std::erase_if(left, [=](const Candidate* candidate) { return candidate->seconds() > most; });
+    }
     if (left.size() == 1) break;
-    if (round >= least_rounds && processor_seconds_of_this_thread() > end) break;
+    if ((quiet >= quiet_rounds || round >= least_rounds) && processor_seconds_of_this_thread() > end) break;
   }
   std::vector<KernelChoice::Time> times;
   for (size_t i = 0; i < candidates.size(); ++i)
