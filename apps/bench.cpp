@@ -4,13 +4,13 @@
 #include <optional>
 
 #include "apps/command_line.h"
-#include "engine/benchmark.h"
-#include "engine/kernel_choice.h"
-#include "io/atomic_file.h"
-#include "io/benchmark_report.h"
-#include "io/config.h"
-#include "io/program.h"
-#include "io/progress.h"
+#include "engine/bench/benchmark.h"
+#include "engine/network/kernel_choice.h"
+#include "io/config/config.h"
+#include "io/files/atomic_file.h"
+#include "io/reports/benchmark_report.h"
+#include "io/terminal/program.h"
+#include "io/terminal/progress.h"
 
 using namespace eelsvae;
 
@@ -63,7 +63,7 @@ int bench(const Options& options) {
   const BenchmarkObserver observer = [&](int64_t stage, int64_t stages, const std::string& what) {
     if (!progress) progress.emplace("Measuring", stages, "stages");
     progress->update(stage, what);
-    stop_if_interrupted();
+    interruption().stop_if_requested();
   };
   // What a run leaves that is killed.
   const BenchmarkReceiver receiver = [&, date = date_and_time()](const BenchmarkResult& result) {

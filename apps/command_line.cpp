@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdio>
 
-#include "io/program.h"
+#include "io/terminal/program.h"
 
 namespace eelsvae {
 

@@ -8,16 +8,17 @@
 #include <vector>
 
 #include "apps/command_line.h"
-#include "engine/energy_axis.h"
-#include "engine/excluded.h"
-#include "engine/preprocess.h"
-#include "io/atomic_file.h"
-#include "io/config.h"
-#include "io/image_data.h"
-#include "io/npy.h"
-#include "io/run_log.h"
-#include "io/spectrum_image_file.h"
-#include "io/spectrum_image_write.h"
+#include "engine/image/energy_axis.h"
+#include "engine/image/excluded.h"
+#include "engine/prepare/preprocess.h"
+#include "io/config/config.h"
+#include "io/files/atomic_file.h"
+#include "io/files/npy.h"
+#include "io/formats/image_data.h"
+#include "io/formats/spectrum_image_file.h"
+#include "io/formats/spectrum_image_write.h"
+#include "io/terminal/program.h"
+#include "io/terminal/run_log.h"
 #include "kernels/error.h"
 
 using namespace eelsvae;
@@ -81,12 +82,12 @@ int convert(const Options& options) {
   const Config config = configuration(options);
   auto log = make_console_log();
 
-  SpectrumImage image = read_image_data(options.input, config.data);
+  SpectrumImage image = read_image_data(options.input, config.data, interruption());
   const int64_t excluded = excluded_pixels(image.excluded);
   const auto& crop_x = config.preprocess.crop_x;
   const int64_t columns = crop_x ? (*crop_x)[1] - (*crop_x)[0] : image.x.size;
   ReducedImage reduced = reduce(std::move(image), config.preprocess, config.data.energy_range, nullptr,
-                                read_drift_image(config));
+                                read_drift_image(config, interruption()));
   smooth_and_scale(reduced.image, config.preprocess);
   if (excluded > 0)
     reduced.notes.push_back(std::to_string(excluded) + " excluded pixels are written as zeros");

@@ -9,15 +9,18 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/command_line.h"
-#include "engine/study_runner.h"
-#include "io/atomic_file.h"
-#include "io/output_folder.h"
-#include "io/program.h"
-#include "io/progress.h"
-#include "io/run_log.h"
-#include "io/study_config.h"
-#include "io/study_json.h"
-#include "io/study_report.h"
+#include "engine/stop_token.h"
+#include "engine/study/study_plan.h"
+#include "engine/study/study_runner.h"
+#include "io/config/study_config.h"
+#include "io/files/atomic_file.h"
+#include "io/files/output_folder.h"
+#include "io/reports/study_json.h"
+#include "io/reports/study_report.h"
+#include "io/reports/study_tables.h"
+#include "io/terminal/program.h"
+#include "io/terminal/progress.h"
+#include "io/terminal/run_log.h"
 
 using namespace eelsvae;
 
@@ -57,7 +60,7 @@ class Observer final : public StudyObserver {
     progress_.update(++done_, fmt::format("{}, seed {}: {}", c.preset, c.seed, c.subject));
   }
   void on_note(const std::string& note) override { log_.debug("{}", note); }
-  bool stop_requested() override { return interrupted(); }
+  StopToken stop() override { return interruption(); }
   void finish() { progress_.finish(); }
 
  private:
@@ -118,7 +121,7 @@ int evaluate(const Options& options) {
   const auto began = std::chrono::steady_clock::now();
   Observer observer(folder, steps, finished, *log);
   for (const StudyUnit& unit : units) {
-    if (interrupted() || !run_unit(unit, study, offer, observer)) {
+    if (interruption().requested() || !run_unit(unit, study, offer, observer)) {
       observer.finish();
       log->info("Interrupted with {} of {} images scored; continue with --resume", finished.size(),
                 order.size());

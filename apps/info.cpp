@@ -7,9 +7,10 @@
 #include <utility>
 
 #include "apps/command_line.h"
-#include "io/npy.h"
-#include "io/safetensors.h"
-#include "io/spectrum_image_file.h"
+#include "io/files/message_text.h"
+#include "io/files/npy.h"
+#include "io/files/safetensors.h"
+#include "io/formats/spectrum_image_file.h"
 
 namespace {
 

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "apps/command_line.h"
-#include "engine/energy_axis.h"
-#include "engine/simulate.h"
-#include "io/npy.h"
-#include "io/spectrum_image_write.h"
+#include "engine/image/energy_axis.h"
+#include "engine/specimen/simulate.h"
+#include "io/files/npy.h"
+#include "io/formats/spectrum_image_write.h"
 #include "kernels/error.h"
 
 using namespace eelsvae;

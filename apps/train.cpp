@@ -4,16 +4,16 @@
 #include <utility>
 
 #include "apps/command_line.h"
-#include "engine/excluded.h"
-#include "engine/kernel_choice.h"
-#include "engine/preprocess.h"
-#include "io/atomic_file.h"
-#include "io/config.h"
-#include "io/image_data.h"
-#include "io/output_folder.h"
-#include "io/program.h"
-#include "io/run_log.h"
-#include "io/training_run.h"
+#include "engine/image/excluded.h"
+#include "engine/network/kernel_choice.h"
+#include "engine/prepare/preprocess.h"
+#include "io/config/config.h"
+#include "io/files/atomic_file.h"
+#include "io/files/output_folder.h"
+#include "io/formats/image_data.h"
+#include "io/run/training_run.h"
+#include "io/terminal/program.h"
+#include "io/terminal/run_log.h"
 
 using namespace eelsvae;
 
@@ -62,9 +62,10 @@ int train(const Options& options) {
   BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
   std::string kernels_note = narrow(offer, saved.computed_by);
   std::unique_ptr<Backend> backend = offer.create(offer.variants.front());
-  std::optional<SpectrumImage> drift_image = read_drift_image(config);
-  PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data), config.preprocess,
-                                   config.data.energy_range, nullptr, std::move(drift_image), backend.get());
+  std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());
+  PreparedImage prepared =
+      prepare(read_image_data(config.data.data_path, config.data, interruption()), config.preprocess,
+              config.data.energy_range, nullptr, std::move(drift_image), backend.get());
   check_non_negative(prepared.image, config.loss.reconstruction);
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
   if (checkpoint &&

@@ -18,10 +18,10 @@
 
 #include "benchmarks/bare_primitives.h"
 #include "benchmarks/network_options.h"
-#include "engine/backend_memory.h"
-#include "engine/model.h"
-#include "engine/processor_time.h"
-#include "io/program.h"
+#include "engine/bench/processor_time.h"
+#include "engine/network/model.h"
+#include "io/terminal/program.h"
+#include "kernels/backend_memory.h"
 
 using namespace eelsvae;
 

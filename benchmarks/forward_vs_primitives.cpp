@@ -22,9 +22,9 @@
 #include "benchmarks/bare_primitives.h"
 #include "benchmarks/network_options.h"
 #include "benchmarks/timing.h"
-#include "engine/model.h"
-#include "engine/processor_time.h"
-#include "io/program.h"
+#include "engine/bench/processor_time.h"
+#include "engine/network/model.h"
+#include "io/terminal/program.h"
 
 using namespace eelsvae;
 using dnnl::memory;

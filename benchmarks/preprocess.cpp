@@ -25,12 +25,12 @@
 
 #include <CLI/CLI.hpp>
 
-#include "engine/binning.h"
-#include "engine/preprocess.h"
-#include "engine/resampling.h"
-#include "io/npy.h"
-#include "io/program.h"
-#include "io/spectrum_image_file.h"
+#include "engine/prepare/binning.h"
+#include "engine/prepare/preprocess.h"
+#include "engine/prepare/resampling.h"
+#include "io/files/npy.h"
+#include "io/formats/spectrum_image_file.h"
+#include "io/terminal/program.h"
 
 using namespace eelsvae;
 

@@ -17,9 +17,10 @@
 #include <CLI/CLI.hpp>
 
 #include "benchmarks/timing.h"
-#include "io/npy.h"
-#include "io/program.h"
-#include "io/spectrum_image_file.h"
+#include "io/files/message_text.h"
+#include "io/files/npy.h"
+#include "io/formats/spectrum_image_file.h"
+#include "io/terminal/program.h"
 
 using namespace eelsvae;
 

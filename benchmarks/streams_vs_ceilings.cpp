@@ -14,10 +14,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include "engine/backend_memory.h"
-#include "engine/processor_time.h"
-#include "io/program.h"
+#include "engine/bench/processor_time.h"
+#include "io/terminal/program.h"
 #include "kernels/backend.h"
+#include "kernels/backend_memory.h"
 
 using namespace eelsvae;
 

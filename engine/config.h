@@ -11,7 +11,7 @@
 namespace eelsvae {
 
 // Everything a run can be told. The keys, defaults, units and one-line explanations that users see are listed
-// once, in io/config_fields.h; the defaults here are the published setting's where there is one.
+// once, in io/config/config_fields.h; the defaults here are the published setting's where there is one.
 
 // How a file is to be taken, where it does not say so itself.
 struct ReadOptions {
@@ -36,7 +36,7 @@ enum class Align { none, zero_loss, feature };
 enum class AlignBy { pixel, row };
 
 struct PreprocessConfig {
-  // Steps that still yield counts (reduce() in engine/preprocess.h); all of them off by default.
+  // Steps that still yield counts (reduce() in engine/prepare/preprocess.h); all of them off by default.
   std::optional<std::array<int64_t, 2>> crop_y, crop_x;  // pixels [first, last); all of them if absent
   double despike = 0;                                    // threshold, standard deviations; 0: off
   Align align = Align::none;                             // what the energy drift is measured at
@@ -87,7 +87,7 @@ struct TrainingConfig {
 
 enum class Blend { uniform, cosine };
 
-// How unlike what is expected of it a spectrum is; engine/scores.h and engine/whitened_score.h.
+// How unlike what is expected of it a spectrum is; engine/detect/scores.h and engine/detect/whitened_score.h.
 enum class Score { whitened, combined, deviance, pearson, pearson_background, latent };
 enum class ThresholdMethod { fdr, otsu, conformal };
 

@@ -1,6 +1,6 @@
 // A configuration and, behind zero bytes, settings as after --set.
 
-#include "io/config.h"
+#include "io/config/config.h"
 
 #include "fuzz/input_file.h"
 

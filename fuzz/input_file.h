@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "io/spectrum_image_file.h"
+#include "io/formats/spectrum_image_file.h"
 #include "kernels/error.h"
 
 namespace eelsvae {

@@ -1,8 +1,8 @@
 // Nion's properties, whose checksum hides them from changes to a .ndata file.
 
-#include "io/nion.h"
+#include "io/formats/nion.h"
 #include "fuzz/input_file.h"
-#include "io/json_text.h"
+#include "io/files/json_text.h"
 
 using namespace eelsvae;
 

@@ -1,4 +1,4 @@
-#include "io/npy.h"
+#include "io/files/npy.h"
 
 #include "fuzz/input_file.h"
 

@@ -1,7 +1,7 @@
 // Zip archives: NumPy's and Nion's.
 
 #include "fuzz/input_file.h"
-#include "io/zip_archive.h"
+#include "io/containers/zip_archive.h"
 
 using namespace eelsvae;
 

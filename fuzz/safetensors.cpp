@@ -1,4 +1,4 @@
-#include "io/safetensors.h"
+#include "io/files/safetensors.h"
 
 #include "fuzz/input_file.h"
 

@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "io/npy.h"
+#include "io/files/npy.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

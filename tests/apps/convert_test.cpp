@@ -1,7 +1,7 @@
 // eelsvae-convert as a user runs it.
 
-#include "io/npy.h"
-#include "io/spectrum_image_file.h"
+#include "io/files/npy.h"
+#include "io/formats/spectrum_image_file.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

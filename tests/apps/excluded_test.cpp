@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "io/npy.h"
-#include "io/safetensors.h"
+#include "io/files/npy.h"
+#include "io/files/safetensors.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

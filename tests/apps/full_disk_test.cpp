@@ -1,6 +1,6 @@
 // A disk that fills up while a program writes: one line with the file's name, whole files or none.
 
-#include "io/safetensors.h"
+#include "io/files/safetensors.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

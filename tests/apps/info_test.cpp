@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "io/hspy.h"
-#include "io/npy.h"
-#include "io/safetensors.h"
+#include "io/files/npy.h"
+#include "io/files/safetensors.h"
+#include "io/formats/hspy.h"
 #include "tests/apps/run_program.h"
 #include "tests/io/file_test.h"
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "io/npy.h"
+#include "io/files/npy.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

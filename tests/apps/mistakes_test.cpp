@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "io/npy.h"
-#include "io/safetensors.h"
+#include "io/files/npy.h"
+#include "io/files/safetensors.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

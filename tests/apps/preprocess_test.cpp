@@ -1,7 +1,7 @@
 // Images that are cropped, cleaned, aligned and binned on their way to the model, and what of it a detection
 // on another image needs.
 
-#include "io/npy.h"
+#include "io/files/npy.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

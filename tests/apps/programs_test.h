@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "io/event_file.h"
+#include "io/run/event_file.h"
 #include "tests/apps/run_program.h"
 #include "tests/io/file_test.h"
 

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <thread>
 
-#include "io/safetensors.h"
+#include "io/files/safetensors.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

@@ -1,6 +1,6 @@
 // Specimens and defects from the command line: what is written agrees, and mistakes are told in a line.
 
-#include "io/npy.h"
+#include "io/files/npy.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {

@@ -6,8 +6,8 @@
 #include <numeric>
 #include <vector>
 
-#include "engine/expected_spectra.h"
-#include "engine/simulate.h"
+#include "engine/specimen/simulate.h"
+#include "engine/specimen/specimen_spectra.h"
 
 namespace eelsvae {
 

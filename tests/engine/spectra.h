@@ -6,7 +6,7 @@
 #include <random>
 #include <string>
 
-#include "engine/spectrum_image.h"
+#include "engine/image/spectrum_image.h"
 #include "kernels/error.h"
 
 namespace eelsvae {

@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-#include "engine/spectrum_image.h"
+#include "engine/image/spectrum_image.h"
 
 namespace eelsvae {
 

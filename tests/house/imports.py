@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""Checks that imports point one way: apps -> io -> engine -> kernels (tests and benchmarks may use all).
+"""Checks that imports point one way.
+
+Every room builds on the rooms named beside it, and may include these and what they build on, and nothing else.
+Within a room, and over all, no two units (a header and its source) include each other in a circle. Nothing above
+kernels/ knows a particular backend. Tests, benchmarks and fuzz targets may use everything.
 
 Usage: imports.py SOURCE_FOLDER
 """
@@ -7,23 +11,87 @@ import pathlib
 import re
 import sys
 
-rooms = ["kernels", "engine", "io", "apps"]  # each may include itself and those before it
+builds_on = {
+    "kernels": [],
+    "engine": ["kernels"],  # the configuration, and how work is stopped
+    "engine/image": ["engine"],
+    "engine/network": ["engine/image"],
+    "engine/train": ["engine/network"],
+    "engine/prepare": ["engine/image"],
+    "engine/detect": ["engine/network", "engine/prepare"],
+    "engine/specimen": ["engine/image"],
+    "engine/study": ["engine/train", "engine/detect", "engine/specimen"],
+    "engine/bench": ["engine/network", "engine/detect"],
+    "io/files": ["engine"],
+    "io/terminal": ["io/files"],
+    "io/containers": ["io/files"],
+    "io/formats": ["io/containers", "engine/image"],
+    "io/config": ["io/files", "engine/study"],
+    "io/model": ["io/config"],
+    "io/reports": ["io/config", "engine/bench"],
+    "io/run": ["io/model", "io/formats", "io/reports", "io/terminal"],
+    "apps": ["io/run"],
+}
+suffixes = (".h", ".cpp", ".cu", ".cuh")
 root = pathlib.Path(sys.argv[1])
-wrong = []
-files = 0
-for rank, room in enumerate(rooms):
-    for path in sorted((root / room).rglob("*")):
-        if path.suffix not in (".h", ".cpp", ".cu", ".cuh"):
+
+
+def below(room):
+    rooms = {room}
+    for other in builds_on[room]:
+        rooms |= below(other)
+    return rooms
+
+
+def room_of(path):
+    """The longest of the rooms' names that the path begins with; None: of no room."""
+    return max((r for r in builds_on if path.startswith(r + "/")), key=len, default=None)
+
+
+allowed = {room: below(room) for room in builds_on}
+wrong, files, includes = [], 0, {}
+for top in sorted({room.split("/")[0] for room in builds_on}):
+    for path in sorted((root / top).rglob("*")):
+        if path.suffix not in suffixes:
             continue
         files += 1
+        name = str(path.relative_to(root))
+        room = room_of(name)
+        parent = str(pathlib.PurePath(name).parent)
+        if room is None or (room != "kernels" and parent != room):
+            wrong.append(f"{name}: {parent}/ is no room of tests/house/imports.py")
+            continue
+        unit = str(pathlib.PurePath(name).with_suffix(""))
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            found = re.match(r'\s*#\s*include\s+"(\w+)/', line)
-            if found and found[1] in rooms and rooms.index(found[1]) > rank:
-                wrong.append(f"{path.relative_to(root)}:{number}: {room} must not include {found[1]}")
-        # Nothing above kernels/ may know a particular backend.
-        if room != "kernels":
-            for number, line in enumerate(path.read_text().splitlines(), 1):
-                if re.search(r'#\s*include\s+"kernels/\w+/', line):
-                    wrong.append(f"{path.relative_to(root)}:{number}: {room} must not include a backend")
-print("\n".join(wrong) or f"{files} files, imports point one way")
+            found = re.match(r'\s*#\s*include\s+"(\w+/[\w/]+)\.h"', line)
+            if not found:
+                continue
+            other = room_of(found[1])
+            if other and other not in allowed[room]:
+                wrong.append(f"{name}:{number}: {room} does not build on {other}")
+            if room != "kernels" and re.match(r"kernels/\w+/", found[1]):
+                wrong.append(f"{name}:{number}: {room} must not include a backend")
+            if found[1] != unit:
+                includes.setdefault(unit, set()).add(found[1])
+
+# Circles: depth first, with the way to where the search stands.
+done, way = set(), []
+
+
+def visit(unit):
+    if unit in done:
+        return
+    if unit in way:
+        wrong.append("a circle: " + " -> ".join(way[way.index(unit):] + [unit]))
+        return
+    way.append(unit)
+    for other in sorted(includes.get(unit, ())):
+        visit(other)
+    way.pop()
+    done.add(unit)
+
+
+for unit in sorted(includes):
+    visit(unit)
+print("\n".join(wrong) or f"{files} files in {len(builds_on)} rooms, imports point one way")
 sys.exit(1 if wrong or files == 0 else 0)

@@ -1,0 +1,42 @@
+# What `make install` brings: programs, configurations, and the libraries with their headers and a CMake package.
+# Headers lie in a folder of their own, include/eelsvae, because their paths begin with kernels/, engine/ and io/.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+if(EELSVAE_APPS)
+  install(TARGETS ${EELSVAE_APPS} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(DIRECTORY configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/eelsvae/configs)
+
+set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/eelsvae)
+set(header_folder ${CMAKE_INSTALL_INCLUDEDIR}/eelsvae)
+set(libraries kernels engine files model formats reports)
+foreach(name ${libraries})
+  set_target_properties(eelsvae_${name} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(eelsvae_${name} PUBLIC cxx_std_20)
+  install(TARGETS eelsvae_${name} EXPORT eelsvae ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+          INCLUDES DESTINATION ${header_folder})
+endforeach()
+install(EXPORT eelsvae NAMESPACE eelsvae:: DESTINATION ${package_folder})
+file(GLOB kernel_headers ${PROJECT_SOURCE_DIR}/kernels/*.h)  # not those of the backends
+install(FILES ${kernel_headers} DESTINATION ${header_folder}/kernels)
+foreach(rooms engine io/files io/config io/model io/containers io/formats io/reports)
+  install(DIRECTORY ${rooms}/ DESTINATION ${header_folder}/${rooms} FILES_MATCHING PATTERN "*.h" PATTERN report_page EXCLUDE)
+endforeach()
+
+# What the libraries were built with has to be found again by who links them.
+set(EELSVAE_NEEDS "OpenMP" "nlohmann_json 3.10" "HDF5 COMPONENTS C" "libzip" "ZLIB" "PNG")
+if(TARGET eelsvae_cuda)
+  list(APPEND EELSVAE_NEEDS "CUDAToolkit" "cuDNN")
+endif()
+if(TARGET eelsvae_emulated)
+  list(APPEND EELSVAE_NEEDS "Boost COMPONENTS context")
+endif()
+list(TRANSFORM EELSVAE_NEEDS PREPEND "find_dependency(")
+list(TRANSFORM EELSVAE_NEEDS APPEND ")")
+list(JOIN EELSVAE_NEEDS "\n" EELSVAE_NEEDS)
+configure_package_config_file(cmake/eelsvaeConfig.cmake.in generated/eelsvaeConfig.cmake
+                              INSTALL_DESTINATION ${package_folder})
+write_basic_package_version_file(generated/eelsvaeConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/generated/eelsvaeConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/generated/eelsvaeConfigVersion.cmake cmake/Findlibzip.cmake cmake/FindcuDNN.cmake
+        DESTINATION ${package_folder})

@@ -1,0 +1,312 @@
+#include "engine/detect/baselines.h"
+
+#include <Eigen/Dense>
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+
+#include "engine/detect/leading_eigenvectors.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+using Eigen::MatrixXd;
+using Eigen::VectorXd;
+using Kind = BaselineSpec::Kind;
+using ConstVector = Eigen::Map<const VectorXd>;
+using Directions = Eigen::Map<const MatrixXd>;
+
+constexpr int64_t scree_length = 20, least_rx_components = 5;
+constexpr int64_t lag = 4;  // pixels, beyond the reach of preprocessing's filters
+constexpr int64_t least_pairs = 64;
+// Variance below this share of the mean square of a spectrum is rounding: one float's is 1e-15 of its square.
+constexpr double rounding = 1e-13;
+
+std::vector<int64_t> pixels_to_fit(const SpectrumImage& image, std::span<const uint8_t> left_out) {
+  std::vector<int64_t> pixels;
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel) {
+    const auto i = static_cast<size_t>(pixel);
+    if ((image.excluded.empty() || !image.excluded[i]) && (left_out.empty() || !left_out[i]))
+      pixels.push_back(pixel);
+  }
+  return pixels;
+}
+
+[[noreturn]] void report_not_finite(const SpectrumImage& image, const std::vector<int64_t>& pixels) {
+  for (int64_t pixel : pixels)
+    for (int64_t e = 0; e < image.energy.size; ++e)
+      if (!std::isfinite(image.spectrum(pixel)[e]))
+        throw UserError("a baseline cannot be fitted: the counts of pixel (y, x) = (" +
+                        std::to_string(pixel / image.x.size) + ", " + std::to_string(pixel % image.x.size) +
+                        ") in channel " + std::to_string(e) + " are not finite; exclude that pixel");
+  throw std::logic_error("internal error: a mean that is not finite");
+}
+
+std::vector<double> mean_spectrum(const SpectrumImage& image, const std::vector<int64_t>& pixels) {
+  std::vector<double> mean(static_cast<size_t>(image.energy.size));
+  constexpr int64_t channels_at_once = 64;
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < image.energy.size; first += channels_at_once) {
+    const int64_t last = std::min(first + channels_at_once, image.energy.size);
+    for (int64_t pixel : pixels)
+      for (int64_t e = first; e < last; ++e)
+        mean[static_cast<size_t>(e)] += static_cast<double>(image.spectrum(pixel)[e]);
+  }
+  for (double& value : mean) value /= static_cast<double>(pixels.size());
+  if (!std::all_of(mean.begin(), mean.end(), [](double value) { return std::isfinite(value); }))
+    report_not_finite(image, pixels);
+  return mean;
+}
+
+// s - m of pixels[first ... first + columns of the result).
+void load_centred(const SpectrumImage& image, const ConstVector& mean, const int64_t* pixels,
+                  Eigen::Ref<MatrixXd> centred) {
+  for (Eigen::Index j = 0; j < centred.cols(); ++j)
+    centred.col(j) =
+        Eigen::Map<const Eigen::VectorXf>(image.spectrum(pixels[j]), mean.size()).cast<double>() - mean;
+}
+
+// Eigen is built without threads of its own (CMakeLists.txt). Threads share out the tiles of the matrix, and
+// each tile adds up the pixels in order. The result holds the lower triangle.
+MatrixXd covariance(const SpectrumImage& image, const ConstVector& mean, const std::vector<int64_t>& pixels) {
+  const Eigen::Index channels = mean.size();
+  constexpr int64_t pixels_at_once = 512, tile = 128, pixels_per_load = 32;
+  const auto count = static_cast<int64_t>(pixels.size());
+  std::vector<std::pair<Eigen::Index, Eigen::Index>> tiles;
+  for (Eigen::Index row = 0; row < channels; row += tile)
+    for (Eigen::Index column = 0; column <= row; column += tile) tiles.emplace_back(row, column);
+  MatrixXd sum = MatrixXd::Zero(channels, channels);
+  MatrixXd centred(channels, std::min(pixels_at_once, count));
+  for (int64_t first = 0; first < count; first += pixels_at_once) {
+    const int64_t loaded = std::min(pixels_at_once, count - first);
+#pragma omp parallel
+    {
+#pragma omp for schedule(static)
+      for (int64_t j = 0; j < loaded; j += pixels_per_load)
+        load_centred(image, mean, pixels.data() + first + j,
+                     centred.middleCols(j, std::min(pixels_per_load, loaded - j)));
+#pragma omp for schedule(dynamic)
+      for (size_t i = 0; i < tiles.size(); ++i) {
+        const auto [row, column] = tiles[i];
+        const Eigen::Index rows = std::min<Eigen::Index>(tile, channels - row);
+        const Eigen::Index columns = std::min<Eigen::Index>(tile, channels - column);
+        sum.block(row, column, rows, columns).noalias() +=
+            centred.block(row, 0, rows, loaded) * centred.block(column, 0, columns, loaded).transpose();
+      }
+    }
+  }
+  sum /= static_cast<double>(count - 1);
+  return sum;
+}
+
+// v_j^T (s - m) of every pixel that is not excluded, as (component, pixel); NaN in the others.
+MatrixXd scores_on(const SpectrumImage& image, const ConstVector& mean, const Directions& directions,
+                   std::span<const uint8_t> left_out) {
+  MatrixXd scores = MatrixXd::Constant(directions.cols(), image.pixels(), std::nan(""));
+  const std::vector<int64_t> pixels = pixels_to_fit(image, left_out);
+  const auto count = static_cast<int64_t>(pixels.size());
+  constexpr int64_t pixels_at_once = 32;
+#pragma omp parallel
+  {
+    MatrixXd centred(mean.size(), pixels_at_once), block(directions.cols(), pixels_at_once);
+#pragma omp for schedule(static)
+    for (int64_t first = 0; first < count; first += pixels_at_once) {
+      const int64_t loaded = std::min(pixels_at_once, count - first);
+      load_centred(image, mean, pixels.data() + first, centred.leftCols(loaded));
+      block.leftCols(loaded).noalias() = directions.transpose() * centred.leftCols(loaded);
+      for (int64_t j = 0; j < loaded; ++j) scores.col(pixels[static_cast<size_t>(first + j)]) = block.col(j);
+    }
+  }
+  return scores;
+}
+
+// Of a map with mean 0, NaN where nothing is known.
+std::optional<double> spatial_correlation(const VectorXd& map, int64_t height, int64_t width) {
+  double squares = 0;
+  int64_t known = 0;
+  for (double value : map) {
+    if (std::isnan(value)) continue;
+    squares += value * value;
+    ++known;
+  }
+  std::optional<double> largest;
+  for (const auto& [down, right] : {std::pair{lag, int64_t{0}}, {int64_t{0}, lag}}) {
+    double products = 0;
+    int64_t pairs = 0;
+    for (int64_t y = 0; y + down < height; ++y)
+      for (int64_t x = 0; x + right < width; ++x) {
+        const double product = map[y * width + x] * map[(y + down) * width + x + right];
+        if (std::isnan(product)) continue;
+        products += product;
+        ++pairs;
+      }
+    if (pairs < least_pairs) continue;
+    const double correlation =
+        squares > 0 ? products / static_cast<double>(pairs) / (squares / static_cast<double>(known)) : 0;
+    largest = std::max(largest.value_or(-1), correlation);
+  }
+  return largest;
+}
+
+std::string format(const char* pattern, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, pattern, value);
+  return text;
+}
+
+}  // namespace
+
+BaselineSpec parse_baseline(const std::string& text) {
+  const size_t colon = text.find(':');
+  const std::string kind = text.substr(0, colon);
+  const std::string number = colon == std::string::npos ? "auto" : text.substr(colon + 1);
+  BaselineSpec spec;
+  if (text == "mean") return spec;
+  bool known = kind == "pca" || kind == "rx";
+  spec.kind = kind == "rx" ? Kind::rx : Kind::pca;
+  if (number != "auto") {
+    int64_t components = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), components);
+    known = known && error == std::errc() && end == number.data() + number.size() && components >= 1;
+    spec.components = components;
+  }
+  if (!known)
+    throw UserError("there is no baseline '" + text +
+                    "'; there are mean, pca:auto, pca:K, rx:auto and rx:K with K components, such as pca:5");
+  return spec;
+}
+
+std::string to_string(const BaselineSpec& spec) {
+  if (spec.kind == Kind::mean) return "mean";
+  return (spec.kind == Kind::pca ? "pca:" : "rx:") +
+         (spec.components ? std::to_string(*spec.components) : "auto");
+}
+
+Baseline::Baseline(const SpectrumImage& training, std::span<const uint8_t> left_out, const BaselineSpec& spec)
+    : spec_(spec), channels_(training.energy.size) {
+  expect(left_out.empty() || static_cast<int64_t>(left_out.size()) == training.pixels(),
+         "mask of another size than the image");
+  const std::string name = to_string(spec);
+  const std::vector<int64_t> pixels = pixels_to_fit(training, left_out);
+  spectra_ = static_cast<int64_t>(pixels.size());
+  const int64_t possible = std::min(channels_, spectra_ - 1), asked = spec.components.value_or(0);
+  if (spectra_ == 0) throw UserError(name + " cannot be fitted: every pixel of the image is excluded");
+  mean_ = mean_spectrum(training, pixels);
+  const ConstVector mean(mean_.data(), channels_);
+  total_ = mean.sum();
+  if (spec.kind != Kind::pca && !(total_ > 1e-9 * mean.cwiseAbs().sum()))
+    throw UserError(name + " cannot be fitted: the mean spectrum's total is " + format("%g", total_) +
+                    ", but spectra are scaled to their totals; preprocess.scaling_method robust_minmax, "
+                    "minmax or none keeps them positive");
+  if (spec.kind == Kind::mean) return;
+  if (possible < std::max<int64_t>(asked, 1))
+    throw UserError(name + " cannot be fitted to " + std::to_string(spectra_) + " spectra of " +
+                    std::to_string(channels_) + " channels; at most " +
+                    std::to_string(std::max<int64_t>(possible, 0)) + " components are possible");
+
+  const MatrixXd matrix = covariance(training, mean, pixels);
+  const double total_variance = matrix.trace();
+  const EigenPairs leading = leading_eigenvectors(matrix, std::min(std::max(asked, scree_length), possible));
+  const double smallest = rounding * (mean.squaredNorm() + total_variance);
+  const int64_t found =
+      std::count_if(leading.values.begin(), leading.values.end(), [&](double v) { return v > smallest; });
+  if (found < asked)
+    throw UserError(name + " cannot be fitted: the spectra vary in " + std::to_string(found) +
+                    " directions only, so at most " + std::to_string(found) + " components are possible");
+  if (found == 0 && spec.kind == Kind::rx)
+    throw UserError(name + " cannot be fitted: the spectra are all alike");
+
+  const int64_t listed = std::min(found, scree_length);
+  const MatrixXd scores =
+      scores_on(training, mean, Directions(leading.vectors.data(), channels_, listed), left_out);
+  for (int64_t j = 0; j < listed; ++j) {
+    const double variance = leading.values[j];
+    const auto correlation = spatial_correlation(scores.row(j), training.y.size, training.x.size);
+    if (!spec.components && !correlation)
+      throw UserError("the number of components cannot be chosen: fewer than " + std::to_string(least_pairs) +
+                      " pairs of pixels are " + std::to_string(lag) + " apart; give it, such as " +
+                      (spec.kind == Kind::pca ? "pca:3" : "rx:5"));
+    scree_.push_back({variance, variance / total_variance, correlation, correlation > 0.5});
+  }
+
+  std::vector<int64_t> kept;
+  if (spec.components) {
+    for (int64_t j = 0; j < asked; ++j) kept.push_back(j);
+  } else {
+    for (int64_t j = 0; j < listed; ++j)
+      if (scree_[static_cast<size_t>(j)].kept) kept.push_back(j);
+    const auto least = spec.kind == Kind::rx ? std::min<size_t>(least_rx_components, scree_.size()) : 0;
+    for (int64_t j = 0; kept.size() < least; ++j)
+      if (!scree_[static_cast<size_t>(j)].kept) kept.push_back(j);
+    std::sort(kept.begin(), kept.end());
+  }
+  for (ScreeEntry& entry : scree_) entry.kept = false;
+  for (int64_t j : kept) {
+    if (j < listed) scree_[static_cast<size_t>(j)].kept = true;
+    variances_.push_back(leading.values[j]);
+    directions_.insert(directions_.end(), leading.vectors.col(j).begin(), leading.vectors.col(j).end());
+  }
+}
+
+CountArray Baseline::expected(const SpectrumImage& image) const {
+  expect(image.energy.size == channels_, "image with other channels than the baseline's");
+  CountArray result(static_cast<size_t>(image.pixels() * channels_));
+  const ConstVector mean(mean_.data(), channels_);
+  const Directions directions(directions_.data(), channels_, components());
+  const std::vector<int64_t> pixels = pixels_to_fit(image, {});
+  const auto count = static_cast<int64_t>(pixels.size());
+  constexpr int64_t pixels_at_once = 32;
+#pragma omp parallel
+  {
+    MatrixXd spectra(channels_, pixels_at_once), scores(components(), pixels_at_once);
+#pragma omp for schedule(static)
+    for (int64_t first = 0; first < count; first += pixels_at_once) {
+      const int64_t loaded = std::min(pixels_at_once, count - first);
+      if (spec_.kind == Kind::pca) {
+        load_centred(image, mean, pixels.data() + first, spectra.leftCols(loaded));
+        scores.leftCols(loaded).noalias() = directions.transpose() * spectra.leftCols(loaded);
+        spectra.leftCols(loaded).noalias() = directions * scores.leftCols(loaded);
+        spectra.leftCols(loaded).colwise() += mean;
+      }
+      for (int64_t j = 0; j < loaded; ++j) {
+        const int64_t pixel = pixels[static_cast<size_t>(first + j)];
+        if (spec_.kind != Kind::pca) {
+          const Eigen::Map<const Eigen::VectorXf> observed(image.spectrum(pixel), channels_);
+          spectra.col(j) = mean * (observed.cast<double>().sum() / total_);
+        }
+        Eigen::Map<Eigen::VectorXf>(result.data() + pixel * channels_, channels_) =
+            spectra.col(j).cast<float>();
+      }
+    }
+  }
+  return result;
+}
+
+std::optional<std::vector<float>> Baseline::own_scores(const SpectrumImage& image) const {
+  expect(image.energy.size == channels_, "image with other channels than the baseline's");
+  if (spec_.kind != Kind::rx) return std::nullopt;
+  const MatrixXd scores = scores_on(image, ConstVector(mean_.data(), channels_),
+                                    Directions(directions_.data(), channels_, components()), {});
+  const ConstVector variances(variances_.data(), components());
+  std::vector<float> distances(static_cast<size_t>(image.pixels()));
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
+    distances[static_cast<size_t>(pixel)] =
+        static_cast<float>((scores.col(pixel).array().square() / variances.array()).sum());
+  return distances;
+}
+
+std::string Baseline::describe() const {
+  const std::string fitted = "fitted to " + std::to_string(spectra_) + " spectra";
+  if (spec_.kind == Kind::mean) return "mean spectrum, " + fitted;
+  const double total = scree_.empty() ? 0 : scree_[0].variance / scree_[0].share;
+  double share = 0;
+  for (double variance : variances_) share += variance / total;
+  return std::string(spec_.kind == Kind::pca ? "PCA, " : "RX, ") + std::to_string(components()) +
+         (components() == 1 ? " component" : " components") + (spec_.components ? "" : " chosen") +
+         format(" (%.3g %% of the variance), ", 100 * share) + fitted;
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,71 @@
+#include "engine/detect/detection.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/detect/scorer.h"
+#include "engine/detect/thresholds.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores,
+                                         const std::vector<uint8_t>& excluded) {
+  try {
+    return fit_null(scores, excluded);
+  } catch (const UserError&) {
+    return std::nullopt;  // other thresholds do without it
+  }
+}
+
+}  // namespace
+
+int64_t Detection::anomalous_pixels() const {
+  return std::count(mask.begin(), mask.end(), uint8_t{1});
+}
+
+std::optional<double> Detection::expected_false_alarms() const {
+  if (!null) return std::nullopt;
+  const auto scored = std::count_if(scores.begin(), scores.end(), [](float s) { return !std::isnan(s); });
+  return static_cast<double>(scored) * null->normal_share * null->p_value(threshold);
+}
+
+void check_detection(const SpectrumImage& prepared, int64_t tile, const DetectionConfig& config) {
+  if (config.window) channel_window(prepared.energy, *config.window);
+  if (tile == 0 && config.score == Score::latent)
+    throw UserError("detection.score=latent needs a model; a baseline has no latent space");
+  if (tile == 0 && !config.threshold && config.threshold_method == ThresholdMethod::conformal)
+    throw UserError("detection.threshold_method=conformal needs a model; a baseline holds no spectra out");
+  if (std::min(prepared.y.size, prepared.x.size) < tile)
+    throw UserError("the image, " + std::to_string(prepared.y.size) + " x " +
+                    std::to_string(prepared.x.size) + " pixels, is smaller than the model's tiles, " +
+                    std::to_string(tile) + " x " + std::to_string(tile));
+}
+
+Detection detect(const SpectrumImage& prepared, const Expectation& expectation,
+                 const PreprocessConfig& preprocess, const DetectionConfig& config,
+                 std::span<const float> held_out) {
+  Scorer scorer(prepared, expectation, preprocess, config);
+  Detection found;
+  found.scores = scorer.scores(config.score);
+  // Whatever the score, the strongest residual explains it best.
+  found.deviations = scorer.whitened().deviations;
+  found.window = scorer.window();
+  const bool by_rate = !config.threshold && config.threshold_method == ThresholdMethod::fdr;
+  found.null =
+      by_rate ? fit_null(found.scores, prepared.excluded) : null_if_any(found.scores, prepared.excluded);
+  if (config.threshold)
+    found.threshold = *config.threshold;
+  else if (by_rate)
+    found.threshold = fdr_threshold(found.scores, *found.null, config.fdr, prepared.excluded);
+  else if (config.threshold_method == ThresholdMethod::conformal)
+    found.threshold = conformal_threshold(found.scores, held_out, config.fdr, prepared.excluded);
+  else
+    found.threshold = otsu_threshold(found.scores, prepared.excluded);
+  found.mask = anomalous(found.scores, found.threshold);
+  found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
+  return found;
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/detect/deviation.h"
+#include "engine/detect/empirical_null.h"
+#include "engine/detect/expectation.h"
+#include "engine/detect/regions.h"
+#include "engine/image/energy_axis.h"
+#include "engine/image/spectrum_image.h"
+
+namespace eelsvae {
+
+// What a detection found in a prepared image; maps are (y, x).
+struct Detection {
+  std::vector<float> scores;          // larger fits worse; NaN in excluded pixels, finite in all others
+  std::vector<Deviation> deviations;  // what departs most, in each pixel
+  double threshold = 0;
+  std::optional<EmpiricalNull> null;  // of the scores; absent where too few or degenerate
+  std::vector<uint8_t> mask;          // 1 where the score is above the threshold
+  std::vector<Region> regions;        // of the mask
+  ChannelWindow window;               // over which the score was taken
+
+  int64_t anomalous_pixels() const;
+  // Normal spectra that are above the threshold if the null holds; absent without one.
+  std::optional<double> expected_false_alarms() const;
+};
+
+// UserError where detect() could not begin: its window is not on the energy axis, the image is smaller than a
+// tile, or what is asked for needs a model and there is none (tile 0: no tiles, as with a baseline). For
+// programs that ask before they write anything.
+void check_detection(const SpectrumImage& prepared, int64_t tile, const DetectionConfig& config);
+
+// Scores, threshold, mask and regions. held_out: ascending scores of normal spectra for
+// ThresholdMethod::conformal. UserError: as check_detection; the noise cannot be measured; the threshold
+// cannot be found.
+Detection detect(const SpectrumImage& prepared, const Expectation& expectation,
+                 const PreprocessConfig& preprocess, const DetectionConfig& config,
+                 std::span<const float> held_out = {});
+
+}  // namespace eelsvae

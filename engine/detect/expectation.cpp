@@ -1,0 +1,25 @@
+#include "engine/detect/expectation.h"
+
+#include <utility>
+
+#include "engine/image/excluded.h"
+#include "engine/stop_token.h"
+
+namespace eelsvae {
+
+Expectation expect_from(Model& model, const SpectrumImage& prepared, const DetectionConfig& config,
+                        const TilesDone& tiles_done, const StopToken& stop) {
+  Reconstruction reconstruction =
+      reconstruct_image(model, prepared, config.stride, config.blend, tiles_done, stop);
+  fill_excluded(prepared.excluded, reconstruction.spectra, 0);
+  return {std::move(reconstruction.spectra),
+          {},
+          std::move(reconstruction.grid),
+          std::move(reconstruction.latent)};
+}
+
+Expectation expect_from(const Baseline& baseline, const SpectrumImage& prepared) {
+  return {baseline.expected(prepared), baseline.own_scores(prepared).value_or(std::vector<float>{}), {}, {}};
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,114 @@
+#include "engine/detect/filtered_noise.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "engine/prepare/filters.h"
+#include "kernels/image_operations.h"
+
+namespace eelsvae {
+namespace {
+
+// The two filters on an image's pixels, one after the other.
+class Filters {
+ public:
+  Filters(const SpectrumImage& image, double sigma, int64_t window)
+      : image_(image),
+        first_(gaussian_weights(sigma)),
+        second_(mean_weights(window)),
+        reach_(std::ssize(first_) + std::ssize(second_) - 2) {
+    if (has_excluded()) {
+      first_factors_ = normalizing_factors(image, first_);
+      second_factors_ = normalizing_factors(image, second_);
+    }
+  }
+
+  int64_t reach() const { return reach_; }
+
+  // Far from borders the filters are one, separable filter.
+  double interior() const {
+    std::vector<double> both(static_cast<size_t>(2 * reach_ + 1));
+    for_weights(first_, [&](int64_t i, double a) {
+      for_weights(second_, [&](int64_t k, double b) { both[static_cast<size_t>(reach_ + i + k)] += a * b; });
+    });
+    double squares = 0;
+    for (double weight : both) squares += weight * weight;
+    return squares * squares;
+  }
+
+  bool is_interior(int64_t y, int64_t x) const {
+    if (std::min(y, x) < reach_ || y + reach_ >= image_.y.size || x + reach_ >= image_.x.size) return false;
+    if (!has_excluded()) return true;
+    for (int64_t v = y - reach_; v <= y + reach_; ++v)
+      for (int64_t u = x - reach_; u <= x + reach_; ++u)
+        if (excluded(v, u)) return false;
+    return true;
+  }
+
+  // Sum of squared weights of the pixel (y, x), with room for (2 reach + 1)^2 weights.
+  double squares(int64_t y, int64_t x, std::vector<double>& weights) const {
+    const int64_t side = 2 * reach_ + 1;
+    std::fill(weights.begin(), weights.end(), 0);
+    for_square(second_, y, x, [&](int64_t v, int64_t u, double outer) {
+      outer *= factor(second_factors_, y, x) * factor(first_factors_, v, u);
+      for_square(first_, v, u, [&](int64_t t, int64_t s, double inner) {
+        if (!excluded(t, s))
+          weights[static_cast<size_t>((t - y + reach_) * side + s - x + reach_)] += outer * inner;
+      });
+    });
+    double sum = 0;
+    for (double weight : weights) sum += weight * weight;
+    return sum;
+  }
+
+  bool excluded(int64_t y, int64_t x) const {
+    return has_excluded() && image_.excluded[static_cast<size_t>(y * image_.x.size + x)];
+  }
+
+ private:
+  bool has_excluded() const { return !image_.excluded.empty(); }
+  // 0 in excluded pixels, which then give nothing to the second filter either.
+  double factor(const std::vector<float>& factors, int64_t y, int64_t x) const {
+    return factors.empty() ? 1 : static_cast<double>(factors[static_cast<size_t>(y * image_.x.size + x)]);
+  }
+  template <typename Use>
+  static void for_weights(const std::vector<float>& half, Use&& use) {
+    for (int64_t k = 1 - std::ssize(half); k < std::ssize(half); ++k)
+      use(k, static_cast<double>(half[static_cast<size_t>(std::abs(k))]));
+  }
+  template <typename Use>
+  void for_square(const std::vector<float>& half, int64_t y, int64_t x, Use&& use) const {
+    for_weights(half, [&](int64_t dy, double a) {
+      for_weights(half, [&](int64_t dx, double b) {
+        use(reflected(y + dy, image_.y.size), reflected(x + dx, image_.x.size), a * b);
+      });
+    });
+  }
+
+  const SpectrumImage& image_;
+  std::vector<float> first_, second_, first_factors_, second_factors_;
+  int64_t reach_;
+};
+
+}  // namespace
+
+std::vector<float> filtered_noise(const SpectrumImage& image, double sigma, int64_t window) {
+  const Filters filters(image, sigma, window);
+  const int64_t height = image.y.size, width = image.x.size, side = 2 * filters.reach() + 1;
+  const double interior = filters.interior();
+  std::vector<float> factors(static_cast<size_t>(height * width), 1.0f);
+#pragma omp parallel
+  {
+    std::vector<double> weights(static_cast<size_t>(side * side));
+#pragma omp for schedule(dynamic)
+    for (int64_t y = 0; y < height; ++y)
+      for (int64_t x = 0; x < width; ++x) {
+        float& value = factors[static_cast<size_t>(y * width + x)];
+        if (!filters.excluded(y, x) && !filters.is_interior(y, x))
+          value = static_cast<float>(filters.squares(y, x, weights) / interior);
+      }
+  }
+  return factors;
+}
+
+}  // namespace eelsvae

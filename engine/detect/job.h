@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/detect/detection.h"
+#include "engine/detect/expectation.h"
+#include "engine/image/spectrum_image.h"
+
+// A detection from a prepared image to its result, whoever asks for it: a program, a study, another program
+// that links this library.
+namespace eelsvae {
+
+// What is expected of every spectrum of a prepared image: expect_from() a model or a baseline, or anything
+// else. Throws Interrupted where it is asked to stop.
+using ExpectationSource = std::function<Expectation(const SpectrumImage& prepared)>;
+
+// Normal spectra that the source was not fitted to, for a conformal threshold.
+struct NormalSpectra {
+  const SpectrumImage& image;   // prepared, as the source was fitted
+  PreprocessConfig preprocess;  // how
+  std::vector<uint8_t> pixels;  // (y, x), nonzero: one of them
+};
+
+struct DetectionResult {
+  Expectation expectation;
+  Detection found;
+  int64_t normal_spectra = 0;  // that the threshold was taken from, if any
+};
+
+// Expectation, scores, threshold, mask and regions of an image. normal: null where the threshold does
+// without; may be of the very image. UserError as detect() has it, Interrupted as the source has it.
+DetectionResult run_detection(const SpectrumImage& prepared, const ExpectationSource& source,
+                              const PreprocessConfig& preprocess, const DetectionConfig& config,
+                              const NormalSpectra* normal = nullptr);
+
+// The scores of the marked pixels of a map, ascending.
+std::vector<float> sorted_scores(std::span<const float> map, std::span<const uint8_t> pixels);
+
+}  // namespace eelsvae

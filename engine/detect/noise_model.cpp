@@ -1,0 +1,135 @@
+#include "engine/detect/noise_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+// Differences of so many pairs of pixels give a channel's variance to 2 %.
+constexpr int64_t most_pairs = 8192;
+
+using Pairs = std::vector<std::pair<int64_t, int64_t>>;
+
+Pairs pairs_apart(const SpectrumImage& image, int64_t lag) {
+  const bool along_x = image.x.size > lag;
+  const int64_t dy = along_x ? 0 : lag, dx = along_x ? lag : 0;
+  auto usable = [&](int64_t pixel) {
+    return image.excluded.empty() || !image.excluded[static_cast<size_t>(pixel)];
+  };
+  Pairs pairs;
+  for (int64_t y = 0; y + dy < image.y.size; ++y)
+    for (int64_t x = 0; x + dx < image.x.size; ++x) {
+      const int64_t first = y * image.x.size + x, second = first + dy * image.x.size + dx;
+      if (usable(first) && usable(second)) pairs.push_back({first, second});
+    }
+  const int64_t step = std::ssize(pairs) / most_pairs + 1;
+  Pairs sample;
+  for (int64_t i = 0; i < std::ssize(pairs); i += step) sample.push_back(pairs[static_cast<size_t>(i)]);
+  return sample;
+}
+
+// variance ~ floor + gain * level with floor, gain >= 0, by least squares on errors relative to the line,
+// which is found in rounds: errors relative to what was measured would let a channel that shows next to
+// nothing, because it is clipped, decide alone.
+NoiseModel fit_line(const std::vector<double>& level, const std::vector<double>& variance) {
+  NoiseModel model{std::accumulate(variance.begin(), variance.end(), 0.0), 0, {}};
+  for (int round = 0; round < 8; ++round) {
+    double w0 = 0, w1 = 0, w2 = 0, t0 = 0, t1 = 0;
+    for (size_t e = 0; e < level.size(); ++e) {
+      if (!(variance[e] > 0)) continue;
+      const double line = model.floor + model.gain * level[e], weight = 1 / (line * line);
+      w0 += weight;
+      w1 += weight * level[e];
+      w2 += weight * level[e] * level[e];
+      t0 += weight * variance[e];
+      t1 += weight * variance[e] * level[e];
+    }
+    const double determinant = w0 * w2 - w1 * w1;
+    if (determinant > 1e-12 * w0 * w2) {
+      model.floor = (w2 * t0 - w1 * t1) / determinant;
+      model.gain = (w0 * t1 - w1 * t0) / determinant;
+    } else {
+      model = {t0 / w0, 0, {}};  // every channel is as bright: gain and floor cannot be told apart
+    }
+    if (model.gain < 0) model = {t0 / w0, 0, {}};
+    // Without any floor, a channel in which nothing is expected would have no noise at all.
+    const double least = 1e-3 * t1 / w2 * w1 / w0;
+    if (model.floor < least) model = {least, t1 / w2, {}};
+  }
+  return model;
+}
+
+}  // namespace
+
+double NoiseModel::variance(int64_t pixel, int64_t channel, double expected) const {
+  auto factor = [](const std::vector<float>& factors, int64_t i) {
+    return factors.empty() ? 1 : static_cast<double>(factors[static_cast<size_t>(i)]);
+  };
+  return factor(pixel_factor, pixel) * factor(channel_factor, channel) *
+         (floor + gain * std::max(expected, 0.0));
+}
+
+NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> expected, int64_t lag,
+                          std::vector<float> pixel_factor) {
+  expect(expected.size() == observed.counts.size(), "expected spectra of another size");
+  const Pairs pairs = pairs_apart(observed, lag);
+  if (pairs.empty())
+    throw UserError("the noise cannot be measured: no two pixels lie " + std::to_string(lag) +
+                    " pixels apart");
+  const int64_t channels = observed.energy.size, count = std::ssize(pairs);
+  // Pair by pair, for what is observed and expected may lie on a disk: (pairs, channels).
+  CountArray differences(static_cast<size_t>(count * channels)), levels(differences.size());
+#pragma omp parallel for schedule(static)
+  for (int64_t p = 0; p < count; ++p) {
+    const auto [a, b] = pairs[static_cast<size_t>(p)];
+    // A difference has the noise of both.
+    const float unit =
+        pixel_factor.empty()
+            ? 1
+            : std::sqrt(2 / (pixel_factor[static_cast<size_t>(a)] + pixel_factor[static_cast<size_t>(b)]));
+    const float *x = observed.spectrum(a), *y = observed.spectrum(b), *of_x = expected.data() + a * channels,
+                *of_y = expected.data() + b * channels;
+    for (int64_t e = 0; e < channels; ++e)
+      differences[static_cast<size_t>(p * channels + e)] =
+          unit * std::abs((x[e] - of_x[e]) - (y[e] - of_y[e]));
+    std::copy_n(of_x, channels, levels.data() + p * channels);
+  }
+  std::vector<double> level(static_cast<size_t>(channels)), variance(static_cast<size_t>(channels));
+  constexpr int64_t block = 16;  // channels that are gathered together, a cache line of each pair
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < channels; first += block) {
+    const int64_t last = std::min(first + block, channels);
+    std::vector<std::vector<float>> of_channel(static_cast<size_t>(last - first));
+    for (int64_t p = 0; p < count; ++p)
+      for (int64_t e = first; e < last; ++e) {
+        of_channel[static_cast<size_t>(e - first)].push_back(
+            differences[static_cast<size_t>(p * channels + e)]);
+        level[static_cast<size_t>(e)] += static_cast<double>(levels[static_cast<size_t>(p * channels + e)]);
+      }
+    for (int64_t e = first; e < last; ++e) {
+      auto& d = of_channel[static_cast<size_t>(e - first)];
+      const auto middle = d.begin() + std::ssize(d) / 2;
+      std::nth_element(d.begin(), middle, d.end());
+      const double spread = 1.4826 * static_cast<double>(*middle);
+      variance[static_cast<size_t>(e)] = spread * spread / 2;  // of one pixel: a difference has twice as much
+      level[static_cast<size_t>(e)] =
+          std::max(level[static_cast<size_t>(e)] / static_cast<double>(pairs.size()), 0.0);
+    }
+  }
+  if (std::none_of(variance.begin(), variance.end(), [](double v) { return v > 0; }))
+    throw UserError("the noise cannot be measured: neighbouring pixels do not differ");
+  NoiseModel model = fit_line(level, variance);
+  for (size_t e = 0; e < level.size(); ++e) {
+    const double affine = model.floor + model.gain * level[e];
+    model.channel_factor.push_back(static_cast<float>(std::max(variance[e] / affine, 1.0)));
+  }
+  model.pixel_factor = std::move(pixel_factor);
+  return model;
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,150 @@
+#include "engine/detect/scorer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <stdexcept>
+
+#include <boost/math/special_functions/erf.hpp>
+
+#include "engine/detect/empirical_null.h"
+#include "engine/detect/filtered_noise.h"
+#include "engine/detect/pooling.h"
+#include "engine/detect/scores.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+// Distance from which on pixels share no noise: beyond the reach of both filters.
+int64_t noise_lag(const PreprocessConfig& preprocess) {
+  const auto filter = static_cast<int64_t>(std::ceil(2 * preprocess.sigma));
+  return preprocess.xy_window + 2 * filter;
+}
+
+// Edges are narrower than this, backgrounds wider.
+double background_smoothing(const Axis& energy) {
+  constexpr double smoothing_ev = 10;
+  return std::max(2.0, smoothing_ev / energy.scale);
+}
+
+void leave_out(const std::vector<uint8_t>& excluded, std::vector<float>& map) {
+  for (size_t pixel = 0; pixel < excluded.size(); ++pixel)
+    if (excluded[pixel]) map[pixel] = std::numeric_limits<float>::quiet_NaN();
+}
+
+// Pearson's correlation is normally distributed after Fisher's transformation, a mean of squares after Wilson
+// and Hilferty's.
+std::vector<float> fisher(std::vector<float> scores) {  // -artanh(r) = ln((1 - r) / (1 + r)) / 2
+  for (float& score : scores) score = 0.5f * std::log(std::clamp(score / (2 - score), 1e-12f, 1e12f));
+  return scores;
+}
+std::vector<float> wilson_hilferty(std::vector<float> scores) {
+  for (float& score : scores) score = std::cbrt(score);
+  return scores;
+}
+
+// The z with 1 - Phi(z) = p.
+double normal_score(double p) {
+  return std::sqrt(2.0) * boost::math::erfc_inv(2 * std::clamp(p, 1e-300, 1 - 1e-16));
+}
+
+// Cauchy's combination of p-values, which holds however they depend on each other (Liu and Xie, JASA 115, 393
+// (2020)), as a normal score.
+std::vector<float> combine(const std::vector<std::vector<float>>& maps,
+                           const std::vector<uint8_t>& excluded) {
+  std::vector<double> sums(maps.front().size());
+  for (const std::vector<float>& map : maps) {
+    const EmpiricalNull null = fit_null(map, excluded);
+    for (size_t pixel = 0; pixel < map.size(); ++pixel) {
+      const double p = std::clamp(null.p_value(static_cast<double>(map[pixel])), 1e-300, 1 - 1e-12);
+      sums[pixel] += 1 / std::tan(std::numbers::pi * p) / static_cast<double>(maps.size());
+    }
+  }
+  std::vector<float> scores;
+  for (double sum : sums) {
+    const double p = sum > 1e8 ? 1 / (std::numbers::pi * sum) : 0.5 - std::atan(sum) / std::numbers::pi;
+    scores.push_back(static_cast<float>(normal_score(p)));
+  }
+  return scores;
+}
+
+// Evidence as a standard normal variable, pooled over neighbours.
+void pool(const SpectrumImage& prepared, double sigma, std::vector<float>& scores) {
+  const EmpiricalNull null = fit_null(scores, prepared.excluded);
+  for (float& score : scores)
+    score = static_cast<float>(normal_score(null.p_value(static_cast<double>(score))));
+  leave_out(prepared.excluded, scores);
+  scores = pool_evidence(scores, prepared.y.size, prepared.x.size, sigma);
+}
+
+}  // namespace
+
+Scorer::Scorer(const SpectrumImage& prepared, const Expectation& expectation,
+               const PreprocessConfig& preprocess, const DetectionConfig& config)
+    : prepared_(prepared),
+      expectation_(expectation),
+      preprocess_(preprocess),
+      config_(config),
+      window_(config.window ? channel_window(prepared.energy, *config.window)
+                            : ChannelWindow{0, prepared.energy.size}),
+      pixel_noise_(filtered_noise(prepared, preprocess.sigma, preprocess.xy_window)) {}
+
+const ResidualModel& Scorer::residuals() {
+  if (!residuals_)
+    residuals_ = fit_residual_model(prepared_, expectation_.spectra, noise_lag(preprocess_), pixel_noise_);
+  return *residuals_;
+}
+
+const WhitenedScores& Scorer::whitened() {
+  if (!whitened_)
+    whitened_ = whitened_scores(prepared_, expectation_.spectra, residuals(), window_, config_.context);
+  return *whitened_;
+}
+
+std::vector<float> Scorer::scores(Score score) {
+  std::vector<float> map = expectation_.own_scores.empty() ? raw_scores(score) : expectation_.own_scores;
+  if (config_.pooling > 0) pool(prepared_, config_.pooling, map);
+  leave_out(prepared_.excluded, map);
+  return map;
+}
+
+std::vector<float> Scorer::raw_scores(Score score) {
+  const std::span<const float> expected = expectation_.spectra;
+  // What an almost perfect correlation lacks is as large as the noise's variance, which is not the same
+  // everywhere.
+  auto in_units_of_noise = [&](std::vector<float> map) {
+    for (size_t pixel = 0; pixel < map.size(); ++pixel) map[pixel] /= pixel_noise_[pixel];
+    return map;
+  };
+  auto pearson = [&] { return in_units_of_noise(pearson_scores(prepared_, expected, window_)); };
+  auto background = [&] {
+    return in_units_of_noise(
+        pearson_background_scores(prepared_, expected, window_, background_smoothing(prepared_.energy)));
+  };
+  switch (score) {
+    case Score::whitened:
+      return whitened().scores;
+    case Score::deviance:
+      return deviance_scores(prepared_, expected, residuals(), window_);
+    case Score::pearson:
+      return pearson();
+    case Score::pearson_background:
+      return background();
+    case Score::combined:
+      return combine(
+          {whitened().scores, wilson_hilferty(deviance_scores(prepared_, expected, residuals(), window_)),
+           fisher(background())},
+          prepared_.excluded);
+    case Score::latent: {
+      expect(expectation_.grid.has_value(), "a latent score without a model");
+      const int64_t units = std::ssize(expectation_.latent) / expectation_.grid->size();
+      return latent_scores(pearson(), prepared_, *expectation_.grid,
+                           latent_rarity(expectation_.latent, units), config_.blend);
+    }
+  }
+  throw std::logic_error("internal error: unknown score");
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,517 @@
+#include "engine/detect/whitened_score.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "engine/detect/surroundings.h"
+#include "engine/prepare/filters.h"
+#include "kernels/error.h"
+#include "kernels/image_operations.h"
+
+namespace eelsvae {
+namespace {
+
+// One shape of one width: the same taps at every `step`-th channel. At the ends of the window it is cut off
+// and its norm is that of what is left.
+struct Shape {
+  int64_t reach = 0;        // taps lie within +-reach channels
+  int64_t step = 1;         // between neighbouring places
+  double width = 0;         // standard deviation of the Gaussian, channels
+  bool pair = false;        // two opposite lobes
+  std::vector<float> taps;  // 2 reach + 1
+};
+
+std::vector<Shape> make_shapes(int64_t channels) {
+  std::vector<Shape> shapes;
+  for (double width = 0.5; width <= std::max(1.0, static_cast<double>(channels) / 16); width *= 2)
+    for (bool pair : {false, true}) {
+      Shape shape;
+      shape.width = width;
+      shape.pair = pair;
+      shape.reach = static_cast<int64_t>(std::ceil((pair ? 3.5 : 3) * width));
+      shape.step = std::max<int64_t>(1, static_cast<int64_t>(width / 2));
+      for (int64_t i = -shape.reach; i <= shape.reach; ++i) {
+        const double u = static_cast<double>(i) / width;
+        shape.taps.push_back(static_cast<float>((pair ? u : 1) * std::exp(-u * u / 2)));
+      }
+      shapes.push_back(shape);
+    }
+  return shapes;
+}
+
+// A shape at a place, ready for use: taps of unit norm over channels [first, first + taps).
+struct Filter {
+  int64_t first = 0, taps = 0, offset = 0;  // offset: of its taps in Bank::taps
+  int64_t centre = 0;
+  const Shape* shape = nullptr;  // of those that explain; null: of the spectrum's own shapes
+};
+
+struct Bank {
+  std::vector<Shape> shapes;
+  std::vector<Filter> filters;  // with a shape first
+  std::vector<float> taps;
+  std::vector<float> on_components;  // (filters, k): t^T u_k
+  size_t explaining = 0;             // filters with a shape
+};
+
+// Taps for channels [first, last) are scaled to norm 1; without any there is no filter.
+void add_filter(Bank& bank, Filter filter, const float* taps) {
+  double squares = 0;
+  for (int64_t i = 0; i < filter.taps; ++i)
+    squares += static_cast<double>(taps[i]) * static_cast<double>(taps[i]);
+  if (!(squares > 0)) return;  // a window of one channel holds no pair
+  const auto norm = static_cast<float>(1 / std::sqrt(squares));
+  filter.offset = std::ssize(bank.taps);
+  for (int64_t i = 0; i < filter.taps; ++i) bank.taps.push_back(norm * taps[i]);
+  bank.filters.push_back(filter);
+}
+
+// Mean over the pixels, at most some thousands of them, which are enough for the shape of a spectrum.
+std::vector<double> mean_expected(const SpectrumImage& observed, std::span<const float> expected) {
+  constexpr int64_t most_pixels = 4096;
+  const int64_t channels = observed.energy.size, step = observed.pixels() / most_pixels + 1;
+  std::vector<double> mean(static_cast<size_t>(channels));
+  double count = 0;
+  for (int64_t pixel = 0; pixel < observed.pixels(); pixel += step) {
+    if (!observed.excluded.empty() && observed.excluded[static_cast<size_t>(pixel)]) continue;
+    const float* spectrum = expected.data() + pixel * channels;
+    for (int64_t e = 0; e < channels; ++e) mean[static_cast<size_t>(e)] += static_cast<double>(spectrum[e]);
+    ++count;
+  }
+  for (double& value : mean) value /= std::max(count, 1.0);
+  return mean;
+}
+
+std::vector<double> smoothed(const std::vector<double>& spectrum, double sigma) {
+  const std::vector<float> half = gaussian_weights(sigma);
+  const int64_t channels = std::ssize(spectrum);
+  std::vector<double> result(spectrum.size());
+  for (int64_t e = 0; e < channels; ++e)
+    for (int64_t k = 1 - std::ssize(half); k < std::ssize(half); ++k)
+      result[static_cast<size_t>(e)] += static_cast<double>(half[static_cast<size_t>(std::abs(k))]) *
+                                        spectrum[static_cast<size_t>(reflected(e + k, channels))];
+  return result;
+}
+
+// What becomes of a spectrum s when its edges grow, move or broaden: its fine structure, its first and its
+// second derivative, in units of the noise.
+std::array<std::vector<double>, 3> spectral_changes(const std::vector<double>& mean, const NoiseModel& noise,
+                                                    const Axis& energy) {
+  constexpr double fine = 1.5;                                                // channels: less is noise
+  const double background = std::max(4 * fine, 10 / std::abs(energy.scale));  // edges are narrower than 10 eV
+  const int64_t channels = std::ssize(mean);
+  const std::vector<double> s = smoothed(mean, fine), smooth = smoothed(mean, background);
+  std::array<std::vector<double>, 3> changes;
+  for (int64_t e = 0; e < channels; ++e) {
+    auto at = [&](int64_t i) { return s[static_cast<size_t>(reflected(i, channels))]; };
+    const double level = mean[static_cast<size_t>(e)],
+                 factor = static_cast<double>(noise.channel_factor[static_cast<size_t>(e)]),
+                 unit = 1 / std::sqrt(factor * (noise.floor + noise.gain * std::max(level, 0.0)));
+    changes[0].push_back(unit * (at(e) - smooth[static_cast<size_t>(e)]));
+    changes[1].push_back(unit * (at(e + 1) - at(e - 1)) / 2);
+    changes[2].push_back(unit * (at(e + 1) - 2 * at(e) + at(e - 1)));
+  }
+  return changes;
+}
+
+Bank make_bank(const SpectrumImage& observed, std::span<const float> expected, const ResidualModel& model,
+               ChannelWindow window) {
+  Bank bank;
+  bank.shapes = make_shapes(window.size());
+  auto within = [&](int64_t centre, int64_t reach) {
+    Filter filter;
+    filter.centre = centre;
+    filter.first = std::max(window.first, centre - reach);
+    filter.taps = std::min(window.last, centre + reach + 1) - filter.first;
+    return filter;
+  };
+  for (const Shape& shape : bank.shapes)
+    for (int64_t centre = window.first; centre < window.last; centre += shape.step) {
+      Filter filter = within(centre, shape.reach);
+      filter.shape = &shape;
+      add_filter(bank, filter, shape.taps.data() + (filter.first - centre + shape.reach));
+    }
+  bank.explaining = bank.filters.size();
+
+  const auto changes = spectral_changes(mean_expected(observed, expected), model.noise, observed.energy);
+  for (int64_t width = 8; width <= std::max<int64_t>(8, window.size() / 4); width *= 2)
+    for (int64_t centre = window.first; centre < window.last; centre += width)
+      for (const std::vector<double>& change : changes) {
+        const Filter filter = within(centre, 5 * width / 2);
+        std::vector<float> taps;
+        for (int64_t e = filter.first; e < filter.first + filter.taps; ++e) {
+          const double u = static_cast<double>(e - centre) / static_cast<double>(width);
+          taps.push_back(static_cast<float>(change[static_cast<size_t>(e)] * std::exp(-u * u / 2)));
+        }
+        add_filter(bank, filter, taps.data());
+      }
+
+  for (const Filter& filter : bank.filters)
+    for (int64_t k = 0; k < model.count(); ++k) {
+      double sum = 0;
+      for (int64_t i = 0; i < filter.taps; ++i)
+        sum += static_cast<double>(bank.taps[static_cast<size_t>(filter.offset + i)]) *
+               static_cast<double>(model.component(k)[filter.first + i]);
+      bank.on_components.push_back(static_cast<float>(sum));
+    }
+  return bank;
+}
+
+// Pixels that are filtered together, one in each lane, so that the inner loops run over pixels however few
+// taps a filter has.
+constexpr int64_t lanes = 32;
+// Compilers do not turn all of the loops over them into vectors: these are written as such.
+using Eight = float __attribute__((vector_size(32), aligned(4)));
+using EightInts = int32_t __attribute__((vector_size(32), aligned(4)));
+constexpr int64_t eights = lanes / 8;
+inline Eight at(const float* from) {
+  return *reinterpret_cast<const Eight*>(from);
+}
+inline Eight absolute(Eight v) {
+  return (Eight)((EightInts)v & 0x7fffffff);
+}
+
+// Applies the bank to pixels: takes out of their residuals what the surroundings foretell and weighs down the
+// shapes that normal spectra vary in.
+class Responses {
+ public:
+  Responses(const SpectrumImage& observed, std::span<const float> expected, const ResidualModel& model,
+            ChannelWindow window, int64_t context)
+      : observed_(observed),
+        expected_(expected),
+        model_(model),
+        bank_(make_bank(observed, expected, model, window)) {
+    for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel)
+      if (observed.excluded.empty() || !observed.excluded[static_cast<size_t>(pixel)])
+        pixels_.push_back(pixel);
+    const auto count = static_cast<size_t>(model.count());
+    amounts_.assign(count, std::vector<float>(static_cast<size_t>(observed.pixels())));
+    weights_ = amounts_;
+    foretold_.resize(count);
+    measure_amounts();
+    for (size_t k = 0; k < count; ++k) {
+      if (context <= 1) {
+        const double strength = model.strengths[k];
+        std::fill(weights_[k].begin(), weights_[k].end(), static_cast<float>(strength / (1 + strength)));
+        continue;
+      }
+      Foretold foretold = foretell(amounts_[k], observed.y.size, observed.x.size, context, observed.excluded);
+      for (size_t pixel = 0; pixel < amounts_[k].size(); ++pixel) {
+        const double spread = static_cast<double>(foretold.spread[pixel]);
+        const double strength = std::max(spread * spread / model.level - 1, 0.0);
+        weights_[k][pixel] = static_cast<float>(strength / (1 + strength));
+        amounts_[k][pixel] -= foretold.value[pixel];
+      }
+      foretold_[k] = std::move(foretold.value);
+    }
+  }
+
+  size_t filters() const { return bank_.filters.size(); }
+  // So many of them, the first, have a shape that explains.
+  size_t explaining() const { return bank_.explaining; }
+  const Filter& filter(size_t f) const { return bank_.filters[f]; }
+  // Those that are not excluded, ascending.
+  const std::vector<int64_t>& pixels() const { return pixels_; }
+
+  static constexpr int64_t block = 8 * lanes;
+
+  // Calls use(block, first, count, y (filters, lanes)) for pixels[first], ... pixels[first + count - 1], at
+  // most `lanes` at a time; y is 0 in the lanes beyond. A block of consecutive pixels is one thread's, in
+  // order.
+  template <typename Use>
+  void for_pixels(const std::vector<int64_t>& pixels, Use&& use) const {
+    const int64_t total = std::ssize(pixels), components = model_.count();
+#pragma omp parallel
+    {
+      std::vector<float> z(static_cast<size_t>(observed_.energy.size * lanes)), y(filters() * lanes),
+          amounts(static_cast<size_t>(components * lanes)), weights(amounts.size());
+#pragma omp for schedule(dynamic)
+      for (int64_t begin = 0; begin < total; begin += block)
+        for (int64_t first = begin; first < std::min(begin + block, total); first += lanes) {
+          const int64_t count = std::min(lanes, total - first);
+          load(pixels.data() + first, count, z.data(), amounts.data(), weights.data());
+          respond(z.data(), amounts.data(), weights.data(), y.data());
+          use(static_cast<size_t>(begin / block), first, count, y.data());
+        }
+    }
+  }
+
+ private:
+  void measure_amounts() {
+    const int64_t channels = observed_.energy.size;
+#pragma omp parallel
+    {
+      std::vector<float> z(static_cast<size_t>(channels));
+#pragma omp for schedule(static)
+      for (size_t i = 0; i < pixels_.size(); ++i) {
+        const int64_t pixel = pixels_[i];
+        model_.whiten(pixel, observed_.spectrum(pixel), expected_.data() + pixel * channels, z.data());
+        for (int64_t k = 0; k < model_.count(); ++k) {
+          const float* u = model_.component(k);
+          float sum = 0;
+#pragma omp simd reduction(+ : sum)
+          for (int64_t e = 0; e < channels; ++e) sum += z[static_cast<size_t>(e)] * u[e];
+          amounts_[static_cast<size_t>(k)][static_cast<size_t>(pixel)] = sum;
+        }
+      }
+    }
+  }
+
+  // z (E, lanes) without the foretold part; amounts (k, lanes), already times their weights (k, lanes). 0 in
+  // the lanes beyond count.
+  void load(const int64_t* pixels, int64_t count, float* z, float* amounts, float* weights) const {
+    const int64_t channels = observed_.energy.size;
+    std::fill_n(z, channels * lanes, 0.0f);
+    std::fill_n(amounts, model_.count() * lanes, 0.0f);
+    std::fill_n(weights, model_.count() * lanes, 0.0f);
+    std::vector<float> spectrum(static_cast<size_t>(channels));
+    for (int64_t lane = 0; lane < count; ++lane) {
+      const auto pixel = static_cast<size_t>(pixels[lane]);
+      model_.whiten(pixels[lane], observed_.spectrum(pixels[lane]),
+                    expected_.data() + pixels[lane] * channels, spectrum.data());
+      for (int64_t k = 0; k < model_.count(); ++k) {
+        const auto component = static_cast<size_t>(k);
+        weights[k * lanes + lane] = weights_[component][pixel];
+        amounts[k * lanes + lane] = weights_[component][pixel] * amounts_[component][pixel];
+        if (foretold_[component].empty()) continue;
+        const float known = foretold_[component][pixel], *u = model_.component(k);
+        for (int64_t e = 0; e < channels; ++e) spectrum[static_cast<size_t>(e)] -= known * u[e];
+      }
+      for (int64_t e = 0; e < channels; ++e) z[e * lanes + lane] = spectrum[static_cast<size_t>(e)];
+    }
+  }
+
+  // Neighbours whose taps overlap go together: they share what is read of z, and one alone would wait for its
+  // own sums.
+  void respond(const float* z, const float* amounts, const float* weights, float* y) const {
+    constexpr size_t together = 3;
+    const std::vector<Filter>& filters = bank_.filters;
+    const auto overlap = [&](size_t f) {
+      return f + together <= filters.size() && filters[f + 1].taps == filters[f].taps &&
+             filters[f + 2].taps == filters[f].taps && filters[f].first <= filters[f + 1].first &&
+             filters[f + 1].first <= filters[f + 2].first &&
+             filters[f + 2].first < filters[f].first + filters[f].taps;
+    };
+    for (size_t f = 0; f < filters.size();) {
+      if (overlap(f)) {
+        respond<together>(f, z, amounts, weights, y);
+        f += together;
+      } else {
+        respond<1>(f++, z, amounts, weights, y);
+      }
+    }
+  }
+
+  // Of the filters [first, first + Count), which have as many taps as each other and overlap, in order. Each
+  // adds up its taps in order, whichever go with it.
+  template <int Count>
+  void respond(size_t first, const float* z, const float* amounts, const float* weights, float* y) const {
+    const int64_t components = model_.count(), count = bank_.filters[first].taps;
+    Eight sum[Count][eights] = {}, variance[Count][eights];
+    const float* taps[Count] = {};
+    int64_t behind[Count] = {};  // the first one, in channels
+    for (int c = 0; c < Count; ++c) {
+      const Filter& filter = bank_.filters[first + static_cast<size_t>(c)];
+      taps[c] = bank_.taps.data() + filter.offset;
+      behind[c] = filter.first - bank_.filters[first].first;
+      for (Eight& v : variance[c]) v = Eight{} + 1.0f;
+    }
+    const float* part = z + bank_.filters[first].first * lanes;
+    const auto add_alone = [&](int c, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+#pragma GCC unroll 4
+        for (int64_t v = 0; v < eights; ++v)
+          sum[c][v] += taps[c][i] * at(part + (i + behind[c]) * lanes + v * 8);
+    };
+    for (int c = 0; c < Count; ++c) add_alone(c, 0, behind[Count - 1] - behind[c]);
+    for (int64_t row = behind[Count - 1]; row < count; ++row)
+#pragma GCC unroll 4
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight value = at(part + row * lanes + v * 8);
+#pragma GCC unroll 3
+        for (int c = 0; c < Count; ++c) sum[c][v] += taps[c][row - behind[c]] * value;
+      }
+    for (int c = 0; c < Count; ++c) add_alone(c, count - behind[c], count);
+    for (int c = 0; c < Count; ++c) {
+      const float* on =
+          bank_.on_components.data() + static_cast<int64_t>(first + static_cast<size_t>(c)) * components;
+      for (int64_t k = 0; k < components; ++k)
+#pragma GCC unroll 4
+        for (int64_t v = 0; v < eights; ++v) {
+          sum[c][v] -= on[k] * at(amounts + k * lanes + v * 8);
+          variance[c][v] -= on[k] * on[k] * at(weights + k * lanes + v * 8);
+        }
+      float* to = y + static_cast<int64_t>(first + static_cast<size_t>(c)) * lanes;
+      for (int64_t v = 0; v < eights; ++v)
+        for (int lane = 0; lane < 8; ++lane)
+          to[v * 8 + lane] = sum[c][v][lane] / std::sqrt(std::max(variance[c][v][lane], 1e-3f));
+    }
+  }
+
+  const SpectrumImage& observed_;
+  std::span<const float> expected_;
+  const ResidualModel& model_;
+  Bank bank_;
+  std::vector<int64_t> pixels_;
+  std::vector<std::vector<float>> amounts_, weights_, foretold_;  // (k)(pixels)
+};
+
+// What a filter that fired says: the range of its lobe, or of the stronger of its two, and what is there.
+Deviation explain(const Filter& filter, float y, ChannelWindow window, const float* observed,
+                  const float* expected) {
+  const double width = filter.shape->width;
+  const auto centre = static_cast<double>(filter.centre);
+  struct Lobe {
+    int64_t first, last;
+    double excess = 0, level = 0;
+  };
+  auto lobe = [&](double low, double high) {
+    Lobe part{std::clamp(static_cast<int64_t>(std::lround(low)), window.first, window.last - 1), 0};
+    part.last = std::clamp(static_cast<int64_t>(std::lround(high)) + 1, part.first + 1, window.last);
+    for (int64_t e = part.first; e < part.last; ++e) {
+      part.excess += static_cast<double>(observed[e]) - static_cast<double>(expected[e]);
+      part.level += static_cast<double>(expected[e]);
+    }
+    return part;
+  };
+  Lobe part = lobe(centre - 1.5 * width, centre + 1.5 * width);
+  if (filter.shape->pair) {
+    const Lobe below = lobe(centre - 2.2 * width, centre - 0.3 * width),
+               above = lobe(centre + 0.3 * width, centre + 2.2 * width);
+    const bool upper = std::abs(above.excess) >= std::abs(below.excess);
+    part = upper ? above : below;
+    if (!upper) y = -y;  // the pair is negative below its centre
+  }
+  return {static_cast<int32_t>(part.first), static_cast<int32_t>(part.last), y,
+          part.level > 0 ? static_cast<float>(part.excess / part.level) : 0};
+}
+
+// 1 over the spread of every filter's responses: first from the median of a sample, then from the mean square
+// of all responses, each cut off at three of those, which knows it four times as well.
+std::vector<float> inverse_spreads(const Responses& responses) {
+  const size_t filters = responses.filters();
+  const std::vector<int64_t>& pixels = responses.pixels();
+  constexpr size_t sample_size = 1024;
+  const size_t step = pixels.size() / sample_size + 1;
+  std::vector<int64_t> sampled;
+  for (size_t i = 0; i < pixels.size(); i += step) sampled.push_back(pixels[i]);
+  std::vector<float> sample(filters * sampled.size());
+  responses.for_pixels(sampled, [&](size_t, int64_t first, int64_t count, const float* y) {
+    for (size_t f = 0; f < filters; ++f)
+      for (int64_t lane = 0; lane < count; ++lane)
+        sample[f * sampled.size() + static_cast<size_t>(first + lane)] =
+            std::abs(y[f * lanes + static_cast<size_t>(lane)]);
+  });
+  std::vector<float> limit(filters);
+#pragma omp parallel for schedule(static)
+  for (size_t f = 0; f < filters; ++f) {
+    const auto begin = sample.begin() + static_cast<std::ptrdiff_t>(f * sampled.size()),
+               end = begin + std::ssize(sampled), middle = begin + std::ssize(sampled) / 2;
+    if (begin == end) continue;
+    std::nth_element(begin, middle, end);
+    limit[f] = 3 * 1.4826f * *middle;
+  }
+
+  // Each block of pixels sums by itself and the blocks are added up in order, so that the result does not
+  // depend on threads. A pixel that some filter finds beyond five standard deviations says nothing of normal
+  // ones: 3 % of anomalies would widen the filters that find them by a tenth.
+  constexpr float beyond_limit = 5.0f / 3;
+  const size_t blocks = (pixels.size() + Responses::block - 1) / Responses::block;
+  std::vector<float> squares(blocks * filters);
+  std::vector<int64_t> counted(blocks);
+  responses.for_pixels(pixels, [&](size_t block, int64_t, int64_t count, const float* y) {
+    Eight farthest[eights] = {}, ordinary[eights];
+    for (size_t f = 0; f < filters; ++f) {
+      const float unit = limit[f] > 0 ? 1 / limit[f] : 0;
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight size = absolute(at(y + static_cast<int64_t>(f) * lanes + v * 8)) * unit;
+        farthest[v] = farthest[v] < size ? size : farthest[v];
+      }
+    }
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      const bool normal = lane < count && farthest[lane / 8][lane % 8] <= beyond_limit;
+      ordinary[lane / 8][lane % 8] = normal ? 1.0f : 0.0f;
+      counted[block] += normal;
+    }
+    float* sums = squares.data() + block * filters;
+    for (size_t f = 0; f < filters; ++f) {
+      const Eight most = Eight{} + limit[f];
+      Eight total = {};
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight size = absolute(at(y + static_cast<int64_t>(f) * lanes + v * 8)),
+                    cut = most < size ? most : size;
+        total += ordinary[v] * cut * cut;
+      }
+      sums[f] +=
+          ((total[0] + total[4]) + (total[1] + total[5])) + ((total[2] + total[6]) + (total[3] + total[7]));
+    }
+  });
+  const auto ordinary_pixels =
+      static_cast<double>(std::max<int64_t>(std::accumulate(counted.begin(), counted.end(), int64_t{0}), 1));
+  // Of a normal variable cut off at three standard deviations.
+  constexpr double cut_off_variance = 0.99501;
+  std::vector<float> spreads(filters);
+  for (size_t f = 0; f < filters; ++f) {
+    double sum = 0;
+    for (size_t block = 0; block < blocks; ++block) sum += static_cast<double>(squares[block * filters + f]);
+    spreads[f] = static_cast<float>(std::sqrt(sum / ordinary_pixels / cut_off_variance));
+  }
+  // A filter whose responses spread less than most others' looks where counts are clipped: the few that are
+  // not clipped stand out of their like without being unlikely.
+  std::vector<float> sorted = spreads;
+  const auto middle = sorted.begin() + std::ssize(sorted) / 2;
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  std::vector<float> inverse;
+  for (float spread : spreads) inverse.push_back(*middle > 0 ? 1 / std::max(spread, *middle) : 0);
+  return inverse;
+}
+
+}  // namespace
+
+WhitenedScores whitened_scores(const SpectrumImage& observed, std::span<const float> expected,
+                               const ResidualModel& model, ChannelWindow window, int64_t context) {
+  expect(expected.size() == observed.counts.size(), "expected spectra of another size");
+  expect(0 <= window.first && window.first < window.last && window.last <= observed.energy.size,
+         "score window outside the energy axis");
+  const Responses responses(observed, expected, model, window, context);
+  const std::vector<float> inverse = inverse_spreads(responses);
+  const int64_t channels = observed.energy.size;
+  WhitenedScores result;
+  result.scores.assign(static_cast<size_t>(observed.pixels()), std::numeric_limits<float>::quiet_NaN());
+  result.deviations.resize(static_cast<size_t>(observed.pixels()));
+  responses.for_pixels(responses.pixels(), [&](size_t, int64_t first, int64_t count, const float* y) {
+    Eight scores[eights] = {};
+    EightInts strongest[eights] = {};
+    const auto size_of = [&](size_t f, int64_t v) {
+      return absolute(at(y + static_cast<int64_t>(f) * lanes + v * 8)) * inverse[f];
+    };
+    for (size_t f = 0; f < responses.explaining(); ++f)
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight size = size_of(f, v);
+        const EightInts larger = size > scores[v];
+        strongest[v] = larger ? EightInts{} + static_cast<int32_t>(f) : strongest[v];
+        scores[v] = larger ? size : scores[v];
+      }
+    for (size_t f = responses.explaining(); f < responses.filters(); ++f)
+      for (int64_t v = 0; v < eights; ++v) {
+        const Eight size = size_of(f, v);
+        scores[v] = size > scores[v] ? size : scores[v];
+      }
+    for (int64_t lane = 0; lane < count; ++lane) {
+      const int64_t pixel = responses.pixels()[static_cast<size_t>(first + lane)];
+      const auto f = static_cast<size_t>(strongest[lane / 8][lane % 8]);
+      const float score = scores[lane / 8][lane % 8];
+      result.scores[static_cast<size_t>(pixel)] = score;
+      if (score > 0)
+        result.deviations[static_cast<size_t>(pixel)] =
+            explain(responses.filter(f), y[f * lanes + static_cast<size_t>(lane)] * inverse[f], window,
+                    observed.spectrum(pixel), expected.data() + pixel * channels);
+    }
+  });
+  return result;
+}
+
+}  // namespace eelsvae

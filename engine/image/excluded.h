@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/image/spectrum_image.h"
+
+namespace eelsvae {
+
+// Pixels that are left out: SpectrumImage::excluded. What their counts hold is of no consequence, be it NaN;
+// after preprocessing their spectra are zero, which the losses leave out (kernels/reconstruction_loss.h) and
+// a convolution sees as it sees the padding beyond a tile's border.
+
+// How many pixels a mask (y, x) excludes; an empty one excludes none.
+int64_t excluded_pixels(std::span<const uint8_t> excluded);
+
+// Sets every count of the excluded pixels of a cube (y, x, E).
+void fill_excluded(std::span<const uint8_t> excluded, std::span<float> cube, float counts);
+
+// Exchanges spectra so that those of excluded pixels stand last, and returns how many stand before them. Made
+// for work on all counts that are not excluded, without a copy of them: a second call puts everything back.
+int64_t exchange_excluded(SpectrumImage& image);
+
+}  // namespace eelsvae

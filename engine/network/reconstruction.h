@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/image/spectrum_image.h"
+#include "engine/image/tiling.h"
+#include "engine/network/model.h"
+#include "engine/stop_token.h"
+
+namespace eelsvae {
+
+// Told how many tiles are done, of how many.
+using TilesDone = std::function<void(int64_t done, int64_t total)>;
+
+// What a model makes of an image, from the mean of the posterior.
+struct Reconstruction {
+  CountArray spectra;  // (y, x, E), in the image's own units
+  TileGrid grid;
+  std::vector<float> latent;  // (tiles, latent): the posterior's mean
+};
+
+// Reconstructs every spectrum of a prepared image. Tiles are `stride` pixels apart (0: half a tile) and
+// anchored at the far edges, so that every pixel is covered; where tiles overlap their reconstructions are
+// blended. tiles_done(done, total) is called after every batch. UserError if the image is smaller than a
+// tile; Interrupted where `stop` asks for it.
+Reconstruction reconstruct_image(Model& model, const SpectrumImage& prepared, int64_t stride, Blend blend,
+                                 const TilesDone& tiles_done = {}, const StopToken& stop = {});
+
+// Tiles that a detection in the image takes at a time: detection.batch_size, but no more than there are.
+// UserError as reconstruct_image.
+int64_t tiles_at_a_time(const TilesConfig& tiles, const DetectionConfig& detection,
+                        const SpectrumImage& image);
+
+}  // namespace eelsvae

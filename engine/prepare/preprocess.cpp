@@ -1,0 +1,290 @@
+#include "engine/prepare/preprocess.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <span>
+
+#include "engine/image/excluded.h"
+#include "engine/prepare/binning.h"
+#include "engine/prepare/device_preprocess.h"
+#include "engine/prepare/filters.h"
+#include "engine/prepare/resampling.h"
+#include "engine/short_number.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+constexpr int64_t channel_multiple = 16;  // the network halves the energy axis four times
+
+void check_pixels_left(const SpectrumImage& image) {
+  if (excluded_pixels(image.excluded) == image.pixels())
+    throw UserError("every pixel of the image is excluded, so none is left to work on");
+}
+
+// Excluded pixels hold no counts to go by.
+ScalingParameters fit_scaling(SpectrumImage& image, const PreprocessConfig& config) {
+  const int64_t kept = exchange_excluded(image) * image.energy.size;
+  ScalingParameters fitted =
+      ScalingParameters::fit(std::span(image.counts).first(static_cast<size_t>(kept)), config);
+  exchange_excluded(image);
+  return fitted;
+}
+
+std::string counted(int64_t n, const char* one, const char* several) {
+  return std::to_string(n) + " " + (n == 1 ? one : several);
+}
+
+// axis: "" or " of the energy range", for the message.
+void check_finite(const SpectrumImage& image, const char* axis) {
+  const auto count = static_cast<int64_t>(image.counts.size());
+  int64_t number = 0;
+#pragma omp parallel for simd schedule(static) reduction(+ : number)
+  for (int64_t i = 0; i < count; ++i) number += std::isfinite(image.counts[static_cast<size_t>(i)]) ? 0 : 1;
+  if (number == 0) return;
+  const int64_t first = std::find_if(image.counts.begin(), image.counts.end(),
+                                     [](float counts) { return !std::isfinite(counts); }) -
+                        image.counts.begin();
+  int64_t pixel = first / image.energy.size;
+  throw UserError(std::to_string(number) + " counts are not finite, the first at y " +
+                  std::to_string(pixel / image.x.size) + ", x " + std::to_string(pixel % image.x.size) +
+                  ", channel " + std::to_string(first % image.energy.size) + axis +
+                  "; replace them before use");
+}
+
+// ---- the steps that yield counts ----
+
+std::string describe(const Spike& spike) {
+  return "y " + std::to_string(spike.y) + ", x " + std::to_string(spike.x) + " at " +
+         short_number(spike.energy_ev, 6) + " eV (" + short_number(static_cast<double>(spike.old_counts), 4) +
+         " counts, now " + short_number(static_cast<double>(spike.new_counts), 4) + ")";
+}
+
+std::string spikes_note(const std::vector<Spike>& spikes, int64_t pixels) {
+  if (spikes.empty()) return "despike: no spike found";
+  size_t spectra = 0;
+  for (size_t i = 0; i < spikes.size(); ++i)
+    spectra += i == 0 || spikes[i].y != spikes[i - 1].y || spikes[i].x != spikes[i - 1].x;
+  constexpr size_t named = 3;
+  std::string text = "despike: " + counted(std::ssize(spikes), "channel", "channels") + " replaced in " +
+                     std::to_string(spectra) + " of " + std::to_string(pixels) + " spectra: ";
+  for (size_t i = 0; i < std::min(named, spikes.size()); ++i)
+    text += (i == 0 ? "" : "; ") + describe(spikes[i]);
+  return text + (spikes.size() > named ? "; ..." : "");
+}
+
+void check_same_scan(const SpectrumImage& image, const SpectrumImage& drift_image) {
+  if (image.y.size == drift_image.y.size && image.x.size == drift_image.x.size) return;
+  auto size = [](const SpectrumImage& i) {
+    return std::to_string(i.y.size) + " x " + std::to_string(i.x.size);
+  };
+  throw UserError("preprocess.align_path has " + size(drift_image) + " pixels and the image " + size(image) +
+                  "; both must come from the same scan");
+}
+
+std::string shifts_note(const EnergyShifts& shifts, const PreprocessConfig& config, const Axis& energy,
+                        RepeatedChannels repeated) {
+  std::vector<double> sorted = shifts.ev;
+  std::sort(sorted.begin(), sorted.end());
+  std::string text = std::string("align: spectra shifted by ") + short_number(sorted[sorted.size() / 2], 4) +
+                     " eV (median), " + short_number(sorted.front(), 4) + " to " +
+                     short_number(sorted.back(), 4) + " eV";
+  if (shifts.uncertainty_ev > 0) text += ", each known to " + short_number(shifts.uncertainty_ev, 4) + " eV";
+  if (shifts.uncertainty_ev > 0.5 * energy.scale && config.align_by == AlignBy::pixel)
+    text += " (more than half a channel: preprocess.align_by=row would be safer)";
+  if (shifts.unclear > 0)
+    text += "; " + std::to_string(shifts.unclear) + " of " + std::to_string(shifts.spectra) + " " +
+            (config.align_by == AlignBy::row ? "scan lines" : "spectra") +
+            " show nothing to align and got the others' median shift";
+  if (repeated.low + repeated.high > 0)
+    text += "; up to " + std::to_string(repeated.low) + " channels at the low-energy end and " +
+            std::to_string(repeated.high) +
+            " at the high-energy end repeat the end value, for want of counts";
+  return text;
+}
+
+// `drift_image`: null if the drift is measured in the image itself.
+void align(ReducedImage& reduced, const PreprocessConfig& config, const AlignmentReference* fitted,
+           const SpectrumImage* drift_image) {
+  SpectrumImage& image = reduced.image;
+  EnergyShifts shifts = measure_shifts(drift_image ? *drift_image : image, config, fitted);
+  if (config.align == Align::zero_loss && !drift_image) {
+    // Calibrate: the channel nearest to the peak becomes 0 eV for the whole image.
+    Axis& axis = image.energy;
+    const AlignmentReference& found = shifts.reference;
+    const double channel = std::round(axis.index(found.energy_ev));
+    const double zero_ev = axis.value(channel), rest_ev = zero_ev - found.energy_ev;
+    for (double& shift : shifts.ev) shift += rest_ev;
+    axis.offset = -channel * axis.scale;
+    reduced.notes.push_back("align: zero-loss peak found at " + short_number(found.energy_ev, 4) +
+                            " eV (median); the energy axis now starts at " + short_number(axis.offset, 6) +
+                            " eV");
+    shifts.reference.energy_ev = 0;
+  }
+  const RepeatedChannels repeated = move_spectra(image, shifts.ev);
+  reduced.notes.push_back(shifts_note(shifts, config, image.energy, repeated));
+  reduced.shifts_ev = std::move(shifts.ev);
+  reduced.alignment = std::move(shifts.reference);
+}
+
+// A model's axis as it was before `bin` channels were added up.
+Axis unbinned(Axis axis, int64_t bin) {
+  axis.scale /= static_cast<double>(bin);
+  axis.offset = axis.value(-0.5 * static_cast<double>(bin - 1));
+  axis.size *= bin;
+  return axis;
+}
+
+void crop_range(SpectrumImage& image, const std::array<double, 2>& energy_range) {
+  const ChannelWindow window = channels_within(image.energy, energy_range);
+  if (window.size() == 0)
+    throw UserError("data.energy_range leaves no channel; the image's axis is " + describe(image.energy));
+  crop_energy(image, window);
+}
+
+void bin_with_note(ReducedImage& reduced, const PreprocessConfig& config) {
+  SpectrumImage& image = reduced.image;
+  if (config.bin_xy == 1 && config.bin_energy == 1) return;
+  const int64_t rows = image.y.size, columns = image.x.size, channels = image.energy.size;
+  bin(image, config.bin_xy, config.bin_energy);
+  std::string text = "binned to " + std::to_string(image.y.size) + " x " + std::to_string(image.x.size) +
+                     " pixels and " + describe(image.energy);
+  const int64_t surplus_rows = rows % config.bin_xy, surplus_columns = columns % config.bin_xy,
+                surplus_channels = channels % config.bin_energy;
+  if (surplus_rows > 0) text += "; " + counted(surplus_rows, "row", "rows") + " at the bottom left out";
+  if (surplus_columns > 0)
+    text += "; " + counted(surplus_columns, "column", "columns") + " on the right left out";
+  if (surplus_channels > 0)
+    text += "; " + counted(surplus_channels, "channel", "channels") + " at the high-energy end left out";
+  reduced.notes.push_back(text);
+}
+
+// ---- the published steps ----
+
+// whole: the image's axis before it was cropped.
+void narrow(SpectrumImage& image, const Axis& whole, bool cropped, std::vector<std::string>& notes) {
+  ChannelWindow window{0, image.energy.size};
+  if (window.size() < channel_multiple)
+    throw UserError((cropped ? "data.energy_range leaves " : "the energy axis has ") +
+                    std::to_string(window.size()) + " channels, and at least " +
+                    std::to_string(channel_multiple) + " are needed; the image's axis is " + describe(whole));
+  const int64_t surplus = window.size() % channel_multiple;
+  if (surplus == 0) return;
+  window.first += surplus / 2;
+  window.last -= surplus - surplus / 2;
+  crop_energy(image, window);
+  notes.push_back("energy range narrowed by " + std::to_string(surplus) + " channels to " +
+                  describe(image.energy) + ", a multiple of " + std::to_string(channel_multiple));
+}
+
+// The backend, or null, with a note, if its device lacks the memory for the published steps.
+Backend* with_room(Backend* backend, const SpectrumImage& image, std::vector<std::string>& notes) {
+  if (!backend || !backend->image_operations()) return nullptr;
+  const size_t needed = smooth_and_scale_bytes(image), available = backend->memory().available;
+  if (needed <= available) return backend;
+  auto gib = [](size_t bytes) { return short_number(static_cast<double>(bytes) / (1 << 30), 3) + " GiB"; };
+  notes.push_back("preprocessed on the host: the image takes " + gib(needed) + " of memory on " +
+                  backend->device() + ", " + gib(available) + " are free");
+  return nullptr;
+}
+
+}  // namespace
+
+ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
+                    const std::optional<std::array<double, 2>>& energy_range, const FittedPreprocess* fitted,
+                    std::optional<SpectrumImage> drift_image) {
+  expect(
+      static_cast<int64_t>(image.counts.size()) == image.pixels() * image.energy.size && image.pixels() > 0,
+      "a spectrum image's counts do not match its axes");
+  expect(image.excluded.empty() || static_cast<int64_t>(image.excluded.size()) == image.pixels(),
+         "a spectrum image's mask of excluded pixels does not match its axes");
+  const std::array<int64_t, 2> y = checked_range(config.crop_y, image.y.size, "crop_y"),
+                               x = checked_range(config.crop_x, image.x.size, "crop_x");
+  if (drift_image) check_same_scan(image, *drift_image);
+  fill_excluded(image.excluded, image.counts, 0);
+  ReducedImage reduced;
+  reduced.image = std::move(image);
+  crop_pixels(reduced.image, y, x);
+  check_pixels_left(reduced.image);
+  const bool whole_axis_matters = config.despike > 0 || config.align != Align::none;
+  if (whole_axis_matters) check_finite(reduced.image, "");
+  if (config.despike > 0) {
+    reduced.spikes = remove_spikes(reduced.image, config.despike);
+    for (Spike& spike : reduced.spikes) {
+      spike.y += y[0];
+      spike.x += x[0];
+    }
+    reduced.notes.push_back(spikes_note(reduced.spikes, reduced.image.pixels()));
+  }
+  if (config.align != Align::none) {
+    expect(!fitted || fitted->alignment, "a model that aligns carries no reference");
+    if (drift_image) {
+      crop_pixels(*drift_image, y, x);
+      check_finite(*drift_image, " of preprocess.align_path");
+    }
+    align(reduced, config, fitted ? &*fitted->alignment : nullptr, drift_image ? &*drift_image : nullptr);
+  }
+  if (fitted)
+    crop_to_axis(reduced.image, unbinned(fitted->energy, config.bin_energy));
+  else if (energy_range)
+    crop_range(reduced.image, *energy_range);
+  if (!whole_axis_matters) check_finite(reduced.image, " of the energy range");
+  bin_with_note(reduced, config);
+  return reduced;
+}
+
+std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
+                                 const PreprocessConfig& config) {
+  const std::array<int64_t, 2> y = checked_range(config.crop_y, height, "crop_y"),
+                               x = checked_range(config.crop_x, width, "crop_x");
+  return bin_mask(crop_mask(mask, width, y, x), y[1] - y[0], x[1] - x[0], config.bin_xy);
+}
+
+ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
+                                   const ScalingParameters* fitted, Backend* backend) {
+  if (backend && backend->image_operations())
+    return smooth_and_scale_on_device(*backend, image, config, fitted);
+  gaussian_filter(image, config.sigma);
+  const ScalingParameters scaling = fitted ? *fitted : fit_scaling(image, config);
+  const std::optional<LinearMap> linear = scaling.linear();
+  if (!linear) scaling.apply(image.counts);
+  spatial_mean(image, config.xy_window, linear);
+  fill_excluded(image.excluded, image.counts, 0);
+  return scaling;
+}
+
+PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
+                      const std::optional<std::array<double, 2>>& energy_range,
+                      const FittedPreprocess* fitted, std::optional<SpectrumImage> drift_image,
+                      Backend* backend) {
+  const Axis whole = image.energy;
+  ReducedImage reduced = reduce(std::move(image), config, energy_range, fitted, std::move(drift_image));
+  PreparedImage prepared{
+      std::move(reduced.image), {}, std::move(reduced.alignment), std::move(reduced.notes)};
+  narrow(prepared.image, whole, energy_range.has_value(), prepared.notes);
+  prepared.scaling = smooth_and_scale(prepared.image, config, fitted ? &fitted->scaling : nullptr,
+                                      with_room(backend, prepared.image, prepared.notes));
+  if (scratch_bytes() > 0)
+    prepared.notes.push_back(short_number(static_cast<double>(scratch_bytes()) * 1e-9, 3) +
+                             " GB of spectra do not fit into memory and lie in scratch files in " +
+                             scratch_folder().string());
+  return prepared;
+}
+
+void check_non_negative(const SpectrumImage& prepared, ReconstructionLoss loss) {
+  if (loss != ReconstructionLoss::cross_entropy) return;
+  float lowest = 0;
+  const auto count = static_cast<int64_t>(prepared.counts.size());
+#pragma omp parallel for simd schedule(static) reduction(min : lowest)
+  for (int64_t i = 0; i < count; ++i) lowest = std::min(lowest, prepared.counts[static_cast<size_t>(i)]);
+  if (lowest >= 0) return;
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", static_cast<double>(lowest));
+  throw UserError(std::string("preprocessed counts go down to ") + text +
+                  ", and loss.reconstruction cross_entropy needs them >= 0; set preprocess.scaling_method to "
+                  "robust_minmax, or loss.reconstruction to mse");
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/image/energy_axis.h"
+#include "engine/image/spectrum_image.h"
+#include "engine/prepare/alignment.h"
+#include "engine/prepare/scaling.h"
+#include "engine/prepare/spikes.h"
+#include "kernels/backend.h"
+
+namespace eelsvae {
+
+// What preprocessing takes from a trained model, so that every image it is shown means the same to it.
+struct FittedPreprocess {
+  Axis energy;  // of the prepared spectra
+  ScalingParameters scaling;
+  std::optional<AlignmentReference> alignment;  // if the model's configuration aligns
+};
+
+// A spectrum image of counts still, and what was done to it.
+struct ReducedImage {
+  SpectrumImage image;
+  std::vector<Spike> spikes;                    // replaced; pixels and channels of the image as it was given
+  std::vector<double> shifts_ev;                // (y, x) after the crop in pixels, before binning; or empty
+  std::optional<AlignmentReference> alignment;  // that the shifts lead to
+  std::vector<std::string> notes;               // what the log should say
+};
+
+// The steps that yield counts, in this order; with the default configuration only the crop in energy.
+//
+//   1. crop in pixels     first, because nothing outside matters
+//   2. spikes replaced    before anything spreads them over channels, and while noise is white
+//   3. energy alignment   before the crop in energy, so that measured counts are shifted in from beyond it.
+//                         The axis is kept; where nothing was measured a spectrum's end value is repeated.
+//                         Shifts are eV: those measured in `drift_image` (the low-loss image of the same
+//                         scan, given before the crop in pixels) hold on any dispersion.
+//                         A zero-loss peak in the image itself is brought to 0 eV at a channel's centre: the
+//                         axis is shifted for the whole image, the spectra by what is left.
+//   4. crop in energy     to energy_range (eV, closed; the whole axis if absent). With a model: to the
+//                         channels of its axis, before they were binned.
+//   5. binning            sums of counts
+//
+// Excluded pixels may hold anything, NaN as well. They come out as zero spectra, on which nothing depends.
+// UserError: as the steps say; every pixel is excluded; of the others, counts that are not finite; a drift
+// image of another size; a range that misses the axis; a model's axis that the image does not hold. Works in
+// the images' own memory: move them in.
+ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
+                    const std::optional<std::array<double, 2>>& energy_range,
+                    const FittedPreprocess* fitted = nullptr,
+                    std::optional<SpectrumImage> drift_image = std::nullopt);
+
+// A mask (y, x) of the image as it was given, brought to the size of the reduced image: non-zero where any
+// pixel of a bin is.
+std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
+                                 const PreprocessConfig& config);
+
+// The published steps but the crop: Gaussian filter, scaling, spatial mean, in the image's own memory.
+// `fitted` is applied in place of a scaling fitted here; returns the one that was applied. Excluded pixels
+// remain zero: neither the scaling nor, through the filters, their neighbours depend on them. UserError if
+// counts are all equal. On the backend's device if that has image operations; it must have
+// smooth_and_scale_bytes() of memory.
+ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
+                                   const ScalingParameters* fitted = nullptr, Backend* backend = nullptr);
+
+struct PreparedImage {
+  SpectrumImage image;                          // scaled, on the cropped energy axis
+  ScalingParameters scaling;                    // that was applied
+  std::optional<AlignmentReference> alignment;  // that was applied
+  std::vector<std::string> notes;               // what the log should say
+};
+
+// What the network sees: reduce(), narrowed symmetrically to a multiple of 16 channels, then
+// smooth_and_scale().
+// `fitted`, if not null, is a trained model's and is applied in place of what is fitted here; energy_range is
+// then not looked at.
+// Works in the image's own memory: move it in.
+// UserError: as these; the range leaves fewer than 16 channels.
+PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
+                      const std::optional<std::array<double, 2>>& energy_range,
+                      const FittedPreprocess* fitted = nullptr,
+                      std::optional<SpectrumImage> drift_image = std::nullopt, Backend* backend = nullptr);
+
+// Cross-entropy takes spectra as distributions over energy. UserError, with a way out, if the loss is
+// cross_entropy and the prepared image has negative values.
+void check_non_negative(const SpectrumImage& prepared, ReconstructionLoss loss);
+
+}  // namespace eelsvae

@@ -1,0 +1,200 @@
+#include "engine/specimen/simulate.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <sstream>
+#include <utility>
+
+#include "engine/image/energy_axis.h"
+#include "engine/specimen/simulation_draws.h"
+#include "engine/specimen/specimen_spectra.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+constexpr double pi = 3.14159265358979323846;
+constexpr double noise_gain = 2.7, readout_noise = 9;  // counts per count; counts rms
+
+void check(const SimulationSettings& s) {
+  constexpr int64_t longest = int64_t{1} << 20;
+  constexpr double most_values = 1e12;
+  const double values =
+      static_cast<double>(s.height) * static_cast<double>(s.width) * static_cast<double>(s.channels);
+  if (std::min({s.height, s.width, s.channels}) < 1 || std::max({s.height, s.width, s.channels}) > longest ||
+      values > most_values)
+    throw UserError("an image of " + std::to_string(s.height) + " x " + std::to_string(s.width) + " x " +
+                    std::to_string(s.channels) +
+                    " cannot be simulated; sizes start at 1, with at most 1e12 values");
+  if (!(s.dispersion_ev > 0 && s.dispersion_ev <= 100) ||
+      !(s.energy_offset_ev >= 50 && s.energy_offset_ev <= 1e5))
+    throw UserError("the energy axis must start at 50 eV or above with a dispersion of up to 100 eV/channel");
+  if (!(s.exposure > 0 && s.exposure <= 1e6)) throw UserError("the exposure must lie between 0 and 1e6");
+  if (!(s.pixel_size_nm > 0)) throw UserError("the pixel size must be positive");
+  if (!(std::abs(s.shift_ev) <= 100)) throw UserError("the shift must lie within 100 eV");
+  if (!(s.anomalies >= 0)) throw UserError("the number of anomalies cannot be negative");
+  if (!(s.anomaly_radius >= 0) ||
+      2 * std::floor(s.anomaly_radius) + 1 > static_cast<double>(std::min(s.height, s.width)))
+    throw UserError("anomalies of a radius of " + std::to_string(s.anomaly_radius) +
+                    " pixels do not fit into " + std::to_string(s.height) + " x " + std::to_string(s.width));
+  if (s.defects.size() > 255) throw UserError("there can be at most 255 kinds of defects in an image");
+  for (const Defect& defect : s.defects) check_defect(defect);
+}
+
+std::vector<Defect> defects_of(const SimulationSettings& s) {
+  if (!s.defects.empty()) return s.defects;
+  return {{DefectKind::fe_shift, s.shift_ev, DefectShape::disc, s.anomaly_radius, std::nullopt}};
+}
+
+// A truth that the image cannot show is a mistake.
+void check_visible(const SimulationSettings& s, const ExpectedSpectra& spectra, const Axis& energy) {
+  for (size_t k = 0; k < s.defects.size(); ++k) {
+    const DefectKind kind = s.defects[k].kind;
+    const bool everywhere = kind == DefectKind::intensity || kind == DefectKind::background ||
+                            kind == DefectKind::scattering || kind == DefectKind::cosmic ||
+                            kind == DefectKind::extra_noise;
+    if (!everywhere && spectra.visible_share(k) < 0.01)
+      throw UserError("defect " + defect_name(s.defects[k]) + " has no effect on the axis, " +
+                      describe(energy) + "; choose another range or defect");
+  }
+}
+
+// 1 + a few slow waves over the image, in random directions.
+std::vector<double> thickness(const SimulationSettings& s) {
+  constexpr std::array<double, 3> amplitudes = {0.04, 0.025, 0.015};
+  std::vector<double> map(static_cast<size_t>(s.height * s.width), 1.0);
+  for (size_t wave = 0; wave < amplitudes.size(); ++wave) {
+    Philox4 r = draw(s.seed, SimulationDraw::thickness_waves, static_cast<int64_t>(wave));
+    // Up to one and a half periods across the image.
+    const double along_y = 3 * uniform(r.v[0]) - 1.5, along_x = 3 * uniform(r.v[1]) - 1.5;
+    const double phase = uniform(r.v[2]);
+    for (int64_t y = 0; y < s.height; ++y)
+      for (int64_t x = 0; x < s.width; ++x)
+        map[static_cast<size_t>(y * s.width + x)] +=
+            amplitudes[wave] *
+            std::cos(2 * pi *
+                     (along_y * static_cast<double>(y) / static_cast<double>(s.height) +
+                      along_x * static_cast<double>(x) / static_cast<double>(s.width) + phase));
+  }
+  return map;
+}
+
+std::string describe(const SimulationSettings& s, const SpecimenParameters& p,
+                     const std::vector<Defect>& defects, const std::vector<uint8_t>& labels) {
+  std::ostringstream json;
+  json.precision(17);
+  json << "{\"simulation\": {\"preset\": \"" << preset_name(s.preset) << "\", \"seed\": " << s.seed
+       << ", \"noise_seed\": " << s.noise_seed.value_or(s.seed)
+       << ", \"noise\": " << (s.noise ? "true" : "false") << ", \"exposure\": " << s.exposure
+       << ", \"noise_gain\": " << noise_gain << ", \"readout_noise_counts\": " << readout_noise;
+  if (p.interface)
+    json << ", \"interface_angle_deg\": " << p.interface_angle_deg
+         << ", \"interface_position\": " << p.interface_position
+         << ", \"interface_width_nm\": " << p.interface_width_nm;
+  json << ", \"manganese\": [" << p.manganese[0] << ", " << p.manganese[1]
+       << "], \"manganese_direction_deg\": " << p.manganese_direction_deg << ", \"drift_ev\": " << p.drift_ev
+       << ", \"thickness_mean_free_paths\": [" << p.thickness[0] << ", " << p.thickness[1]
+       << "], \"thickness_direction_deg\": " << p.thickness_direction_deg << ", \"damage\": " << p.damage
+       << ", \"anomalous_pixels\": "
+       << std::count_if(labels.begin(), labels.end(), [](uint8_t label) { return label != 0; })
+       << ", \"defects\": [";
+  for (size_t k = 0; k < defects.size(); ++k) {
+    const Defect& d = defects[k];
+    json << (k ? ", " : "") << "{\"label\": " << k + 1 << ", \"kind\": \"" << kind_name(d.kind)
+         << "\", \"strength\": " << d.strength << ", \"unit\": \"" << strength_unit(d.kind)
+         << "\", \"shape\": \"" << shape_name(d.shape) << "\", \"radius\": " << d.radius
+         << ", \"pixels\": " << std::count(labels.begin(), labels.end(), static_cast<uint8_t>(k + 1)) << "}";
+  }
+  json << "]}}";
+  return json.str();
+}
+
+// The counts of a cosmic ray do not depend on the exposure: a channel, and every other time its neighbour,
+// too.
+void add_cosmic_ray(float* counts, int64_t channels, double strength, const Philox4& r) {
+  const auto channel = static_cast<int64_t>(uniform(r.v[0]) * static_cast<double>(channels));
+  counts[channel] += static_cast<float>(strength);
+  if (r.v[1] & 1 && channel + 1 < channels)
+    counts[channel + 1] += static_cast<float>(uniform(r.v[2]) * strength);
+}
+
+}  // namespace
+
+SimulationSettings without_defects(SimulationSettings settings) {
+  settings.defects.clear();
+  settings.anomalies = 0;
+  return settings;
+}
+
+SimulatedImage simulate(const SimulationSettings& s) {
+  check(s);
+  SimulatedImage result;
+  SpectrumImage& image = result.image;
+  image.title = s.preset == Preset::bfo ? "Simulated BiFeO3 film"
+                                        : "Simulated BiFeO3 film (" + preset_name(s.preset) + ")";
+  image.y = {"y", "nm", 0, s.pixel_size_nm, s.height};
+  image.x = {"x", "nm", 0, s.pixel_size_nm, s.width};
+  image.energy = {"Energy loss", "eV", s.energy_offset_ev, s.dispersion_ev, s.channels};
+
+  const SpecimenParameters parameters = s.specimen.value_or(preset_parameters(s.preset));
+  const Specimen specimen = make_specimen(parameters, s.height, s.width, s.pixel_size_nm, s.seed);
+  const std::vector<Defect> defects = defects_of(s);
+  const DefectPlaces places = place_defects(defects, s.anomalies, specimen, s.seed);
+  result.labels = places.labels;
+  result.truth.resize(places.labels.size());
+  std::transform(places.labels.begin(), places.labels.end(), result.truth.begin(),
+                 [](uint8_t label) { return static_cast<uint8_t>(label != 0); });
+  std::transform(defects.begin(), defects.end(), std::back_inserter(result.defect_names), defect_name);
+  image.metadata = describe(s, parameters, defects, places.labels);
+  const ExpectedSpectra spectra(image.energy, specimen, defects, places);
+  check_visible(s, spectra, image.energy);
+
+  const auto channels = static_cast<size_t>(s.channels);
+  std::vector<double> response(channels);
+  for (size_t c = 0; c < channels; ++c)
+    response[c] = s.exposure * (s.dispersion_ev / 0.3) *
+                  (1 + 0.01 * normal_draw(s.seed, SimulationDraw::channel_gain, static_cast<int64_t>(c)));
+  const std::vector<double> brightness = thickness(s);
+  const int64_t hot = static_cast<int64_t>(uniform(draw(s.seed, SimulationDraw::hot_pixel, 0).v[0]) *
+                                           static_cast<double>(s.height * s.width));
+  result.hot_pixel = hot;
+  const uint64_t noise_seed = s.noise_seed.value_or(s.seed);
+
+  image.counts.resize(static_cast<size_t>(s.height * s.width) * channels);
+#pragma omp parallel for schedule(static)
+  for (int64_t y = 0; y < s.height; ++y) {
+    const double line = 1 + 0.015 * normal_draw(s.seed, SimulationDraw::line_brightness, y);
+    ExpectedSpectra::Line line_spectra(spectra, y);
+    std::vector<double> expected(channels);
+    for (int64_t x = 0; x < s.width; ++x) {
+      const int64_t pixel = y * s.width + x;
+      line_spectra.spectrum(x, expected.data());
+      for (size_t c = 0; c < channels; ++c) expected[c] = line * response[c] * expected[c];
+      const double factor = brightness[static_cast<size_t>(pixel)] * (pixel == hot ? 2 : 1);
+      const int label = places.labels[static_cast<size_t>(pixel)];
+      const Defect* defect = label > 0 ? &defects[static_cast<size_t>(label - 1)] : nullptr;
+      double noise_factor = s.noise ? 1 : 0;  // of its variance
+      if (defect && defect->kind == DefectKind::extra_noise) noise_factor *= 1 + defect->strength;
+      float* counts = image.spectrum(pixel);
+      const int64_t draws = (s.channels + 3) / 4;  // a draw gives four normal numbers
+      for (int64_t d = 0; d < draws; ++d) {
+        Philox4 r = draw(noise_seed, SimulationDraw::noise, pixel * draws + d);
+        const NormalPair a = normal_pair(r.v[0], r.v[1]), b = normal_pair(r.v[2], r.v[3]);
+        const std::array<double, 4> normals = {a.first, a.second, b.first, b.second};
+        for (int64_t c = 4 * d; c < std::min(4 * d + 4, s.channels); ++c) {
+          const double mean = factor * expected[static_cast<size_t>(c)];
+          const double deviation =
+              std::sqrt(noise_factor * (noise_gain * mean + readout_noise * readout_noise));
+          counts[c] = static_cast<float>(mean + deviation * normals[static_cast<size_t>(c - 4 * d)]);
+        }
+      }
+      if (defect && defect->kind == DefectKind::cosmic)
+        add_cosmic_ray(counts, s.channels, defect->strength, draw(s.seed, SimulationDraw::cosmic_ray, pixel));
+    }
+  }
+  return result;
+}
+
+}  // namespace eelsvae

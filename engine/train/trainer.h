@@ -1,0 +1,113 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/image/spectrum_image.h"
+#include "engine/image/tiling.h"
+#include "engine/network/model.h"
+#include "engine/train/schedule.h"
+
+namespace eelsvae {
+
+// Means over an epoch's tiles; the loss is dose * reconstruction + kl_weight * kl at the full kl_weight.
+struct EpochLoss {
+  double loss = 0, reconstruction = 0, kl = 0;
+};
+
+struct EpochRecord {
+  int64_t epoch = 0;  // counted from 1
+  int64_t steps = 0;  // optimizer steps so far
+  EpochLoss training;
+  std::optional<EpochLoss> validation;
+  double learning_rate = 0;
+  double kl_weight = 0;      // during this epoch
+  double gradient_norm = 0;  // mean before clipping
+  int64_t active_latent_units = 0;
+  double seconds = 0;
+};
+
+// Everything besides weights and moments that a training run needs to go on exactly where it was.
+struct TrainingState {
+  int64_t epoch = 0;  // epochs completed
+  int64_t batch = 0;  // batches done of the epoch under way
+  uint64_t step = 0;  // optimizer steps done
+  PlateauSchedule schedule;
+  double best_loss = std::numeric_limits<double>::infinity();
+  // Sums over the epoch under way.
+  double reconstruction_sum = 0, kl_sum = 0, norm_sum = 0;
+  std::vector<double> mean_sum, mean_square_sum;  // of the posterior's mean, per latent unit
+  std::vector<EpochRecord> history;
+};
+
+// What a training run tells and asks while it runs.
+class TrainingObserver {
+ public:
+  virtual ~TrainingObserver() = default;
+  // After every optimizer step. batches: of the epoch.
+  virtual void on_step(const TrainingState& state, int64_t batches, double loss) = 0;
+  // After every epoch; improved: the loss that counts (validation's if there is one) is the best so far.
+  virtual void on_epoch(const TrainingState& state, bool improved) = 0;
+  // Asked after every step; true ends the run with everything in `state`.
+  virtual bool stop_requested() = 0;
+};
+
+// Latent units whose posterior mean varies over the tiles by more than a variance of 0.01 (Burda et al.,
+// "Importance weighted autoencoders", ICLR 2016, section 5.2). Units that do not have collapsed to the prior.
+int64_t active_units(const std::vector<double>& mean_sum, const std::vector<double>& mean_square_sum,
+                     int64_t tiles);
+
+// Which tiles of a prepared image are trained on and which are kept for validation; both ascending indices
+// into the grid.
+struct TileSplit {
+  TileGrid grid;
+  std::vector<int64_t> training, validation;
+  int64_t excluded = 0;  // tiles in neither because all their pixels are excluded
+};
+
+// UserError: the image is smaller than a tile, an index of anomaly_indices is no tile, no tile is left to
+// train on.
+TileSplit split_tiles(const SpectrumImage& prepared, const TilesConfig& tiles,
+                      const TrainingConfig& training);
+
+// 1 for the pixels (y, x) that lie in validation tiles and in no training tile: spectra that the training
+// never saw. Excluded pixels are none. Where tiles overlap there may be few.
+std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImage& prepared);
+
+// Trains a model on the tiles of a prepared image. Order of tiles, orientation and noise depend on the seed,
+// the epoch and the step only, so a run that stops and goes on gives the same bits as one that does not.
+class Trainer {
+ public:
+  // UserError: the image is smaller than a tile, an index of anomaly_indices is no tile, no tile is left.
+  Trainer(Model& model, const Config& config, const SpectrumImage& prepared);
+
+  int64_t training_tiles() const { return std::ssize(split_.training); }
+  int64_t validation_tiles() const { return std::ssize(split_.validation); }
+  // Tiles that are neither trained on nor validated with because all their pixels are excluded.
+  int64_t excluded_tiles() const { return split_.excluded; }
+  int64_t batches_per_epoch() const;
+  // A tile to show what the model makes of it: the middle one of validation's, or of training's where there
+  // are none.
+  TileOrigin sample_tile() const;
+
+  TrainingState initial_state() const;
+  // Runs until config.training.epochs are complete (true) or the observer stops it (false). UserError if the
+  // loss is no longer finite.
+  bool run(TrainingState& state, TrainingObserver& observer);
+
+ private:
+  EpochLoss validate();
+  void load(const std::vector<int64_t>& tiles, int64_t first, int64_t epoch);
+  std::vector<int64_t> epoch_order(int64_t epoch) const;
+
+  Model& model_;
+  const Config& config_;
+  const SpectrumImage& image_;
+  TileSplit split_;
+};
+
+}  // namespace eelsvae

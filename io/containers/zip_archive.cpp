@@ -1,0 +1,379 @@
+#include "io/containers/zip_archive.h"
+
+#include <zip.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <set>
+#include <utility>
+
+#include "engine/stop_token.h"
+#include "io/files/message_text.h"
+#include "kernels/error.h"
+#include "kernels/host_memory.h"
+
+namespace eelsvae {
+
+struct ZipArchive::Source {
+  std::span<const std::byte> bytes;
+  uint64_t position = 0;
+  uint64_t last_read = 0;  // where the last read began
+  zip_error_t error = {};
+
+  static zip_int64_t command(void* user_data, void* data, zip_uint64_t length, zip_source_cmd_t what);
+};
+
+namespace {
+
+std::string message(zip_error_t* error) {
+  return one_line(zip_error_strerror(error));
+}
+
+// The numbers of a deflated member.
+class PackedValues : public ImageValues {
+ public:
+  PackedValues(std::shared_ptr<const ZipArchive> archive, const ZipMember& member, uint64_t offset,
+               StoredArray array, int64_t block_bytes)
+      : archive_(std::move(archive)),
+        member_(member),
+        offset_(offset),
+        array_(std::move(array)),
+        block_bytes_(block_bytes) {}
+
+  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override;
+
+ private:
+  std::shared_ptr<const ZipArchive> archive_;
+  ZipMember member_;
+  uint64_t offset_;
+  StoredArray array_;
+  int64_t block_bytes_;
+};
+
+// The numbers of a member that lies in the file as it is.
+class PlainValues : public ImageValues {
+ public:
+  PlainValues(std::shared_ptr<const MappedFile> file, uint64_t begin, const ZipMember& member,
+              const std::string& context, std::shared_ptr<const ImageValues> values)
+      : file_(std::move(file)),
+        begin_(begin),
+        member_(member),
+        context_(context),
+        values_(std::move(values)) {}
+
+  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
+    if (checksum() != member_.crc) throw UserError(context_ + " is damaged: its checksum is wrong");
+    return values_->read(out_stride, out, stop);
+  }
+
+ private:
+  uint32_t checksum() const {
+    constexpr int64_t piece = int64_t{4} << 20;
+    const auto size = static_cast<int64_t>(member_.size);
+    const int64_t pieces = (size + piece - 1) / piece;
+    std::vector<uint32_t> sums(static_cast<size_t>(pieces));
+    const std::byte* first = file_->data() + begin_;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < pieces; ++i) {
+      const std::byte* data = first + i * piece;
+      const int64_t length = std::min(piece, size - i * piece);
+      sums[static_cast<size_t>(i)] =
+          static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(data), static_cast<uInt>(length)));
+      file_->release(data, data + length);
+    }
+    uLong sum = 0;
+    for (int64_t i = 0; i < pieces; ++i)
+      sum = crc32_combine(sum, sums[static_cast<size_t>(i)], std::min(piece, size - i * piece));
+    return static_cast<uint32_t>(sum);
+  }
+
+  std::shared_ptr<const MappedFile> file_;
+  uint64_t begin_;
+  ZipMember member_;
+  std::string context_;
+  std::shared_ptr<const ImageValues> values_;
+};
+
+}  // namespace
+
+// A member's bytes from the first to the last.
+class ZipStream {
+ public:
+  ZipStream(const ZipArchive& archive, const ZipMember& member)
+      : archive_(archive), member_(member), left_(member.size) {
+    if (member.encrypted) fail("is encrypted, which cannot be read");
+    if (member.method != ZIP_CM_STORE && member.method != ZIP_CM_DEFLATE)
+      fail("is compressed by method " + std::to_string(member.method) +
+           "; stored and deflated members can be read");
+    // A deflated byte unpacks to 1032 bytes at most (RFC 1951: a match of 258 bytes takes two bits).
+    const bool deflated = member.method == ZIP_CM_DEFLATE;
+    if (member.packed_size > archive.file().size() || (!deflated && member.packed_size != member.size) ||
+        (deflated && member.size / 1032 > member.packed_size))
+      fail("is damaged: " + std::to_string(member.packed_size) + " bytes of the archive cannot hold the " +
+           std::to_string(member.size) + " bytes that its directory states");
+    file_ = zip_fopen_index(archive.archive_, member.index, 0);
+    if (!file_) fail("cannot be read: " + message(zip_get_error(archive.archive_)));
+  }
+  ~ZipStream() {
+    if (file_) zip_fclose(file_);
+  }
+  ZipStream(const ZipStream&) = delete;
+  ZipStream& operator=(const ZipStream&) = delete;
+
+  void read(std::span<std::byte> bytes) {
+    while (!bytes.empty()) {
+      const zip_int64_t count = zip_fread(file_, bytes.data(), bytes.size());
+      if (count < 0) fail("is damaged: " + message(zip_file_get_error(file_)));
+      if (count == 0)
+        fail("is cut off: " + std::to_string(member_.size) + " bytes should be there, " +
+             std::to_string(member_.size - left_) + " are");
+      bytes = bytes.subspan(static_cast<size_t>(count));
+      left_ -= std::min(left_, static_cast<uint64_t>(count));
+    }
+  }
+
+  // Lets go of the archive's pages that have been read.
+  void release() const {
+    const MappedFile& file = archive_.file();
+    file.release(file.data(), file.data() + archive_.source_->position);
+  }
+
+  // Expects the end, where libzip compares the checksum.
+  void finish() {
+    std::byte more;
+    const zip_int64_t count = zip_fread(file_, &more, 1);
+    if (count < 0) fail("is damaged: " + message(zip_file_get_error(file_)));
+    if (count > 0)
+      fail("is damaged: it is longer than the " + std::to_string(member_.size) + " bytes stated");
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw UserError(archive_.context(member_) + " " + what);
+  }
+
+  const ZipArchive& archive_;
+  const ZipMember& member_;
+  uint64_t left_;
+  zip_file_t* file_ = nullptr;
+};
+
+namespace {
+
+// Converts an array that comes in blocks, in the order in which its elements are stored: as many steps of the
+// slowest axis as fit into a block, or a step at a time where one does not.
+class BlockReader {
+ public:
+  BlockReader(ZipStream& stream, const StoredArray& array, std::span<const int64_t> out_stride,
+              int64_t block_bytes, const StopToken& stop)
+      : stream_(stream),
+        array_(array),
+        out_stride_(out_stride.begin(), out_stride.end()),
+        block_bytes_(block_bytes),
+        stop_(stop) {
+    axes_.resize(array.shape.size());
+    std::iota(axes_.begin(), axes_.end(), size_t{0});
+    std::stable_sort(axes_.begin(), axes_.end(), [&](size_t a, size_t b) {
+      return array.stride[a] > array.stride[b] ||  // axes of size 1 share the stride of the next
+             (array.stride[a] == array.stride[b] && array.shape[a] > array.shape[b]);
+    });
+  }
+
+  bool read(float* out) { return axes_.empty() ? convert(0, 1, out) : read(0, out); }
+
+ private:
+  // The part of the array that the axes from `level` on span.
+  bool read(size_t level, float* out) {
+    const size_t axis = axes_[level];
+    const int64_t size = array_.shape[axis], stride = array_.stride[axis];
+    bool finite = true;
+    if (stride > block_bytes_ && level + 1 < axes_.size()) {
+      for (int64_t i = 0; i < size; ++i) finite &= read(level + 1, out + i * out_stride_[axis]);
+      return finite;
+    }
+    const int64_t step = std::clamp<int64_t>(block_bytes_ / stride, 1, size);
+    for (int64_t i = 0; i < size; i += step)
+      finite &= convert(level, std::min(step, size - i), out + i * out_stride_[axis]);
+    return finite;
+  }
+
+  // `count` steps of the axis axes_[level], the slower ones standing still.
+  bool convert(size_t level, int64_t count, float* out) {
+    StoredArray part = array_;
+    for (size_t i = 0; i < axes_.size() && i <= level; ++i) part.shape[axes_[i]] = i == level ? count : 1;
+    const auto bytes =
+        element_count(part.shape, element_size(part.type)) * static_cast<int64_t>(element_size(part.type));
+    block_.resize(static_cast<size_t>(bytes));
+    stop_.stop_if_requested();
+    stream_.read(block_);
+    if (bytes >= block_bytes_ / 2) stream_.release();
+    return convert_array(block_.data(), part, out_stride_, out);
+  }
+
+  ZipStream& stream_;
+  const StoredArray& array_;
+  std::vector<int64_t> out_stride_;
+  int64_t block_bytes_;
+  const StopToken& stop_;
+  std::vector<size_t> axes_;  // slowest first
+  std::vector<std::byte, HostAllocator<std::byte>> block_;
+};
+
+bool PackedValues::read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const {
+  ZipStream stream(*archive_, member_);
+  std::vector<std::byte> header(static_cast<size_t>(offset_));
+  stream.read(header);
+  bool finite = true;
+  if (element_count(array_.shape, element_size(array_.type)) > 0)
+    finite = BlockReader(stream, array_, out_stride, block_bytes_, stop).read(out);
+  stream.finish();
+  return finite;
+}
+
+}  // namespace
+
+zip_int64_t ZipArchive::Source::command(void* user_data, void* data, zip_uint64_t length,
+                                        zip_source_cmd_t what) {
+  Source& source = *static_cast<Source*>(user_data);
+  const uint64_t size = source.bytes.size();
+  switch (what) {
+    case ZIP_SOURCE_OPEN:
+      source.position = 0;
+      return 0;
+    case ZIP_SOURCE_READ: {
+      const uint64_t count = std::min<uint64_t>(length, size - source.position);
+      source.last_read = source.position;
+      if (count > 0) std::memcpy(data, source.bytes.data() + source.position, count);
+      source.position += count;
+      return static_cast<zip_int64_t>(count);
+    }
+    case ZIP_SOURCE_SEEK: {
+      const zip_int64_t place =
+          zip_source_seek_compute_offset(source.position, size, data, length, &source.error);
+      if (place < 0) return -1;
+      source.position = static_cast<uint64_t>(place);
+      return 0;
+    }
+    case ZIP_SOURCE_TELL:
+      return static_cast<zip_int64_t>(source.position);
+    case ZIP_SOURCE_STAT: {
+      zip_stat_t status;
+      zip_stat_init(&status);
+      status.size = size;
+      status.valid = ZIP_STAT_SIZE;
+      std::memcpy(data, &status, sizeof status);
+      return sizeof status;
+    }
+    case ZIP_SOURCE_ERROR:
+      return zip_error_to_data(&source.error, data, length);
+    case ZIP_SOURCE_SUPPORTS:
+      return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE,
+                                            ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE,
+                                            ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL, ZIP_SOURCE_SUPPORTS, -1);
+    default:
+      return 0;
+  }
+}
+
+ZipArchive::ZipArchive(std::shared_ptr<const MappedFile> file)
+    : file_(std::move(file)), source_(std::make_unique<Source>()) {
+  source_->bytes = file_->bytes();
+  if (source_->bytes.empty())  // to libzip an archive without members
+    throw UserError(file_->path() + ": damaged or cut off zip archive: empty file");
+  zip_error_t error;
+  zip_error_init(&error);
+  zip_source_t* source = zip_source_function_create(Source::command, source_.get(), &error);
+  if (source) archive_ = zip_open_from_source(source, ZIP_RDONLY, &error);
+  if (!archive_) {
+    if (source) zip_source_free(source);
+    const std::string reason = message(&error);
+    zip_error_fini(&error);
+    throw UserError(file_->path() + ": damaged or cut off zip archive: " + reason);
+  }
+  std::set<std::string> names;
+  for (zip_int64_t i = 0, count = zip_get_num_entries(archive_, 0); i < count; ++i) {
+    zip_stat_t status;
+    zip_stat_init(&status);
+    std::string mistake;
+    if (zip_stat_index(archive_, static_cast<zip_uint64_t>(i), 0, &status) != 0) {
+      mistake = "damaged zip archive: " + message(zip_get_error(archive_));
+    } else {
+      members_.push_back({status.name, static_cast<uint64_t>(i), status.size, status.comp_size, status.crc,
+                          status.comp_method, status.encryption_method != ZIP_EM_NONE});
+      if (!names.insert(status.name).second) mistake = "member '" + one_line(status.name) + "' appears twice";
+    }
+    if (mistake.empty()) continue;
+    zip_discard(archive_);
+    throw UserError(file_->path() + ": " + mistake);
+  }
+}
+
+ZipArchive::~ZipArchive() {
+  zip_discard(archive_);
+}
+
+const ZipMember* ZipArchive::find(std::string_view name) const {
+  const auto found =
+      std::find_if(members_.begin(), members_.end(), [&](const ZipMember& m) { return m.name == name; });
+  return found == members_.end() ? nullptr : &*found;
+}
+
+std::string ZipArchive::context(const ZipMember& member) const {
+  constexpr size_t longest = 80;
+  const std::string name = one_line(member.name);
+  return file_->path() + ": member '" + (name.size() <= longest ? name : name.substr(0, longest) + "...") +
+         "'";
+}
+
+std::vector<std::byte> ZipArchive::read(const ZipMember& member, size_t limit) const {
+  if (member.size > limit)
+    throw UserError(context(member) + " has " + std::to_string(member.size) + " bytes, at most " +
+                    std::to_string(limit) + " make sense");
+  ZipStream stream(*this, member);
+  std::vector<std::byte> bytes(static_cast<size_t>(member.size));
+  stream.read(bytes);
+  stream.finish();
+  return bytes;
+}
+
+std::vector<std::byte> ZipArchive::read_start(const ZipMember& member, size_t limit) const {
+  ZipStream stream(*this, member);
+  std::vector<std::byte> bytes(static_cast<size_t>(std::min<uint64_t>(member.size, limit)));
+  stream.read(bytes);
+  return bytes;
+}
+
+uint64_t ZipArchive::stored_offset(const ZipMember& member) const {
+  ZipStream stream(*this, member);
+  std::byte first;
+  stream.read({&first, 1});
+  return source_->last_read;
+}
+
+std::shared_ptr<const ImageValues> zip_values(const std::shared_ptr<const ZipArchive>& archive,
+                                              const ZipMember& member, uint64_t offset, StoredArray array,
+                                              Checksum checksum, int64_t block_bytes) {
+  if (member.method != ZIP_CM_STORE || member.size == 0)
+    return std::make_shared<PackedValues>(archive, member, offset, std::move(array), block_bytes);
+  const std::string context = archive->context(member);
+  const uint64_t begin = archive->stored_offset(member);
+  if (member.size > archive->file().size() - begin)
+    throw UserError(context + " is cut off: the archive ends");
+  auto values = mapped_values(archive->file_, begin + offset, std::move(array), context);
+  if (checksum == Checksum::ignored) return values;
+  return std::make_shared<PlainValues>(archive->file_, begin, member, context, std::move(values));
+}
+
+// A local header: signature, 22 bytes, length of the name, length of what follows it, the name
+// (APPNOTE.TXT 6.3.10, 4.3.7).
+std::string_view first_zip_member(std::string_view start) {
+  constexpr size_t header = 30;
+  if (start.size() < header || !start.starts_with("PK\x03\x04")) return "";
+  const size_t length = static_cast<uint8_t>(start[26]) | static_cast<size_t>(static_cast<uint8_t>(start[27]))
+                                                              << 8;
+  return start.substr(header, length);
+}
+
+}  // namespace eelsvae

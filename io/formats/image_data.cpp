@@ -1,0 +1,83 @@
+#include "io/formats/image_data.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/image/excluded.h"
+#include "io/files/message_text.h"
+#include "io/files/npy.h"
+#include "io/formats/spectrum_image_file.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+void exclude_rectangle(SpectrumImage& image, const std::array<int64_t, 4>& rectangle) {
+  const auto [y0, x0, y1, x1] = rectangle;
+  if (y1 > image.y.size || x1 > image.x.size)
+    throw UserError("data.exclude: the rectangle [" + std::to_string(y0) + ", " + std::to_string(x0) + ", " +
+                    std::to_string(y1) + ", " + std::to_string(x1) +
+                    "] reaches beyond the image, which has (y, x) = " +
+                    shape_text({image.y.size, image.x.size}) + " pixels");
+  for (int64_t y = y0; y < y1; ++y)
+    std::fill_n(image.excluded.begin() + y * image.x.size + x0, x1 - x0, uint8_t{1});
+}
+
+bool is_finite(const float* spectrum, int64_t channels) {
+  return std::all_of(spectrum, spectrum + channels, [](float count) { return std::isfinite(count); });
+}
+
+}  // namespace
+
+void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
+  if (!data.exclude_path && data.exclude.empty()) return;
+  image.excluded.resize(static_cast<size_t>(image.pixels()));
+  if (data.exclude_path) {
+    const std::vector<uint8_t> mask = read_npy_mask(*data.exclude_path, image.y.size, image.x.size);
+    for (size_t pixel = 0; pixel < mask.size(); ++pixel) image.excluded[pixel] |= mask[pixel];
+  }
+  for (const std::array<int64_t, 4>& rectangle : data.exclude) exclude_rectangle(image, rectangle);
+  if (excluded_pixels(image.excluded) == image.pixels())
+    throw UserError((data.exclude_path ? *data.exclude_path + ": " : "") +
+                    "data.exclude_path and data.exclude leave none of the image's " +
+                    std::to_string(image.pixels()) + " pixels");
+}
+
+void check_finite(const SpectrumImage& image, const std::string& path) {
+  const int64_t pixels = image.pixels();
+  int64_t first = pixels, bad = 0;
+#pragma omp parallel for schedule(static) reduction(min : first) reduction(+ : bad)
+  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+    if (!image.excluded.empty() && image.excluded[static_cast<size_t>(pixel)]) continue;
+    if (is_finite(image.spectrum(pixel), image.energy.size)) continue;
+    first = std::min(first, pixel);
+    ++bad;
+  }
+  if (bad == 0) return;
+  const float* spectrum = image.spectrum(first);
+  int64_t channel = 0;
+  while (std::isfinite(spectrum[channel])) ++channel;
+  throw UserError(path + ": " + std::to_string(bad) + (bad == 1 ? " pixel holds" : " pixels hold") +
+                  " counts that are not finite (NaN or infinite), the first at (y, x, channel) = " +
+                  shape_text({first / image.x.size, first % image.x.size, channel}) +
+                  "; replace them, or leave the pixels out with data.exclude_path or data.exclude");
+}
+
+SpectrumImage read_image_data(const std::string& path, const DataConfig& data, const StopToken& stop) {
+  bool all_finite = true;
+  SpectrumImage image = read_spectrum_image(path, data, &all_finite, stop);
+  exclude_pixels(image, data);
+  if (!all_finite) check_finite(image, path);
+  return image;
+}
+
+std::optional<SpectrumImage> read_drift_image(const Config& config, const StopToken& stop) {
+  if (!config.preprocess.align_path) return std::nullopt;
+  ReadOptions options = config.data;
+  options.dataset = config.preprocess.align_dataset;
+  options.energy_offset.reset();
+  options.dispersion.reset();
+  return read_spectrum_image(*config.preprocess.align_path, options, nullptr, stop);
+}
+
+}  // namespace eelsvae

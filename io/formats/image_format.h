@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/image/spectrum_image.h"
+#include "io/files/stored_array.h"
+
+namespace eelsvae {
+
+// What a file's headers say about one image. Axes stand in display order, signal axes last; energies are in
+// eV and lengths in nm where the file states a unit that can be converted.
+struct ImageInfo {
+  std::string title;
+  std::string signal;  // HyperSpy's signal type: "EELS", "EDS_TEM", "" if the file does not say
+  std::string kind;    // image_kind()
+  std::vector<int64_t> shape;
+  std::string dtype;  // as NumPy names it: "int16"
+  std::vector<Axis> axes;
+};
+
+// An image in a file, nothing but headers read so far.
+struct StoredImage {
+  ImageInfo info;
+  std::shared_ptr<const ImageValues> values;  // null if they are not numbers that can be read (colours, say)
+  // Acquisition metadata as HyperSpy keeps them: {"metadata": {...}, "original_metadata": {...}}.
+  std::function<nlohmann::json()> metadata;
+};
+
+// A file format: what the table in io/formats/spectrum_image_file.cpp knows of it.
+struct ImageFormat {
+  const char* name;       // "HyperSpy"
+  const char* extension;  // ".hspy", for messages; files are recognised by their content
+
+  // `start` is the file's first 4096 bytes, or fewer if it is shorter.
+  bool (*recognises)(const std::string& path, std::string_view start);
+
+  // All images of the file, from its headers, with units as in the file. UserError if they are damaged.
+  std::vector<StoredImage> (*open)(const std::string& path);
+};
+
+// "spectrum image" for two navigation axes and one signal axis, "line scan", "single spectrum", "image", ...
+std::string image_kind(size_t navigation_axes, size_t signal_axes);
+
+// Converts energies to eV and lengths to nm if the axis has a unit that is known; leaves it alone otherwise.
+void convert_units(Axis& axis);
+
+}  // namespace eelsvae

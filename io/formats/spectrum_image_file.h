@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/image/spectrum_image.h"
+#include "engine/stop_token.h"
+#include "io/formats/image_format.h"
+
+namespace eelsvae {
+
+// The images of a file, from its headers. UserError if the file cannot be read or is of no known format.
+std::vector<StoredImage> open_images(const std::string& path);
+std::vector<ImageInfo> list_images(const std::string& path);
+
+// The format's name, "HyperSpy"; errors as list_images.
+std::string image_format_name(const std::string& path);
+
+// Reads a spectrum image (y, x, E) with energy in eV and lengths in nm. The dataset is an index into
+// list_images(); -1 takes the first spectrum image of signal EELS, or else the first that names no signal.
+// UserError if there is no such image, if it is not a spectrum image (any three axes will do where the
+// options name another order than yxE), is empty, has an unusable axis, does not fit into memory, or holds a
+// value that is not finite; Interrupted if it was asked to stop.
+// `all_finite`, if not null, is told whether all values are, and then none is refused.
+SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options = {},
+                                  bool* all_finite = nullptr, const StopToken& stop = {});
+
+}  // namespace eelsvae

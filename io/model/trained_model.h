@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "engine/config.h"
+#include "engine/network/kernel_choice.h"
+#include "engine/network/model.h"
+#include "io/files/safetensors.h"
+#include "kernels/backend.h"
+
+namespace eelsvae {
+
+// A checkpoint's network, ready to reconstruct images (engine/detect/expectation.h).
+struct TrainedModel {
+  KernelChoice choice;
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Model> model;  // on the backend, for inference
+};
+
+// The network that the configuration describes, for spectra of `channels`, with the file's weights; computed
+// in the fastest of the ways that are offered, `batch` tiles at a time. UserError as model_shape() and
+// load_checkpoint() have it, or if the device has too little memory.
+TrainedModel load_trained_model(const SafetensorsFile& file, const Config& config, int64_t channels,
+                                int64_t batch, const BackendOffer& offer);
+
+}  // namespace eelsvae

@@ -1,0 +1,162 @@
+#include "io/reports/report_findings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "io/reports/embedded_arrays.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t deviation_budget = 800'000;  // bytes before base64
+constexpr int64_t regions_shown = 200;
+constexpr int64_t region_spectra_budget = 500'000;  // bytes before base64
+constexpr size_t tiles_shown = 2000;
+
+constexpr float nan_f = std::numeric_limits<float>::quiet_NaN();
+
+// In steps of a thousandth of `unit` * 1000, kept within the type.
+int16_t steps_of(double value, double unit) {
+  constexpr double most = std::numeric_limits<int16_t>::max();
+  return std::isfinite(value) ? static_cast<int16_t>(std::lround(std::clamp(value / unit, -most, most)))
+                              : int16_t{0};
+}
+
+json deviation_json(const Deviation& deviation) {
+  if (deviation.first >= deviation.last) return nullptr;
+  return {deviation.first, deviation.last, finite_json(deviation.significance), finite_json(deviation.share)};
+}
+
+}  // namespace
+
+json deviations_data(const DetectionReport& report, const std::vector<int64_t>& by_score) {
+  if (report.deviations.empty()) return nullptr;
+  const int64_t all = std::ssize(report.deviations);
+  const bool complete = 8 * all <= deviation_budget;
+  const int64_t count = complete ? all : deviation_budget / 12;
+  std::vector<uint32_t> pixels;
+  std::vector<uint16_t> ranges;
+  std::vector<int16_t> sizes;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t pixel = complete ? i : by_score[i];
+    const Deviation& deviation = report.deviations[pixel];
+    pixels.push_back(static_cast<uint32_t>(pixel));
+    ranges.push_back(static_cast<uint16_t>(deviation.first));
+    ranges.push_back(static_cast<uint16_t>(deviation.last));
+    sizes.push_back(steps_of(deviation.significance, 0.1));
+    sizes.push_back(steps_of(deviation.share, 0.001));
+  }
+  return {{"pixels", complete ? json(nullptr) : json(base64(pixels))},
+          {"ranges", base64(ranges)},
+          {"sizes", base64(sizes)}};
+}
+
+json regions_data(const DetectionReport& report) {
+  if (report.regions.empty()) return nullptr;
+  const int64_t shown = std::min<int64_t>(std::ssize(report.regions), regions_shown);
+  const int64_t channels = report.energy.size;
+  std::vector<uint8_t> ranks(report.scores.size(), 0);
+  std::vector<float> spectra;
+  json table = json::array();
+  for (int64_t i = 0; i < shown; ++i) {
+    const Region& region = report.regions[i];
+    for (int64_t pixel : region.pixels) ranks[static_cast<size_t>(pixel)] = static_cast<uint8_t>(i + 1);
+    if (!region.deviation.empty())
+      spectra.insert(spectra.end(), region.deviation.begin(), region.deviation.end());
+    else
+      spectra.resize(spectra.size() + static_cast<size_t>(channels), nan_f);
+    table.push_back(
+        {{"pixels", region.pixels.size()},
+         {"area", finite_json(region.area)},
+         {"y", finite_json(region.y)},
+         {"x", finite_json(region.x)},
+         {"strongest", region.strongest},
+         {"score", finite_json(region.highest_score)},
+         {"deviation",
+          report.deviations.empty() ? json(nullptr) : deviation_json(report.deviations[region.strongest])}});
+  }
+  const int64_t bin =
+      std::max<int64_t>(1, (2 * shown * channels + region_spectra_budget - 1) / region_spectra_budget);
+  std::vector<int64_t> slots(static_cast<size_t>(shown));
+  std::iota(slots.begin(), slots.end(), 0);
+  const auto [values, spectrum_ranges] = packed_spectra<uint16_t>(spectra, channels, slots, bin);
+  return {{"count", report.regions.size()},
+          {"table", table},
+          {"ranks", base64(ranks)},
+          {"bin", bin},
+          {"channels", (channels + bin - 1) / bin},
+          {"spectra", values},
+          {"spectraRange", spectrum_ranges}};
+}
+
+json latent_data(const DetectionReport& report) {
+  if (!report.latent || report.latent->origins.empty()) return nullptr;
+  const LatentTiles& latent = *report.latent;
+  const size_t tiles = latent.origins.size(), units = latent.means.size() / tiles;
+
+  std::vector<double> variances(units);
+  for (size_t unit = 0; unit < units; ++unit) {
+    double sum = 0, squares = 0;
+    for (size_t t = 0; t < tiles; ++t) sum += latent.means[t * units + unit];
+    const double mean = sum / static_cast<double>(tiles);
+    for (size_t t = 0; t < tiles; ++t) squares += std::pow(latent.means[t * units + unit] - mean, 2);
+    variances[unit] = squares / static_cast<double>(tiles);
+    if (!std::isfinite(variances[unit])) variances[unit] = 0;
+  }
+  std::vector<size_t> by_variance(units);
+  std::iota(by_variance.begin(), by_variance.end(), size_t{0});
+  std::stable_sort(by_variance.begin(), by_variance.end(),
+                   [&](size_t a, size_t b) { return variances[a] > variances[b]; });
+  const size_t across = by_variance.front(), up = by_variance[std::min<size_t>(1, units - 1)];
+
+  struct Tile {
+    size_t index;
+    int64_t pixel;  // of the highest score
+    float score;
+  };
+  std::vector<Tile> scored;
+  for (size_t t = 0; t < tiles; ++t) {
+    Tile tile = {t, -1, 0};
+    for (int64_t y = latent.origins[t].y; y < latent.origins[t].y + latent.size; ++y)
+      for (int64_t x = latent.origins[t].x; x < latent.origins[t].x + latent.size; ++x) {
+        const int64_t pixel = y * report.x.size + x;
+        const float score = report.scores[pixel];
+        if (std::isfinite(score) && (tile.pixel < 0 || score > tile.score)) tile = {t, pixel, score};
+      }
+    const bool placed =
+        std::isfinite(latent.means[t * units + across]) && std::isfinite(latent.means[t * units + up]);
+    if (tile.pixel >= 0 && placed) scored.push_back(tile);
+  }
+  std::stable_sort(scored.begin(), scored.end(),
+                   [](const Tile& a, const Tile& b) { return a.score > b.score; });
+
+  json points = json::array();
+  const size_t highest = std::min(scored.size(), tiles_shown / 2);
+  const size_t step =
+      std::max<size_t>(1, (scored.size() - highest + tiles_shown / 2 - 1) / (tiles_shown / 2));
+  for (size_t i = 0; i < scored.size(); i += i < highest ? 1 : step) {
+    const auto& [t, pixel, score] = scored[i];
+    points.push_back({latent.means[t * units + across], latent.means[t * units + up], score, pixel,
+                      latent.origins[t].y, latent.origins[t].x});
+  }
+  return {{"units", {across, up}},
+          {"variances", {variances[across], variances[up]}},
+          {"size", latent.size},
+          {"tiles", scored.size()},
+          {"points", points}};
+}
+
+std::vector<float> deviation_energies(const DetectionReport& report) {
+  std::vector<float> energies(report.deviations.size(), nan_f);
+  for (size_t pixel = 0; pixel < energies.size(); ++pixel) {
+    const Deviation& deviation = report.deviations[pixel];
+    if (report.mask[pixel] != 0 && deviation.first < deviation.last)
+      energies[pixel] = static_cast<float>(report.energy.value(0.5 * (deviation.first + deviation.last - 1)));
+  }
+  return energies;
+}
+
+}  // namespace eelsvae

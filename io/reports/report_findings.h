@@ -1,0 +1,25 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "io/reports/detection_report.h"
+
+namespace eelsvae {
+
+// Parts of report_data() that explain what was found; null where the report does not have them.
+
+// What explains the pixels of the highest scores, as many as fit in about a megabyte of text.
+nlohmann::json deviations_data(const DetectionReport& report, const std::vector<int64_t>& by_score);
+
+// The first 200 regions: a table, their mean deviation, and a map (y, x) of the regions' ranks, counted
+// from 1.
+nlohmann::json regions_data(const DetectionReport& report);
+
+// Tiles in the plane of the two latent units that vary the most over them, each with its highest score and
+// the pixel that has it. Of thousands of tiles those with the highest scores, and every n-th of the others.
+nlohmann::json latent_data(const DetectionReport& report);
+
+// Energies at the centres of the deviations' ranges, (y, x); NaN in pixels that are not anomalous.
+std::vector<float> deviation_energies(const DetectionReport& report);
+
+}  // namespace eelsvae

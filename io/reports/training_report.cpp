@@ -1,0 +1,265 @@
+#include "io/reports/training_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+
+#include "engine/image/energy_axis.h"
+#include "io/config/config.h"
+#include "io/files/number_text.h"
+#include "io/reports/embedded_arrays.h"
+#include "io/reports/html_page.h"
+#include "io/reports/map_image.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+const unsigned char training_js[] = {
+#include "training_js.inc"
+};
+
+constexpr int64_t spectra_shown = 6;
+constexpr int refresh_seconds = 10;
+
+// "40 s", "3 min", "2 h 05 min", "1 d 4 h"
+std::string rough_duration(double seconds) {
+  const auto whole = static_cast<int64_t>(std::llround(seconds));
+  if (whole < 90) return std::to_string(whole) + " s";
+  const int64_t minutes = (whole + 30) / 60;
+  if (minutes < 60) return std::to_string(minutes) + " min";
+  const int64_t hours = minutes / 60, rest = minutes % 60;
+  if (hours < 24)
+    return std::to_string(hours) + " h " + (rest < 10 ? "0" : "") + std::to_string(rest) + " min";
+  return std::to_string(hours / 24) + " d " + std::to_string(hours % 24) + " h";
+}
+
+std::string headline(const TrainingReport& report) {
+  const int64_t done = std::ssize(report.history), epochs = report.config.training.epochs;
+  const std::string of = " of " + count_text(epochs);
+  switch (report.progress) {
+    case TrainingReport::Progress::finished:
+      return "Finished: " + count_text(done) + (done == 1 ? " epoch" : " epochs");
+    case TrainingReport::Progress::stopped:
+      return "Stopped in epoch " + count_text(std::min(done + 1, epochs)) + of + "; continue with --resume";
+    default:
+      break;
+  }
+  std::string text = "Running: epoch " + count_text(std::min(done + 1, epochs)) + of;
+  if (const auto left = training_seconds_left(report.history, epochs))
+    text += ", about " + rough_duration(*left) + " left";
+  return text;
+}
+
+std::string losses(const TrainingReport& report) {
+  if (report.history.empty()) return "No epoch is complete yet.";
+  auto counted = [](const EpochRecord& r) { return r.validation ? r.validation->loss : r.training.loss; };
+  const EpochRecord& last = report.history.back();
+  const EpochRecord& best =
+      *std::min_element(report.history.begin(), report.history.end(),
+                        [&](const EpochRecord& a, const EpochRecord& b) { return counted(a) < counted(b); });
+  std::string text = "Loss " + number_text(last.training.loss);
+  if (last.validation) text += ", validation " + number_text(last.validation->loss);
+  text += "; best " + number_text(counted(best)) + " in epoch " + count_text(best.epoch) + ". ";
+  return text + count_text(last.active_latent_units) + " of " + count_text(report.config.model.latent_dim) +
+         " latent units are active.";
+}
+
+// Pixels spread over the tile, those that are excluded (all zero) passed by for their nearest neighbours.
+std::vector<int64_t> sample_pixels(const ReconstructedTile& tile, int64_t channels) {
+  std::vector<int64_t> pixels;
+  auto is_free = [&](int64_t pixel) {
+    const auto spectrum = std::span(tile.observed)
+                              .subspan(static_cast<size_t>(pixel * channels), static_cast<size_t>(channels));
+    return std::ranges::find(pixels, pixel) == pixels.end() &&
+           std::ranges::any_of(spectrum, [](float v) { return v != 0; });
+  };
+  for (int64_t k = 0; k < spectra_shown; ++k) {
+    const int64_t y = (2 * (k / 3) + 1) * tile.size / 4, x = (2 * (k % 3) + 1) * tile.size / 6;
+    int64_t nearest = -1, distance = 0;
+    for (int64_t pixel = 0; pixel < tile.size * tile.size; ++pixel) {
+      const int64_t dy = pixel / tile.size - y, dx = pixel % tile.size - x, d = dy * dy + dx * dx;
+      if ((nearest < 0 || d < distance) && is_free(pixel)) {
+        nearest = pixel;
+        distance = d;
+      }
+    }
+    if (nearest >= 0) pixels.push_back(nearest);
+  }
+  return pixels;
+}
+
+// The channels whose sum the tile's maps show: where a deviation counts, or, where that is not set, the
+// sixteenth of the spectrum whose share of a pixel's intensity differs the most among the pixels. The whole
+// spectrum would not tell a reconstruction by cross-entropy, which keeps its sum.
+ChannelWindow map_window(const TrainingReport& report) {
+  if (const auto& range = report.config.detection.window; range && report.energy.scale > 0) {
+    const ChannelWindow window = channels_within(report.energy, *range);
+    if (window.size() > 0) return window;
+  }
+  const std::vector<float>& cube = report.tile->observed;
+  const int64_t channels = report.energy.size, parts = std::min<int64_t>(16, channels);
+  ChannelWindow best = {0, channels};
+  double most = 0;
+  for (int64_t part = 0; part < parts; ++part) {
+    const ChannelWindow window = {part * channels / parts, (part + 1) * channels / parts};
+    double sum = 0, squares = 0, pixels = 0;
+    for (auto spectrum = cube.begin(); spectrum != cube.end(); spectrum += channels) {
+      const double total = std::accumulate(spectrum, spectrum + channels, 0.0);
+      if (!(total > 0)) continue;
+      const double share = std::accumulate(spectrum + window.first, spectrum + window.last, 0.0) / total;
+      sum += share;
+      squares += share * share;
+      ++pixels;
+    }
+    const double variance = pixels > 0 ? squares / pixels - std::pow(sum / pixels, 2) : 0;
+    if (variance > most) {
+      most = variance;
+      best = window;
+    }
+  }
+  return best;
+}
+
+std::vector<float> sums(const std::vector<float>& cube, int64_t channels, ChannelWindow window) {
+  std::vector<float> result;
+  for (auto spectrum = cube.begin(); spectrum != cube.end(); spectrum += channels)
+    result.push_back(
+        static_cast<float>(std::accumulate(spectrum + window.first, spectrum + window.last, 0.0)));
+  return result;
+}
+
+json samples(const TrainingReport& report) {
+  if (!report.tile) return nullptr;
+  const ReconstructedTile& tile = *report.tile;
+  const int64_t channels = report.energy.size;
+  const std::vector<int64_t> pixels = sample_pixels(tile, channels);
+  const ChannelWindow window = map_window(report);
+  const std::vector<float> observed_map = sums(tile.observed, channels, window),
+                           model_map = sums(tile.reconstruction, channels, window);
+  const std::array<double, 2> limits = robust_limits(observed_map);
+  json data = {{"pixels", json::array()},
+               {"size", tile.size},
+               {"limits", limits},
+               {"observedMap", base64(observed_map)},
+               {"modelMap", base64(model_map)}};
+  for (int64_t pixel : pixels)
+    data["pixels"].push_back({tile.origin.y + pixel / tile.size, tile.origin.x + pixel % tile.size});
+  std::tie(data["observed"], data["observedRange"]) =
+      packed_spectra<uint16_t>(tile.observed, channels, pixels, 1);
+  std::tie(data["model"], data["modelRange"]) =
+      packed_spectra<uint16_t>(tile.reconstruction, channels, pixels, 1);
+  return data;
+}
+
+json loss_terms(const EpochLoss& loss, double dose, double kl_weight) {
+  return {finite_json(loss.loss), finite_json(dose * loss.reconstruction), finite_json(kl_weight * loss.kl)};
+}
+
+json history(const TrainingReport& report) {
+  const LossConfig& loss = report.config.loss;
+  json records = json::array();
+  for (const EpochRecord& r : report.history)
+    records.push_back(
+        {{"epoch", r.epoch},
+         {"training", loss_terms(r.training, loss.dose, loss.kl_weight)},
+         {"validation", r.validation ? loss_terms(*r.validation, loss.dose, loss.kl_weight) : json(nullptr)},
+         {"rate", finite_json(r.learning_rate)},
+         {"norm", finite_json(r.gradient_norm)},
+         {"active", r.active_latent_units}});
+  return records;
+}
+
+std::string energy_text(const Axis& energy, ChannelWindow window) {
+  if (energy.units.empty())
+    return "channels " + count_text(window.first) + " to " + count_text(window.last - 1);
+  char text[64];
+  std::snprintf(text, sizeof text, "%.1f to %.1f ", energy.value(static_cast<double>(window.first)),
+                energy.value(static_cast<double>(window.last - 1)));
+  return text + escaped(energy.units);
+}
+
+std::string chart_card(const std::string& heading, const std::string& id, const std::string& note = "") {
+  return card("<h2>" + heading + "</h2>", "<div class='plot middle'><canvas id='" + id +
+                                              "'></canvas></div>\n" +
+                                              (note.empty() ? "" : "<p class='note'>" + note + "</p>\n"));
+}
+
+std::string samples_card(const TrainingReport& report, int64_t spectra) {
+  const ReconstructedTile& tile = *report.tile;
+  std::string body = "<div class='samples'>\n";
+  for (int64_t k = 0; k < spectra; ++k)
+    body += "<figure class='sample'><figcaption></figcaption><div class='plot small'><canvas id='sample-" +
+            std::to_string(k) + "'></canvas></div></figure>\n";
+  body += "</div>\n<div class='tile-maps'>\n";
+  for (const auto& [id, name] : {std::pair{"map-observed", "observed"}, {"map-model", "reconstructed"}})
+    body += std::string("<figure><figcaption>") + name + "</figcaption><canvas id='" + id +
+            "'></canvas></figure>\n";
+  body +=
+      "<div class='colours' id='tile-colours'></div></div>\n"
+      "<p class='note'>The tile at y " +
+      count_text(tile.origin.y) + ", x " + count_text(tile.origin.x) +
+      (tile.validation ? ", which is not trained on" : ", one of those trained on") + ", after epoch " +
+      count_text(tile.epoch) + ". Maps: sums over " + energy_text(report.energy, map_window(report)) +
+      ", both in the same colours.</p>";
+  return card("<h2>What the model makes of a tile</h2>", body, "", true);
+}
+
+}  // namespace
+
+std::optional<double> training_seconds_left(std::span<const EpochRecord> history, int64_t epochs) {
+  if (history.empty()) return std::nullopt;
+  const auto recent = history.last(std::min<size_t>(history.size(), 10));
+  double seconds = 0;
+  for (const EpochRecord& record : recent) seconds += record.seconds;
+  const int64_t left = std::max<int64_t>(0, epochs - std::ssize(history));
+  return seconds / static_cast<double>(recent.size()) * static_cast<double>(left);
+}
+
+std::string render_training_report(const TrainingReport& report) {
+  if (report.tile) {
+    const auto samples_in_tile =
+        static_cast<size_t>(report.tile->size * report.tile->size * report.energy.size);
+    expect(report.tile->observed.size() == samples_in_tile &&
+               report.tile->reconstruction.size() == samples_in_tile,
+           "a training report's tile matches its energy axis");
+  }
+  const bool running = report.progress == TrainingReport::Progress::running;
+  HtmlPage page;
+  page.title = "Training" + (report.title.empty() ? "" : ": " + report.title);
+  page.refresh_seconds = running ? refresh_seconds : 0;
+  page.header =
+      "<p class='headline'>" + headline(report) + "</p>\n<p class='subline'>" + losses(report) +
+      "</p>\n<p class='subline' id='stale'></p>\n<p class='origin'><span>Data: " + escaped(report.data_file) +
+      "</span><span id='written'></span></p>\n";
+
+  const json shown = samples(report);
+  page.main += "<div class='row three'>\n";
+  page.main += chart_card("Loss", "loss");
+  page.main += chart_card("Its reconstruction term", "reconstruction", "Times loss.dose.");
+  page.main += chart_card("Its KL divergence", "kl", "Times loss.kl_weight.");
+  page.main += chart_card("Active latent units", "active",
+                          "Units whose mean varies over the tiles. Where none is active, the model returns "
+                          "the mean spectrum.");
+  page.main += chart_card("Learning rate", "rate");
+  page.main += chart_card("Gradient norm", "norm", "Mean over an epoch's steps, before clipping.");
+  if (report.tile) page.main += samples_card(report, std::ssize(shown["pixels"]));
+  if (!report.versions.empty()) page.main += card("<h2>Made with</h2>", facts_table(report.versions));
+  page.main += "</div>\n" + configuration_card(to_json_text(report.config));
+
+  const auto palette = std::span<const uint8_t>(viridis().front().data(), 3 * viridis().size());
+  page.data = {{"palette", base64(palette)},
+               {"history", history(report)},
+               {"latent", report.config.model.latent_dim},
+               {"energy", axis_json(report.energy)},
+               {"samples", shown},
+               {"written", report.written},
+               {"next", running ? finite_json(report.next_seconds) : json(nullptr)}};
+  page.scripts = {{reinterpret_cast<const char*>(training_js), sizeof training_js}};
+  return render(page);
+}
+
+}  // namespace eelsvae

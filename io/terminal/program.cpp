@@ -1,0 +1,52 @@
+#include "io/terminal/program.h"
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include <unistd.h>
+
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+std::atomic<bool> interrupted = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
+
+void on_interrupt(int) {
+  if (interrupted.exchange(true)) _exit(interrupted_status);
+}
+
+}  // namespace
+
+StopToken interruption() {
+  return StopToken(interrupted);
+}
+
+int run_program(const char* name, const std::function<int()>& body) {
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  // A full disk or a closed pipe is an error of the write that meets it, with a file name, not a signal.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  try {
+    return body();
+  } catch (const UserError& error) {
+    std::fprintf(stderr, "%s: %s\n", name, error.what());
+    return 2;
+  } catch (const Interrupted&) {
+    std::fprintf(stderr, "%s: interrupted; nothing was written\n", name);
+    return interrupted_status;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "%s: not enough memory\n", name);
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: unexpected failure: %s\n", name, error.what());
+    return 1;
+  }
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,322 @@
+#include "engine/detect/detection.h"
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "engine/detect/scorer.h"
+#include "engine/detect/thresholds.h"
+#include "engine/prepare/preprocess.h"
+#include "engine/specimen/simulate.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+// Neither filter, so that an anomaly stays in its pixel.
+PreprocessConfig unfiltered() {
+  PreprocessConfig config;
+  config.sigma = 0;
+  config.xy_window = 1;
+  return config;
+}
+
+struct Film {
+  SpectrumImage image;
+  std::vector<uint8_t> truth;
+  Expectation expectation;
+};
+
+// 64 x 64 pixels around the Fe L2,3 edge; with 1 % of them, each alone, shifted by 6 eV, or without any.
+Film film(Preset preset, const std::string& baseline, uint64_t seed, bool defects = true) {
+  SimulationSettings settings;
+  settings.preset = preset;
+  settings.height = settings.width = 64;
+  settings.channels = 80;
+  settings.energy_offset_ev = 680;
+  settings.dispersion_ev = 1;
+  settings.exposure = 16;
+  settings.seed = seed;
+  settings.shift_ev = 6;
+  if (!defects) settings = without_defects(settings);
+  SimulatedImage simulated = simulate(settings);
+  Film result;
+  result.image = prepare(std::move(simulated.image), unfiltered(), std::nullopt).image;
+  result.truth = std::move(simulated.truth);
+  result.expectation = expect_from(Baseline(result.image, {}, parse_baseline(baseline)), result.image);
+  return result;
+}
+
+struct Counts {
+  double found = 0, wrong = 0, missed = 0;
+  Counts& operator+=(const Counts& other) {
+    found += other.found;
+    wrong += other.wrong;
+    missed += other.missed;
+    return *this;
+  }
+};
+
+// A simulated film has one hot pixel, which is no defect but as anomalous as any; alarms within its reach are
+// not counted either way.
+Counts count(const Film& film, const std::vector<uint8_t>& mask) {
+  Counts counts;
+  std::vector<double> totals(film.truth.size());
+  for (size_t pixel = 0; pixel < totals.size(); ++pixel) {
+    const float* spectrum = film.image.spectrum(static_cast<int64_t>(pixel));
+    totals[pixel] = std::accumulate(spectrum, spectrum + film.image.energy.size, 0.0);
+  }
+  const size_t hot = static_cast<size_t>(std::max_element(totals.begin(), totals.end()) - totals.begin());
+  for (size_t pixel = 0; pixel < mask.size(); ++pixel) {
+    if (pixel == hot) continue;
+    counts.found += mask[pixel];
+    counts.wrong += mask[pixel] && !film.truth[pixel];
+    counts.missed += !mask[pixel] && film.truth[pixel];
+  }
+  return counts;
+}
+
+struct Case {
+  Preset preset;
+  const char* baseline;
+};
+
+// The share of false finds is at most what was asked for, and not much less: over 40 seeds of the specimens
+// below 0.82, 0.87 and 0.88 times 1, 5 and 10 %. What may be missing or too much besides are three standard
+// deviations of a binomial count, whose variance is multiplied by 1.3 because the finds of a film share its
+// threshold: over the same seeds the numbers of false finds of a film had 1.0, 1.1 and 1.2 times a Poisson
+// count's variance.
+void expect_delivered(double rate, const Counts& counts, const std::string& where) {
+  const double sigma = std::sqrt(1.3 * rate * (1 - rate) / counts.found);
+  EXPECT_LT(counts.wrong / counts.found, rate + 3 * sigma) << where << ", of " << counts.found;
+  EXPECT_GT(counts.wrong / counts.found, 0.85 * rate - 3 * sigma) << where << ", of " << counts.found;
+}
+
+// Four specimens and twelve seeds of each find some 2050 spectra: three standard deviations of their share of
+// false finds, where 1, 5 and 10 % are asked for, are 0.8, 1.6 and 2.2 %; of one specimen's alone, twice as
+// much.
+TEST(Detection, DeliversTheFalseDiscoveryRate) {
+  const std::vector<double> rates = {0.01, 0.05, 0.1};
+  std::vector<Counts> all(rates.size());
+  for (const Case& specimen : {Case{Preset::bfo, "mean"}, Case{Preset::bfo, "pca:2"},
+                               Case{Preset::gradient, "mean"}, Case{Preset::interface, "pca:2"}}) {
+    std::vector<Counts> sums(rates.size());
+    for (uint64_t seed = 0; seed < 12; ++seed) {
+      const Film sample = film(specimen.preset, specimen.baseline, seed);
+      const Detection found = detect(sample.image, sample.expectation, unfiltered(), {});
+      for (size_t i = 0; i < rates.size(); ++i) {
+        const double threshold = fdr_threshold(found.scores, *found.null, rates[i]);
+        sums[i] += count(sample, anomalous(found.scores, threshold));
+      }
+    }
+    const std::string where = preset_name(specimen.preset) + " " + specimen.baseline;
+    for (size_t i = 0; i < rates.size(); ++i) {
+      expect_delivered(rates[i], sums[i], where);
+      EXPECT_LE(sums[i].missed, 3) << where << ", of 492";
+      all[i] += sums[i];
+    }
+  }
+  for (size_t i = 0; i < rates.size(); ++i) expect_delivered(rates[i], all[i], "all");
+}
+
+TEST(Detection, OfACleanSpecimenFindsAboutNothing) {
+  for (const Case& specimen :
+       {Case{Preset::bfo, "mean"}, Case{Preset::gradient, "mean"}, Case{Preset::interface, "pca:2"}}) {
+    double found = 0;
+    for (uint64_t seed = 0; seed < 10; ++seed) {
+      const Film sample = film(specimen.preset, specimen.baseline, seed, false);
+      found += count(sample, detect(sample.image, sample.expectation, unfiltered(), {}).mask).found;
+    }
+    EXPECT_LE(found, 10) << preset_name(specimen.preset) << ", of 40960 spectra";
+  }
+}
+
+TEST(Detection, AgreesWithItself) {
+  const Film sample = film(Preset::bfo, "mean", 3);
+  for (Score score :
+       {Score::whitened, Score::combined, Score::deviance, Score::pearson, Score::pearson_background})
+    for (double pooling : {0.0, 1.0}) {
+      DetectionConfig config;
+      config.score = score;
+      config.pooling = pooling;
+      const Detection found = detect(sample.image, sample.expectation, unfiltered(), config);
+      const auto where = static_cast<int>(score);
+      ASSERT_EQ(found.scores.size(), 64u * 64u);
+      EXPECT_TRUE(
+          std::all_of(found.scores.begin(), found.scores.end(), [](float s) { return std::isfinite(s); }));
+      EXPECT_EQ(found.mask, anomalous(found.scores, found.threshold));
+      ASSERT_TRUE(found.null);
+      EXPECT_EQ(found.threshold, fdr_threshold(found.scores, *found.null, 0.05));
+      // About a twentieth of what is found, if the null holds; more where the next lower score is far off.
+      EXPECT_LT(*found.expected_false_alarms(), 0.1 * static_cast<double>(found.anomalous_pixels()) + 1)
+          << where;
+      int64_t in_regions = 0;
+      for (const Region& region : found.regions) in_regions += std::ssize(region.pixels);
+      EXPECT_EQ(in_regions, found.anomalous_pixels());
+      for (size_t pixel = 0; pixel < found.mask.size(); ++pixel) {
+        EXPECT_LT(found.deviations[pixel].first, found.deviations[pixel].last);
+      }
+    }
+}
+
+TEST(Detection, ExplainsAShiftOfIron) {
+  const Film sample = film(Preset::bfo, "mean", 5);
+  const Detection found = detect(sample.image, sample.expectation, unfiltered(), {});
+  int explained = 0, anomalies = 0;
+  for (size_t pixel = 0; pixel < found.mask.size(); ++pixel) {
+    if (!sample.truth[pixel]) continue;
+    ++anomalies;
+    const Deviation& deviation = found.deviations[pixel];
+    const double middle = sample.image.energy.value((deviation.first + deviation.last - 1) / 2.0);
+    explained += middle > 695 && middle < 735 && std::abs(deviation.significance) > 5;
+  }
+  EXPECT_GE(anomalies, 40);
+  EXPECT_GE(explained, anomalies * 9 / 10);
+}
+
+TEST(Detection, ExcludedPixelsChangeNothing) {
+  Film sample = film(Preset::bfo, "mean", 1);
+  sample.image.excluded.assign(64 * 64, 0);
+  for (int64_t pixel = 0; pixel < 64 * 64; pixel += 7) sample.image.excluded[static_cast<size_t>(pixel)] = 1;
+  for (Score score :
+       {Score::whitened, Score::combined, Score::deviance, Score::pearson, Score::pearson_background})
+    for (double pooling : {0.0, 1.5}) {
+      DetectionConfig config;
+      config.score = score;
+      config.pooling = pooling;
+      const Detection before = detect(sample.image, sample.expectation, unfiltered(), config);
+      Film other = sample;
+      for (int64_t pixel = 0; pixel < 64 * 64; pixel += 7) {
+        const int64_t channels = other.image.energy.size;
+        std::fill_n(other.image.spectrum(pixel), channels, std::numeric_limits<float>::quiet_NaN());
+        std::fill_n(other.expectation.spectra.begin() + pixel * channels, channels, 1e30f);
+      }
+      const Detection after = detect(other.image, other.expectation, unfiltered(), config);
+      EXPECT_EQ(before.threshold, after.threshold);
+      EXPECT_EQ(before.mask, after.mask);
+      for (size_t pixel = 0; pixel < 64 * 64; ++pixel) {
+        ASSERT_EQ(std::isnan(after.scores[pixel]), pixel % 7 == 0);
+        if (pixel % 7 != 0) {
+          ASSERT_EQ(before.scores[pixel], after.scores[pixel]) << pixel;
+        }
+      }
+    }
+}
+
+TEST(Detection, IsTheSameOnAnyNumberOfThreads) {
+  const Film sample = film(Preset::gradient, "mean", 2);
+  DetectionConfig config;
+  config.score = Score::combined;
+  config.pooling = 1;
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  const Detection one = detect(sample.image, sample.expectation, unfiltered(), config);
+  omp_set_num_threads(3);
+  const Detection three = detect(sample.image, sample.expectation, unfiltered(), config);
+  omp_set_num_threads(threads);
+  EXPECT_EQ(one.scores, three.scores);
+  EXPECT_EQ(one.threshold, three.threshold);
+}
+
+// Filters leave more noise at the borders of an image, which is no anomaly there: of the highest scores
+// borders have their share.
+TEST(Detection, FilteredBordersAreAsNormalAsTheRest) {
+  PreprocessConfig preprocess;
+  preprocess.sigma = 0.5;
+  preprocess.xy_window = 3;
+  SimulationSettings settings;
+  settings.height = settings.width = 64;
+  settings.channels = 160;
+  settings.energy_offset_ev = 680;
+  settings.dispersion_ev = 0.5;
+  const SpectrumImage image =
+      prepare(simulate(without_defects(settings)).image, preprocess, std::nullopt).image;
+  const Expectation expectation = expect_from(Baseline(image, {}, parse_baseline("mean")), image);
+  const DetectionConfig config;
+  Scorer scorer(image, expectation, preprocess, config);
+  auto at_border = [&](int64_t pixel) {
+    const int64_t y = pixel / 64, x = pixel % 64;
+    return std::min(y, x) == 0 || std::max(y, x) == 63;
+  };
+  for (Score score :
+       {Score::whitened, Score::combined, Score::deviance, Score::pearson, Score::pearson_background}) {
+    const std::vector<float> scores = scorer.scores(score);
+    std::vector<int64_t> order(scores.size());
+    std::iota(order.begin(), order.end(), int64_t{0});
+    std::ranges::sort(order, std::greater{},
+                      [&](int64_t pixel) { return scores[static_cast<size_t>(pixel)]; });
+    // 252 of 4096 pixels lie at the border. Among 400 independent ones 25 are expected, more than 45 once in
+    // 10,000 times; pixels share their noise with neighbours, so a few more. Without regard to the filters,
+    // more than 200.
+    EXPECT_LT(std::count_if(order.begin(), order.begin() + 400, at_border), 60) << static_cast<int>(score);
+  }
+}
+
+TEST(Detection, ABaselinesOwnScoreIsTaken) {
+  const Film sample = film(Preset::bfo, "rx:5", 1);
+  ASSERT_FALSE(sample.expectation.own_scores.empty());
+  const PreprocessConfig preprocess = unfiltered();
+  const DetectionConfig config;
+  EXPECT_EQ(Scorer(sample.image, sample.expectation, preprocess, config).scores(Score::whitened),
+            sample.expectation.own_scores);
+}
+
+TEST(Detection, TakesTheThresholdThatIsAskedFor) {
+  const Film sample = film(Preset::bfo, "mean", 1);
+  DetectionConfig config;
+  config.threshold = 7.5;
+  EXPECT_EQ(detect(sample.image, sample.expectation, unfiltered(), config).threshold, 7.5);
+  config.threshold.reset();
+  config.threshold_method = ThresholdMethod::otsu;
+  const Detection otsu = detect(sample.image, sample.expectation, unfiltered(), config);
+  EXPECT_EQ(otsu.threshold, otsu_threshold(otsu.scores));
+  config.threshold_method = ThresholdMethod::conformal;
+  EXPECT_THROW(detect(sample.image, sample.expectation, unfiltered(), config), UserError);
+  std::vector<float> held_out(2000);
+  for (size_t i = 0; i < held_out.size(); ++i) held_out[i] = 3 + static_cast<float>(i) / 1000;
+  const Detection conformal = detect(sample.image, sample.expectation, unfiltered(), config, held_out);
+  EXPECT_EQ(conformal.threshold, conformal_threshold(conformal.scores, held_out, 0.05));
+}
+
+TEST(Detection, MistakesAreNamed) {
+  const Film sample = film(Preset::bfo, "mean", 1);
+  DetectionConfig config;
+  config.score = Score::latent;
+  EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
+  EXPECT_NO_THROW(check_detection(sample.image, 64, config));
+  config = {};
+  config.threshold_method = ThresholdMethod::conformal;
+  EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
+  config = {};
+  config.window = {100, 200};
+  EXPECT_THROW(check_detection(sample.image, 0, config), UserError);
+  EXPECT_THROW(check_detection(sample.image, 65, {}), UserError);
+  EXPECT_NO_THROW(check_detection(sample.image, 64, {}));
+}
+
+// One that holds fewer spectra than a false-discovery rate needs.
+TEST(Detection, OfASmallImageDoesWithoutANull) {
+  Film sample;
+  sample.image.y = {"y", "nm", 0, 1, 8};
+  sample.image.x = {"x", "nm", 0, 1, 9};
+  sample.image.energy = {"Energy loss", "eV", 700, 0.5, 16};
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal(100, 3);
+  for (int i = 0; i < 8 * 9 * 16; ++i) sample.image.counts.push_back(normal(generator));
+  sample.expectation.spectra.assign(sample.image.counts.size(), 100);
+  EXPECT_THROW(detect(sample.image, sample.expectation, unfiltered(), {}), UserError);
+  DetectionConfig config;
+  config.threshold = 5;
+  const Detection found = detect(sample.image, sample.expectation, unfiltered(), config);
+  EXPECT_FALSE(found.null);
+  EXPECT_FALSE(found.expected_false_alarms());
+}
+
+}  // namespace
+}  // namespace eelsvae

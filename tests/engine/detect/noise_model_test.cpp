@@ -1,0 +1,121 @@
+#include "engine/detect/noise_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+struct Noisy {
+  SpectrumImage image;
+  std::vector<float> expected;
+};
+
+// Counts with variance floor + gain * expected around an expectation that falls from 2000 to 20 over the
+// energy and varies by a tenth over the image.
+Noisy noisy(int64_t height, int64_t width, int64_t channels, double floor, double gain, uint32_t seed = 1) {
+  Noisy result;
+  SpectrumImage& image = result.image;
+  image.y = {"y", "nm", 0, 1, height};
+  image.x = {"x", "nm", 0, 1, width};
+  image.energy = {"Energy loss", "eV", 420, 0.3, channels};
+  std::mt19937 generator(seed);
+  std::normal_distribution<double> normal;
+  for (int64_t pixel = 0; pixel < height * width; ++pixel)
+    for (int64_t e = 0; e < channels; ++e) {
+      const double level = 2000 * std::pow(0.01, static_cast<double>(e) / static_cast<double>(channels - 1)) *
+                           (1 + 0.1 * std::sin(static_cast<double>(pixel % width) / 9));
+      result.expected.push_back(static_cast<float>(level));
+      image.counts.push_back(static_cast<float>(level + std::sqrt(floor + gain * level) * normal(generator)));
+    }
+  return result;
+}
+
+double mean_factor(const NoiseModel& model) {
+  double sum = 0;
+  for (float factor : model.channel_factor) sum += static_cast<double>(factor);
+  return sum / static_cast<double>(model.channel_factor.size());
+}
+
+TEST(NoiseModel, FindsFloorAndGain) {
+  for (auto [floor, gain] : {std::pair{81.0, 2.7}, {400.0, 1.0}, {4.0, 0.5}}) {
+    const Noisy film = noisy(64, 64, 96, floor, gain);
+    const NoiseModel model = estimate_noise(film.image, film.expected, 1);
+    EXPECT_NEAR(model.gain, gain, 0.03 * gain);
+    EXPECT_NEAR(model.floor, floor, 0.1 * floor + 0.02 * 20 * gain);
+    EXPECT_NEAR(mean_factor(model), 1, 0.02);
+    for (int64_t e = 0; e < 96; ++e) {
+      const double level = 2000 * std::pow(0.01, static_cast<double>(e) / 95);
+      EXPECT_NEAR(model.variance(0, e, level) / (floor + gain * level), 1, 0.2) << e;
+    }
+  }
+}
+
+TEST(NoiseModel, IsNotMovedByAnomaliesAndWhatVariesSlowly) {
+  Noisy film = noisy(64, 64, 64, 81, 2.7);
+  for (int64_t pixel = 0; pixel < 64 * 64; ++pixel) {
+    const bool anomalous = pixel % 100 == 0, right = pixel % 64 >= 32;
+    for (int64_t e = 0; e < 64; ++e) {
+      float& count = film.image.spectrum(pixel)[e];
+      if (right) count += 300;  // another phase that the expectation knows nothing of
+      count += 0.2f * static_cast<float>(pixel / 64);
+      if (anomalous) count *= 2;
+    }
+  }
+  const NoiseModel model = estimate_noise(film.image, film.expected, 3);
+  EXPECT_NEAR(model.gain, 2.7, 0.7);
+  EXPECT_NEAR(model.floor, 81, 30);
+}
+
+TEST(NoiseModel, KnowsChannelsThatDiffer) {
+  Noisy film = noisy(64, 64, 64, 81, 2.7);
+  for (int64_t pixel = 0; pixel < 64 * 64; ++pixel) {
+    float& loud = film.image.spectrum(pixel)[20];
+    const float expected = film.expected[static_cast<size_t>(pixel * 64 + 20)];
+    loud = expected + 2 * (loud - expected);
+    // Clipped: the same everywhere, or nearly.
+    film.image.spectrum(pixel)[40] = film.expected[static_cast<size_t>(pixel * 64 + 40)];
+    float& quiet = film.image.spectrum(pixel)[41];
+    quiet = film.expected[static_cast<size_t>(pixel * 64 + 41)] + 1e-4f * static_cast<float>(pixel % 7);
+  }
+  const NoiseModel model = estimate_noise(film.image, film.expected, 1);
+  EXPECT_NEAR(model.gain, 2.7, 0.2);
+  EXPECT_NEAR(static_cast<double>(model.channel_factor[20]), 4, 0.5);
+  EXPECT_EQ(model.channel_factor[40], 1) << "no noise at all cannot be";
+  EXPECT_EQ(model.channel_factor[41], 1);
+}
+
+TEST(NoiseModel, LooksAlongYWhereTheImageIsNarrow) {
+  const Noisy film = noisy(2000, 2, 32, 81, 2.7);
+  EXPECT_NEAR(estimate_noise(film.image, film.expected, 5).gain, 2.7, 0.2);
+}
+
+TEST(NoiseModel, ExcludedPixelsMayHoldAnything) {
+  Noisy film = noisy(32, 32, 32, 81, 2.7);
+  film.image.excluded.assign(32 * 32, 0);
+  for (size_t pixel = 0; pixel < 32 * 32; pixel += 5) film.image.excluded[pixel] = 1;
+  const NoiseModel before = estimate_noise(film.image, film.expected, 2);
+  for (int64_t pixel = 0; pixel < 32 * 32; pixel += 5)
+    std::fill_n(film.image.spectrum(pixel), 32, std::numeric_limits<float>::quiet_NaN());
+  const NoiseModel after = estimate_noise(film.image, film.expected, 2);
+  EXPECT_EQ(before.floor, after.floor);
+  EXPECT_EQ(before.gain, after.gain);
+  EXPECT_EQ(before.channel_factor, after.channel_factor);
+}
+
+TEST(NoiseModel, CannotBeMeasuredInEverything) {
+  const Noisy tiny = noisy(3, 3, 16, 81, 2.7);
+  EXPECT_THROW(estimate_noise(tiny.image, tiny.expected, 3), UserError);
+  Noisy silent = noisy(8, 8, 16, 81, 2.7);
+  silent.image.counts.assign(silent.expected.begin(), silent.expected.end());
+  EXPECT_THROW(estimate_noise(silent.image, silent.expected, 1), UserError);
+  EXPECT_THROW(estimate_noise(silent.image, std::vector<float>(3), 1), std::logic_error);
+}
+
+}  // namespace
+}  // namespace eelsvae

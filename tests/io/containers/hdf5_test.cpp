@@ -1,0 +1,229 @@
+#include "io/containers/hdf5.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "io/formats/spectrum_image_file.h"
+#include "tests/io/containers/hdf5_writer.h"
+
+namespace eelsvae {
+namespace {
+
+using hdf5::Handle;
+
+// Fits every type of number.
+double value(int64_t i) {
+  return static_cast<double>(i * 7919 % 113);
+}
+
+struct Read {
+  CountArray values;
+  bool finite;
+};
+
+// Reads dataset /d with its axis order[i] as axis i.
+Read read_dataset(const std::string& path, const std::vector<int64_t>& shape,
+                  const std::vector<size_t>& order) {
+  const hdf5::File file = hdf5::open_file(path);
+  const auto values = hdf5::dataset_values(file, path, "d", order, path);
+  std::vector<int64_t> displayed;
+  for (const size_t axis : order) displayed.push_back(shape[axis]);
+  Read result{CountArray(static_cast<size_t>(element_count(shape, 1)), -1), false};
+  result.finite = values->read(dense_strides(displayed), result.values.data());
+  return result;
+}
+
+// What read_dataset should find where the i-th element in C order is expected(i).
+CountArray displayed(const std::vector<int64_t>& shape, const std::vector<size_t>& order,
+                     const std::function<double(int64_t)>& expected) {
+  std::vector<int64_t> sizes;
+  for (const size_t axis : order) sizes.push_back(shape[axis]);
+  const std::vector<int64_t> stride = dense_strides(shape), to = dense_strides(sizes);
+  CountArray values(static_cast<size_t>(element_count(shape, 1)));
+  for (int64_t i = 0; i < static_cast<int64_t>(values.size()); ++i) {
+    int64_t place = 0;
+    for (size_t d = 0; d < order.size(); ++d) place += i / stride[order[d]] % sizes[d] * to[d];
+    values[static_cast<size_t>(place)] = static_cast<float>(expected(i));
+  }
+  return values;
+}
+
+class Hdf5Test : public FileTest {
+ protected:
+  const std::vector<int64_t> shape_ = {5, 7, 300};
+  const Hdf5Storage packed_ = {.chunk = {2, 3, 256}, .shuffle = true, .deflate = true};
+};
+
+// The library may serve somebody else in the same process.
+TEST_F(Hdf5Test, LeavesTheErrorHandlerAsItWas) {
+  H5E_auto2_t before = nullptr, after = nullptr;
+  void *data_before = nullptr, *data_after = nullptr;
+  ASSERT_GE(H5Eget_auto2(H5E_DEFAULT, &before, &data_before), 0);
+  ASSERT_NE(before, nullptr) << "HDF5 prints its errors unless it is told otherwise";
+  write_bytes(path("a.h5"), "\x89HDF\r\n\x1a\n and nothing more");
+  EXPECT_NE(user_error([&] { read_spectrum_image(path("a.h5")); }), "");
+  ASSERT_GE(H5Eget_auto2(H5E_DEFAULT, &after, &data_after), 0);
+  EXPECT_EQ(after, before);
+  EXPECT_EQ(data_after, data_before);
+}
+
+TEST_F(Hdf5Test, EveryTypeLayoutAndOrder) {
+  const Handle half(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
+  H5Tset_fields(half, 15, 10, 5, 0, 10);
+  H5Tset_size(half, 2);
+  H5Tset_ebias(half, 15);
+  const Handle big_half(H5Tcopy(half), H5Tclose);
+  H5Tset_order(big_half, H5T_ORDER_BE);
+  const Handle bits12(H5Tcopy(H5T_STD_I16LE), H5Tclose);  // what HDF5 itself has to convert
+  H5Tset_precision(bits12, 12);
+  const hid_t types[] = {H5T_STD_I8LE,   H5T_STD_U8LE,   H5T_STD_I16LE, H5T_STD_U16BE,  H5T_STD_I32BE,
+                         H5T_STD_U32LE,  H5T_STD_I64LE,  H5T_STD_U64BE, H5T_IEEE_F32LE, H5T_IEEE_F32BE,
+                         H5T_IEEE_F64LE, H5T_IEEE_F64BE, half,          big_half,       bits12};
+  const std::vector<hsize_t> large = {2, 3, 256}, small = {1, 2, 7};
+  const Hdf5Storage layouts[] = {
+      {},
+      {.chunk = large},
+      {.chunk = small},
+      {.chunk = large, .deflate = true},
+      {.chunk = large, .shuffle = true},
+      {.chunk = large, .shuffle = true, .deflate = true},
+      {.chunk = large, .shuffle = true, .deflate = true, .fletcher = true},
+      {.chunk = {5, 7, 300}, .shuffle = true, .deflate = true},
+  };
+  for (const hid_t type : types) {
+    for (Hdf5Storage storage : layouts) {
+      storage.type = type;
+      { Hdf5Writer(path("a.h5")).dataset("d", shape_, storage, value); }
+      for (const std::vector<size_t>& order : {std::vector<size_t>{0, 1, 2}, {2, 0, 1}, {1, 2, 0}}) {
+        const Read read = read_dataset(path("a.h5"), shape_, order);
+        ASSERT_TRUE(read.finite);
+        ASSERT_EQ(read.values, displayed(shape_, order, value))
+            << H5Tget_size(type) << " bytes, layout " << &storage - &storage << ", order " << order[0];
+      }
+    }
+  }
+}
+
+TEST_F(Hdf5Test, CompactAndOneDimensional) {
+  { Hdf5Writer(path("a.h5")).dataset("d", {200}, {.type = H5T_STD_I32BE, .compact = true}, value); }
+  EXPECT_EQ(read_dataset(path("a.h5"), {200}, {0}).values, displayed({200}, {0}, value));
+}
+
+TEST_F(Hdf5Test, BehindAUserBlock) {
+  for (const Hdf5Storage& storage : {Hdf5Storage{}, packed_}) {
+    { Hdf5Writer(path("a.h5"), 1024).dataset("d", shape_, storage, value); }
+    EXPECT_EQ(read_dataset(path("a.h5"), shape_, {0, 1, 2}).values, displayed(shape_, {0, 1, 2}, value));
+  }
+}
+
+// Chunks that were never written stand for the fill value, whole datasets too.
+TEST_F(Hdf5Test, FillValues) {
+  for (const double fill : {0.0, 3.5}) {
+    for (Hdf5Storage storage : {Hdf5Storage{}, packed_, Hdf5Storage{.chunk = {1, 2, 7}}}) {
+      storage.fill = fill;
+      {
+        Hdf5Writer writer(path("a.h5"));
+        const Handle data = writer.empty_dataset("d", shape_, storage);
+      }
+      EXPECT_EQ(read_dataset(path("a.h5"), shape_, {1, 2, 0}).values,
+                CountArray(5 * 7 * 300, static_cast<float>(fill)));
+    }
+    Hdf5Storage storage = packed_;
+    storage.fill = fill;
+    {
+      Hdf5Writer writer(path("a.h5"));
+      const Handle data = writer.empty_dataset("d", shape_, storage);
+      const hsize_t start[] = {2, 3, 0}, count[] = {2, 3, 256};  // one chunk
+      const std::vector<float> sevens(2 * 3 * 256, 7);
+      const Handle file_space(H5Dget_space(data), H5Sclose);
+      H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, nullptr, count, nullptr);
+      const Handle memory_space(H5Screate_simple(3, count, nullptr), H5Sclose);
+      ASSERT_GE(H5Dwrite(data, H5T_NATIVE_FLOAT, memory_space, file_space, H5P_DEFAULT, sevens.data()), 0);
+    }
+    const auto expected = [&](int64_t i) {
+      const int64_t y = i / 2100, x = i / 300 % 7, e = i % 300;
+      return y >= 2 && y < 4 && x >= 3 && x < 6 && e < 256 ? 7 : fill;
+    };
+    EXPECT_EQ(read_dataset(path("a.h5"), shape_, {2, 0, 1}).values, displayed(shape_, {2, 0, 1}, expected));
+  }
+  Hdf5Storage storage = packed_;
+  storage.fill = std::numeric_limits<double>::quiet_NaN();
+  {
+    Hdf5Writer writer(path("a.h5"));
+    const Handle data = writer.empty_dataset("d", shape_, storage);
+  }
+  EXPECT_FALSE(read_dataset(path("a.h5"), shape_, {0, 1, 2}).finite);
+}
+
+// A writer may leave out filters for single chunks.
+TEST_F(Hdf5Test, ChunksWithoutTheFilters) {
+  const std::vector<int64_t> shape = {2, 4, 1024};
+  {
+    Hdf5Writer writer(path("a.h5"));
+    const Handle data =
+        writer.empty_dataset("d", shape, {.chunk = {1, 4, 1024}, .shuffle = true, .deflate = true});
+    std::vector<float> numbers(4 * 1024);
+    for (hsize_t y = 0; y < 2; ++y) {
+      for (size_t i = 0; i < numbers.size(); ++i)
+        numbers[i] = static_cast<float>(value(static_cast<int64_t>(y * numbers.size() + i)));
+      const hsize_t start[] = {y, 0, 0};
+      ASSERT_GE(H5Dwrite_chunk(data, H5P_DEFAULT, 3, start, numbers.size() * sizeof(float), numbers.data()),
+                0);
+    }
+  }
+  EXPECT_EQ(read_dataset(path("a.h5"), shape, {0, 1, 2}).values, displayed(shape, {0, 1, 2}, value));
+}
+
+TEST_F(Hdf5Test, FindsWhatIsNotFinite) {
+  for (const Hdf5Storage& storage : {Hdf5Storage{}, packed_, Hdf5Storage{.chunk = {1, 2, 7}}}) {
+    {
+      Hdf5Writer(path("a.h5")).dataset("d", shape_, storage, [](int64_t i) {
+        return i == 5000 ? std::numeric_limits<double>::infinity() : value(i);
+      });
+    }
+    EXPECT_FALSE(read_dataset(path("a.h5"), shape_, {0, 1, 2}).finite);
+  }
+}
+
+TEST_F(Hdf5Test, SaysWhichChunkIsDamaged) {
+  haddr_t place = 0;
+  hsize_t size = 0;
+  {
+    Hdf5Writer writer(path("a.h5"));
+    writer.dataset("d", shape_, packed_, value);
+    const Handle data = hdf5::open_dataset(writer.file(), "d", "a");
+    const hsize_t start[] = {2, 3, 256};
+    unsigned mask;
+    H5Fflush(writer.file(), H5F_SCOPE_LOCAL);
+    ASSERT_GE(H5Dget_chunk_info_by_coord(data, start, &mask, &place, &size), 0);
+  }
+  std::string bytes = read_bytes(path("a.h5"));
+  ASSERT_GT(size, 40u);
+  for (size_t i = 20; i < 40; ++i) bytes[place + i] = static_cast<char>(~bytes[place + i]);
+  write_bytes(path("a.h5"), bytes);
+  EXPECT_EQ(user_error([&] {
+              read_dataset(path("a.h5"), shape_, {0, 1, 2});
+            }),
+            path("a.h5") + ": the chunk of the data that begins at (2, 3, 256) is damaged");
+}
+
+TEST_F(Hdf5Test, FilesOfOtherProgramsAreNamed) {
+  {
+    Hdf5Writer writer(path("a.h5"));
+    writer.group("entry/instrument");
+    writer.dataset("values", {1, 2, 3});
+  }
+  EXPECT_EQ(user_error([&] { list_images(path("a.h5")); }),
+            path("a.h5") +
+                ": an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan; at its top are "
+                "'entry', 'values'");
+  { const Hdf5Writer writer(path("b.h5")); }
+  EXPECT_EQ(user_error([&] { list_images(path("b.h5")); }),
+            path("b.h5") +
+                ": an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan; at its top it holds "
+                "nothing");
+}
+
+}  // namespace
+}  // namespace eelsvae
