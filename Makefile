@@ -28,8 +28,11 @@ build: packages
 packages:
 	scripts/install-packages.sh
 
-install: build
-	cmake --install build/release --prefix $(PREFIX)
+# Without the tests, which bring a device of their own into the library.
+install: packages
+	cmake --preset install
+	cmake --build --preset install
+	cmake --install build/install --prefix $(PREFIX)
 
 clean:
 	rm -rf build demo
