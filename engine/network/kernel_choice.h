@@ -23,8 +23,8 @@ struct KernelChoice {
 };
 
 // The fastest of what is offered for the network: its layers at their real channels and energies, but on a
-// few lines of the scan and a few rows of the Linear layers, are timed in every variant, which takes a second
-// at most where memory is at hand. The answer is remembered (kernels/plan_cache.h), so that the next process
+// few lines of the scan and a few rows of the Linear layers, are timed in every variant, which takes about
+// a second where memory is at hand. The answer is remembered (kernels/plan_cache.h), so that the next process
 // takes the same.
 KernelChoice choose_kernels(const BackendOffer& offer, const ModelShape& shape, ReconstructionLoss loss,
                             int64_t batch, Purpose purpose);
