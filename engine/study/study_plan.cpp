@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
-#include <sstream>
 
 #include "engine/detect/baselines.h"
 #include "engine/image/energy_axis.h"
