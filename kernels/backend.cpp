@@ -75,7 +75,7 @@ BackendOffer find_backend(const std::string& device, const std::string& precisio
   if (device == "auto") {
     for (const BackendFactory* factory : factories) {
       if (!factory->automatic) continue;
-      std::optional<std::string> obstacle = factory->probe();
+      std::optional<std::string> obstacle = factory->probe(0);
       if (!obstacle) return {factory, 0, factory->variants(precision, kernels)};
       if (reason && reason->empty()) *reason = std::string(factory->kind) + " not used: " + *obstacle;
     }
@@ -95,9 +95,8 @@ BackendOffer find_backend(const std::string& device, const std::string& precisio
   std::string known = "auto";
   for (const BackendFactory* factory : factories) {
     if (kind == factory->kind) {
-      if (index == 0)  // create() finds out about the others
-        if (std::optional<std::string> obstacle = factory->probe())
-          throw UserError("device '" + device + "' cannot be used: " + *obstacle);
+      if (std::optional<std::string> obstacle = factory->probe(index))
+        throw UserError("device '" + device + "' cannot be used: " + *obstacle);
       return {factory, index, factory->variants(precision, kernels)};
     }
     known += std::string(", ") + factory->kind;

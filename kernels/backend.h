@@ -133,17 +133,19 @@ struct BackendVariant {
   bool operator==(const BackendVariant&) const = default;
 };
 
-// What a backend folder contributes. `probe`: nullopt where its first device can be used, else the reason.
+// What a backend folder contributes.
 struct BackendFactory {
   const char* kind;  // "cpu", "cuda", "reference"
   bool automatic;    // whether --device auto may choose it
   int preference;    // auto takes the highest that can be used
-  std::optional<std::string> (*probe)();
+  // Why the device cannot be used; nullopt where it can. device: what follows the colon in "cuda:1" (0
+  // without one), here and below.
+  std::optional<std::string> (*probe)(int device);
   // The ways to compute that fit precision (auto | fp32 | tf32 | bf16 | fp64) and kernels (auto or a name),
   // of which any may be the fastest; first what is taken where nobody measures. Throws UserError if there are
   // none.
   std::vector<BackendVariant> (*variants)(const std::string& precision, const std::string& kernels);
-  // device: what follows the colon in "cuda:1" (0 without one). Throws UserError if that cannot be used.
+  // Of a device that can be used.
   std::unique_ptr<Backend> (*create)(int device, const BackendVariant& variant);
 };
 

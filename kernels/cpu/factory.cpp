@@ -44,8 +44,11 @@ std::vector<BackendVariant> variants(const std::string& precision, const std::st
   return all;
 }
 
-std::unique_ptr<Backend> create(int device, const BackendVariant& variant) {
-  if (device != 0) throw UserError("device cpu:" + std::to_string(device) + ": there is only one CPU device");
+std::optional<std::string> probe(int device) {
+  return device == 0 ? std::nullopt : std::optional<std::string>("there is only cpu:0");
+}
+
+std::unique_ptr<Backend> create(int, const BackendVariant& variant) {
   const DType activation = variant.precision == "bf16" ? DType::bf16 : DType::f32;
   const InstructionSet set = cpu::instruction_set_named(variant.kernels).value();
 #ifdef __x86_64__
@@ -59,7 +62,6 @@ std::unique_ptr<Backend> create(int device, const BackendVariant& variant) {
 }  // namespace
 
 extern const BackendFactory cpu_backend;
-const BackendFactory cpu_backend = {"cpu",    true,  10, [] { return std::optional<std::string>(); },
-                                    variants, create};
+const BackendFactory cpu_backend = {"cpu", true, 10, probe, variants, create};
 
 }  // namespace eelsvae

@@ -22,8 +22,8 @@ std::string number_of(int device) {
   return std::string(device_kind) + ":" + std::to_string(device);
 }
 
-// Why a device cannot be used, if so.
-std::optional<std::string> obstacle_of(int device) {
+// Device 0 is the fastest, as CUDA counts them.
+std::optional<std::string> probe(int device) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) cudaGetLastError();
@@ -45,14 +45,7 @@ std::optional<std::string> obstacle_of(int device) {
          std::to_string(properties.minor) + "; 8.0 or newer is needed";
 }
 
-// The first one is the fastest, as CUDA counts them.
-std::optional<std::string> probe() {
-  return obstacle_of(0);
-}
-
 DeviceProperties read_properties(int device) {
-  if (const std::optional<std::string> obstacle = obstacle_of(device))
-    throw UserError("device '" + number_of(device) + "' cannot be used: " + *obstacle);
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   return {properties.name,

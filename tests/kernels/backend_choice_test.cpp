@@ -28,11 +28,13 @@ TEST(MakeBackend, ChecksTheDeviceNumber) {
        {"reference:", "reference:x", "reference:-1", "reference:1", "reference:0x", "reference:99999999999"})
     EXPECT_FALSE(error_of(device, "auto").empty()) << device;
   EXPECT_EQ(make_backend("reference:0", "auto")->device(), "reference");
+  for (const BackendFactory* factory : backend_factories())
+    EXPECT_TRUE(factory->probe(1000)) << factory->kind << ": nobody has so many";
 }
 
 TEST(MakeBackend, EachBackendChecksThePrecision) {
   for (const BackendFactory* factory : backend_factories()) {
-    if (factory->probe()) continue;
+    if (factory->probe(0)) continue;
     std::string error = error_of(factory->kind, "fp17");
     EXPECT_NE(error.find("fp17"), std::string::npos) << factory->kind << ": " << error;
   }
