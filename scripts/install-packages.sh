@@ -5,7 +5,7 @@
 set -eu
 packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libpng-dev libzip-dev zlib1g-dev
-  libeigen3-dev libboost-dev libjs-chart.js libprotobuf-dev protobuf-compiler libisal-dev"
+  libeigen3-dev libboost-dev libjs-chart.js"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
   # oneDNN only to compare our kernels with, QEMU for a processor without AVX-512.

@@ -1,20 +1,14 @@
 #include "io/run/event_file.h"
 
-#include <isa-l/crc.h>
-
 #include <bit>
 #include <chrono>
-#include <cstring>
 
-#include "event.pb.h"
 #include "io/terminal/run_log.h"
 
 namespace eelsvae {
 namespace {
 
-using tensorboard::Event;
-
-static_assert(std::endian::native == std::endian::little, "lengths and checksums are little-endian");
+static_assert(std::endian::native == std::endian::little, "files and protocol buffers are little-endian");
 
 template <typename T>
 std::string bytes_of(T value) {
@@ -22,19 +16,37 @@ std::string bytes_of(T value) {
 }
 
 // CRC-32C (Castagnoli), turned and shifted so that a checksum of data that hold checksums is sound.
-uint32_t masked_checksum(std::string bytes) {
-  const uint32_t checksum = ~crc32_iscsi(reinterpret_cast<unsigned char*>(bytes.data()),
-                                         static_cast<int>(bytes.size()), 0xffffffff);
-  return std::rotr(checksum, 15) + 0xa282ead8;
+uint32_t masked_checksum(const std::string& bytes) {
+  uint32_t checksum = 0xffffffff;
+  for (const unsigned char byte : bytes) {
+    checksum ^= byte;
+    for (int bit = 0; bit < 8; ++bit) checksum = (checksum >> 1) ^ (checksum & 1 ? 0x82f63b78 : 0);
+  }
+  return std::rotr(~checksum, 15) + 0xa282ead8;
+}
+
+// Fields of protocol buffers: their number and the kind of their value, then the value. The numbers are those
+// of TensorFlow's event.proto and summary.proto.
+std::string varint(uint64_t value) {
+  std::string bytes;
+  for (; value >= 128; value >>= 7) bytes += static_cast<char>(value | 128);
+  return bytes + static_cast<char>(value);
+}
+std::string field(uint64_t number, int64_t value) {
+  return varint(8 * number) + varint(static_cast<uint64_t>(value));
+}
+std::string field(uint64_t number, double value) {
+  return varint(8 * number + 1) + bytes_of(value);
+}
+std::string field(uint64_t number, float value) {
+  return varint(8 * number + 5) + bytes_of(value);
+}
+std::string field(uint64_t number, const std::string& bytes) {
+  return varint(8 * number + 2) + varint(bytes.size()) + bytes;
 }
 
 double seconds_since_1970() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-std::string record_of(Event event, double wall_time) {
-  event.set_wall_time(wall_time);
-  return event_record(event.SerializeAsString());
 }
 
 constexpr char name_start[] = "events.out.tfevents.";
@@ -54,20 +66,15 @@ void EventFile::add(int64_t step, const std::vector<std::pair<std::string, doubl
     auto seconds = static_cast<int64_t>(now);
     do path = folder_ / (name_start + std::to_string(seconds++) + ".eelsvae");
     while (std::filesystem::exists(path));  // of a run that ended within this second
-    Event version, start;
-    version.set_file_version("brain.Event:2");
-    start.set_step(step);
-    start.mutable_session_log()->set_status(tensorboard::SessionLog::START);
-    records += record_of(version, now) + record_of(start, now);
+    records = event_record(field(1, now) + field(3, std::string("brain.Event:2")));
+    // A start: what came before from this step on no longer counts.
+    records += event_record(field(1, now) + field(2, step) + field(7, field(1, int64_t{1})));
   }
-  Event event;
-  event.set_step(step);
-  for (const auto& [name, value] : values) {
-    tensorboard::Summary::Value& point = *event.mutable_summary()->add_value();
-    point.set_tag(name);
-    point.set_simple_value(static_cast<float>(value));
-  }
-  append_bytes(path, records + record_of(event, now));
+  std::string summary;
+  for (const auto& [name, value] : values)
+    summary += field(1, field(1, name) + field(2, static_cast<float>(value)));
+  records += event_record(field(1, now) + field(2, step) + field(5, summary));
+  append_bytes(path, records);
   path_ = path;
 }
 

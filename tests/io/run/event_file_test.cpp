@@ -53,21 +53,22 @@ class EventFileTest : public FileTest {
 };
 
 TEST(EventRecord, HasTheChecksumsOfCrc32c) {
-  // CRC-32C of "123456789" is the published check value; the mask is TensorFlow's.
-  const uint32_t checksum = 0xe3069283, masked = ((checksum >> 15) | (checksum << 17)) + 0xa282ead8;
-  const std::string record = event_record("123456789");
-  ASSERT_EQ(record.size(), 8u + 4 + 9 + 4);
-  EXPECT_EQ(number_at<uint64_t>(record, 0), 9u);
-  EXPECT_EQ(record.substr(12, 9), "123456789");
-  EXPECT_EQ(number_at<uint32_t>(record, 21), masked);
-  // Of eight bytes 09 00 ... 00, by the polynomial bit by bit.
-  uint32_t slow = 0xffffffff;
-  for (size_t i = 0; i < 8; ++i) {
-    slow ^= static_cast<unsigned char>(record[i]);
-    for (int bit = 0; bit < 8; ++bit) slow = (slow >> 1) ^ (slow & 1 ? 0x82f63b78 : 0);
+  // The published check value, and those of RFC 3720, B.4.
+  std::string ascending(32, 0);
+  for (size_t i = 0; i < ascending.size(); ++i) ascending[i] = static_cast<char>(i);
+  for (const auto& [data, checksum] : {std::pair{std::string("123456789"), 0xe3069283u},
+                                       {std::string(32, '\0'), 0x8a9136aau},
+                                       {std::string(32, '\xff'), 0x62a8ab43u},
+                                       {ascending, 0x46dd794eu}}) {
+    const std::string record = event_record(data);
+    ASSERT_EQ(record.size(), 8 + 4 + data.size() + 4);
+    EXPECT_EQ(number_at<uint64_t>(record, 0), data.size());
+    EXPECT_EQ(record.substr(12, data.size()), data);
+    EXPECT_EQ(number_at<uint32_t>(record, 12 + data.size()),
+              ((checksum >> 15) | (checksum << 17)) + 0xa282ead8)
+        << "TensorFlow's mask";
   }
-  slow = ~slow;
-  EXPECT_EQ(number_at<uint32_t>(record, 8), ((slow >> 15) | (slow << 17)) + 0xa282ead8);
+  EXPECT_EQ(number_at<uint32_t>(event_record("123456789"), 8), 0x3971f937u) << "of a length of 9, by ISA-L";
 }
 
 TEST_F(EventFileTest, HoldsPointsOfCurves) {
@@ -94,6 +95,13 @@ TEST_F(EventFileTest, HoldsPointsOfCurves) {
   EXPECT_EQ(records[2].substr(9),
             "\x10\x04" + text_field(0x2a, point("loss/training", 0.5f) + point("rate", 1e-4f)));
   EXPECT_EQ(records[3].substr(9), "\x10\x05" + text_field(0x2a, point("loss/training", 0.25f)));
+}
+
+TEST_F(EventFileTest, LargeNumbersTakeSeveralBytes) {
+  EventFile(path(".")).add(300, {{std::string(200, 'x'), 1.0}});
+  EXPECT_EQ(records_in(read_bytes(files()[0]))[2].substr(9),
+            std::string("\x10\xac\x02\x2a\xd3\x01\x0a\xd0\x01\x0a\xc8\x01") + std::string(200, 'x') + '\x15' +
+                bytes_of(1.0f));
 }
 
 TEST_F(EventFileTest, ARunThatGoesOnWritesAFileOfItsOwn) {
