@@ -102,6 +102,13 @@ struct DetectionConfig {
   int64_t stride = 0;               // of overlapping tiles; 0: half a tile
   Blend blend = Blend::cosine;
   int64_t batch_size = 8;  // tiles that a model reconstructs at a time
+
+  // Whether a method decides: a number that is given takes precedence.
+  bool threshold_by(ThresholdMethod method) const { return !threshold && threshold_method == method; }
+  // Whether the threshold is made for a false-discovery rate.
+  bool threshold_by_rate() const {
+    return threshold_by(ThresholdMethod::fdr) || threshold_by(ThresholdMethod::conformal);
+  }
 };
 
 struct Config {

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "engine/detect/leading_eigenvectors.h"
+#include "engine/image/finite.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -35,16 +36,6 @@ std::vector<int64_t> pixels_to_fit(const SpectrumImage& image, std::span<const u
   return pixels;
 }
 
-[[noreturn]] void report_not_finite(const SpectrumImage& image, const std::vector<int64_t>& pixels) {
-  for (int64_t pixel : pixels)
-    for (int64_t e = 0; e < image.energy.size; ++e)
-      if (!std::isfinite(image.spectrum(pixel)[e]))
-        throw UserError("a baseline cannot be fitted: the counts of pixel (y, x) = (" +
-                        std::to_string(pixel / image.x.size) + ", " + std::to_string(pixel % image.x.size) +
-                        ") in channel " + std::to_string(e) + " are not finite; exclude that pixel");
-  throw std::logic_error("internal error: a mean that is not finite");
-}
-
 std::vector<double> mean_spectrum(const SpectrumImage& image, const std::vector<int64_t>& pixels) {
   std::vector<double> mean(static_cast<size_t>(image.energy.size));
   constexpr int64_t channels_at_once = 64;
@@ -57,7 +48,7 @@ std::vector<double> mean_spectrum(const SpectrumImage& image, const std::vector<
   }
   for (double& value : mean) value /= static_cast<double>(pixels.size());
   if (!std::all_of(mean.begin(), mean.end(), [](double value) { return std::isfinite(value); }))
-    report_not_finite(image, pixels);
+    throw UserError("a baseline cannot be fitted: " + not_finite_text(image) + "; exclude them");
   return mean;
 }
 

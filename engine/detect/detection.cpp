@@ -35,7 +35,7 @@ void check_detection(const SpectrumImage& prepared, int64_t tile, const Detectio
   if (config.window) channel_window(prepared.energy, *config.window);
   if (tile == 0 && config.score == Score::latent)
     throw UserError("detection.score=latent needs a model; a baseline has no latent space");
-  if (tile == 0 && !config.threshold && config.threshold_method == ThresholdMethod::conformal)
+  if (tile == 0 && config.threshold_by(ThresholdMethod::conformal))
     throw UserError("detection.threshold_method=conformal needs a model; a baseline holds no spectra out");
   if (std::min(prepared.y.size, prepared.x.size) < tile)
     throw UserError("the image, " + std::to_string(prepared.y.size) + " x " +
@@ -52,14 +52,14 @@ Detection detect(const SpectrumImage& prepared, const Expectation& expectation,
   // Whatever the score, the strongest residual explains it best.
   found.deviations = scorer.whitened().deviations;
   found.window = scorer.window();
-  const bool by_rate = !config.threshold && config.threshold_method == ThresholdMethod::fdr;
+  const bool by_null = config.threshold_by(ThresholdMethod::fdr);
   found.null =
-      by_rate ? fit_null(found.scores, prepared.excluded) : null_if_any(found.scores, prepared.excluded);
+      by_null ? fit_null(found.scores, prepared.excluded) : null_if_any(found.scores, prepared.excluded);
   if (config.threshold)
     found.threshold = *config.threshold;
-  else if (by_rate)
+  else if (by_null)
     found.threshold = fdr_threshold(found.scores, *found.null, config.fdr, prepared.excluded);
-  else if (config.threshold_method == ThresholdMethod::conformal)
+  else if (config.threshold_by(ThresholdMethod::conformal))
     found.threshold = conformal_threshold(found.scores, held_out, config.fdr, prepared.excluded);
   else
     found.threshold = otsu_threshold(found.scores, prepared.excluded);

@@ -23,12 +23,6 @@ int64_t noise_lag(const PreprocessConfig& preprocess) {
   return preprocess.xy_window + 2 * filter;
 }
 
-// Edges are narrower than this, backgrounds wider.
-double background_smoothing(const Axis& energy) {
-  constexpr double smoothing_ev = 10;
-  return std::max(2.0, smoothing_ev / energy.scale);
-}
-
 void leave_out(const std::vector<uint8_t>& excluded, std::vector<float>& map) {
   for (size_t pixel = 0; pixel < excluded.size(); ++pixel)
     if (excluded[pixel]) map[pixel] = std::numeric_limits<float>::quiet_NaN();
@@ -120,8 +114,8 @@ std::vector<float> Scorer::raw_scores(Score score) {
   };
   auto pearson = [&] { return in_units_of_noise(pearson_scores(prepared_, expected, window_)); };
   auto background = [&] {
-    return in_units_of_noise(
-        pearson_background_scores(prepared_, expected, window_, background_smoothing(prepared_.energy)));
+    return in_units_of_noise(pearson_background_scores(prepared_, expected, window_,
+                                                       std::max(2.0, edge_width / prepared_.energy.scale)));
   };
   switch (score) {
     case Score::whitened:

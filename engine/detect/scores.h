@@ -18,6 +18,9 @@ namespace eelsvae {
 std::vector<float> pearson_scores(const SpectrumImage& observed, std::span<const float> expected,
                                   ChannelWindow window);
 
+// Edges are narrower than this, backgrounds wider.
+inline constexpr double edge_width = 10;  // eV
+
 // The same after the smooth background, which all spectra share and which r is full of, is taken out of both:
 // what a local straight line, fitted with Gaussian weights of standard deviation `smoothing` channels
 // (Cleveland, JASA 74, 829 (1979)), makes of the spectrum at every channel of the window.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "engine/detect/scores.h"
 #include "engine/detect/surroundings.h"
 #include "engine/prepare/filters.h"
 #include "kernels/error.h"
@@ -100,8 +101,8 @@ std::vector<double> smoothed(const std::vector<double>& spectrum, double sigma) 
 // second derivative, in units of the noise.
 std::array<std::vector<double>, 3> spectral_changes(const std::vector<double>& mean, const NoiseModel& noise,
                                                     const Axis& energy) {
-  constexpr double fine = 1.5;                                                // channels: less is noise
-  const double background = std::max(4 * fine, 10 / std::abs(energy.scale));  // edges are narrower than 10 eV
+  constexpr double fine = 1.5;  // channels: less is noise
+  const double background = std::max(4 * fine, edge_width / std::abs(energy.scale));
   const int64_t channels = std::ssize(mean);
   const std::vector<double> s = smoothed(mean, fine), smooth = smoothed(mean, background);
   std::array<std::vector<double>, 3> changes;

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "engine/image/excluded.h"
+#include "engine/image/finite.h"
 #include "engine/prepare/binning.h"
 #include "engine/prepare/device_preprocess.h"
 #include "engine/prepare/filters.h"
@@ -37,21 +38,10 @@ std::string counted(int64_t n, const char* one, const char* several) {
   return std::to_string(n) + " " + (n == 1 ? one : several);
 }
 
-// axis: "" or " of the energy range", for the message.
-void check_finite(const SpectrumImage& image, const char* axis) {
-  const auto count = static_cast<int64_t>(image.counts.size());
-  int64_t number = 0;
-#pragma omp parallel for simd schedule(static) reduction(+ : number)
-  for (int64_t i = 0; i < count; ++i) number += std::isfinite(image.counts[static_cast<size_t>(i)]) ? 0 : 1;
-  if (number == 0) return;
-  const int64_t first = std::find_if(image.counts.begin(), image.counts.end(),
-                                     [](float counts) { return !std::isfinite(counts); }) -
-                        image.counts.begin();
-  int64_t pixel = first / image.energy.size;
-  throw UserError(std::to_string(number) + " counts are not finite, the first at y " +
-                  std::to_string(pixel / image.x.size) + ", x " + std::to_string(pixel % image.x.size) +
-                  ", channel " + std::to_string(first % image.energy.size) + axis +
-                  "; replace them before use");
+// what: whose counts, " of the energy range", say, for the message.
+void check_finite(const SpectrumImage& image, const char* what) {
+  if (const std::string text = not_finite_text(image); !text.empty())
+    throw UserError(text + what + "; replace them, or exclude the pixels");
 }
 
 // ---- the steps that yield counts ----

@@ -1,9 +1,9 @@
 #include "io/formats/image_data.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "engine/image/excluded.h"
+#include "engine/image/finite.h"
 #include "io/files/message_text.h"
 #include "io/files/npy.h"
 #include "io/formats/spectrum_image_file.h"
@@ -23,10 +23,6 @@ void exclude_rectangle(SpectrumImage& image, const std::array<int64_t, 4>& recta
     std::fill_n(image.excluded.begin() + y * image.x.size + x0, x1 - x0, uint8_t{1});
 }
 
-bool is_finite(const float* spectrum, int64_t channels) {
-  return std::all_of(spectrum, spectrum + channels, [](float count) { return std::isfinite(count); });
-}
-
 }  // namespace
 
 void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
@@ -44,23 +40,9 @@ void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
 }
 
 void check_finite(const SpectrumImage& image, const std::string& path) {
-  const int64_t pixels = image.pixels();
-  int64_t first = pixels, bad = 0;
-#pragma omp parallel for schedule(static) reduction(min : first) reduction(+ : bad)
-  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-    if (!image.excluded.empty() && image.excluded[static_cast<size_t>(pixel)]) continue;
-    if (is_finite(image.spectrum(pixel), image.energy.size)) continue;
-    first = std::min(first, pixel);
-    ++bad;
-  }
-  if (bad == 0) return;
-  const float* spectrum = image.spectrum(first);
-  int64_t channel = 0;
-  while (std::isfinite(spectrum[channel])) ++channel;
-  throw UserError(path + ": " + std::to_string(bad) + (bad == 1 ? " pixel holds" : " pixels hold") +
-                  " counts that are not finite (NaN or infinite), the first at (y, x, channel) = " +
-                  shape_text({first / image.x.size, first % image.x.size, channel}) +
-                  "; replace them, or leave the pixels out with data.exclude_path or data.exclude");
+  if (const std::string text = not_finite_text(image); !text.empty())
+    throw UserError(path + ": " + text +
+                    "; replace them, or leave the pixels out with data.exclude_path or data.exclude");
 }
 
 SpectrumImage read_image_data(const std::string& path, const DataConfig& data, const StopToken& stop) {

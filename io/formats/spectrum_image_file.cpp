@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 
+#include "engine/image/finite.h"
 #include "io/files/mapped_file.h"
 #include "io/files/message_text.h"
 #include "io/files/npy.h"
@@ -143,18 +144,6 @@ void check_axis(const std::string& path, const Axis& axis, const char* which) {
   }
 }
 
-[[noreturn]] void refuse_infinite(const std::string& path, const SpectrumImage& image) {
-  int64_t count = 0, first = -1;
-  for (int64_t i = 0, n = static_cast<int64_t>(image.counts.size()); i < n; ++i) {
-    if (std::isfinite(image.counts[static_cast<size_t>(i)])) continue;
-    if (count++ == 0) first = i;
-  }
-  const int64_t channel = first % image.energy.size, pixel = first / image.energy.size;
-  throw UserError(path + ": " + std::to_string(count) + (count == 1 ? " value is" : " values are") +
-                  " not finite (NaN or infinite), the first at (y, x, channel) = " +
-                  shape_text({pixel / image.x.size, pixel % image.x.size, channel}));
-}
-
 }  // namespace
 
 std::vector<StoredImage> open_images(const std::string& path) {
@@ -218,7 +207,7 @@ SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& op
   if (all_finite)
     *all_finite = finite;
   else if (!finite)
-    refuse_infinite(path, image);
+    throw UserError(path + ": " + not_finite_text(image));
   return image;
 }
 

@@ -9,18 +9,13 @@
 #include <nlohmann/json.hpp>
 
 #include "io/config/config.h"
+#include "io/config/config_fields.h"
 #include "io/files/element_type.h"
 
 namespace eelsvae {
 namespace {
 
 using nlohmann::json;
-
-const std::pair<Scaling, const char*> scaling_names[] = {{Scaling::robust_minmax, "robust_minmax"},
-                                                         {Scaling::minmax, "minmax"},
-                                                         {Scaling::zscore, "zscore"},
-                                                         {Scaling::quantile, "quantile"},
-                                                         {Scaling::none, "none"}};
 
 json to_json(const Axis& axis) {
   return {{"name", axis.name},
@@ -37,10 +32,10 @@ Axis axis_from(const json& j) {
 }
 
 json to_json(const ScalingParameters& scaling) {
-  json j = {{"offset", scaling.offset}, {"range", scaling.range}, {"quantiles", scaling.quantiles}};
-  for (auto [method, name] : scaling_names)
-    if (method == scaling.method) j["method"] = name;
-  return j;
+  return {{"offset", scaling.offset},
+          {"range", scaling.range},
+          {"quantiles", scaling.quantiles},
+          {"method", name_of(scaling.method)}};
 }
 
 ScalingParameters scaling_from(const json& j) {
@@ -48,10 +43,11 @@ ScalingParameters scaling_from(const json& j) {
   scaling.offset = j.at("offset");
   scaling.range = j.at("range");
   scaling.quantiles = j.at("quantiles").get<std::vector<double>>();
-  const auto method = std::find_if(std::begin(scaling_names), std::end(scaling_names),
-                                   [&](const auto& named) { return j.at("method") == named.second; });
-  if (method == std::end(scaling_names)) throw UserError("unknown scaling method");
-  scaling.method = method->first;
+  const auto methods = choices(Scaling{});
+  const auto method =
+      std::ranges::find(methods, j.at("method").get<std::string>(), &decltype(methods)::value_type::first);
+  if (method == methods.end()) throw UserError("unknown scaling method");
+  scaling.method = method->second;
   if (!(scaling.range > 0)) throw UserError("the scaling's range is not positive");
   if (scaling.method == Scaling::quantile &&
       (scaling.quantiles.size() < 2 || !std::is_sorted(scaling.quantiles.begin(), scaling.quantiles.end())))

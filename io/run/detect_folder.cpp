@@ -40,8 +40,7 @@ nlohmann::ordered_json summarize(const DetectionOutput& o) {
       {"excluded_pixels", excluded},
       {"regions", o.detection.regions.size()}};
   const DetectionConfig& detection = o.config.detection;
-  if (!detection.threshold && detection.threshold_method != ThresholdMethod::otsu)
-    summary["fdr"] = detection.fdr;
+  if (detection.threshold_by_rate()) summary["fdr"] = detection.fdr;
   if (const std::optional<EmpiricalNull>& null = o.detection.null) {
     summary["expected_false_alarms"] = *o.detection.expected_false_alarms();
     summary["null"] = {{"family", name(null->family)},
@@ -95,7 +94,7 @@ DetectionReport make_report(const DetectionOutput& o) {
   report.truth = o.truth;
   if (o.config.detection.window) report.window = {o.detection.window.first, o.detection.window.last};
   const DetectionConfig& detection = o.config.detection;
-  const bool by_rate = !detection.threshold && detection.threshold_method != ThresholdMethod::otsu;
+  const bool by_rate = detection.threshold_by_rate();
   report.threshold_method = detection.threshold ? "given" : by_rate ? "false-discovery rate" : "Otsu";
   if (by_rate) report.false_discovery_rate = detection.fdr;
   report.false_discoveries = o.detection.expected_false_alarms();

@@ -63,8 +63,8 @@ void forget_training_image(PreprocessConfig& preprocess) {
 
 // What the threshold promises, for the closing line.
 std::string rate_text(const DetectionConfig& config) {
-  if (config.threshold || config.threshold_method == ThresholdMethod::otsu) return "";
-  return fmt::format(", at a false-discovery rate of {:.3g} %", 100 * config.fdr);
+  return config.threshold_by_rate() ? fmt::format(", at a false-discovery rate of {:.3g} %", 100 * config.fdr)
+                                    : "";
 }
 
 // What a detection works with, wherever its expectations come from.
@@ -131,8 +131,7 @@ struct HeldOut {
 std::optional<HeldOut> find_held_out(const Source& source, const std::string& data,
                                      const PreparedImage& prepared, Backend& backend) {
   const DetectionConfig& detection = source.config.detection;
-  if (!source.fitted || detection.threshold || detection.threshold_method != ThresholdMethod::conformal)
-    return std::nullopt;
+  if (!source.fitted || !detection.threshold_by(ThresholdMethod::conformal)) return std::nullopt;
   const Config& training = source.training;
   HeldOut held_out;
   DataConfig detected = source.config.data;

@@ -372,7 +372,9 @@ TEST(Prepare, NamesTheFirstCountThatIsNotFinite) {
   image.spectrum(1 * 4 + 2)[5] = std::numeric_limits<float>::infinity();
   image.spectrum(2 * 4 + 3)[31] = std::numeric_limits<float>::quiet_NaN();
   std::string message = user_error([&] { prepare(image, PreprocessConfig{}, std::nullopt); });
-  EXPECT_NE(message.find("2 counts are not finite, the first at y 1, x 2, channel 5"), std::string::npos)
+  EXPECT_NE(message.find("2 pixels hold counts that are not finite (NaN or infinite), the first at (y, x, "
+                         "channel) = (1, 2, 5)"),
+            std::string::npos)
       << message;
 }
 

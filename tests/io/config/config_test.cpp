@@ -1,6 +1,8 @@
 #include "io/config/config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/study/study_plan.h"
+#include "io/config/config_fields.h"
 #include "io/config/study_config.h"
 #include "kernels/error.h"
 
@@ -557,17 +560,32 @@ TEST(ConfigReference, DocsConfigMdIsUpToDate) {
          "with EELSVAE_REGENERATE=1 build/release/tests/io_test";
 }
 
-TEST(ConfigReference, ListsEveryKey) {
-  const std::string reference = config_reference_markdown();
-  auto keys = nlohmann::json::parse(to_json_text(Config{}));
-  for (const auto& [group, content] : keys.items()) {
-    if (!content.is_object()) {
-      EXPECT_NE(reference.find("| `" + group + "` | "), std::string::npos) << group;
-      continue;
-    }
-    EXPECT_NE(reference.find("\n## " + group + "\n"), std::string::npos) << group;
-    for (const auto& [key, value] : content.items())
-      EXPECT_NE(reference.find("| `" + key + "` | "), std::string::npos) << key;
+// A field of the configuration that the table of keys forgets could not be set by anyone. Fields that are
+// listed lie side by side in memory, with no more between them than alignment asks for, so another one shows
+// as a hole.
+TEST(ConfigFields, EveryFieldHasAKey) {
+  struct Place {
+    size_t begin, end;
+    std::string key;
+  };
+  Config config;
+  std::vector<Place> places;
+  visit_fields(config, [&](const Field& field, auto& member, const auto&) {
+    const size_t begin =
+        static_cast<size_t>(reinterpret_cast<std::byte*>(&member) - reinterpret_cast<std::byte*>(&config));
+    places.push_back({begin, begin + sizeof member, std::string(field.group) + "." + field.key});
+  });
+  std::ranges::sort(places, {}, &Place::begin);
+  places.push_back({sizeof config, sizeof config, "the end"});
+  size_t end = 0;
+  std::string before = "the beginning";
+  for (const Place& place : places) {
+    ASSERT_GE(place.begin, end) << place.key << " and " << before << " are one field";
+    // A group may end with padding of its own.
+    EXPECT_LT(place.begin - end, alignof(Config))
+        << "a field without a key between " << before << " and " << place.key;
+    end = place.end;
+    before = place.key;
   }
 }
 

@@ -168,8 +168,9 @@ TEST_F(HspyTest, RefusesWhatCannotBeUsed) {
     EXPECT_EQ(error.rfind(file + ": ", 0), 0u) << error;
     return error.substr(std::min(error.size(), file.size() + 2));
   };
-  EXPECT_EQ(message("bad_nan.hspy"),
-            "2 values are not finite (NaN or infinite), the first at (y, x, channel) = (1, 0, 2)");
+  EXPECT_EQ(
+      message("bad_nan.hspy"),
+      "2 pixels hold counts that are not finite (NaN or infinite), the first at (y, x, channel) = (1, 0, 2)");
   EXPECT_EQ(message("bad_empty.hspy"), "the spectrum image is empty: x has size 0");
   EXPECT_EQ(message("bad_huge.hspy")
                 .rfind("the spectrum image (1000000, 1000000, 2048) needs 8192000.0 GB as float32, "

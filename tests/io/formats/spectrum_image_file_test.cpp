@@ -157,11 +157,15 @@ TEST_F(SpectrumImageFileTest, CountsValuesThatAreNotFinite) {
   values[17] = std::numeric_limits<float>::quiet_NaN();
   std::string file = write(values, {2, 3, 4});
   EXPECT_EQ(user_error([&] { read_spectrum_image(file); }),
-            file + ": 1 value is not finite (NaN or infinite), the first at (y, x, channel) = (1, 1, 1)");
+            file +
+                ": 1 pixel holds counts that are not finite (NaN or infinite), the first at (y, x, channel) "
+                "= (1, 1, 1)");
   values[3] = -std::numeric_limits<float>::infinity();
   file = write(values, {2, 3, 4});
   EXPECT_EQ(user_error([&] { read_spectrum_image(file); }),
-            file + ": 2 values are not finite (NaN or infinite), the first at (y, x, channel) = (0, 0, 3)");
+            file +
+                ": 2 pixels hold counts that are not finite (NaN or infinite), the first at (y, x, channel) "
+                "= (0, 0, 3)");
 }
 
 }  // namespace
