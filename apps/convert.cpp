@@ -36,6 +36,7 @@ struct Options {
 Config configuration(const Options& options) {
   Config config;
   config.data.dataset = options.dataset;
+  config.preprocess.set_aside = 0;
   config.preprocess.sigma = 0;
   config.preprocess.xy_window = 1;
   config.preprocess.scaling_method = Scaling::none;

@@ -36,15 +36,17 @@ enum class Align { none, zero_loss, feature };
 enum class AlignBy { pixel, row };
 
 struct PreprocessConfig {
-  // Steps that still yield counts (reduce() in engine/prepare/preprocess.h); all of them off by default.
+  // Steps that still yield counts (reduce() in engine/prepare/preprocess.h); all but set_aside off by
+  // default.
   std::optional<std::array<int64_t, 2>> crop_y, crop_x;  // pixels [first, last); all of them if absent
-  double despike = 0;                                    // threshold, standard deviations; 0: off
-  Align align = Align::none;                             // what the energy drift is measured at
-  AlignBy align_by = AlignBy::pixel;                     // one shift for each pixel, or for each scan line
-  std::optional<std::array<double, 2>> align_window;     // eV, where the peak or the feature is
-  std::optional<std::string> align_path;                 // image to measure in; the image itself if absent
-  int64_t align_dataset = -1;                            // which image of that file
-  int64_t bin_xy = 1, bin_energy = 1;                    // pixels and channels that are added up
+  double set_aside = 0.05;                            // least share of the brightest pixels' counts; 0: off
+  double despike = 0;                                 // threshold, standard deviations; 0: off
+  Align align = Align::none;                          // what the energy drift is measured at
+  AlignBy align_by = AlignBy::pixel;                  // one shift for each pixel, or for each scan line
+  std::optional<std::array<double, 2>> align_window;  // eV, where the peak or the feature is
+  std::optional<std::string> align_path;              // image to measure in; the image itself if absent
+  int64_t align_dataset = -1;                         // which image of that file
+  int64_t bin_xy = 1, bin_energy = 1;                 // pixels and channels that are added up
 
   // Steps that make them targets.
   double sigma = 0.5;  // Gaussian filter over (y, x, E), in pixels and channels; 0: off

@@ -5,6 +5,7 @@
 
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
+#include "engine/short_number.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -17,6 +18,35 @@ std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores,
   } catch (const UserError&) {
     return std::nullopt;  // other thresholds do without it
   }
+}
+
+// A false-discovery rate rests on what is known of normal scores, and on anomalies being rare.
+std::vector<std::string> doubts(const Detection& found, const DetectionConfig& config, int64_t held_out) {
+  constexpr double largest_misfit = 3, largest_share = 0.05;
+  constexpr double fewest_found = 20;  // anomalies that a conformal threshold must be able to find
+  std::vector<std::string> doubts;
+  const auto scored = static_cast<double>(
+      std::count_if(found.scores.begin(), found.scores.end(), [](float s) { return !std::isnan(s); }));
+  const auto anomalous = static_cast<double>(found.anomalous_pixels());
+  if (config.threshold_by(ThresholdMethod::fdr) && found.null->misfit > largest_misfit)
+    doubts.push_back(
+        "the scores of normal spectra follow none of the known laws (chi^2 per degree of freedom " +
+        short_number(found.null->misfit, 3) +
+        ", about 1 where one holds): the specimen may have several kinds of normal spectra; a model, or "
+        "--baseline pca:auto, may describe them better, and data.exclude leaves regions out");
+  if (anomalous > largest_share * scored)
+    doubts.push_back(
+        short_number(100 * anomalous / scored, 2) +
+        " % of the spectra do not fit: so many are a material of their own, or show that too little is "
+        "known of the normal ones; a model of this specimen, or --baseline pca:auto, may know more, and "
+        "preprocess.crop_y, crop_x and data.exclude leave regions out");
+  if (const double needed = scored / (fewest_found * config.fdr);
+      config.threshold_by(ThresholdMethod::conformal) && static_cast<double>(held_out) < needed)
+    doubts.push_back(std::to_string(held_out) + " spectra were held out of training, and " +
+                     short_number(needed, 6) + " are needed to find " + short_number(fewest_found) +
+                     " among " + short_number(scored, 9) +
+                     " at that rate; hold more out, or use detection.threshold_method=fdr");
+  return doubts;
 }
 
 }  // namespace
@@ -64,6 +94,7 @@ Detection detect(const SpectrumImage& prepared, const Expectation& expectation,
   else
     found.threshold = otsu_threshold(found.scores, prepared.excluded);
   found.mask = anomalous(found.scores, found.threshold);
+  found.doubts = doubts(found, config, std::ssize(held_out));
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
   return found;
 }

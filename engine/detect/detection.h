@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/config.h"
@@ -24,8 +25,12 @@ struct Detection {
   std::vector<uint8_t> mask;          // 1 where the score is above the threshold
   std::vector<Region> regions;        // of the mask
   ChannelWindow window;               // over which the score was taken
+  // Why the threshold may not keep what was asked of it, each with what to do about it. Empty: nothing here
+  // speaks against it.
+  std::vector<std::string> doubts;
 
   int64_t anomalous_pixels() const;
+  bool trusted() const { return doubts.empty(); }
   // Normal spectra that are above the threshold if the null holds; absent without one.
   std::optional<double> expected_false_alarms() const;
 };

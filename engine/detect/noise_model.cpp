@@ -33,6 +33,44 @@ Pairs pairs_apart(const SpectrumImage& image, int64_t lag) {
   return sample;
 }
 
+// The variance of one pixel, from absolute differences of two by their median. Reorders them.
+double variance_of(std::span<float> differences) {
+  const auto middle = differences.begin() + std::ssize(differences) / 2;
+  std::nth_element(differences.begin(), middle, differences.end());
+  const double spread = 1.4826 * static_cast<double>(*middle);
+  return spread * spread / 2;
+}
+
+// The variance of differences that are alike in what is expected there, whichever pixels and channels they
+// are of: where dim and bright pixels meet, a channel's differences alone are of no one size. Returns mean
+// levels, ascending, and variances.
+std::pair<std::vector<double>, std::vector<double>> spreads_by_level(std::span<const float> levels,
+                                                                     std::span<const float> differences,
+                                                                     int64_t channels) {
+  constexpr size_t bins = 128, most = bins * 8192;  // samples; so many give a variance to 2 %
+  size_t step = levels.size() / most + 1;
+  while (std::gcd(step, static_cast<size_t>(channels)) > 1) ++step;  // all channels take part
+  std::vector<std::pair<float, float>> samples;
+  for (size_t i = 0; i < levels.size(); i += step) samples.emplace_back(levels[i], differences[i]);
+  std::ranges::sort(samples, {},
+                    &std::pair<float, float>::first);  // not by difference where levels are equal
+  std::vector<double> level, variance;
+  const size_t used = std::min(bins, samples.size());
+  for (size_t bin = 0; bin < used; ++bin) {
+    const auto part = std::span(samples).subspan(
+        samples.size() * bin / used, samples.size() * (bin + 1) / used - samples.size() * bin / used);
+    std::vector<float> spread;
+    double sum = 0;
+    for (const auto& [expected, difference] : part) {
+      sum += static_cast<double>(expected);
+      spread.push_back(difference);
+    }
+    level.push_back(sum / static_cast<double>(part.size()));
+    variance.push_back(variance_of(spread));
+  }
+  return {std::move(level), std::move(variance)};
+}
+
 // variance ~ floor + gain * level with floor, gain >= 0, by least squares on errors relative to the line,
 // which is found in rounds: errors relative to what was measured would let a channel that shows next to
 // nothing, because it is clipped, decide alone.
@@ -97,9 +135,14 @@ NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> 
     for (int64_t e = 0; e < channels; ++e)
       differences[static_cast<size_t>(p * channels + e)] =
           unit * std::abs((x[e] - of_x[e]) - (y[e] - of_y[e]));
-    std::copy_n(of_x, channels, levels.data() + p * channels);
+    for (int64_t e = 0; e < channels; ++e)
+      levels[static_cast<size_t>(p * channels + e)] = std::max((of_x[e] + of_y[e]) / 2, 0.0f);
   }
-  std::vector<double> level(static_cast<size_t>(channels)), variance(static_cast<size_t>(channels));
+  const auto [level, variance] = spreads_by_level(levels, differences, channels);
+  if (std::none_of(variance.begin(), variance.end(), [](double v) { return v > 0; }))
+    throw UserError("the noise cannot be measured: neighbouring pixels do not differ");
+  NoiseModel model = fit_line(level, variance);
+  model.channel_factor.resize(static_cast<size_t>(channels));
   constexpr int64_t block = 16;  // channels that are gathered together, a cache line of each pair
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < channels; first += block) {
@@ -107,26 +150,14 @@ NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> 
     std::vector<std::vector<float>> of_channel(static_cast<size_t>(last - first));
     for (int64_t p = 0; p < count; ++p)
       for (int64_t e = first; e < last; ++e) {
-        of_channel[static_cast<size_t>(e - first)].push_back(
-            differences[static_cast<size_t>(p * channels + e)]);
-        level[static_cast<size_t>(e)] += static_cast<double>(levels[static_cast<size_t>(p * channels + e)]);
+        const auto i = static_cast<size_t>(p * channels + e);
+        const double affine = model.floor + model.gain * static_cast<double>(levels[i]);
+        of_channel[static_cast<size_t>(e - first)].push_back(differences[i] /
+                                                             static_cast<float>(std::sqrt(affine)));
       }
-    for (int64_t e = first; e < last; ++e) {
-      auto& d = of_channel[static_cast<size_t>(e - first)];
-      const auto middle = d.begin() + std::ssize(d) / 2;
-      std::nth_element(d.begin(), middle, d.end());
-      const double spread = 1.4826 * static_cast<double>(*middle);
-      variance[static_cast<size_t>(e)] = spread * spread / 2;  // of one pixel: a difference has twice as much
-      level[static_cast<size_t>(e)] =
-          std::max(level[static_cast<size_t>(e)] / static_cast<double>(pairs.size()), 0.0);
-    }
-  }
-  if (std::none_of(variance.begin(), variance.end(), [](double v) { return v > 0; }))
-    throw UserError("the noise cannot be measured: neighbouring pixels do not differ");
-  NoiseModel model = fit_line(level, variance);
-  for (size_t e = 0; e < level.size(); ++e) {
-    const double affine = model.floor + model.gain * level[e];
-    model.channel_factor.push_back(static_cast<float>(std::max(variance[e] / affine, 1.0)));
+    for (int64_t e = first; e < last; ++e)
+      model.channel_factor[static_cast<size_t>(e)] =
+          static_cast<float>(std::max(variance_of(of_channel[static_cast<size_t>(e - first)]), 1.0));
   }
   model.pixel_factor = std::move(pixel_factor);
   return model;

@@ -27,10 +27,11 @@ struct NoiseModel {
 
 // Measures the noise in what an image shows beyond `expected` (y, x, E): in differences between pixels that
 // lie `lag` apart along x (along y where the image is too narrow), because what varies slowly over the
-// specimen cancels in them. Spread is 1.4826 times the median absolute deviation, so that anomalous pixels
-// and borders between phases, as long as they are few, do not count. lag: the first distance at which a
-// spatial filter leaves neighbours independent. UserError if no two pixels are that far apart, or all
-// differences are zero.
+// specimen cancels in them. The affine law is fitted to differences sorted by what is expected of the two
+// pixels there, so that bright and dim materials, or vacuum, each count for their own level. Spread is 1.4826
+// times the median absolute deviation, so that anomalous pixels and borders between phases, as long as they
+// are few, do not count. lag: the first distance at which a spatial filter leaves neighbours independent.
+// UserError if no two pixels are that far apart, or all differences are zero.
 NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> expected, int64_t lag,
                           std::vector<float> pixel_factor = {});
 

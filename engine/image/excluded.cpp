@@ -6,8 +6,8 @@
 
 namespace eelsvae {
 
-int64_t excluded_pixels(std::span<const uint8_t> excluded) {
-  return std::count_if(excluded.begin(), excluded.end(), [](uint8_t pixel) { return pixel != 0; });
+int64_t excluded_pixels(std::span<const uint8_t> excluded, uint8_t why) {
+  return std::count_if(excluded.begin(), excluded.end(), [why](uint8_t pixel) { return (pixel & why) != 0; });
 }
 
 void fill_excluded(std::span<const uint8_t> excluded, std::span<float> cube, float counts) {

@@ -12,8 +12,15 @@ namespace eelsvae {
 // after preprocessing their spectra are zero, which the losses leave out (kernels/reconstruction_loss.h) and
 // a convolution sees as it sees the padding beyond a tile's border.
 
-// How many pixels a mask (y, x) excludes; an empty one excludes none.
-int64_t excluded_pixels(std::span<const uint8_t> excluded);
+// Why: what a mask may hold, added up.
+enum Exclusion : uint8_t {
+  by_request = 1,
+  without_counts = 2,  // engine/prepare/set_aside.h
+  saturated = 4,
+};
+
+// How many pixels a mask (y, x) excludes, for any of the reasons `why`; an empty one excludes none.
+int64_t excluded_pixels(std::span<const uint8_t> excluded, uint8_t why = 0xff);
 
 // Sets every count of the excluded pixels of a cube (y, x, E).
 void fill_excluded(std::span<const uint8_t> excluded, std::span<float> cube, float counts);

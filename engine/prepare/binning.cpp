@@ -64,7 +64,7 @@ std::vector<uint8_t> bin_mask(const std::vector<uint8_t>& mask, int64_t height, 
   for (int64_t y = 0; y < rows * pixels; ++y)
     for (int64_t x = 0; x < columns * pixels; ++x)
       binned[static_cast<size_t>(y / pixels * columns + x / pixels)] |=
-          mask[static_cast<size_t>(y * width + x)] != 0;
+          mask[static_cast<size_t>(y * width + x)];
   return binned;
 }
 

@@ -21,8 +21,8 @@ void crop_pixels(SpectrumImage& image, const PixelRange& y, const PixelRange& x)
 // UserError if a bin is larger than the image or the axis.
 void bin(SpectrumImage& image, int64_t pixels, int64_t channels);
 
-// The same for a mask (y, x) that belongs to an image: the part that is kept, and non-zero where any pixel of
-// the bin is.
+// The same for a mask (y, x) that belongs to an image: the part that is kept, and what
+// any pixel of the bin has.
 std::vector<uint8_t> crop_mask(const std::vector<uint8_t>& mask, int64_t width, std::array<int64_t, 2> y,
                                std::array<int64_t, 2> x);
 std::vector<uint8_t> bin_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,

@@ -12,6 +12,7 @@
 #include "engine/prepare/device_preprocess.h"
 #include "engine/prepare/filters.h"
 #include "engine/prepare/resampling.h"
+#include "engine/prepare/set_aside.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
 
@@ -134,6 +135,21 @@ void crop_range(SpectrumImage& image, const std::array<double, 2>& energy_range)
   crop_energy(image, window);
 }
 
+// Before alignment, so only nearly the channels that are left in the end. The whole axis where the range
+// misses it, which the crop will tell.
+void set_aside_with_note(ReducedImage& reduced, const PreprocessConfig& config,
+                         const std::optional<std::array<double, 2>>& energy_range) {
+  if (config.set_aside == 0) return;
+  SpectrumImage& image = reduced.image;
+  ChannelWindow window{0, image.energy.size};
+  if (energy_range) window = channels_within(image.energy, *energy_range);
+  if (window.size() == 0) return;
+  const SetAside found = set_aside_pixels(image, window, config.set_aside);
+  if (found.all() == 0) return;
+  fill_excluded(image.excluded, image.counts, 0);
+  reduced.notes.push_back(set_aside_note(found, config.set_aside));
+}
+
 void bin_with_note(ReducedImage& reduced, const PreprocessConfig& config) {
   SpectrumImage& image = reduced.image;
   if (config.bin_xy == 1 && config.bin_energy == 1) return;
@@ -200,6 +216,10 @@ ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
   check_pixels_left(reduced.image);
   const bool whole_axis_matters = config.despike > 0 || config.align != Align::none;
   if (whole_axis_matters) check_finite(reduced.image, "");
+  const Axis left = fitted ? unbinned(fitted->energy, config.bin_energy) : Axis{};
+  set_aside_with_note(
+      reduced, config,
+      fitted ? std::array{left.value(0), left.value(static_cast<double>(left.size - 1))} : energy_range);
   if (config.despike > 0) {
     reduced.spikes = remove_spikes(reduced.image, config.despike);
     for (Spike& spike : reduced.spikes) {
@@ -217,7 +237,7 @@ ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
     align(reduced, config, fitted ? &*fitted->alignment : nullptr, drift_image ? &*drift_image : nullptr);
   }
   if (fitted)
-    crop_to_axis(reduced.image, unbinned(fitted->energy, config.bin_energy));
+    crop_to_axis(reduced.image, left);
   else if (energy_range)
     crop_range(reduced.image, *energy_range);
   if (!whole_axis_matters) check_finite(reduced.image, " of the energy range");

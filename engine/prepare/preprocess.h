@@ -32,19 +32,21 @@ struct ReducedImage {
   std::vector<std::string> notes;               // what the log should say
 };
 
-// The steps that yield counts, in this order; with the default configuration only the crop in energy.
+// The steps that yield counts, in this order; with the default configuration only the crop in energy and the
+// pixels set aside.
 //
 //   1. crop in pixels     first, because nothing outside matters
-//   2. spikes replaced    before anything spreads them over channels, and while noise is white
-//   3. energy alignment   before the crop in energy, so that measured counts are shifted in from beyond it.
+//   2. pixels set aside   that hold no counts, before anything is measured in them
+//   3. spikes replaced    before anything spreads them over channels, and while noise is white
+//   4. energy alignment   before the crop in energy, so that measured counts are shifted in from beyond it.
 //                         The axis is kept; where nothing was measured a spectrum's end value is repeated.
 //                         Shifts are eV: those measured in `drift_image` (the low-loss image of the same
 //                         scan, given before the crop in pixels) hold on any dispersion.
 //                         A zero-loss peak in the image itself is brought to 0 eV at a channel's centre: the
 //                         axis is shifted for the whole image, the spectra by what is left.
-//   4. crop in energy     to energy_range (eV, closed; the whole axis if absent). With a model: to the
+//   5. crop in energy     to energy_range (eV, closed; the whole axis if absent). With a model: to the
 //                         channels of its axis, before they were binned.
-//   5. binning            sums of counts
+//   6. binning            sums of counts
 //
 // Excluded pixels may hold anything, NaN as well. They come out as zero spectra, on which nothing depends.
 // UserError: as the steps say; every pixel is excluded; of the others, counts that are not finite; a drift

@@ -170,6 +170,14 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
         pixel_range());
   visit(Field{"preprocess", "crop_x", "pixels", "columns of the image to use; null: all"}, preprocess.crop_x,
         pixel_range());
+  visit(
+      Field{
+          "preprocess", "set_aside", "",
+          "pixels with less than this share of the counts of the brightest (95th percentile) are vacuum and "
+          "set "
+          "aside: neither learnt from nor scored, as if excluded. So are pixels whose channels are all equal "
+          "(unscanned, dead) and saturated ones; 0: off"},
+      preprocess.set_aside, Rule{"from 0 to 1", [](double share) { return 0 <= share && share <= 1; }});
   visit(Field{"preprocess", "despike", "standard deviations",
               "channels that stand out of their spectrum and of the neighbouring pixels by so much are taken "
               "for cosmic rays or X-rays and replaced by interpolation; 8 finds what matters; 0: off"},

@@ -20,7 +20,7 @@ void exclude_rectangle(SpectrumImage& image, const std::array<int64_t, 4>& recta
                     "] reaches beyond the image, which has (y, x) = " +
                     shape_text({image.y.size, image.x.size}) + " pixels");
   for (int64_t y = y0; y < y1; ++y)
-    std::fill_n(image.excluded.begin() + y * image.x.size + x0, x1 - x0, uint8_t{1});
+    std::fill_n(image.excluded.begin() + y * image.x.size + x0, x1 - x0, uint8_t{by_request});
 }
 
 }  // namespace
@@ -30,7 +30,8 @@ void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
   image.excluded.resize(static_cast<size_t>(image.pixels()));
   if (data.exclude_path) {
     const std::vector<uint8_t> mask = read_npy_mask(*data.exclude_path, image.y.size, image.x.size);
-    for (size_t pixel = 0; pixel < mask.size(); ++pixel) image.excluded[pixel] |= mask[pixel];
+    for (size_t pixel = 0; pixel < mask.size(); ++pixel)
+      image.excluded[pixel] |= mask[pixel] != 0 ? by_request : 0;
   }
   for (const std::array<int64_t, 4>& rectangle : data.exclude) exclude_rectangle(image, rectangle);
   if (excluded_pixels(image.excluded) == image.pixels())

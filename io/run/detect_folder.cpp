@@ -38,8 +38,13 @@ nlohmann::ordered_json summarize(const DetectionOutput& o) {
       {"anomalous_pixels", o.detection.anomalous_pixels()},
       {"pixels", o.prepared.pixels() - excluded},
       {"excluded_pixels", excluded},
+      {"set_aside",
+       {{"without_counts", excluded_pixels(o.prepared.excluded, without_counts)},
+        {"saturated", excluded_pixels(o.prepared.excluded, saturated)}}},
       {"regions", o.detection.regions.size()}};
   const DetectionConfig& detection = o.config.detection;
+  summary["trusted"] = o.detection.trusted();
+  summary["reasons"] = o.detection.doubts;
   if (detection.threshold_by_rate()) summary["fdr"] = detection.fdr;
   if (const std::optional<EmpiricalNull>& null = o.detection.null) {
     summary["expected_false_alarms"] = *o.detection.expected_false_alarms();

@@ -29,8 +29,9 @@ namespace eelsvae {
 namespace {
 
 // Keys that speak of one image and not of what the model learned from it.
-constexpr std::array<const char*, 4> image_keys = {"preprocess.crop_y", "preprocess.crop_x",
-                                                   "preprocess.align_path", "preprocess.align_dataset"};
+constexpr std::array<const char*, 5> image_keys = {"preprocess.crop_y", "preprocess.crop_x",
+                                                   "preprocess.set_aside", "preprocess.align_path",
+                                                   "preprocess.align_dataset"};
 
 // What belongs to the trained model stays as it was trained. What was excluded from training belongs to its
 // image alone and is forgotten; true if there was anything.
@@ -42,11 +43,11 @@ bool apply(const std::vector<std::string>& settings, Config& config) {
     std::string key = setting.substr(0, setting.find('='));
     if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
         key != "precision" && std::find(image_keys.begin(), image_keys.end(), key) == image_keys.end())
-      throw UserError(
-          "--set " + key +
-          ": belongs to the trained model; a detection can set detection.*, data.*, "
-          "preprocess.crop_y, preprocess.crop_x, preprocess.align_path, preprocess.align_dataset, "
-          "device and precision");
+      throw UserError("--set " + key +
+                      ": belongs to the trained model; a detection can set detection.*, data.*, "
+                      "preprocess.crop_y, preprocess.crop_x, preprocess.set_aside, preprocess.align_path, "
+                      "preprocess.align_dataset, "
+                      "device and precision");
     set_value(config, setting);
   }
   check_config(config, "--set");
@@ -216,7 +217,7 @@ int run_detection(const DetectionRequest& request, const std::string& version) {
   for (const std::string& note : trained.backend->notes()) log->warn("{}", note);
   if (baseline) log->info("{}", source.name);
   const int64_t excluded = excluded_pixels(prepared.image.excluded);
-  if (source.forgotten && excluded == 0)
+  if (source.forgotten && excluded_pixels(prepared.image.excluded, by_request) == 0)
     log->info(
         "The training excluded pixels, this detection excludes none; --set data.exclude_path or "
         "data.exclude does");
@@ -257,6 +258,7 @@ int run_detection(const DetectionRequest& request, const std::string& version) {
   log->info("{} of {} spectra do not fit (score above {:.4g}{}){}", found.anomalous_pixels(),
             prepared.image.pixels() - excluded, found.threshold, rate_text(config.detection),
             excluded > 0 ? "; " + std::to_string(excluded) + " are excluded" : "");
+  for (const std::string& doubt : found.doubts) log->warn("Not to be trusted: {}", doubt);
   if (output.metrics)
     log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", output.metrics->f1,
               output.metrics->precision, output.metrics->recall);

@@ -255,7 +255,7 @@ TEST(Baselines, RefuseWhatCannotBeFitted) {
   EXPECT_NE(error_of(constant, "rx:2").find("robust_minmax"), std::string::npos);
 
   image.spectrum(7)[3] = std::numeric_limits<float>::infinity();
-  EXPECT_NE(error_of(image, "mean").find("(y, x) = (1, 2) in channel 3"), std::string::npos);
+  EXPECT_NE(error_of(image, "mean").find("(y, x, channel) = (1, 2, 3)"), std::string::npos);
   image.excluded.assign(20, 1);
   EXPECT_NE(error_of(image, "mean").find("every pixel"), std::string::npos);
   image.excluded[0] = 0;

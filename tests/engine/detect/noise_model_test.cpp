@@ -72,6 +72,26 @@ TEST(NoiseModel, IsNotMovedByAnomaliesAndWhatVariesSlowly) {
   EXPECT_NEAR(model.floor, 81, 30);
 }
 
+// Three quarters of the image are a hundred times dimmer, as a support film is beside a particle.
+TEST(NoiseModel, BrightAndDimPixelsEachHaveTheirOwn) {
+  Noisy film = noisy(64, 64, 96, 0.5, 1);
+  std::mt19937 generator(2);
+  std::normal_distribution<double> normal;
+  for (int64_t pixel = 0; pixel < 64 * 64; ++pixel) {
+    if (pixel % 64 < 16) continue;
+    for (int64_t e = 0; e < 96; ++e) {
+      float& expected = film.expected[static_cast<size_t>(pixel * 96 + e)];
+      expected *= 0.01f;
+      const auto level = static_cast<double>(expected);
+      film.image.spectrum(pixel)[e] = static_cast<float>(level + std::sqrt(0.5 + level) * normal(generator));
+    }
+  }
+  const NoiseModel model = estimate_noise(film.image, film.expected, 1);
+  EXPECT_NEAR(model.gain, 1, 0.03);
+  EXPECT_NEAR(model.floor, 0.5, 0.05);
+  EXPECT_NEAR(mean_factor(model), 1, 0.03);
+}
+
 TEST(NoiseModel, KnowsChannelsThatDiffer) {
   Noisy film = noisy(64, 64, 64, 81, 2.7);
   for (int64_t pixel = 0; pixel < 64 * 64; ++pixel) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/image/excluded.h"
 #include "tests/engine/spectra.h"
 
 namespace eelsvae {
@@ -53,10 +54,11 @@ TEST(Bin, OneChangesNothing) {
 TEST(Bin, ABinWithAnExcludedPixelIsExcluded) {
   SpectrumImage image = whole_counts(5, 4);
   image.excluded.assign(20, 0);
-  image.excluded[1 * 4 + 3] = 255;
+  image.excluded[1 * 4 + 2] = by_request;
+  image.excluded[1 * 4 + 3] = without_counts;
   image.excluded[4 * 4 + 0] = 1;  // in the row that is left out
   bin(image, 2, 1);
-  EXPECT_EQ(image.excluded, (std::vector<uint8_t>{0, 1, 0, 0}));
+  EXPECT_EQ(image.excluded, (std::vector<uint8_t>{0, by_request | without_counts, 0, 0}));
 }
 
 TEST(Bin, LargerThanTheImageIsAUserError) {

@@ -83,6 +83,7 @@ constexpr const char* every_key = R"({
   "preprocess": {
     "crop_y": [3, 40],
     "crop_x": [0, 64],
+    "set_aside": 0.25,
     "despike": 8.5,
     "align": "feature",
     "align_by": "row",

@@ -1,0 +1,126 @@
+#include "engine/prepare/set_aside.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "engine/image/excluded.h"
+#include "engine/short_number.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+constexpr double brightest_share = 0.95;
+constexpr int64_t saturated_run = 4;  // noise hardly repeats a count exactly, and not the highest one
+constexpr double surely = 6;          // standard deviations
+
+// What a spectrum shows of itself over the window.
+struct Traits {
+  double total = 0, noise = 0;  // noise: of the total, standard deviations
+  float lowest = 0, highest = 0;
+};
+
+Traits traits_of(const float* counts, int64_t channels) {
+  Traits traits{0, 0, counts[0], counts[0]};
+  for (int64_t e = 0; e < channels; ++e) {
+    traits.total += static_cast<double>(counts[e]);
+    traits.lowest = std::min(traits.lowest, counts[e]);
+    traits.highest = std::max(traits.highest, counts[e]);
+    if (e == 0) continue;
+    const double difference = static_cast<double>(counts[e] - counts[e - 1]);
+    traits.noise += difference * difference / 2;  // the noise's variance, where neighbours are independent
+  }
+  traits.noise = std::sqrt(traits.noise);
+  return traits;
+}
+
+bool has_run_of(float value, const float* counts, int64_t channels) {
+  int64_t run = 0;
+  for (int64_t e = 0; e < channels; ++e) {
+    run = counts[e] == value ? run + 1 : 0;
+    if (run == saturated_run) return true;
+  }
+  return false;
+}
+
+double quantile(std::vector<double>& values, double share) {
+  const auto place =
+      values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
+
+}  // namespace
+
+SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least) {
+  expect(0 <= least && least <= 1, "a share of the brightest counts that is none");
+  expect(0 <= window.first && window.first < window.last && window.last <= image.energy.size,
+         "a window beyond the energy axis");
+  const int64_t pixels = image.pixels();
+  std::vector<uint8_t> excluded = image.excluded;
+  excluded.resize(static_cast<size_t>(pixels));
+  std::vector<Traits> traits(static_cast<size_t>(pixels));
+#pragma omp parallel for schedule(static)
+  for (int64_t pixel = 0; pixel < pixels; ++pixel)
+    if (!excluded[static_cast<size_t>(pixel)])
+      traits[static_cast<size_t>(pixel)] = traits_of(image.spectrum(pixel) + window.first, window.size());
+  // Not to be judged here: what is not finite is refused later.
+  auto judged = [&](size_t pixel) { return !excluded[pixel] && std::isfinite(traits[pixel].total); };
+
+  SetAside found;
+  std::vector<double> totals;
+  float highest = 0;
+  for (size_t pixel = 0; pixel < traits.size(); ++pixel) {
+    if (!judged(pixel)) continue;
+    if (traits[pixel].lowest == traits[pixel].highest) {
+      excluded[pixel] = without_counts;
+      ++found.constant;
+      continue;
+    }
+    totals.push_back(traits[pixel].total);
+    highest = std::max(highest, traits[pixel].highest);
+  }
+  if (totals.empty()) return {};
+
+  const double brightest = quantile(totals, brightest_share), limit = least * brightest;
+  std::vector<double> noises;  // of bright pixels
+  for (size_t pixel = 0; pixel < traits.size(); ++pixel)
+    if (judged(pixel) && traits[pixel].total >= brightest / 2) noises.push_back(traits[pixel].noise);
+  const bool tells = brightest > 0 && brightest - limit > surely * quantile(noises, 0.5);
+  int64_t left = 0;
+  for (size_t pixel = 0; pixel < traits.size(); ++pixel) {
+    if (!judged(pixel)) continue;
+    if (tells && traits[pixel].total < limit) {
+      excluded[pixel] = without_counts;
+      ++found.dark;
+    } else if (traits[pixel].highest == highest &&
+               has_run_of(highest, image.spectrum(static_cast<int64_t>(pixel)) + window.first,
+                          window.size())) {
+      excluded[pixel] = saturated;
+      ++found.saturated;
+    } else {
+      ++left;
+    }
+  }
+  if (left == 0 || found.all() == 0) return {};
+  image.excluded = std::move(excluded);
+  return found;
+}
+
+std::string set_aside_note(const SetAside& found, double least) {
+  if (found.all() == 0) return "";
+  std::string parts;
+  auto add = [&](int64_t count, const std::string& what) {
+    if (count == 0) return;
+    parts += (parts.empty() ? "" : ", ") + std::to_string(count) + " " + what;
+  };
+  add(found.dark,
+      "with less than " + short_number(100 * least, 3) + " % of the brightest ones' counts (vacuum)");
+  add(found.constant, "whose channels are all equal (unscanned or dead)");
+  add(found.saturated, "saturated");
+  return std::to_string(found.all()) + (found.all() == 1 ? " pixel" : " pixels") + " set aside: " + parts +
+         "; they are neither learnt from nor scored (preprocess.set_aside=0 keeps them)";
+}
+
+}  // namespace eelsvae

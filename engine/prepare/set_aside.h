@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "engine/image/energy_axis.h"
+#include "engine/image/spectrum_image.h"
+
+namespace eelsvae {
+
+// Pixels of a scan that hold nothing to learn from or to judge by. Left among the others they would pass for
+// what is normal: vacuum as half of all noise, zeros of a scan that was aborted as spectra that are met
+// exactly.
+struct SetAside {
+  int64_t constant = 0;   // every channel holds the same number: unscanned or dead
+  int64_t dark = 0;       // next to no counts: vacuum, a hole
+  int64_t saturated = 0;  // four or more channels in a row hold the highest count of the image
+  int64_t all() const { return constant + dark + saturated; }
+};
+
+// Finds them and marks them in image.excluded (Exclusion in excluded.h). A pixel is dark whose total over the
+// window is below `least` of that of the brightest, the 95th percentile of those that are not excluded nor
+// constant; none is where a pixel's noise, as differences of neighbouring channels show it, could make so
+// little of a bright spectrum, or where totals are not positive because a background was subtracted. Of
+// images in which nothing would be left, nothing is set aside. least: 0 to 1. window: channels that count.
+SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least);
+
+// "24 pixels set aside, ...", for the log; empty if none are.
+std::string set_aside_note(const SetAside& found, double least);
+
+}  // namespace eelsvae
