@@ -67,6 +67,9 @@ int main(int argc, char** argv) {
   app.add_option("--dispersion-ev", settings.dispersion_ev, "eV per channel");
   app.add_option("--pixel-size-nm", settings.pixel_size_nm, "Distance of neighbouring pixels, nm");
   app.add_option("--exposure", settings.exposure, "Factor on all counts; 1 as in the published image");
+  app.add_option("--correlation", settings.correlation, "Of the noise of neighbouring channels, 0 to 0.5");
+  app.add_option("--vacuum", settings.vacuum, "Share of the columns, on the right, beside the specimen");
+  app.add_option("--unscanned", settings.unscanned, "Share of the rows, at the bottom, that hold zeros");
 
   app.group("Specimen (defaults: the preset's)");
   CommandOption angle = app.add_option("--interface-angle-deg", specimen.interface_angle_deg,

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What share of the spectra that a detection finds is false, at requested false-discovery rates of 1, 5 and 10 %, on
-# simulated specimens with and without anomalies; with the mean spectrum in the model's place, which needs no training.
+# simulated specimens with and without anomalies, and on a film beside vacuum, on a scan that was broken off, and with
+# noise that is correlated along energy; with the mean spectrum in the model's place, which needs no training.
 # Usage: benchmarks/false_discovery.sh BUILD_FOLDER CONFIG.json WORK_FOLDER [SEEDS]
 # Needs Python (PYTHON names it) with numpy, scipy and h5py. A simulated image's hot pixel, twice as bright, is no false alarm and no find.
 set -eu
@@ -9,32 +10,38 @@ config=$2
 work=$3
 seeds=${4:-10}
 mkdir -p "$work"
-for preset in bfo interface gradient hetero; do
+# A specimen's name, and the options that make it.
+cases='bfo: interface: gradient: hetero: bfo:vacuum=0.2 bfo:vacuum=0.5 bfo:vacuum=0.8 bfo:unscanned=0.02 bfo:unscanned=0.2
+       bfo:unscanned=0.5 bfo:correlation=0.3 bfo:correlation=0.5'
+for case in $cases; do
+  more=${case#*:}
   for seed in $(seq 1 "$seeds"); do
-    image="$work/$preset-$seed"
+    image="$work/$case-$seed"
     for defect in fe-shift:2.4@0.01 none; do
-      "$programs/eelsvae-simulate" --preset $preset --seed "$seed" --shape 96 96 256 --offset-ev 680 --exposure 4 \
-        --defect $defect --output "$image.hspy" --truth "$image.npy" > "$work/log.txt" 2>&1
+      "$programs/eelsvae-simulate" --preset "${case%%:*}" --seed "$seed" --shape 96 96 256 --offset-ev 680 --exposure 4 \
+        ${more:+--$more} --defect $defect --output "$image.hspy" --truth "$image.npy" > "$work/log.txt" 2>&1
       for rate in 0.01 0.05 0.1; do
         "$programs/eelsvae-detect" --baseline mean --config "$config" --data "$image.hspy" --set detection.fdr=$rate \
-          --output "$work/$preset-$seed-${defect%%:*}-$rate" > "$work/log.txt" 2>&1
+          --output "$work/$case-$seed-${defect%%:*}-$rate" > "$work/log.txt" 2>&1
       done
       if [ $defect != none ]; then cp "$image.npy" "$image-truth.npy"; fi
     done
   done
 done
-"${PYTHON:-python3}" - "$work" "$seeds" <<'END'
+"${PYTHON:-python3}" - "$work" "$seeds" $cases <<'END'
+import json
 import sys
 import h5py, numpy
 from scipy.stats import beta
 
 work, seeds = sys.argv[1], int(sys.argv[2])
-print(f"{'specimen':10} {'asked':>6} {'found':>6} {'false':>6} {'delivered':>9}  95 % interval    without anomalies: images with an alarm")
-for preset in ("bfo", "interface", "gradient", "hetero"):
+print(f"{'specimen':20} {'asked':>6} {'found':>6} {'false':>6} {'delivered':>9}  95 % interval    {'missed':>6}  trusted   "
+      "without anomalies: images with an alarm")
+for case in sys.argv[3:]:
     for rate in ("0.01", "0.05", "0.1"):
-        found = false = alarms = 0
+        found = false = missed = trusted = alarms = 0
         for seed in range(1, seeds + 1):
-            image = f"{work}/{preset}-{seed}"
+            image = f"{work}/{case}-{seed}"
             with h5py.File(image + ".hspy") as file:
                 counts = next(iter(file["Experiments"].values()))["data"][:].sum(axis=2)
             counted = numpy.ones(counts.shape, bool)
@@ -43,8 +50,11 @@ for preset in ("bfo", "interface", "gradient", "hetero"):
             truth = numpy.load(image + "-truth.npy").astype(bool)
             found += mask.sum()
             false += (mask & ~truth).sum()
+            missed += (truth & ~mask).sum()
+            trusted += json.load(open(f"{image}-fe-shift-{rate}/summary.json"))["trusted"]
             alarms += (numpy.load(f"{image}-none-{rate}/mask.npy").astype(bool) & counted).any()
         low = beta.ppf(0.025, false, found - false + 1) if false else 0
         high = beta.ppf(0.975, false + 1, found - false)
-        print(f"{preset:10} {float(rate):6.2f} {found:6d} {false:6d} {false / found:9.4f}  {low:.4f} to {high:.4f} {alarms:6d} of {seeds}")
+        print(f"{case.rstrip(':').replace(':', ' '):20} {float(rate):6.2f} {found:6d} {false:6d} {false / found:9.4f}  {low:.4f} to {high:.4f} {missed:6d} "
+              f"{trusted:5d} of {seeds} {alarms:6d} of {seeds}")
 END

@@ -17,6 +17,7 @@ namespace {
 
 constexpr double pi = 3.14159265358979323846;
 constexpr double noise_gain = 2.7, readout_noise = 9;  // counts per count; counts rms
+constexpr double vacuum_counts = 0.01;                 // of the specimen's
 
 void check(const SimulationSettings& s) {
   constexpr int64_t longest = int64_t{1} << 20;
@@ -32,6 +33,10 @@ void check(const SimulationSettings& s) {
       !(s.energy_offset_ev >= 50 && s.energy_offset_ev <= 1e5))
     throw UserError("the energy axis must start at 50 eV or above with a dispersion of up to 100 eV/channel");
   if (!(s.exposure > 0 && s.exposure <= 1e6)) throw UserError("the exposure must lie between 0 and 1e6");
+  if (!(s.correlation >= 0 && s.correlation <= 0.5))
+    throw UserError("the noise of neighbouring channels can be correlated by 0 to 0.5");
+  if (!(s.vacuum >= 0 && s.vacuum < 1 && s.unscanned >= 0 && s.unscanned < 1))
+    throw UserError("the shares of vacuum and of unscanned rows must be 0 or more and below 1");
   if (!(s.pixel_size_nm > 0)) throw UserError("the pixel size must be positive");
   if (!(std::abs(s.shift_ev) <= 100)) throw UserError("the shift must lie within 100 eV");
   if (!(s.anomalies >= 0)) throw UserError("the number of anomalies cannot be negative");
@@ -88,7 +93,9 @@ std::string describe(const SimulationSettings& s, const SpecimenParameters& p,
   json << "{\"simulation\": {\"preset\": \"" << preset_name(s.preset) << "\", \"seed\": " << s.seed
        << ", \"noise_seed\": " << s.noise_seed.value_or(s.seed)
        << ", \"noise\": " << (s.noise ? "true" : "false") << ", \"exposure\": " << s.exposure
-       << ", \"noise_gain\": " << noise_gain << ", \"readout_noise_counts\": " << readout_noise;
+       << ", \"correlation\": " << s.correlation << ", \"vacuum\": " << s.vacuum
+       << ", \"unscanned\": " << s.unscanned << ", \"noise_gain\": " << noise_gain
+       << ", \"readout_noise_counts\": " << readout_noise;
   if (p.interface)
     json << ", \"interface_angle_deg\": " << p.interface_angle_deg
          << ", \"interface_position\": " << p.interface_position
@@ -141,7 +148,13 @@ SimulatedImage simulate(const SimulationSettings& s) {
   const SpecimenParameters parameters = s.specimen.value_or(preset_parameters(s.preset));
   const Specimen specimen = make_specimen(parameters, s.height, s.width, s.pixel_size_nm, s.seed);
   const std::vector<Defect> defects = defects_of(s);
-  const DefectPlaces places = place_defects(defects, s.anomalies, specimen, s.seed);
+  DefectPlaces places = place_defects(defects, s.anomalies, specimen, s.seed);
+  const int64_t specimen_width = s.width - std::llround(s.vacuum * static_cast<double>(s.width)),
+                scanned_height = s.height - std::llround(s.unscanned * static_cast<double>(s.height));
+  auto is_vacuum = [&](int64_t pixel) { return pixel % s.width >= specimen_width; };
+  auto is_scanned = [&](int64_t pixel) { return pixel / s.width < scanned_height; };
+  for (int64_t pixel = 0; pixel < s.height * s.width; ++pixel)
+    if (is_vacuum(pixel) || !is_scanned(pixel)) places.labels[static_cast<size_t>(pixel)] = 0;
   result.labels = places.labels;
   result.truth.resize(places.labels.size());
   std::transform(places.labels.begin(), places.labels.end(), result.truth.begin(),
@@ -162,17 +175,25 @@ SimulatedImage simulate(const SimulationSettings& s) {
   result.hot_pixel = hot;
   const uint64_t noise_seed = s.noise_seed.value_or(s.seed);
 
+  // A channel's noise is a sum of its own and its neighbour's: own^2 + neighbours^2 = 1, and their product is
+  // the correlation.
+  const double own = std::sqrt((1 + std::sqrt(1 - 4 * s.correlation * s.correlation)) / 2),
+               neighbours = s.correlation / own;
+
   image.counts.resize(static_cast<size_t>(s.height * s.width) * channels);
+  std::fill(image.counts.begin() + scanned_height * s.width * s.channels, image.counts.end(), 0.0f);
 #pragma omp parallel for schedule(static)
   for (int64_t y = 0; y < s.height; ++y) {
     const double line = 1 + 0.015 * normal_draw(s.seed, SimulationDraw::line_brightness, y);
     ExpectedSpectra::Line line_spectra(spectra, y);
-    std::vector<double> expected(channels);
+    std::vector<double> expected(channels), normals(channels + 3);
     for (int64_t x = 0; x < s.width; ++x) {
       const int64_t pixel = y * s.width + x;
       line_spectra.spectrum(x, expected.data());
       for (size_t c = 0; c < channels; ++c) expected[c] = line * response[c] * expected[c];
-      const double factor = brightness[static_cast<size_t>(pixel)] * (pixel == hot ? 2 : 1);
+      if (!is_scanned(pixel)) continue;
+      const double factor = brightness[static_cast<size_t>(pixel)] * (pixel == hot ? 2 : 1) *
+                            (is_vacuum(pixel) ? vacuum_counts : 1);
       const int label = places.labels[static_cast<size_t>(pixel)];
       const Defect* defect = label > 0 ? &defects[static_cast<size_t>(label - 1)] : nullptr;
       double noise_factor = s.noise ? 1 : 0;  // of its variance
@@ -182,13 +203,16 @@ SimulatedImage simulate(const SimulationSettings& s) {
       for (int64_t d = 0; d < draws; ++d) {
         Philox4 r = draw(noise_seed, SimulationDraw::noise, pixel * draws + d);
         const NormalPair a = normal_pair(r.v[0], r.v[1]), b = normal_pair(r.v[2], r.v[3]);
-        const std::array<double, 4> normals = {a.first, a.second, b.first, b.second};
-        for (int64_t c = 4 * d; c < std::min(4 * d + 4, s.channels); ++c) {
-          const double mean = factor * expected[static_cast<size_t>(c)];
-          const double deviation =
-              std::sqrt(noise_factor * (noise_gain * mean + readout_noise * readout_noise));
-          counts[c] = static_cast<float>(mean + deviation * normals[static_cast<size_t>(c - 4 * d)]);
-        }
+        const std::array<double, 4> four = {a.first, a.second, b.first, b.second};
+        std::copy(four.begin(), four.end(), normals.begin() + 4 * d);
+      }
+      for (int64_t c = 0; c < s.channels; ++c) {
+        const double mean = factor * expected[static_cast<size_t>(c)];
+        const double deviation =
+            std::sqrt(noise_factor * (noise_gain * mean + readout_noise * readout_noise));
+        const double before = normals[static_cast<size_t>(c > 0 ? c - 1 : s.channels - 1)];
+        counts[c] = static_cast<float>(
+            mean + deviation * (own * normals[static_cast<size_t>(c)] + neighbours * before));
       }
       if (defect && defect->kind == DefectKind::cosmic)
         add_cosmic_ray(counts, s.channels, defect->strength, draw(s.seed, SimulationDraw::cosmic_ray, pixel));

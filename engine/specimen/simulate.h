@@ -32,7 +32,12 @@ struct SimulationSettings {
   // another noise_seed is a second recording of the same specimen.
   uint64_t seed = 0;
   std::optional<uint64_t> noise_seed;
-  bool noise = true;  // false: counts are what is expected of each pixel
+  bool noise = true;       // false: counts are what is expected of each pixel
+  double correlation = 0;  // of the noise of neighbouring channels, 0 to 0.5: the detector's spread
+  // What scans have beside the specimen, both without anomalies: the share of the columns, on the right, that
+  // are vacuum with a hundredth of the counts, and of the rows, at the bottom, that were not scanned and hold
+  // zeros.
+  double vacuum = 0, unscanned = 0;
   // Below 1 the share of the image's pixels that are anomalous, otherwise the number of anomalies; split
   // equally among the defects that have no amount of their own.
   double anomalies = 0.01;

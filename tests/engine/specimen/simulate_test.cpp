@@ -96,6 +96,60 @@ TEST(Simulate, HasThePublishedNoise) {
   EXPECT_LT(*std::min_element(image.counts.begin(), image.counts.end()), 0) << "counts are dark-corrected";
 }
 
+TEST(Simulate, NoiseCanBeCorrelatedAlongEnergyAndKeepsItsSize) {
+  for (double correlation : {0.0, 0.3, 0.5}) {
+    SimulationSettings settings = small();
+    settings.correlation = correlation;
+    SimulationSettings silent = settings;
+    silent.noise = false;
+    const SpectrumImage noisy = simulate(settings).image, expected = simulate(silent).image;
+    double squares = 0, neighbours = 0, others = 0;
+    for (int64_t pixel = 0; pixel < noisy.pixels(); ++pixel) {
+      double before = 0, before_that = 0;
+      for (int64_t e = 0; e < noisy.energy.size; ++e) {
+        const auto level = static_cast<double>(expected.spectrum(pixel)[e]);
+        const double z =
+            (static_cast<double>(noisy.spectrum(pixel)[e]) - level) / std::sqrt(2.7 * level + 81);
+        squares += z * z;
+        neighbours += z * before;
+        others += z * before_that;
+        before_that = before;
+        before = z;
+      }
+    }
+    EXPECT_NEAR(squares / static_cast<double>(noisy.counts.size()), 1, 0.01);
+    EXPECT_NEAR(neighbours / squares, correlation, 0.01);
+    EXPECT_NEAR(others / squares, 0, 0.01);
+  }
+}
+
+TEST(Simulate, VacuumAndUnscannedRowsLieBesideTheSpecimen) {
+  SimulationSettings settings = small();
+  settings.anomalies = 0.1;
+  const SimulatedImage whole = simulate(settings);
+  settings.vacuum = 0.25;      // 12 of 48 columns
+  settings.unscanned = 0.125;  // 8 of 64 rows
+  const SimulatedImage part = simulate(settings);
+  const int64_t channels = whole.image.energy.size;
+  double vacuum = 0, there = 0;
+  for (int64_t pixel = 0; pixel < whole.image.pixels(); ++pixel) {
+    const float *before = whole.image.spectrum(pixel), *now = part.image.spectrum(pixel);
+    const auto i = static_cast<size_t>(pixel);
+    if (pixel / 48 >= 56) {
+      EXPECT_TRUE(std::all_of(now, now + channels, [](float counts) { return counts == 0; }));
+      EXPECT_EQ(part.truth[i], 0);
+    } else if (pixel % 48 >= 36) {
+      vacuum += std::accumulate(now, now + channels, 0.0);
+      there += std::accumulate(before, before + channels, 0.0);
+      EXPECT_EQ(part.truth[i], 0);
+    } else {
+      ASSERT_TRUE(std::equal(now, now + channels, before)) << pixel;
+      EXPECT_EQ(part.truth[i], whole.truth[i]);
+    }
+  }
+  EXPECT_NEAR(vacuum / there, 0.01, 0.002);
+}
+
 TEST(Simulate, WithoutNoiseCountsAreWhatIsExpected) {
   SimulationSettings settings = small();
   settings.preset = Preset::gradient;
@@ -275,6 +329,9 @@ TEST(Simulate, RefusesWhatCannotBe) {
   refused([](auto& s) { s.exposure = std::nan(""); });
   refused([](auto& s) { s.shift_ev = std::nan(""); });
   refused([](auto& s) { s.anomalies = -1; });
+  refused([](auto& s) { s.correlation = 0.51; });
+  refused([](auto& s) { s.vacuum = 1; });
+  refused([](auto& s) { s.unscanned = std::nan(""); });
   refused([](auto& s) { s.anomalies = 1e300; });
   refused([](auto& s) { s.anomaly_radius = 1e9; });
   refused([](auto& s) { s.anomaly_radius = 24; });  // wider than the image
