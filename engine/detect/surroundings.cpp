@@ -8,7 +8,10 @@
 namespace eelsvae {
 namespace {
 
-constexpr int64_t line_reach = 12;  // pixels to either side
+constexpr int64_t line_reach = 12;                    // pixels to either side
+constexpr float departs_by = 3, alike_within = 1.5f;  // spreads
+constexpr int64_t least_beside = 3;                   // of the eight next to it
+constexpr double least_alike = 0.2;  // of the square: 16 of 80, more than a disc of two pixels' radius
 
 // The value below which a share of the values lie; they are reordered. 0 of nothing.
 float quantile(std::vector<float>& values, double share) {
@@ -54,9 +57,40 @@ Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int
   around(
       0, line_reach, 0.5, [&](int64_t p) { return at(map, p) - at(square, p); }, line);
   for (size_t p = 0; p < map.size(); ++p) result.value[p] = square[p] + line[p];
-  around(
-      reach, reach, 0.683, [&](int64_t p) { return std::abs(at(map, p) - at(result.value, p)); },
-      result.spread);
+  auto spread = [&] {
+    around(
+        reach, reach, 0.683, [&](int64_t p) { return std::abs(at(map, p) - at(result.value, p)); },
+        result.spread);
+  };
+  spread();
+  // At a border the median is that of the side which fills more of the square.
+  const std::vector<float> foretold = result.value;
+#pragma omp parallel
+  {
+    std::vector<float> alike;
+#pragma omp for schedule(static)
+    for (int64_t y = 0; y < height; ++y)
+      for (int64_t x = 0; x < width; ++x) {
+        const int64_t pixel = y * width + x;
+        const float own = at(map, pixel), unit = at(result.spread, pixel);
+        if (!counts(pixel) || std::abs(own - at(foretold, pixel)) <= departs_by * unit) continue;
+        alike.clear();
+        int64_t others = 0, beside = 0;
+        for (int64_t j = std::max<int64_t>(0, y - reach); j <= std::min(height - 1, y + reach); ++j)
+          for (int64_t i = std::max<int64_t>(0, x - reach); i <= std::min(width - 1, x + reach); ++i) {
+            const int64_t other = j * width + i;
+            if (other == pixel || !counts(other)) continue;
+            ++others;
+            if (std::abs(at(map, other) - own) > alike_within * unit) continue;
+            alike.push_back(at(map, other));
+            beside += std::abs(j - y) <= 1 && std::abs(i - x) <= 1;
+          }
+        if (beside >= least_beside &&
+            static_cast<double>(alike.size()) >= least_alike * static_cast<double>(others))
+          result.value[static_cast<size_t>(pixel)] = quantile(alike, 0.5);
+      }
+  }
+  spread();
   return result;
 }
 

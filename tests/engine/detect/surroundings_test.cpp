@@ -50,6 +50,31 @@ TEST(Foretell, APixelTakesNoPartInItsOwn) {
   EXPECT_NEAR(before.spread[pixel], after.spread[pixel], 0.1);
 }
 
+// Two materials that meet along a wavy line, and a disc of two pixels' radius that is an anomaly.
+TEST(Foretell, AtABorderItsOwnKindForetellsAPixel) {
+  std::mt19937 generator(6);
+  std::normal_distribution<float> normal;
+  std::vector<float> map;
+  std::vector<uint8_t> disc;
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; ++x) {
+      const double border = 20 + 4 * std::sin(static_cast<double>(y) / 3);
+      disc.push_back(std::hypot(static_cast<double>(y - 20), static_cast<double>(x - 40)) <= 2);
+      map.push_back((static_cast<double>(x) < border || disc.back() ? 10 : 0) + normal(generator));
+    }
+  const Foretold foretold = foretell(map, height, width, 9, {});
+  int64_t departing = 0;
+  for (size_t pixel = 0; pixel < map.size(); ++pixel) {
+    const float left = std::abs(map[pixel] - foretold.value[pixel]);
+    if (disc[pixel]) {
+      EXPECT_GT(left, 5) << "an anomaly is not its own surroundings";
+    } else {
+      departing += left > 5;
+    }
+  }
+  EXPECT_LE(departing, 10) << "of 2000, some 100 of them at the border";
+}
+
 TEST(Foretell, LessThanHalfOfTheOthersMayBeAnomalous) {
   std::vector<float> map(height * width, 1);
   for (size_t pixel = 0; pixel < map.size(); ++pixel)
