@@ -27,9 +27,10 @@ struct WhitenedScores {
 // if that is more.
 //
 // context > 1: the amounts U z of the components are first reduced by what the surrounding pixels foretell
-// (surroundings.h), and L is the local variance of what is left. So a composition that changes over the specimen
-// or a drifting scan line is no anomaly, but the same change in a single pixel is; and where neighbours
-// differ by nature, as at an interface, more is needed. context 0 or 1: L as the model has it everywhere.
+// (surroundings.h), and L is the local variance of what is left. So a composition that changes over the
+// specimen or a drifting scan line is no anomaly, but the same change in a single pixel is; and where
+// neighbours differ by nature, as at an interface, more is needed. context 0 or 1: L as the model has it
+// everywhere.
 WhitenedScores whitened_scores(const SpectrumImage& observed, std::span<const float> expected,
                                const ResidualModel& model, ChannelWindow window, int64_t context);
 
