@@ -1,75 +1,40 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "engine/detect/deviation.h"
-#include "engine/detect/regions.h"
-#include "engine/image/spectrum_image.h"
-#include "engine/image/tiling.h"
+#include "engine/config.h"
+#include "engine/detect/detection.h"
+#include "engine/detect/metrics.h"
+#include "engine/train/trainer.h"
 
 namespace eelsvae {
 
-struct TrainingEpoch {
-  int64_t epoch = 0;
-  double train_loss = 0;
-  std::optional<double> validation_loss;
-};
-
-// A further map to look at beside the score, (y, x); NaN: no value there.
-struct MapLayer {
-  std::string name;  // with its units: "thickness (nm)"
-  std::span<const float> values;
-};
-
-// Where the tiles of an image lie in the model's latent space.
-struct LatentTiles {
-  std::span<const float> means;         // (tiles, latent) of the posterior
-  std::span<const TileOrigin> origins;  // (tiles)
-  int64_t size = 0;                     // pixels along an edge
-};
-
-// What a detection found, for people to look at. Maps are (y, x) and cubes (y, x, E) with the sizes of the
-// axes; the spans belong to the caller.
+// A detection, for people to look at. What it refers to belongs to the caller.
 struct DetectionReport {
-  std::string title;  // of the spectrum image
+  const SpectrumImage& prepared;  // as the model saw it
+  const Expectation& expectation;
+  const Detection& detection;
+  const Config& config;
   std::string data_file;
-  std::string model;  // file or run folder
-  std::string score;  // name of the score
-  Axis y, x, energy;
+  std::string model;                             // file, or what a baseline says of itself
+  std::vector<EpochRecord> history = {};         // of the model's training
+  std::vector<uint8_t> truth = {};               // (y, x), not 0: known to be anomalous; empty if not known
+  std::optional<DetectionMetrics> metrics = {};  // against the truth
+  std::vector<std::pair<std::string, std::string>> versions = {};  // of programs, libraries and device
 
-  std::span<const float> scores;               // larger is more anomalous; NaN: no score
-  std::optional<double> threshold;             // on the scores
-  std::string threshold_method;                // "Otsu", "given"; empty: unknown
-  std::optional<double> false_discovery_rate;  // that the threshold was chosen for
-  std::optional<double> false_discoveries;     // how many of the anomalous spectra are estimated to be false
-  // What the null fitted to the scores expects of normal spectra: (score, number of spectra per unit of
-  // score), scores ascending. Empty: no null was fitted.
-  std::vector<std::pair<double, double>> null_curve;
-  std::span<const uint8_t> mask;                 // not 0: anomalous
-  std::span<const uint8_t> excluded;             // not 0: left out, without a score; empty: none
-  std::span<const uint8_t> truth;                // not 0: known to be anomalous; empty: unknown
-  std::optional<std::array<int64_t, 2>> window;  // first and past-the-last channel of the score
-
-  std::span<const float> observed;        // preprocessed cube; empty: the report shows no spectra
-  std::span<const float> reconstruction;  // empty: spectra are shown without one
-  std::string intensity_label = "preprocessed intensity";
-
-  std::span<const Deviation> deviations;  // of every pixel; empty: not known
-  std::span<const Region> regions;        // highest score first; empty: none
-  std::optional<LatentTiles> latent;
-  std::vector<MapLayer> layers;
-
-  std::vector<std::pair<std::string, double>> metrics;        // against the truth: "F1", 0.97
-  std::vector<std::pair<std::string, std::string>> summary;   // what else to list, as text
-  std::vector<TrainingEpoch> history;                         // empty: unknown
-  std::string configuration;                                  // JSON text; empty: none
-  std::vector<std::pair<std::string, std::string>> versions;  // of programs, libraries and device
+  // The name of the score, "own" where a baseline has its own.
+  std::string score_name() const;
 };
+
+// One HTML file that needs nothing else, not even a network: a map to click on, the spectra behind it, the
+// histogram of the scores, the most anomalous spectra and regions, and what the detection was made of. It
+// stays below about 9 MB up to half a million spectra: where not all spectra fit, those of the highest scores
+// are kept in full, the others averaged over neighbouring channels and, if need be, on a grid of every n-th
+// pixel; the page says which. Throws std::logic_error where sizes disagree.
+std::string render_report(const DetectionReport& report);
 
 }  // namespace eelsvae

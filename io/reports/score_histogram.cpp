@@ -25,6 +25,22 @@ ScoreHistogram score_histogram(std::span<const float> scores, std::array<double,
   return result;
 }
 
+std::vector<std::pair<double, double>> null_curve(const Detection& found) {
+  std::vector<std::pair<double, double>> curve;
+  if (!found.null) return curve;
+  std::vector<float> scores = found.scores;
+  std::erase_if(scores, [](float score) { return std::isnan(score); });
+  const auto [least, greatest] = std::minmax_element(scores.begin(), scores.end());
+  const double low = *least, reach = *greatest - low;
+  const double spectra = static_cast<double>(scores.size()) * found.null->normal_share;
+  constexpr int points = 400;
+  for (int i = 0; i <= points; ++i) {
+    const double score = low + reach * i / points;
+    curve.emplace_back(score, spectra * found.null->density(score));
+  }
+  return curve;
+}
+
 std::vector<std::pair<double, double>> null_per_bin(
     const ScoreHistogram& histogram, const std::vector<std::pair<double, double>>& null_curve) {
   std::vector<std::pair<double, double>> result;

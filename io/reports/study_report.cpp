@@ -7,7 +7,7 @@
 #include "io/config/config_fields.h"
 #include "io/config/study_config.h"
 #include "io/files/number_text.h"
-#include "io/reports/html_page.h"
+#include "io/reports/page.h"
 #include "io/reports/study_json.h"
 
 namespace eelsvae {
@@ -15,10 +15,6 @@ namespace {
 
 using nlohmann::json;
 using Part = StudyCell::Part;
-
-const unsigned char study_js[] = {
-#include "study_js.inc"
-};
 
 json spread(const Spread& s) {
   if (s.count == 0) return nullptr;
@@ -107,21 +103,12 @@ std::string markdown_row(const std::vector<std::string>& cells) {
   return line + "\n";
 }
 
-std::string html_table(const StudyTable& table) {
-  std::string text = "<div class='scroll' style='max-height:none'><table><thead><tr>";
-  for (const std::string& column : table.columns) text += "<th>" + escaped(column) + "</th>";
-  text += "</tr></thead><tbody>\n";
-  for (const std::vector<std::string>& row : table.rows) {
-    text += "<tr>";
-    for (const std::string& cell : row) text += "<td>" + escaped(cell) + "</td>";
-    text += "</tr>\n";
-  }
-  return text + "</tbody></table></div>\n" +
-         (table.note.empty() ? "" : "<p class='note'>" + escaped(table.note) + "</p>\n");
-}
-
-std::string plot(const std::string& id, const std::string& note) {
-  return "<div class='plot'><canvas id='" + id + "'></canvas></div>\n<p class='note'>" + note + "</p>";
+json tables_json(const StudyReport& report) {
+  json tables = json::array();
+  for (const StudyTable& table : study_tables(report))
+    tables.push_back(
+        {{"heading", table.heading}, {"note", table.note}, {"columns", table.columns}, {"rows", table.rows}});
+  return tables;
 }
 
 bool has(const StudyReport& report, Part part) {
@@ -162,53 +149,18 @@ std::string study_markdown(const StudyReport& report) {
 }
 
 std::string study_html(const StudyReport& report) {
-  HtmlPage page;
-  page.title = "How well anomalies are found";
-  page.header = "<p class='origin'><span>" + escaped(about(report)) + "</span><span>" +
-                escaped(report.device) + "</span></p>\n";
-  std::string& main = page.main;
-  if (has(report, Part::published))
-    main += "<div class='row'>" +
-            card("<h2>Published study: F1 against shift</h2>",
-                 plot("shifts",
-                      "Dashed: as printed (arXiv 2412.16200). Scored in the image that was trained on, as "
-                      "published."),
-                 "<label>injection <select id='injection'></select></label>", true) +
-            "</div>\n";
-  if (has(report, Part::defects)) {
-    main +=
-        "<div class='row'>" +
-        card("<h2>Average precision by method and defect</h2>",
-             plot("precision", "Mean over the seeds; whiskers: standard deviation."),
-             "<label>specimen <select id='preset'></select></label><label>score <select "
-             "id='score'></select></label><label>fitted to <select id='footing'></select></label>",
-             true) +
-        "</div>\n<div class='row'>" +
-        card("<h2>False-discovery rate: requested and delivered</h2>",
-             plot("rates",
-                  "All recordings with defects of the specimen; whiskers: 95 % confidence. On or below the "
-                  "dashed line the promise is kept."),
-             "<label>specimen <select id='rate-preset'></select></label><label>threshold <select "
-             "id='rate-method'></select></label>",
-             true) +
-        "</div>\n";
-  }
-  if (has(report, Part::sweep))
-    main += "<div class='row'>" +
-            card("<h2>Models made otherwise: average precision</h2>",
-                 plot("sweep", "Mean over the defects, one seed."), "", true) +
-            "</div>\n";
-  for (const StudyTable& table : study_tables(report))
-    main += "<div class='row'>" +
-            card("<h2>" + escaped(table.heading) + "</h2>", html_table(table), "", true) + "</div>\n";
-  main += configuration_card(to_json_text(report.study));
-  page.data = {{"palette", ""},
-               {"published", published_json()},
-               {"rate", shown_rate(report.study)},
-               {"summary", rows_json(summarise(report.results))},
-               {"pooled", rows_json(summarise_presets(report.results, Part::defects))}};
-  page.scripts = {{reinterpret_cast<const char*>(study_js), sizeof study_js}};
-  return render(page);
+  return render_page("study.html", {{"title", "How well anomalies are found"},
+                                    {"origin", {about(report), report.device}},
+                                    {"palette", ""},
+                                    {"hasPublished", has(report, Part::published)},
+                                    {"hasDefects", has(report, Part::defects)},
+                                    {"hasSweep", has(report, Part::sweep)},
+                                    {"published", published_json()},
+                                    {"rate", shown_rate(report.study)},
+                                    {"summary", rows_json(summarise(report.results))},
+                                    {"pooled", rows_json(summarise_presets(report.results, Part::defects))},
+                                    {"tables", tables_json(report)},
+                                    {"configuration", to_json_text(report.study)}});
 }
 
 }  // namespace eelsvae

@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "engine/image/energy_axis.h"
 #include "io/config/config.h"
 #include "io/files/number_text.h"
 #include "io/reports/embedded_arrays.h"
-#include "io/reports/html_page.h"
 #include "io/reports/map_image.h"
+#include "io/reports/page.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -18,12 +19,7 @@ namespace {
 
 using nlohmann::json;
 
-const unsigned char training_js[] = {
-#include "training_js.inc"
-};
-
 constexpr int64_t spectra_shown = 6;
-constexpr int refresh_seconds = 10;
 
 // "40 s", "3 min", "2 h 05 min", "1 d 4 h"
 std::string rough_duration(double seconds) {
@@ -96,12 +92,12 @@ std::vector<int64_t> sample_pixels(const ReconstructedTile& tile, int64_t channe
 // sixteenth of the spectrum whose share of a pixel's intensity differs the most among the pixels. The whole
 // spectrum would not tell a reconstruction by cross-entropy, which keeps its sum.
 ChannelWindow map_window(const TrainingReport& report) {
-  if (const auto& range = report.config.detection.window; range && report.energy.scale > 0) {
-    const ChannelWindow window = channels_within(report.energy, *range);
+  if (const auto& range = report.config.detection.window; range && report.prepared.energy.scale > 0) {
+    const ChannelWindow window = channels_within(report.prepared.energy, *range);
     if (window.size() > 0) return window;
   }
   const std::vector<float>& cube = report.tile->observed;
-  const int64_t channels = report.energy.size, parts = std::min<int64_t>(16, channels);
+  const int64_t channels = report.prepared.energy.size, parts = std::min<int64_t>(16, channels);
   ChannelWindow best = {0, channels};
   double most = 0;
   for (int64_t part = 0; part < parts; ++part) {
@@ -135,7 +131,7 @@ std::vector<float> sums(const std::vector<float>& cube, int64_t channels, Channe
 json samples(const TrainingReport& report) {
   if (!report.tile) return nullptr;
   const ReconstructedTile& tile = *report.tile;
-  const int64_t channels = report.energy.size;
+  const int64_t channels = report.prepared.energy.size;
   const std::vector<int64_t> pixels = sample_pixels(tile, channels);
   const ChannelWindow window = map_window(report);
   const std::vector<float> observed_map = sums(tile.observed, channels, window),
@@ -179,33 +175,15 @@ std::string energy_text(const Axis& energy, ChannelWindow window) {
   char text[64];
   std::snprintf(text, sizeof text, "%.1f to %.1f ", energy.value(static_cast<double>(window.first)),
                 energy.value(static_cast<double>(window.last - 1)));
-  return text + escaped(energy.units);
+  return text + energy.units;
 }
 
-std::string chart_card(const std::string& heading, const std::string& id, const std::string& note = "") {
-  return card("<h2>" + heading + "</h2>", "<div class='plot middle'><canvas id='" + id +
-                                              "'></canvas></div>\n" +
-                                              (note.empty() ? "" : "<p class='note'>" + note + "</p>\n"));
-}
-
-std::string samples_card(const TrainingReport& report, int64_t spectra) {
+std::string tile_text(const TrainingReport& report) {
   const ReconstructedTile& tile = *report.tile;
-  std::string body = "<div class='samples'>\n";
-  for (int64_t k = 0; k < spectra; ++k)
-    body += "<figure class='sample'><figcaption></figcaption><div class='plot small'><canvas id='sample-" +
-            std::to_string(k) + "'></canvas></div></figure>\n";
-  body += "</div>\n<div class='tile-maps'>\n";
-  for (const auto& [id, name] : {std::pair{"map-observed", "observed"}, {"map-model", "reconstructed"}})
-    body += std::string("<figure><figcaption>") + name + "</figcaption><canvas id='" + id +
-            "'></canvas></figure>\n";
-  body +=
-      "<div class='colours' id='tile-colours'></div></div>\n"
-      "<p class='note'>The tile at y " +
-      count_text(tile.origin.y) + ", x " + count_text(tile.origin.x) +
-      (tile.validation ? ", which is not trained on" : ", one of those trained on") + ", after epoch " +
-      count_text(tile.epoch) + ". Maps: sums over " + energy_text(report.energy, map_window(report)) +
-      ", both in the same colours.</p>";
-  return card("<h2>What the model makes of a tile</h2>", body, "", true);
+  return "The tile at y " + count_text(tile.origin.y) + ", x " + count_text(tile.origin.x) +
+         (tile.validation ? ", which is not trained on" : ", one of those trained on") + ", after epoch " +
+         count_text(tile.epoch) + ". Maps: sums over " +
+         energy_text(report.prepared.energy, map_window(report)) + ", both in the same colours.";
 }
 
 }  // namespace
@@ -222,44 +200,27 @@ std::optional<double> training_seconds_left(std::span<const EpochRecord> history
 std::string render_training_report(const TrainingReport& report) {
   if (report.tile) {
     const auto samples_in_tile =
-        static_cast<size_t>(report.tile->size * report.tile->size * report.energy.size);
+        static_cast<size_t>(report.tile->size * report.tile->size * report.prepared.energy.size);
     expect(report.tile->observed.size() == samples_in_tile &&
                report.tile->reconstruction.size() == samples_in_tile,
            "a training report's tile matches its energy axis");
   }
   const bool running = report.progress == TrainingReport::Progress::running;
-  HtmlPage page;
-  page.title = "Training" + (report.title.empty() ? "" : ": " + report.title);
-  page.refresh_seconds = running ? refresh_seconds : 0;
-  page.header =
-      "<p class='headline'>" + headline(report) + "</p>\n<p class='subline'>" + losses(report) +
-      "</p>\n<p class='subline' id='stale'></p>\n<p class='origin'><span>Data: " + escaped(report.data_file) +
-      "</span><span id='written'></span></p>\n";
-
-  const json shown = samples(report);
-  page.main += "<div class='row three'>\n";
-  page.main += chart_card("Loss", "loss");
-  page.main += chart_card("Its reconstruction term", "reconstruction", "Times loss.dose.");
-  page.main += chart_card("Its KL divergence", "kl", "Times loss.kl_weight.");
-  page.main += chart_card("Active latent units", "active",
-                          "Units whose mean varies over the tiles. Where none is active, the model returns "
-                          "the mean spectrum.");
-  page.main += chart_card("Learning rate", "rate");
-  page.main += chart_card("Gradient norm", "norm", "Mean over an epoch's steps, before clipping.");
-  if (report.tile) page.main += samples_card(report, std::ssize(shown["pixels"]));
-  if (!report.versions.empty()) page.main += card("<h2>Made with</h2>", facts_table(report.versions));
-  page.main += "</div>\n" + configuration_card(to_json_text(report.config));
-
-  const auto palette = std::span<const uint8_t>(viridis().front().data(), 3 * viridis().size());
-  page.data = {{"palette", base64(palette)},
-               {"history", history(report)},
-               {"latent", report.config.model.latent_dim},
-               {"energy", axis_json(report.energy)},
-               {"samples", shown},
-               {"written", report.written},
-               {"next", running ? finite_json(report.next_seconds) : json(nullptr)}};
-  page.scripts = {{reinterpret_cast<const char*>(training_js), sizeof training_js}};
-  return render(page);
+  const std::string& title = report.prepared.title;
+  return render_page("training.html", {{"title", "Training" + (title.empty() ? "" : ": " + title)},
+                                       {"headline", headline(report)},
+                                       {"sublines", losses(report)},
+                                       {"origin", "Data: " + report.config.data.data_path},
+                                       {"palette", base64<Colour>(viridis())},
+                                       {"history", history(report)},
+                                       {"latent", report.config.model.latent_dim},
+                                       {"energy", axis_json(report.prepared.energy)},
+                                       {"samples", samples(report)},
+                                       {"tile", report.tile ? json(tile_text(report)) : json(nullptr)},
+                                       {"written", report.written},
+                                       {"next", running ? finite_json(report.next_seconds) : json(nullptr)},
+                                       {"versions", report.versions},
+                                       {"configuration", to_json_text(report.config)}});
 }
 
 }  // namespace eelsvae

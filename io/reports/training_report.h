@@ -23,22 +23,21 @@ struct ReconstructedTile {
   std::vector<float> observed, reconstruction;
 };
 
-// How a training run is getting on, for people to look at while it runs and afterwards.
+// How a training run is getting on, for people to look at while it runs and afterwards. What it refers to
+// belongs to the caller.
 struct TrainingReport {
   enum class Progress { running, finished, stopped };
 
+  const SpectrumImage& prepared;  // as the model sees it
+  const Config& config;
   Progress progress = Progress::running;
-  std::string title;  // of the spectrum image
-  std::string data_file;
-  Axis energy;
-  Config config;
-  std::span<const EpochRecord> history;
+  std::span<const EpochRecord> history = {};
   const ReconstructedTile* tile = nullptr;  // null: none yet
   int64_t written = 0;                      // seconds since 1970
   // While running: when another report can be expected. A page that has become much older says that the run
   // may have ended unseen.
   double next_seconds = 0;
-  std::vector<std::pair<std::string, std::string>> versions;
+  std::vector<std::pair<std::string, std::string>> versions = {};
 };
 
 // Seconds that the epochs to come will take if they take as long as the last ones; nothing before the first.

@@ -1,12 +1,8 @@
 #include "io/run/detect_folder.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include <nlohmann/json.hpp>
 
 #include "engine/image/excluded.h"
-#include "io/config/config.h"
 #include "io/config/config_fields.h"
 #include "io/files/atomic_file.h"
 #include "io/files/npy.h"
@@ -14,12 +10,12 @@
 #include "io/reports/histogram_image.h"
 #include "io/reports/map_image.h"
 #include "io/reports/png.h"
-#include "io/reports/report.h"
+#include "io/reports/score_histogram.h"
 
 namespace eelsvae {
 namespace {
 
-nlohmann::ordered_json summarize(const DetectionOutput& o) {
+nlohmann::ordered_json summarize(const DetectionReport& o) {
   const Axis& energy = o.prepared.energy;
   const ChannelWindow& window = o.detection.window;
   const int64_t excluded = excluded_pixels(o.prepared.excluded);
@@ -29,7 +25,7 @@ nlohmann::ordered_json summarize(const DetectionOutput& o) {
   nlohmann::ordered_json summary = {
       {"data", o.data_file},
       {"model", o.model},
-      {"score", o.expectation.own_scores.empty() ? name_of(o.config.detection.score) : "own"},
+      {"score", o.score_name()},
       {"window_ev",
        {energy.value(static_cast<double>(window.first)), energy.value(static_cast<double>(window.last - 1))}},
       {"threshold", o.detection.threshold},
@@ -66,65 +62,6 @@ nlohmann::ordered_json summarize(const DetectionOutput& o) {
   return summary;
 }
 
-// What the null expects, for the histogram: (score, spectra per unit of score).
-std::vector<std::pair<double, double>> null_curve(const Detection& found) {
-  std::vector<std::pair<double, double>> curve;
-  if (!found.null) return curve;
-  std::vector<float> scores = found.scores;
-  std::erase_if(scores, [](float score) { return std::isnan(score); });
-  const auto [least, greatest] = std::minmax_element(scores.begin(), scores.end());
-  const double low = *least, reach = *greatest - low;
-  const double spectra = static_cast<double>(scores.size()) * found.null->normal_share;
-  constexpr int points = 400;
-  for (int i = 0; i <= points; ++i) {
-    const double score = low + reach * i / points;
-    curve.emplace_back(score, spectra * found.null->density(score));
-  }
-  return curve;
-}
-
-DetectionReport make_report(const DetectionOutput& o) {
-  DetectionReport report;
-  report.title = o.prepared.title;
-  report.data_file = o.data_file;
-  report.model = o.model;
-  report.score = o.expectation.own_scores.empty() ? name_of(o.config.detection.score) : "own";
-  report.y = o.prepared.y;
-  report.x = o.prepared.x;
-  report.energy = o.prepared.energy;
-  report.scores = o.detection.scores;
-  report.threshold = o.detection.threshold;
-  report.mask = o.detection.mask;
-  report.excluded = o.prepared.excluded;
-  report.truth = o.truth;
-  if (o.config.detection.window) report.window = {o.detection.window.first, o.detection.window.last};
-  const DetectionConfig& detection = o.config.detection;
-  const bool by_rate = detection.threshold_by_rate();
-  report.threshold_method = detection.threshold ? "given" : by_rate ? "false-discovery rate" : "Otsu";
-  if (by_rate) report.false_discovery_rate = detection.fdr;
-  report.false_discoveries = o.detection.expected_false_alarms();
-  report.null_curve = null_curve(o.detection);
-  report.deviations = o.detection.deviations;
-  report.regions = o.detection.regions;
-  if (const std::optional<TileGrid>& grid = o.expectation.grid)
-    report.latent = LatentTiles{o.expectation.latent, grid->origins, grid->tile};
-  report.observed = o.prepared.counts;
-  report.reconstruction = o.expectation.spectra;
-  if (o.metrics) {
-    report.metrics = {
-        {"F1", o.metrics->f1}, {"precision", o.metrics->precision}, {"recall", o.metrics->recall}};
-    if (o.metrics->roc_auc) report.metrics.emplace_back("ROC-AUC", *o.metrics->roc_auc);
-    if (o.metrics->average_precision)
-      report.metrics.emplace_back("average precision", *o.metrics->average_precision);
-  }
-  for (const EpochRecord& record : o.history)
-    report.history.push_back({record.epoch, record.training.loss,
-                              record.validation ? std::optional(record.validation->loss) : std::nullopt});
-  report.configuration = to_json_text(o.config);
-  report.versions = o.versions;
-  return report;
-}
-
 }  // namespace
 
 uint64_t detect_folder_bytes(const SpectrumImage& prepared, bool save_reconstruction) {
@@ -134,12 +71,13 @@ uint64_t detect_folder_bytes(const SpectrumImage& prepared, bool save_reconstruc
   return report + pixels * 16 + (save_reconstruction ? cube : 0);
 }
 
-void write_detect_folder(const std::filesystem::path& folder, const DetectionOutput& o) {
+void write_detect_folder(const std::filesystem::path& folder, const DetectionReport& o,
+                         bool save_reconstruction) {
   const std::vector<int64_t> shape = {o.prepared.y.size, o.prepared.x.size};
   const nlohmann::ordered_json summary = summarize(o);
   write_npy(folder / "scores.npy", shape, o.detection.scores.data());
   write_npy(folder / "mask.npy", shape, o.detection.mask.data());
-  if (o.save_reconstruction)
+  if (save_reconstruction)
     write_npy(folder / "reconstruction.npy", {shape[0], shape[1], o.prepared.energy.size},
               o.expectation.spectra.data());
   write_hspy_map(folder / "scores.hspy", "eelsvae scores of " + o.prepared.title, o.prepared.y, o.prepared.x,
@@ -150,7 +88,7 @@ void write_detect_folder(const std::filesystem::path& folder, const DetectionOut
   write_png(folder / "histogram.png", draw_histogram(o.detection.scores, o.detection.mask,
                                                      {o.detection.threshold, null_curve(o.detection)})
                                           .image);
-  write_file(folder / "report.html", render_report(make_report(o)));
+  write_file(folder / "report.html", render_report(o));
   // Last: whoever sees the summary may rely on the rest.
   write_file(folder / "summary.json", summary.dump(2) + "\n");
 }

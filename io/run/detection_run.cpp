@@ -245,23 +245,22 @@ int run_detection(const DetectionRequest& request, const std::string& version) {
   times.end("scoring");
 
   const Detection& found = result.found;
-  DetectionOutput output{prepared.image, result.expectation, found,         config,
+  DetectionReport report{prepared.image, result.expectation, found,         config,
                          data,           source.name,        source.history};
-  output.truth = truth;
+  report.truth = truth;
   if (!truth.empty())
-    output.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
-  output.versions = {{"eelsvae", version}, {"device", trained.backend->description()}};
-  output.save_reconstruction = request.save_reconstruction;
-  write_detect_folder(request.output, output);
+    report.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
+  report.versions = {{"eelsvae", version}, {"device", trained.backend->description()}};
+  write_detect_folder(request.output, report, request.save_reconstruction);
   times.end("report");
 
   log->info("{} of {} spectra do not fit (score above {:.4g}{}){}", found.anomalous_pixels(),
             prepared.image.pixels() - excluded, found.threshold, rate_text(config.detection),
             excluded > 0 ? "; " + std::to_string(excluded) + " are excluded" : "");
   for (const std::string& doubt : found.doubts) log->warn("Not to be trusted: {}", doubt);
-  if (output.metrics)
-    log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", output.metrics->f1,
-              output.metrics->precision, output.metrics->recall);
+  if (report.metrics)
+    log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", report.metrics->f1,
+              report.metrics->precision, report.metrics->recall);
   log->info("Time {}", times.text());
   log->info("Map: {0}/scores.png, report: {0}/report.html", request.output);
   return 0;

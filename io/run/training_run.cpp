@@ -171,14 +171,7 @@ void TrainingRun::reconstruct_sample(const TrainingState& state) {
 void TrainingRun::write_report(const TrainingState& state, TrainingReport::Progress progress) {
   using std::chrono::system_clock;
   const double epoch_seconds = state.history.empty() ? 0 : state.history.back().seconds;
-  TrainingReport report;
-  report.progress = progress;
-  report.title = prepared_.title;
-  report.data_file = info_.config.data.data_path;
-  report.energy = prepared_.energy;
-  report.config = info_.config;
-  report.history = state.history;
-  report.tile = tile_ ? &*tile_ : nullptr;
+  TrainingReport report{prepared_, info_.config, progress, state.history, tile_ ? &*tile_ : nullptr};
   report.written =
       std::chrono::duration_cast<std::chrono::seconds>(system_clock::now().time_since_epoch()).count();
   report.next_seconds = std::max({5.0, 50 * report_duration_.count(), epoch_seconds});

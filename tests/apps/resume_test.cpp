@@ -113,7 +113,7 @@ TEST_F(ResumeTest, InterruptedAndResumedAsIfItHadNeverStopped) {
     EXPECT_EQ(stopped.status, 130) << stopped.err;
     EXPECT_NE(stopped.out.find("Interrupted after "), std::string::npos) << stopped.out;
     EXPECT_NE(stopped.out.find("--resume"), std::string::npos) << stopped.out;
-    EXPECT_NE(read_bytes(path(name + "/report.html")).find(" of 12; continue with --resume<"),
+    EXPECT_NE(read_bytes(path(name + "/report.html")).find(" of 12; continue with --resume\""),
               std::string::npos);
     ASSERT_TRUE(exists(name + "/last.safetensors"));
     EXPECT_LT(epochs_done(name), 12u);

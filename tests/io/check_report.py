@@ -3,11 +3,12 @@
 check_report.py KIND=FILE...
   detection  a detection's report with everything in it: click, arrow keys, tables, charts
   plain      one of which little is known
+  study      a study's report
   training   a training's report
   ended      that of a training that has ended
   lost       that of a training that has not been heard of for long
 
-None may complain or ask for anything; the first three are also looked at in light and dark and at the width
+None may complain or ask for anything; those of kind detection, plain, training and study are also looked at in light and dark and at the width
 of a telephone. With EELSVAE_SCREENSHOTS=FOLDER pictures of these are left there. Exit status 77 if Selenium or
 Chromium is missing.
 """
@@ -157,6 +158,38 @@ class Page:
         assert self.url in asked and not outside, f"the page asked for {outside}"
 
 
+def check_texts(page, data):
+    assert page.driver.title == page.text("h1") == data["title"]
+    assert (page.text(".headline") or "").replace("\u00a0", " ") == data.get("headline", "")
+    assert page.text("pre") == data["configuration"]
+    origin = page.script("return [...document.querySelectorAll('.origin span:not(#written)')].map((s) => s.textContent)")
+    assert origin == (data["origin"] if isinstance(data["origin"], list) else [data["origin"]])
+    made_with = page.script("return [...document.querySelectorAll('#versions tr')].map(\
+        (row) => [...row.cells].map((cell) => cell.textContent))")
+    assert made_with == data.get("versions", [])
+
+
+def check_plain(page):
+    check_texts(page, page.data())
+    for part in ("#regions", "#latent", "#metrics", "#training", "#versions", "#window-range", "#show-truth", ".band"):
+        assert page.text(part) is None, f"there is no data for {part}"
+    assert page.text("#ranking thead") == "rankyxscore"
+
+
+def check_study(page):
+    data = page.data()
+    check_texts(page, data)
+    assert page.script("return document.querySelectorAll('#tables table').length") == len(data["tables"]) > 5
+    assert page.text("#tables thead") == "".join(data["tables"][0]["columns"])
+    assert page.text("#tables tbody") == "".join("".join(row) for row in data["tables"][0]["rows"])
+    for chart in ("shifts", "precision", "rates", "sweep"):
+        assert len(page.points(chart)) > 0, chart
+    before = page.picture("shifts")
+    page.script("const menu = document.getElementById('injection'); menu.selectedIndex = 1;"
+                "menu.dispatchEvent(new Event('change'))")
+    assert page.picture("shifts") != before
+
+
 def check_detection(page):
     data = page.data()
     rows, columns = data["rows"], data["columns"]
@@ -165,6 +198,11 @@ def check_detection(page):
     def heading(pixel):
         return f"Pixel y {pixel // columns}, x {pixel % columns}:"
 
+    check_texts(page, data)
+    assert page.script("return document.querySelectorAll('.subline:not(#stale)').length") == len(data["sublines"])
+    assert page.text("#metrics").startswith("F1") and page.text("#show-truth") is not None
+    assert page.text("#regions thead") == "rankpixelsarea (nm\u00b2)y (nm)x (nm)highest scorelargest deviation"
+    assert page.text("#ranking thead") == "rankyxscoretruth"
     assert page.text("#pixel").startswith(heading(strongest)), page.text("#pixel")
     assert len(page.points("spectrum")) == data["energy"]["size"]
     assert page.text("#region-note") is not None and page.text("#deviation").startswith("Deviates most by")
@@ -223,7 +261,7 @@ def check_detection(page):
     for button in page.driver.find_elements(By.CSS_SELECTOR, "input[name=layer]"):
         button.click()
         pictures.add(page.picture("map"))
-    assert len(pictures) == 1 + len(data["layers"])
+    assert len(pictures) == 1 + len(data["layers"]) == 3
     page.driver.find_element(By.CSS_SELECTOR, "input[name=layer]").click()
     page.driver.find_element(By.ID, "show-mean").click()
     page.driver.find_element(By.ID, "window-range").click()
@@ -235,6 +273,7 @@ def check_detection(page):
 
 def check_training(page):
     data = page.data()
+    check_texts(page, data)
     epochs = len(data["history"])
     assert len(page.points("loss")) == epochs, page.points("loss")
     for chart in ("reconstruction", "kl", "rate", "norm", "active"):
@@ -262,11 +301,11 @@ try:
         kind, file = argument.split("=", 1)
         began = time.monotonic()
         page = Page(driver, file)
-        if kind in ("detection", "plain", "training"):
+        if kind in ("detection", "plain", "training", "study"):
             page.check_everything_is_drawn()
             page.check_appearance()
-        {"detection": check_detection, "training": check_training, "ended": check_ended, "lost": check_lost,
-         "plain": lambda _: None}[kind](page)
+        {"detection": check_detection, "plain": check_plain, "study": check_study, "training": check_training,
+         "ended": check_ended, "lost": check_lost}[kind](page)
         page.check_silence()
         print(f"{file}: well after {time.monotonic() - began:.1f} s")
 finally:

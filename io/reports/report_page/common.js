@@ -10,16 +10,45 @@ function bytesOf(base64) {
   return bytes;
 }
 const floatsOf = (base64) => new Float32Array(bytesOf(base64).buffer);
+const countText = (count) => count.toLocaleString('en-US');
 
 // Three significant digits; whole numbers with separators.
 function numberText(value) {
   if (!Number.isFinite(value)) return 'n/a';
   const size = Math.abs(value);
-  if (size >= 999.5 && size < 1e9) return Math.round(value).toLocaleString('en-US');
+  if (size >= 999.5 && size < 1e9) return countText(Math.round(value));
   if (size !== 0 && (size < 1e-3 || size >= 1e9))
     return value.toExponential(2).replace(/\.?0+e/, 'e').replace('e+', 'e');
   return String(Number(value.toPrecision(3)));
 }
+
+// ---- the page's parts ----
+
+const element = (tag, properties) => Object.assign(document.createElement(tag), properties);
+
+// Parts with data-if are there where the report has such data, those with data-each once for each of its texts.
+for (const part of document.querySelectorAll('[data-if]')) {
+  const data = report[part.dataset.if];
+  if (!data || data.length === 0) part.remove();
+}
+for (const part of document.querySelectorAll('[data-each]'))
+  part.replaceWith(...[report[part.dataset.each] ?? []].flat().map(
+      (text) => Object.assign(part.cloneNode(), {textContent: text})));
+
+// Fills a table with text; gives its rows.
+function fillTable(table, columns, rows) {
+  table.createTHead().insertRow().append(...columns.map((text) => element('th', {textContent: text})));
+  const body = table.createTBody();
+  return rows.map((cells) => {
+    const row = body.insertRow();
+    for (const text of cells) row.insertCell().textContent = text;
+    return row;
+  });
+}
+
+for (const [name, text] of report.versions ?? [])
+  byId('versions').insertRow().append(
+      element('th', {scope: 'row', textContent: name}), element('td', {textContent: text}));
 
 // ---- maps ----
 
@@ -33,9 +62,7 @@ function colouredCanvas(columns, rows, shareOf) {
     for (let c = 0; c < 3; ++c) image.data[4 * i + c] = Number.isFinite(share) ? palette[entry + c] : 160;
     image.data[4 * i + 3] = 255;
   }
-  const canvas = document.createElement('canvas');
-  canvas.width = columns;
-  canvas.height = rows;
+  const canvas = element('canvas', {width: columns, height: rows});
   canvas.getContext('2d').putImageData(image, 0, 0);
   return canvas;
 }
@@ -46,13 +73,19 @@ function colourOf(share) {
   return `rgb(${palette[entry]} ${palette[entry + 1]} ${palette[entry + 2]})`;
 }
 
-function colourRamp() {
-  const stops = [];
-  for (let i = 0; i <= 255; i += 15) stops.push(colourOf(i / 255));
-  const ramp = document.createElement('div');
-  ramp.className = 'ramp';
+// A box with the colours from `low` to `high`; gives a function that adds a label at a share of its width.
+function drawColourScale(box, low, high) {
+  const stops = Array.from({length: 18}, (_, i) => colourOf(i / 17)), ramp = element('div', {className: 'ramp'});
   ramp.style.background = `linear-gradient(to right, ${stops.join(',')})`;
-  return ramp;
+  box.replaceChildren(ramp);
+  const add = (share, text, kind) => {
+    const tick = element('span', {className: `tick ${kind}`, textContent: text});
+    tick.style.left = `${100 * share}%`;
+    box.append(tick);
+  };
+  add(0, numberText(low), 'first');
+  add(1, numberText(high), 'last');
+  return add;
 }
 
 // ---- charts ----

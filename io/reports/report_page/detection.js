@@ -1,11 +1,10 @@
 // The lists and the charts of a detection report, and what selecting a pixel does.
 
-// A row to click on, or to reach with the keyboard, for each of `items`.
-function makeRows(id, items, cellsOf, action) {
-  const body = document.querySelector(`#${id} tbody`);
-  return items.map((item, index) => {
-    const row = body.insertRow(), act = () => action(item, index);
-    for (const text of cellsOf(item, index)) row.insertCell().textContent = text;
+// A table whose rows, one for each of `items`, are to be clicked on or reached with the keyboard.
+function makeTable(id, columns, items, cellsOf, action) {
+  const rows = fillTable(byId(id), columns, items.map(cellsOf));
+  rows.forEach((row, index) => {
+    const act = () => action(items[index]);
     row.tabIndex = 0;
     row.addEventListener('click', act);
     row.addEventListener('keydown', (event) => {
@@ -20,27 +19,43 @@ function makeRows(id, items, cellsOf, action) {
         other.click();
       }
     });
-    return row;
   });
+  return rows;
 }
 
-const rankingRows = makeRows('ranking', report.ranking, (pixel, rank) => {
-  const where = place(pixel), cells = [rank + 1, where.y, where.x, numberText(scores[pixel])];
-  if (report.hasTruth) cells.push(isTrue(pixel) ? 'anomalous' : 'normal');
-  return cells;
-}, (pixel) => select(pixel));
+const rankingRows = makeTable(
+    'ranking', ['rank', 'y', 'x', 'score', ...(report.hasTruth ? ['truth'] : [])], report.ranking,
+    (pixel, rank) => {
+      const where = place(pixel), cells = [rank + 1, where.y, where.x, numberText(scores[pixel])];
+      if (report.hasTruth) cells.push(isTrue(pixel) ? 'anomalous' : 'normal');
+      return cells;
+    },
+    (pixel) => select(pixel));
 
 let regionRows = [];
 if (report.regions) {
-  const {table, count} = report.regions, withArea = report.y.units && report.y.units === report.x.units;
-  regionRows = makeRows('regions', table, (region, index) => [
-    index + 1, region.pixels.toLocaleString('en-US'), ...(withArea ? [numberText(region.area)] : []),
-    numberText(region.y), numberText(region.x), numberText(region.score),
-    region.deviation ? deviationText(region.deviation) : ''
-  ], (region) => select(region.strongest));
+  const {table, count} = report.regions, units = [report.y.units, report.x.units];
+  const withArea = units[0] && units[0] === units[1];
+  regionRows = makeTable(
+      'regions',
+      [
+        'rank', 'pixels', ...(withArea ? [`area (${units[0]}\u00b2)`] : []), `y (${units[0] || 'px'})`,
+        `x (${units[1] || 'px'})`, 'highest score', 'largest deviation'
+      ],
+      table, (region, index) => [
+        index + 1, countText(region.pixels), ...(withArea ? [numberText(region.area)] : []),
+        numberText(region.y), numberText(region.x), numberText(region.score),
+        region.deviation ? deviationText(region.deviation) : ''
+      ], (region) => select(region.strongest));
   byId('region-note').textContent = (count > table.length ?
-      `The ${table.length} regions of the highest scores, of ${count.toLocaleString('en-US')}. ` :
+      `The ${table.length} regions of the highest scores, of ${countText(count)}. ` :
       '') + 'Pixels that touch, by edge or corner, are a region. Click one for its strongest pixel.';
+}
+
+for (const [name, value] of report.metrics ?? []) {
+  const tile = element('div');
+  tile.append(element('dt', {textContent: name}), element('dd', {textContent: numberText(value)}));
+  byId('metrics').append(tile);
 }
 
 function makeHistogram() {
@@ -65,7 +80,7 @@ function makeHistogram() {
         type: 'logarithmic',
         min: 0.8,
         ticks:
-            {callback: (value) => (Number.isInteger(Math.log10(value)) ? value.toLocaleString('en-US') : null)}
+            {callback: (value) => (Number.isInteger(Math.log10(value)) ? countText(value) : null)}
       }),
       {
         tooltip: {
@@ -79,7 +94,7 @@ function makeHistogram() {
       },
       {line: report.threshold ?? NaN, label: `threshold ${numberText(report.threshold)}`});
   const notes = [`Counts on a logarithmic axis${
-      beyond ? `; the last bar includes ${beyond.toLocaleString('en-US')} higher scores` : ''}.`];
+      beyond ? `; the last bar includes ${countText(beyond)} higher scores` : ''}.`];
   if (expected.length) notes.push('Line: what is expected of normal spectra.');
   if (report.thresholdMethod) notes.push(`Threshold: ${report.thresholdMethod}.`);
   byId('counts').textContent = notes.join(' ');
@@ -120,13 +135,13 @@ function makeLatent() {
           select(pixel, [y, x]);
         }
       });
-  const shown = points.length < tiles ? `${points.length.toLocaleString('en-US')} of ` : '';
-  byId('latent-note').textContent = `${shown}${tiles.toLocaleString('en-US')} tiles by the mean of their ` +
+  const shown = points.length < tiles ? `${countText(points.length)} of ` : '';
+  byId('latent-note').textContent = `${shown}${countText(tiles)} tiles by the mean of their ` +
       'posterior, coloured by their highest score. Click one for the pixel that has it.';
 }
 
 function makeTraining() {
-  if (!report.history.length) return;
+  if (!report.history) return;
   const points = (key) =>
       report.history.filter((entry) => entry[key] !== null).map((entry) => ({x: entry.epoch, y: entry[key]}));
   makeEpochChart('training', 'loss per tile', [

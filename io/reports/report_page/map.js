@@ -45,7 +45,7 @@ function layoutMap() {
   map.style.width = `${map.width * shown}px`;
   const legend = document.querySelector('.legend');
   legend.style.width = `${Math.min(width, Math.max(map.width * shown, 320))}px`;
-  byId('scale-bar').style.width = `${report.scaleBar.pixels * cell.width * shown}px`;
+  byId('scale-bar').style.width = `${report.scaleBar * cell.width * shown}px`;
 }
 
 // Lines along the border of the pixels that are `inside`: a light one just outside of it, a dark one just
@@ -110,25 +110,12 @@ function drawMap() {
 }
 
 function drawColours() {
-  const box = byId('colours');
-  box.replaceChildren(colourRamp());
-  const add = (share, text, kind) => {
-    const tick = document.createElement('span');
-    tick.className = `tick ${kind}`;
-    tick.style.left = `${100 * share}%`;
-    tick.textContent = text;
-    box.append(tick);
-  };
   const [low, high] = layer ? [layer.low, layer.high] : report.limits;
-  add(0, numberText(low), 'first');
-  add(1, numberText(high), 'last');
-  if (layer) return;
-  const share = scoreShare(report.threshold);
-  if (report.threshold === null || share < 0 || share > 1) return;
-  const mark = document.createElement('span');
-  mark.className = 'mark';
+  const add = drawColourScale(byId('colours'), low, high), share = scoreShare(report.threshold);
+  if (layer || report.threshold === null || share < 0 || share > 1) return;
+  const mark = element('span', {className: 'mark'});
   mark.style.left = `calc(${100 * share}% - 1px)`;
-  box.append(mark);
+  byId('colours').append(mark);
   const kind = share < 0.2 ? 'below first' : share > 0.8 ? 'below last' : 'below';
   add(share, `threshold ${numberText(report.threshold)}`, kind);
 }
@@ -143,12 +130,8 @@ function layerText(pixel) {
 }
 
 function makeLayerButtons() {
-  if (!layers.length) return;
   [{name: 'score'}, ...layers].forEach((each, index) => {
-    const label = document.createElement('label'), button = document.createElement('input');
-    button.type = 'radio';
-    button.name = 'layer';
-    button.checked = index === 0;
+    const label = element('label'), button = element('input', {type: 'radio', name: 'layer', checked: index === 0});
     button.addEventListener('change', () => {
       layer = index === 0 ? null : each;
       drawColours();

@@ -2,7 +2,6 @@
 const ranked = flags.reduce((count, _, pixel) => count + (isExcluded(pixel) ? 0 : 1), 0);
 const tables = report.spectra.map((table) => {
   const values = (base64) => {
-    if (!base64) return null;
     const bytes = bytesOf(base64);
     return table.bits === 16 ? new Uint16Array(bytes.buffer) : bytes;
   };
@@ -12,7 +11,7 @@ const tables = report.spectra.map((table) => {
     observed: values(table.observed),
     observedRange: floatsOf(table.observedRange),
     model: values(table.reconstruction),
-    modelRange: table.reconstruction && floatsOf(table.reconstructionRange)
+    modelRange: floatsOf(table.reconstructionRange)
   };
 });
 
@@ -38,13 +37,13 @@ function spectrumOf(pixel) {
       };
     });
     const observed = points(table.observed, table.observedRange);
-    const model = table.model && points(table.model, table.modelRange);
+    const model = points(table.model, table.modelRange);
     return {
       owner,
       bin: table.bin,
       observed,
       model,
-      residual: model && observed.map((point, k) => ({x: point.x, y: point.y - model[k].y}))
+      residual: observed.map((point, k) => ({x: point.x, y: point.y - model[k].y}))
     };
   }
   return null;
@@ -73,7 +72,7 @@ let drag = null;   // energies between which the pointer is held down
 // ---- what a pixel's spectrum deviates in ----
 
 const energyOf = (channel) => report.energy.offset + report.energy.scale * channel;
-const deviations = report.deviations && {
+const deviations = {
   slots: report.deviations.pixels &&
       new Map(Array.from(
           new Uint32Array(bytesOf(report.deviations.pixels).buffer), (pixel, slot) => [pixel, slot])),
@@ -84,7 +83,6 @@ const deviations = report.deviations && {
 // [first channel, past the last, significance, share]; null where there is nothing to tell, undefined where
 // the report does not hold it.
 function deviationOf(pixel) {
-  if (!deviations) return undefined;
   const slot = deviations.slots ? deviations.slots.get(pixel) : pixel;
   if (slot === undefined) return undefined;
   const [first, last] = deviations.ranges.subarray(2 * slot, 2 * slot + 2);
@@ -104,10 +102,8 @@ function deviationText([first, last, significance, share]) {
 }
 
 function drawDeviation() {
-  const line = byId('deviation');
-  if (!line) return;
   const deviation = deviationOf(selected);
-  line.textContent = isExcluded(selected) ? '' :
+  byId('deviation').textContent = isExcluded(selected) ? '' :
       deviation === undefined ? 'This report explains the highest scores only.' :
       deviation === null      ? 'No range stands out.' :
                                 `Deviates most by ${deviationText(deviation)}.`;
@@ -152,7 +148,6 @@ const meanLabel = 'mean of the normal spectra';
 const showMean = () => byId('show-mean').checked;
 
 function makeSpectrumCharts() {
-  if (!tables.length) return;
   const units = report.energy.units ? ` (${report.energy.units})` : '';
   const sameWidth = (scale) => {
     scale.width = 64;
@@ -164,29 +159,23 @@ function makeSpectrumCharts() {
     }
   };
   const line = (label, colour, more) => chartLine(label, [], colour, {pointRadius: report.energy.size < 30 ? 2 : 0, ...more});
-  const datasets = [line('spectrum', '--observed', {borderWidth: 1.2})];
-  if (tables[0].model) datasets.push(line('reconstruction', '--model', {borderWidth: 2}));
+  const datasets = [
+    line('spectrum', '--observed', {borderWidth: 1.2}), line('reconstruction', '--model', {borderWidth: 2})
+  ];
   if (normalMean) datasets.push(line(meanLabel, '--mean', {borderDash: [5, 4]}));
   const energy = {min: range[0], max: range[1], ticks: {includeBounds: false, maxTicksLimit: 10}};
-  const below = Boolean(byId('residual'));
-  const above =
-      below ? axis('', {...energy, ticks: {display: false}}) : axis(`energy loss${units}`, energy);
   makeChart(
-      'spectrum', 'line', datasets, above,
-      axis(report.intensityLabel, {afterFit: sameWidth, ticks: {maxTicksLimit: 7}}),
+      'spectrum', 'line', datasets, axis('', {...energy, ticks: {display: false}}),
+      axis('preprocessed intensity', {afterFit: sameWidth, ticks: {maxTicksLimit: 7}}),
       {legend: legend(), tooltip: tips}, {bands: bands});
-  if (below) {
-    makeChart(
-        'residual', 'line',
-        [
-          line('residual', '--residual', {borderWidth: 1.2}),
-          line(regionLabel, '--region', {borderWidth: 2.5, order: -1})
-        ],
-        axis(`energy loss${units}`, energy),
-        axis('residual', {afterFit: sameWidth, ticks: {maxTicksLimit: 5}}),
-        {tooltip: tips, legend: regionSpectra ? legend() : {display: false}},
-        {bands: bands, zero: true});
-  }
+  makeChart(
+      'residual', 'line',
+      [
+        line('residual', '--residual', {borderWidth: 1.2}),
+        line(regionLabel, '--region', {borderWidth: 2.5, order: -1})
+      ],
+      axis(`energy loss${units}`, energy), axis('residual', {afterFit: sameWidth, ticks: {maxTicksLimit: 5}}),
+      {tooltip: tips, legend: regionSpectra ? legend() : {display: false}}, {bands: bands, zero: true});
 }
 
 function drawSpectra() {
@@ -195,34 +184,25 @@ function drawSpectra() {
   const state = [];
   if (where.text) state.push(where.text);
   if (Number.isFinite(scores[selected]))
-    state.push(`rank ${(higher + 1).toLocaleString('en-US')} of ${ranked.toLocaleString('en-US')}`);
+    state.push(`rank ${countText(higher + 1)} of ${countText(ranked)}`);
   if (!isExcluded(selected)) state.push(isAnomalous(selected) ? 'anomalous' : 'fits');
   if (regionOf(selected)) state.push(`region ${regionOf(selected)}`);
   if (report.hasTruth) state.push(isTrue(selected) ? 'truth: anomalous' : 'truth: normal');
   byId('pixel').textContent = `Pixel y ${where.y}, x ${where.x}: ${scoreText(selected)} `;
-  const small = document.createElement('small');
-  small.textContent = state.join(' · ');
-  byId('pixel').append(small);
+  byId('pixel').append(element('small', {textContent: state.join(' · ')}));
   drawDeviation();
-  if (!charts.spectrum) return;
 
   const found = spectrumOf(selected);
   const excluded = isExcluded(selected) || isExcluded(found.owner);
-  if (excluded) {
-    found.observed = [];
-    found.model &&= [];
-    found.residual &&= [];
-  }
+  if (excluded) found.observed = found.model = found.residual = [];
   const lines = charts.spectrum.data.datasets;
   lines[0].data = found.observed;
-  if (found.model) lines[1].data = found.model;
-  if (normalMean) lines[lines.length - 1].data = showMean() ? binned(normalMean, found.bin) : [];
+  lines[1].data = found.model;
+  if (normalMean) lines[2].data = showMean() ? binned(normalMean, found.bin) : [];
   charts.spectrum.update('none');
-  if (charts.residual) {
-    charts.residual.data.datasets[0].data = found.residual;
-    charts.residual.data.datasets[1].data = regionSpectrum(regionOf(selected));
-    charts.residual.update('none');
-  }
+  charts.residual.data.datasets[0].data = found.residual;
+  charts.residual.data.datasets[1].data = regionSpectrum(regionOf(selected));
+  charts.residual.update('none');
   const notes = [];
   if (found.owner !== selected && !excluded) {
     const owner = place(found.owner);
@@ -241,7 +221,6 @@ function drawSpectra() {
 function showRange(next) {
   range = next;
   for (const id of ['spectrum', 'residual']) {
-    if (!charts[id]) continue;
     Object.assign(charts[id].options.scales.x, {min: range[0], max: range[1]});
     charts[id].update('none');
   }
@@ -250,10 +229,9 @@ function showRange(next) {
 // Drag along the energy axis to magnify, double-click for everything.
 for (const id of ['spectrum', 'residual']) {
   const canvas = byId(id);
-  if (!canvas) continue;
   const redraw = () => {
     charts.spectrum.draw();
-    charts.residual?.draw();
+    charts.residual.draw();
   };
   const energyAt = (event) =>
       charts[id].scales.x.getValueForPixel(event.clientX - canvas.getBoundingClientRect().left);
@@ -283,8 +261,8 @@ for (const id of ['spectrum', 'residual']) {
   });
   canvas.addEventListener('dblclick', () => showRange(ends));
 }
-byId('show-mean')?.addEventListener('change', drawSpectra);
-byId('whole-range')?.addEventListener('click', () => showRange(ends));
+byId('show-mean').addEventListener('change', drawSpectra);
+byId('whole-range').addEventListener('click', () => showRange(ends));
 byId('window-range')?.addEventListener('click', () => {
   const [a, b] = [...report.window].sort((p, q) => p - q),
             margin = Math.max(b - a, 5 * Math.abs(report.energy.scale));

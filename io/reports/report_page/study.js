@@ -10,12 +10,7 @@ const thresholdOf = (row, method, rate) =>
 // Fills a menu with [value, text] and draws anew when another entry is chosen.
 function fillMenu(id, entries, draw) {
   const menu = byId(id);
-  menu.replaceChildren(...entries.map(([value, text]) => {
-    const option = document.createElement('option');
-    option.value = value;
-    option.textContent = text;
-    return option;
-  }));
+  menu.replaceChildren(...entries.map(([value, text]) => element('option', {value, textContent: text})));
   menu.addEventListener('change', draw);
 }
 
@@ -186,6 +181,16 @@ if (byId('precision')) {
   figures.push(drawPrecision, drawRates);
 }
 if (byId('sweep')) figures.push(drawSweep);
+for (const {heading, note, columns, rows} of report.tables) {
+  const card = element('section', {className: 'card wide'}), bar = element('div', {className: 'bar'});
+  const scroll = element('div', {className: 'scroll', style: 'max-height: none'}), table = element('table');
+  bar.append(element('h2', {textContent: heading}));
+  scroll.append(table);
+  card.append(bar, scroll);
+  if (note) card.append(element('p', {className: 'note', textContent: note}));
+  fillTable(table, columns, rows);
+  byId('tables').append(card);
+}
 const drawAll = () => figures.forEach((figure) => figure());
 drawAll();
 window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);

@@ -40,11 +40,9 @@ function makeSamples() {
       title: (items) => items.length ? `${items[0].parsed.x.toFixed(1)} ${report.energy.units}` : ''
     }
   };
-  pixels.forEach(([y, x], k) => {
-    const canvas = byId(`sample-${k}`);
-    canvas.closest('figure').querySelector('figcaption').textContent = `y ${y}, x ${x}`;
+  pixels.forEach((_, k) => {
     makeChart(
-        canvas.id, 'line',
+        `sample-${k}`, 'line',
         [
           chartLine('reconstruction', models[k], '--model', {borderWidth: 2}),
           chartLine('observed', spectra[k], '--observed', {borderWidth: 1.2})
@@ -68,15 +66,7 @@ function drawTileMaps() {
     context.drawImage(
         colouredCanvas(size, size, (i) => (values[i] - low) / (high - low)), 0, 0, canvas.width, canvas.height);
   }
-  const box = byId('tile-colours');
-  box.replaceChildren(colourRamp());
-  for (const [share, value, kind] of [[0, low, 'first'], [1, high, 'last']]) {
-    const tick = document.createElement('span');
-    tick.className = `tick ${kind}`;
-    tick.style.left = `${100 * share}%`;
-    tick.textContent = numberText(value);
-    box.append(tick);
-  }
+  drawColourScale(byId('tile-colours'), low, high);
 }
 
 function drawAll() {
@@ -86,8 +76,17 @@ function drawAll() {
   drawTileMaps();
 }
 
+report.samples?.pixels.forEach(([y, x], k) => {
+  const figure = element('figure', {className: 'sample'}), plot = element('div', {className: 'plot small'});
+  plot.append(element('canvas', {id: `sample-${k}`}));
+  figure.append(element('figcaption', {textContent: `y ${y}, x ${x}`}), plot);
+  document.querySelector('.samples').append(figure);
+});
 const written = new Date(1000 * report.written);
-byId('written').textContent = `Written ${written.toLocaleString()}`;
+document.querySelector('.origin').append(
+    element('span', {id: 'written', textContent: `Written ${written.toLocaleString()}`}));
+if (report.next !== null)  // the run goes on
+  document.head.append(element('meta', {httpEquiv: 'refresh', content: '10'}));
 // Nothing tells a file that the program which wrote it was killed.
 if (report.next !== null && Date.now() - written > 1000 * (3 * report.next + 60))
   byId('stale').textContent = 'There has been no news for longer than expected: the run may have ended. ' +

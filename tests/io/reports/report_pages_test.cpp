@@ -5,7 +5,8 @@
 #include <limits>
 
 #include "io/files/atomic_file.h"
-#include "io/reports/report.h"
+#include "io/reports/detection_report.h"
+#include "io/reports/study_report.h"
 #include "io/reports/training_report.h"
 #include "kernels/philox.h"
 #include "tests/io/file_test.h"
@@ -16,164 +17,151 @@ namespace {
 // A film with a line that is shifted in two places, and everything a report can tell of it.
 struct Film {
   static constexpr int64_t rows = 48, columns = 60, channels = 240;
-  std::vector<float> scores, observed, reconstruction, thickness, means;
-  std::vector<uint8_t> mask, excluded, truth;
-  std::vector<Deviation> deviations;
-  std::vector<Region> regions;
-  std::vector<TileOrigin> origins;
-  DetectionReport report;
+  SpectrumImage image;
+  Expectation expectation;
+  Detection found;
+  Config config;
+  DetectionReport report{image, expectation, found, config, "film.hspy", "runs/film"};
 
   static bool shifted(int64_t y, int64_t x) {
     return std::hypot(y - 12.0, x - 40.0) < 4 || std::hypot(y - 34.0, x - 18.0) < 2.5;
   }
 
   Film() {
-    report.y = {"y", "nm", 0, 0.8, rows};
-    report.x = {"x", "nm", 0, 0.8, columns};
-    report.energy = {"Energy loss", "eV", 690, 0.3, channels};
+    image.title = "BiFeO3 film, simulated";
+    image.y = {"y", "nm", 0, 0.8, rows};
+    image.x = {"x", "nm", 0, 0.8, columns};
+    image.energy = {"Energy loss", "eV", 690, 0.3, channels};
+    found.threshold = 0.2;
     for (int64_t pixel = 0; pixel < rows * columns; ++pixel) {
       const int64_t y = pixel / columns, x = pixel % columns;
-      excluded.push_back(y >= 40 && x >= 52);
-      truth.push_back(shifted(y, x));
-      thickness.push_back(excluded.back() ? NAN : 30.0f + 0.2f * static_cast<float>(x));
+      const bool excluded = y >= 40 && x >= 52, anomalous = shifted(y, x);
+      image.excluded.push_back(excluded);
+      report.truth.push_back(anomalous);
       double sum = 0;
       for (int64_t e = 0; e < channels; ++e) {
-        const double energy = report.energy.value(static_cast<double>(e));
+        const double energy = image.energy.value(static_cast<double>(e));
         auto peak = [&](double centre) { return 0.5 * std::exp(-std::pow((energy - centre) / 2, 2)); };
         const double expected = 0.6 * std::pow(energy / 690, -3) + peak(717.5);
         const double u =
             uniform(philox(1, RandomStream::simulation, 0, static_cast<uint64_t>(pixel * channels + e)).v[0]);
-        const double found =
-            (truth.back() ? 0.6 * std::pow(energy / 690, -3) + peak(719.9) : expected) + 0.12 * (u - 0.5);
-        observed.push_back(excluded.back() ? 0.0f : static_cast<float>(found));
-        reconstruction.push_back(excluded.back() ? 0.0f : static_cast<float>(expected));
-        sum += std::pow(found - expected, 2);
+        const double observed =
+            (anomalous ? 0.6 * std::pow(energy / 690, -3) + peak(719.9) : expected) + 0.12 * (u - 0.5);
+        image.counts.push_back(excluded ? 0.0f : static_cast<float>(observed));
+        expectation.spectra.push_back(excluded ? 0.0f : static_cast<float>(expected));
+        sum += std::pow(observed - expected, 2);
       }
-      scores.push_back(excluded.back() ? NAN : static_cast<float>(sum / 10));
-      mask.push_back(scores.back() > 0.2f);
-      deviations.push_back(truth.back() ? Deviation{80, 95, -8.3f, -0.38f} : Deviation{5, 6, 2.1f, 0.04f});
+      found.scores.push_back(excluded ? NAN : static_cast<float>(sum / 10));
+      found.mask.push_back(found.scores.back() > 0.2f);
+      found.deviations.push_back(anomalous ? Deviation{80, 95, -8.3f, -0.38f} : Deviation{5, 6, 2.1f, 0.04f});
     }
-    for (const auto& [centre_y, centre_x] : {std::pair{12.0, 40.0}, {34.0, 18.0}}) {
-      Region region;
-      region.deviation.assign(channels, 0);
-      region.highest_score = 0;
-      region.y = centre_y * 0.8;
-      region.x = centre_x * 0.8;
-      for (int64_t pixel = 0; pixel < rows * columns; ++pixel) {
-        if (!mask[pixel] || std::hypot(pixel / columns - centre_y, pixel % columns - centre_x) > 6) continue;
-        region.pixels.push_back(pixel);
-        if (scores[pixel] > region.highest_score) {
-          region.highest_score = scores[pixel];
-          region.strongest = pixel;
-        }
-        for (int64_t e = 0; e < channels; ++e)
-          region.deviation[e] += observed[pixel * channels + e] - reconstruction[pixel * channels + e];
-      }
-      region.area = static_cast<double>(region.pixels.size()) * 0.64;
-      for (float& value : region.deviation) value /= static_cast<float>(region.pixels.size());
-      regions.push_back(region);
+    found.regions = find_regions(image, expectation.spectra, found.scores, found.mask);
+    expectation.grid = make_tile_grid(rows, columns, 12, 6);
+    for (const auto& [y, x] : expectation.grid->origins)
+      for (int64_t unit = 0; unit < 5; ++unit)
+        expectation.latent.push_back(
+            static_cast<float>((unit % 3 == 1 ? 2 : 0.5) *
+                               std::sin(0.9 * static_cast<double>(unit + 1) *
+                                        (static_cast<double>(y) / 11 + static_cast<double>(x) / 17))));
+    EmpiricalNull null;
+    null.location = 0.029;
+    null.scale = 0.003;
+    null.normal_share = 0.97;
+    found.null = null;
+    config.detection.score = Score::pearson;
+    config.detection.window = {{714, 724}};
+    found.window = {80, 115};
+    report.metrics = detection_metrics(found.scores, report.truth, found.threshold, image.excluded);
+    for (int64_t epoch = 1; epoch <= 30; ++epoch) {
+      const double fall = 1 / static_cast<double>(epoch);
+      EpochRecord record;
+      record.epoch = epoch;
+      record.training = {800 + 400 * fall, 780 + 300 * fall, 20 + 100 * fall};
+      record.validation = EpochLoss{820 + 420 * fall, 795 + 310 * fall, 25 + 110 * fall};
+      record.learning_rate = epoch < 20 ? 1e-4 : 5e-5;
+      record.gradient_norm = 3 + 50 * fall;
+      record.active_latent_units = std::min<int64_t>(epoch, 12);
+      record.seconds = 4;
+      report.history.push_back(record);
     }
-    for (int64_t y = 0; y + 12 <= rows; y += 6)
-      for (int64_t x = 0; x + 12 <= columns; x += 6) {
-        origins.push_back({y, x});
-        for (int64_t unit = 0; unit < 5; ++unit)
-          means.push_back(
-              static_cast<float>((unit % 3 == 1 ? 2 : 0.5) *
-                                 std::sin(0.9 * static_cast<double>(unit + 1) *
-                                          (static_cast<double>(y) / 11 + static_cast<double>(x) / 17))));
-      }
-    report.title = "BiFeO3 film, simulated";
-    report.data_file = "film.hspy";
-    report.model = "runs/film";
-    report.score = "pearson";
-    report.scores = scores;
-    report.mask = mask;
-    report.excluded = excluded;
-    report.truth = truth;
-    report.threshold = 0.2;
-    report.threshold_method = "false discovery rate 5 %";
-    report.false_discovery_rate = 0.05;
-    report.false_discoveries = 2.2;
-    for (int i = 0; i < 200; ++i) {
-      const double score = 0.005 * i;
-      report.null_curve.emplace_back(score, 20000 * std::exp(-std::pow((score - 0.03) / 0.03, 2)));
-    }
-    report.window = {{80, 115}};
-    report.observed = observed;
-    report.reconstruction = reconstruction;
-    report.deviations = deviations;
-    report.regions = regions;
-    report.latent = LatentTiles{means, origins, 12};
-    report.layers = {{"thickness (nm)", thickness}};
-    report.metrics = {{"F1", 0.95}, {"precision", 0.97}, {"recall", 0.93}};
-    for (int64_t epoch = 1; epoch <= 30; ++epoch)
-      report.history.push_back(
-          {epoch, 800 + 400.0 / static_cast<double>(epoch), 820 + 420.0 / static_cast<double>(epoch)});
-    report.configuration = R"({"training": {"epochs": 30}})";
     report.versions = {{"eelsvae", "0.1.0"}, {"oneDNN", "2.6.3"}};
   }
 };
 
+// Of the same film, with nothing else known of it.
 std::string bare_report(const Film& film) {
-  DetectionReport bare;
-  bare.y = film.report.y;
-  bare.x = film.report.x;
-  bare.energy = film.report.energy;
-  bare.energy.units = bare.x.units = bare.y.units = "";
-  bare.scores = film.report.scores;
-  bare.mask = film.report.mask;
-  return render_report(bare);
+  SpectrumImage image = film.image;
+  for (Axis* axis : {&image.y, &image.x, &image.energy}) axis->units.clear();
+  image.excluded.clear();
+  Detection found;
+  found.scores = film.found.scores;
+  found.mask = film.found.mask;
+  found.deviations.resize(found.scores.size());
+  Expectation expected;
+  expected.spectra = film.expectation.spectra;
+  return render_report({image, expected, found, Config(), "", ""});
 }
 
 std::string training_report(const Film& film, TrainingReport::Progress progress) {
   Config config;
+  config.data.data_path = "film.hspy";
   config.training.epochs = 60;
   config.detection.window = {{714, 724}};
-  std::vector<EpochRecord> history;
-  for (int64_t epoch = 1; epoch <= 30; ++epoch) {
-    const double fall = 1 / static_cast<double>(epoch);
-    EpochRecord record;
-    record.epoch = epoch;
-    record.training = {800 + 400 * fall, 780 + 300 * fall, 20 + 100 * fall};
-    record.validation = EpochLoss{820 + 420 * fall, 795 + 310 * fall, 25 + 110 * fall};
-    record.learning_rate = epoch < 20 ? 1e-4 : 5e-5;
-    record.gradient_norm = 3 + 50 * fall;
-    record.active_latent_units = std::min<int64_t>(epoch, 12);
-    record.seconds = 4;
-    history.push_back(record);
-  }
   ReconstructedTile tile = {{4, 24}, 24, true, 30, {}, {}};
   for (int64_t y = tile.origin.y; y < tile.origin.y + tile.size; ++y) {
     const int64_t first = (y * Film::columns + tile.origin.x) * Film::channels,
                   count = tile.size * Film::channels;
-    tile.observed.insert(tile.observed.end(), film.observed.begin() + first,
-                         film.observed.begin() + first + count);
-    tile.reconstruction.insert(tile.reconstruction.end(), film.reconstruction.begin() + first,
-                               film.reconstruction.begin() + first + count);
+    tile.observed.insert(tile.observed.end(), film.image.counts.begin() + first,
+                         film.image.counts.begin() + first + count);
+    tile.reconstruction.insert(tile.reconstruction.end(), film.expectation.spectra.begin() + first,
+                               film.expectation.spectra.begin() + first + count);
   }
   for (size_t i = 0; i < tile.reconstruction.size(); ++i)  // a model that knows of thickness, roughly
     tile.reconstruction[i] *= 1 + 0.02f * static_cast<float>(i / Film::channels % 5);
-  TrainingReport report;
-  report.title = film.report.title;
-  report.data_file = "film.hspy";
-  report.energy = film.report.energy;
-  report.config = config;
-  report.history = history;
-  report.tile = &tile;
+  TrainingReport report{film.image, config, progress, film.report.history, &tile};
   report.written = std::time(nullptr);
-  report.next_seconds = 5;
+  report.next_seconds = 60;
   report.versions = {{"eelsvae", "0.1.0"}};
-  report.progress = progress;
   return render_training_report(report);
 }
 
 // Nobody marks the report of a run that was killed.
-std::string lost_report() {
-  TrainingReport report;
-  report.energy = {"Energy loss", "eV", 690, 0.3, 16};
+std::string lost_report(const Film& film) {
+  TrainingReport report{film.image, film.config};
   report.written = std::time(nullptr) - 600;
   report.next_seconds = 5;
   return render_training_report(report);
+}
+
+std::string study_report() {
+  StudyReport report;
+  report.device = "a <b>processor</b>";
+  report.study.evaluation.presets = {"bfo"};
+  using Part = StudyCell::Part;
+  for (const auto& [part, subject, amount] : {std::tuple{Part::published, "roll 3", 0.0163},
+                                              {Part::published, "roll 8", 0.0163},
+                                              {Part::published, "move 3", 0.0163},
+                                              {Part::defects, "fe-shift:1.5", 60.0},
+                                              {Part::defects, "broadening:0.5", 60.0},
+                                              {Part::normal, "", 0.0},
+                                              {Part::sweep, "as configured", 60.0}})
+    for (int64_t seed : {1, 2}) {
+      StudyResult& result = report.results.emplace_back();
+      result.cell = {part, "bfo", seed, subject, amount};
+      for (const char* source : {"model", "mean"})
+        for (Score score : {Score::pearson, Score::whitened}) {
+          ScoreOutcome& outcome = result.outcomes.emplace_back();
+          outcome.source = source;
+          outcome.footing = "clean";
+          outcome.score = score;
+          if (score == Score::pearson) outcome.kind = ScoreOutcome::Kind::published;
+          outcome.average_precision = 0.4 + 0.1 * static_cast<double>(seed);
+          for (ThresholdMethod method :
+               {ThresholdMethod::otsu, ThresholdMethod::fdr, ThresholdMethod::conformal})
+            outcome.thresholds.push_back({method, 0.05, 40, 2 + seed, 20, 9000});
+        }
+    }
+  return study_html(report);
 }
 
 class ReportPagesTest : public FileTest {};
@@ -184,11 +172,12 @@ TEST_F(ReportPagesTest, AnswerInABrowser) {
   write_file(path("bare.html"), bare_report(film));
   write_file(path("running.html"), training_report(film, TrainingReport::Progress::running));
   write_file(path("stopped.html"), training_report(film, TrainingReport::Progress::stopped));
-  write_file(path("lost.html"), lost_report());
+  write_file(path("lost.html"), lost_report(film));
+  write_file(path("study.html"), study_report());
   const ProgramResult result =
-      run_python("check_report.py", {"detection=" + path("detection.html"), "plain=" + path("bare.html"),
-                                     "training=" + path("running.html"), "ended=" + path("stopped.html"),
-                                     "lost=" + path("lost.html")});
+      run_python("check_report.py", {"study=" + path("study.html"), "detection=" + path("detection.html"),
+                                     "plain=" + path("bare.html"), "training=" + path("running.html"),
+                                     "ended=" + path("stopped.html"), "lost=" + path("lost.html")});
   if (result.status == 77) GTEST_SKIP() << "no browser: " << result.out;
   EXPECT_EQ(result.status, 0) << result.out << result.err;
   std::printf("%s", result.out.c_str());

@@ -28,9 +28,9 @@ TEST_F(DetectFolderTest, ExcludedPixelsHaveNoResult) {
   found.mask = {0, 0, 1, 0, 0, 0};
   found.threshold = 0.5;
   found.window = {0, 16};
-  DetectionOutput output{prepared, expectation, found, config, "film.hspy", "run"};
-  output.save_reconstruction = true;
-  write_detect_folder(path("."), output);
+  found.deviations.resize(6);
+  const DetectionReport report{prepared, expectation, found, config, "film.hspy", "run"};
+  write_detect_folder(path("."), report, true);
 
   const nlohmann::json summary = nlohmann::json::parse(read_bytes(path("summary.json")));
   EXPECT_EQ(summary["pixels"], 4);
@@ -50,7 +50,7 @@ TEST_F(DetectFolderTest, ExcludedPixelsHaveNoResult) {
 
   prepared.excluded.clear();
   found.scores[1] = found.scores[4] = 0;
-  write_detect_folder(path("."), output);
+  write_detect_folder(path("."), report, false);
   const nlohmann::json whole = nlohmann::json::parse(read_bytes(path("summary.json")));
   EXPECT_EQ(whole["pixels"], 6);
   EXPECT_EQ(whole["excluded_pixels"], 0);

@@ -1,4 +1,4 @@
-#include "io/reports/report_findings.h"
+#include "io/reports/detection_findings.h"
 
 #include <algorithm>
 #include <cmath>
@@ -16,8 +16,6 @@ constexpr int64_t regions_shown = 200;
 constexpr int64_t region_spectra_budget = 500'000;  // bytes before base64
 constexpr size_t tiles_shown = 2000;
 
-constexpr float nan_f = std::numeric_limits<float>::quiet_NaN();
-
 // In steps of a thousandth of `unit` * 1000, kept within the type.
 int16_t steps_of(double value, double unit) {
   constexpr double most = std::numeric_limits<int16_t>::max();
@@ -32,9 +30,9 @@ json deviation_json(const Deviation& deviation) {
 
 }  // namespace
 
-json deviations_data(const DetectionReport& report, const std::vector<int64_t>& by_score) {
-  if (report.deviations.empty()) return nullptr;
-  const int64_t all = std::ssize(report.deviations);
+json deviations_data(const Detection& found, const std::vector<int64_t>& by_score) {
+  const std::vector<Deviation>& deviations = found.deviations;
+  const int64_t all = std::ssize(deviations);
   const bool complete = 8 * all <= deviation_budget;
   const int64_t count = complete ? all : deviation_budget / 12;
   std::vector<uint32_t> pixels;
@@ -42,7 +40,7 @@ json deviations_data(const DetectionReport& report, const std::vector<int64_t>& 
   std::vector<int16_t> sizes;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t pixel = complete ? i : by_score[i];
-    const Deviation& deviation = report.deviations[pixel];
+    const Deviation& deviation = deviations[pixel];
     pixels.push_back(static_cast<uint32_t>(pixel));
     ranges.push_back(static_cast<uint16_t>(deviation.first));
     ranges.push_back(static_cast<uint16_t>(deviation.last));
@@ -54,36 +52,30 @@ json deviations_data(const DetectionReport& report, const std::vector<int64_t>& 
           {"sizes", base64(sizes)}};
 }
 
-json regions_data(const DetectionReport& report) {
-  if (report.regions.empty()) return nullptr;
-  const int64_t shown = std::min<int64_t>(std::ssize(report.regions), regions_shown);
-  const int64_t channels = report.energy.size;
-  std::vector<uint8_t> ranks(report.scores.size(), 0);
+json regions_data(const Detection& found, int64_t channels) {
+  if (found.regions.empty()) return nullptr;
+  const int64_t shown = std::min<int64_t>(std::ssize(found.regions), regions_shown);
+  std::vector<uint8_t> ranks(found.scores.size(), 0);
   std::vector<float> spectra;
   json table = json::array();
   for (int64_t i = 0; i < shown; ++i) {
-    const Region& region = report.regions[i];
+    const Region& region = found.regions[i];
     for (int64_t pixel : region.pixels) ranks[static_cast<size_t>(pixel)] = static_cast<uint8_t>(i + 1);
-    if (!region.deviation.empty())
-      spectra.insert(spectra.end(), region.deviation.begin(), region.deviation.end());
-    else
-      spectra.resize(spectra.size() + static_cast<size_t>(channels), nan_f);
-    table.push_back(
-        {{"pixels", region.pixels.size()},
-         {"area", finite_json(region.area)},
-         {"y", finite_json(region.y)},
-         {"x", finite_json(region.x)},
-         {"strongest", region.strongest},
-         {"score", finite_json(region.highest_score)},
-         {"deviation",
-          report.deviations.empty() ? json(nullptr) : deviation_json(report.deviations[region.strongest])}});
+    spectra.insert(spectra.end(), region.deviation.begin(), region.deviation.end());
+    table.push_back({{"pixels", region.pixels.size()},
+                     {"area", finite_json(region.area)},
+                     {"y", finite_json(region.y)},
+                     {"x", finite_json(region.x)},
+                     {"strongest", region.strongest},
+                     {"score", finite_json(region.highest_score)},
+                     {"deviation", deviation_json(found.deviations[region.strongest])}});
   }
   const int64_t bin =
       std::max<int64_t>(1, (2 * shown * channels + region_spectra_budget - 1) / region_spectra_budget);
   std::vector<int64_t> slots(static_cast<size_t>(shown));
   std::iota(slots.begin(), slots.end(), 0);
   const auto [values, spectrum_ranges] = packed_spectra<uint16_t>(spectra, channels, slots, bin);
-  return {{"count", report.regions.size()},
+  return {{"count", found.regions.size()},
           {"table", table},
           {"ranks", base64(ranks)},
           {"bin", bin},
@@ -92,17 +84,18 @@ json regions_data(const DetectionReport& report) {
           {"spectraRange", spectrum_ranges}};
 }
 
-json latent_data(const DetectionReport& report) {
-  if (!report.latent || report.latent->origins.empty()) return nullptr;
-  const LatentTiles& latent = *report.latent;
-  const size_t tiles = latent.origins.size(), units = latent.means.size() / tiles;
+json latent_data(const Detection& found, const Expectation& expectation, int64_t image_width) {
+  if (!expectation.grid) return nullptr;
+  const TileGrid& grid = *expectation.grid;
+  const std::vector<float>& means = expectation.latent;
+  const size_t tiles = grid.origins.size(), units = means.size() / tiles;
 
   std::vector<double> variances(units);
   for (size_t unit = 0; unit < units; ++unit) {
     double sum = 0, squares = 0;
-    for (size_t t = 0; t < tiles; ++t) sum += latent.means[t * units + unit];
+    for (size_t t = 0; t < tiles; ++t) sum += means[t * units + unit];
     const double mean = sum / static_cast<double>(tiles);
-    for (size_t t = 0; t < tiles; ++t) squares += std::pow(latent.means[t * units + unit] - mean, 2);
+    for (size_t t = 0; t < tiles; ++t) squares += std::pow(means[t * units + unit] - mean, 2);
     variances[unit] = squares / static_cast<double>(tiles);
     if (!std::isfinite(variances[unit])) variances[unit] = 0;
   }
@@ -120,14 +113,13 @@ json latent_data(const DetectionReport& report) {
   std::vector<Tile> scored;
   for (size_t t = 0; t < tiles; ++t) {
     Tile tile = {t, -1, 0};
-    for (int64_t y = latent.origins[t].y; y < latent.origins[t].y + latent.size; ++y)
-      for (int64_t x = latent.origins[t].x; x < latent.origins[t].x + latent.size; ++x) {
-        const int64_t pixel = y * report.x.size + x;
-        const float score = report.scores[pixel];
+    for (int64_t y = grid.origins[t].y; y < grid.origins[t].y + grid.tile; ++y)
+      for (int64_t x = grid.origins[t].x; x < grid.origins[t].x + grid.tile; ++x) {
+        const int64_t pixel = y * image_width + x;
+        const float score = found.scores[pixel];
         if (std::isfinite(score) && (tile.pixel < 0 || score > tile.score)) tile = {t, pixel, score};
       }
-    const bool placed =
-        std::isfinite(latent.means[t * units + across]) && std::isfinite(latent.means[t * units + up]);
+    const bool placed = std::isfinite(means[t * units + across]) && std::isfinite(means[t * units + up]);
     if (tile.pixel >= 0 && placed) scored.push_back(tile);
   }
   std::stable_sort(scored.begin(), scored.end(),
@@ -139,22 +131,22 @@ json latent_data(const DetectionReport& report) {
       std::max<size_t>(1, (scored.size() - highest + tiles_shown / 2 - 1) / (tiles_shown / 2));
   for (size_t i = 0; i < scored.size(); i += i < highest ? 1 : step) {
     const auto& [t, pixel, score] = scored[i];
-    points.push_back({latent.means[t * units + across], latent.means[t * units + up], score, pixel,
-                      latent.origins[t].y, latent.origins[t].x});
+    points.push_back({means[t * units + across], means[t * units + up], score, pixel, grid.origins[t].y,
+                      grid.origins[t].x});
   }
   return {{"units", {across, up}},
           {"variances", {variances[across], variances[up]}},
-          {"size", latent.size},
+          {"size", grid.tile},
           {"tiles", scored.size()},
           {"points", points}};
 }
 
-std::vector<float> deviation_energies(const DetectionReport& report) {
-  std::vector<float> energies(report.deviations.size(), nan_f);
+std::vector<float> deviation_energies(const Detection& found, const Axis& energy) {
+  std::vector<float> energies(found.deviations.size(), std::numeric_limits<float>::quiet_NaN());
   for (size_t pixel = 0; pixel < energies.size(); ++pixel) {
-    const Deviation& deviation = report.deviations[pixel];
-    if (report.mask[pixel] != 0 && deviation.first < deviation.last)
-      energies[pixel] = static_cast<float>(report.energy.value(0.5 * (deviation.first + deviation.last - 1)));
+    const Deviation& deviation = found.deviations[pixel];
+    if (found.mask[pixel] != 0 && deviation.first < deviation.last)
+      energies[pixel] = static_cast<float>(energy.value(0.5 * (deviation.first + deviation.last - 1)));
   }
   return energies;
 }
