@@ -12,7 +12,7 @@
 #include "io/files/number_text.h"
 #include "io/reports/detection_findings.h"
 #include "io/reports/embedded_arrays.h"
-#include "io/reports/map_image.h"
+#include "io/reports/map_style.h"
 #include "io/reports/page.h"
 #include "io/reports/score_histogram.h"
 #include "kernels/error.h"
@@ -163,13 +163,13 @@ json spectra(const DetectionReport& report, const std::vector<int64_t>& by_score
   return tables;
 }
 
-json histogram(const Detection& found, std::array<double, 2> limits) {
-  const ScoreHistogram counted = score_histogram(found.scores, limits);
+json histogram(const Detection& found) {
+  const ScoreHistogram counted = score_histogram(found);
   return {{"low", counted.low},
           {"high", counted.high},
           {"counts", counted.counts},
           {"beyond", counted.beyond},
-          {"null", null_per_bin(counted, null_curve(found))}};
+          {"null", counted.null}};
 }
 
 bool is_excluded(const DetectionReport& report, int64_t pixel) {
@@ -260,7 +260,6 @@ std::string render_report(const DetectionReport& report) {
                                     (!report.truth.empty() && report.truth[i] != 0 ? 2 : 0) +
                                     (is_excluded(report, static_cast<int64_t>(i)) ? 4 : 0));
   }
-  const std::array<double, 2> limits = map_limits(found.scores, found.mask, found.threshold);
   const ScaleBar bar = scale_bar(image.x);
   const DetectionConfig& config = report.config.detection;
   json window;  // to the outer edges of its first and last channel
@@ -280,14 +279,14 @@ std::string render_report(const DetectionReport& report) {
                                         {"scaleBar", bar.pixels},
                                         {"scaleLabel", bar.label},
                                         {"palette", base64<Colour>(viridis())},
-                                        {"limits", limits},
+                                        {"limits", map_limits(found.scores, found.mask, found.threshold)},
                                         {"scores", base64(found.scores)},
                                         {"threshold", finite_json(found.threshold)},
                                         {"thresholdMethod", threshold_text(config)},
                                         {"flags", base64(flags)},
                                         {"hasTruth", !report.truth.empty()},
                                         {"window", window},
-                                        {"histogram", histogram(found, limits)},
+                                        {"histogram", histogram(found)},
                                         {"ranking", ranking},
                                         {"spectra", spectra(report, by_score)},
                                         {"layers", layers(report)},

@@ -10,7 +10,7 @@
 #include "io/config/config.h"
 #include "io/files/number_text.h"
 #include "io/reports/embedded_arrays.h"
-#include "io/reports/map_image.h"
+#include "io/reports/map_style.h"
 #include "io/reports/page.h"
 #include "kernels/error.h"
 

@@ -7,10 +7,7 @@
 #include "io/files/atomic_file.h"
 #include "io/files/npy.h"
 #include "io/formats/hspy.h"
-#include "io/reports/histogram_image.h"
-#include "io/reports/map_image.h"
-#include "io/reports/png.h"
-#include "io/reports/score_histogram.h"
+#include "io/reports/score_pictures.h"
 
 namespace eelsvae {
 namespace {
@@ -82,12 +79,8 @@ void write_detect_folder(const std::filesystem::path& folder, const DetectionRep
               o.expectation.spectra.data());
   write_hspy_map(folder / "scores.hspy", "eelsvae scores of " + o.prepared.title, o.prepared.y, o.prepared.x,
                  o.detection.scores.data(), nlohmann::json({{"eelsvae", summary}}).dump());
-  write_png(folder / "scores.png", draw_map(o.detection.scores, o.prepared.y, o.prepared.x, o.detection.mask,
-                                            {.limits = {}, .threshold = o.detection.threshold})
-                                       .image);
-  write_png(folder / "histogram.png", draw_histogram(o.detection.scores, o.detection.mask,
-                                                     {o.detection.threshold, null_curve(o.detection)})
-                                          .image);
+  write_score_map(folder / "scores.png", o.prepared, o.detection);
+  write_score_histogram(folder / "histogram.png", o.detection);
   write_file(folder / "report.html", render_report(o));
   // Last: whoever sees the summary may rely on the rest.
   write_file(folder / "summary.json", summary.dump(2) + "\n");

@@ -5,11 +5,15 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "engine/image/spectrum_image.h"
-#include "io/reports/png.h"
 
 namespace eelsvae {
+
+// How maps are shown, in a report and in pictures.
+
+using Colour = std::array<uint8_t, 3>;  // red, green, blue, sRGB
 
 // Matplotlib's "viridis" (S. van der Walt, N. Smith; CC0), legible with every common colour blindness and in
 // grey, to within 7/255 of the original.
@@ -35,25 +39,7 @@ struct ScaleBar {
 };
 ScaleBar scale_bar(const Axis& x);
 
-struct MapOptions {
-  std::optional<std::array<double, 2>> limits;  // of the colours; map_limits if absent
-  std::optional<double> threshold;              // marked on the colour bar
-};
-
-// A finished picture and where its parts lie in it, in image pixels.
-struct MapImage {
-  Image image;
-  int64_t left = 0, top = 0;                                             // corner of map pixel (0, 0)
-  int64_t cell_width = 1, cell_height = 1;                               // of one map pixel
-  int64_t bar_left = 0, bar_top = 0, bar_length = 0, bar_thickness = 0;  // the scale bar
-  std::array<double, 2> limits = {0, 1};                                 // of the colours
-};
-
-// Draws a (y, x) map of y.size * x.size values (NaN: grey) with a colour bar and, below it, a scale bar. Each
-// value becomes a block of whole image pixels, the longer side 600 to 800 of them unless the map is larger or
-// tiny. Where `mask` (y, x; empty: none) is not 0, a line runs along the pixels' border, dark inside and
-// white outside.
-MapImage draw_map(std::span<const float> values, const Axis& y, const Axis& x,
-                  std::span<const uint8_t> mask = {}, const MapOptions& options = {});
+// Round values in an interval, at most `at_most` + 1 of them.
+std::vector<double> round_values(std::array<double, 2> interval, int at_most);
 
 }  // namespace eelsvae
