@@ -236,7 +236,8 @@ void Model::list_parts() {
   };
   const Array logits = arena_->array(logits_), targets = arena_->array(targets_);
   for (size_t k = 0; k < layers_.size(); ++k) {
-    if (k == encoder_convolutions_) encoder_parts_ = parts_.size();
+    if (k == encoder_convolutions_) features_part_ = parts_.size();
+    if (layers_[k].get() == posterior_) posterior_part_ = parts_.size();
     add(layers_[k]->name, Phase::forward, layers_[k]->forward(*arena_));
   }
   if (purpose_ == Purpose::inference) {
@@ -314,8 +315,8 @@ void Model::send_scalars() {
   scalar_feed_->submit(arena_->at(scalars_));
 }
 
-void Model::run(Phase phase, size_t first) {
-  for (size_t i = first; i < parts_.size(); ++i)
+void Model::run(Phase phase, size_t first, size_t last) {
+  for (size_t i = first; i < last; ++i)
     if (parts_[i].phase == phase) parts_[i].operation.queue();
 }
 
@@ -400,12 +401,12 @@ void Model::start_step(const LossWeights& weights, uint64_t seed, uint64_t step,
     optimize(limit);
   });
   result_drain_->submit(arena_->at(results_));
-  posterior_drain_->submit(arena_->at(posterior_->wiring.input));
+  posterior_drain_->submit(posterior().data);
 }
 
 StepResult Model::finish_step() {
   const double* results = static_cast<const double*>(result_drain_->wait());
-  const Array head = arena_->array(posterior_->wiring.input);
+  const Array head = posterior();
   return {tile_losses(results), results[2 * batch_],
           as_doubles({posterior_drain_->wait(), head.type, head.count})};
 }
@@ -441,16 +442,16 @@ void Model::start_reconstruction(Start start) {
   const bool whole = start == Start::tiles;
   repeat(whole ? reconstruction_pass_ : decoding_pass_, 0, [this, whole] {
     posterior_->sample = false;
-    run(Phase::forward, whole ? 0 : encoder_parts_);
+    run(Phase::forward, whole ? 0 : posterior_part_, parts_.size());
     run(Phase::output);
   });
   reconstruction_drain_->submit(arena_->at(reconstruction_));
-  posterior_drain_->submit(arena_->at(posterior_->wiring.input));
+  posterior_drain_->submit(posterior().data);
 }
 
 ReconstructedTiles Model::finish_reconstruction() {
   const void* reconstruction = reconstruction_drain_->wait();
-  const Array head = arena_->array(posterior_->wiring.input);
+  const Array head = posterior();
   std::vector<double> posterior = as_doubles({posterior_drain_->wait(), head.type, head.count});
   if (narrow_.empty()) return {static_cast<const float*>(reconstruction), std::move(posterior)};
   std::transform(static_cast<const double*>(reconstruction),
@@ -477,6 +478,14 @@ std::vector<Model::Convolution> Model::encoder_convolutions() const {
 
 Array Model::features() const {
   return arena_->array(layers_[encoder_convolutions_]->wiring.input);
+}
+
+void Model::encode_features() {
+  run(Phase::forward, features_part_, posterior_part_);
+}
+
+Array Model::posterior() const {
+  return arena_->array(posterior_->wiring.input);
 }
 
 void Model::read_state(const State& state, const std::function<void(const float*, int64_t)>& sink) const {

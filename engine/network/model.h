@@ -87,13 +87,14 @@ class Model {
   // What the network makes of the loaded tiles at the posterior's mean. start_reconstruction() only queues
   // where the device can, up to two at a time; finish_reconstruction() waits for the oldest, whose tiles stay
   // until the start after the next.
-  enum class Start { tiles, features };
+  enum class Start { tiles, posterior };
   void start_reconstruction(Start start = Start::tiles);
   ReconstructedTiles finish_reconstruction();
   void reconstruct(float* reconstruction);  // (batch, image_size, image_size, energy)
 
-  // For those who run the encoder's convolutions themselves and start from their features: the convolutions,
-  // for one tile, and where the features go after load_tiles(), (batch, flattened).
+  // For those who run the encoder's convolutions themselves: the convolutions, for one tile, and where their
+  // features go, (batch, flattened). encode_features() queues what makes the posterior of them, mean and
+  // log-variance, (batch, 2 latent); a reconstruction that starts from it needs it after load_tiles().
   struct Convolution {
     Conv3dProblem problem;
     const void* packed;
@@ -101,6 +102,8 @@ class Model {
   };
   std::vector<Convolution> encoder_convolutions() const;
   Array features() const;
+  void encode_features();
+  Array posterior() const;
 
   // Everything that a training step queues between loading tiles and returning results, or that a
   // reconstruction does, in order. `output` is what is made of the logits: the loss with its gradient, or the
@@ -142,7 +145,8 @@ class Model {
   void list_parts();
   // Each queues a piece of a pass.
   void send_scalars();
-  void run(Phase phase, size_t first = 0);  // from part `first` on
+  void run(Phase phase) { run(phase, 0, parts_.size()); }
+  void run(Phase phase, size_t first, size_t last);  // of parts [first, last)
   void forward(bool sample);
   void loss(Array gradient);
   void reconstruct();
@@ -182,7 +186,7 @@ class Model {
   double limit_ = 0;  // of the gradient norm, as in start_step()
   std::unique_ptr<Arena> arena_;
   std::vector<Part> parts_;
-  size_t encoder_parts_ = 0;  // of the encoder's convolutions, the first ones
+  size_t features_part_ = 0, posterior_part_ = 0;  // the first after the encoder's convolutions, the sampling
   std::unique_ptr<Feed> tile_feed_, scalar_feed_;
   std::unique_ptr<Drain> result_drain_, posterior_drain_, reconstruction_drain_;
   std::vector<float> narrow_;  // tiles as floats where the master type is not f32

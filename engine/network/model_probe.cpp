@@ -25,7 +25,7 @@ double ModelProbe::update(double learning_rate, double limit) {
 }
 
 std::vector<double> ModelProbe::posterior() const {
-  return downloaded(model_.backend_, model_.arena_->array(model_.posterior_->wiring.input));
+  return downloaded(model_.backend_, model_.posterior());
 }
 
 std::vector<double> ModelProbe::logits() const {

@@ -1,8 +1,6 @@
 #include "engine/network/reconstruction.h"
 
 #include <algorithm>
-#include <memory>
-#include <numeric>
 
 #include "engine/image/tiling.h"
 #include "engine/network/shared_encoder.h"
@@ -10,49 +8,76 @@
 namespace eelsvae {
 namespace {
 
-// Twice as much would save a published network at half-tile strides another 3 % of its encoder's work.
-constexpr size_t shared_memory = size_t{1} << 30;
-
 TileGrid grid_of(const SpectrumImage& image, int64_t tile, int64_t stride) {
   return make_tile_grid(image.y.size, image.x.size, tile, stride == 0 ? tile / 2 : stride);
+}
+
+// What belongs to tile b of a batch.
+Array of_tile(Array all, int64_t batch, int64_t b) {
+  return slice(all, b * (all.count / batch), all.count / batch);
+}
+
+// The posteriors of all tiles, (tiles, 2 latent) activations. Tiles are encoded block by block.
+std::vector<std::byte> encode(Model& model, SharedEncoder& shared, const SpectrumImage& prepared,
+                              const std::function<void(int64_t)>& encoded) {
+  const std::vector<int64_t>& order = shared.order();
+  const int64_t tiles = std::ssize(order), batch = model.batch();
+  const size_t bytes = of_tile(model.posterior(), batch, 0).bytes();
+  std::vector<std::byte> posteriors(static_cast<size_t>(tiles) * bytes);
+  for (int64_t first = 0; first < tiles; first += batch) {
+    const int64_t count = std::min(batch, tiles - first);
+    const auto number = [&](int64_t b) { return order[static_cast<size_t>(first + b)]; };
+    for (int64_t b = 0; b < count; ++b)
+      shared.copy_features(prepared, number(b), of_tile(model.features(), batch, b).data);
+    model.encode_features();
+    for (int64_t b = 0; b < count; ++b)
+      model.backend().download(of_tile(model.posterior(), batch, b).data,
+                               posteriors.data() + static_cast<size_t>(number(b)) * bytes, bytes);
+    encoded(first + count);
+  }
+  return posteriors;
 }
 
 }  // namespace
 
 Reconstruction reconstruct_image(Model& model, const SpectrumImage& prepared, int64_t stride, Blend blend,
-                                 const TilesDone& tiles_done, const StopToken& stop) {
+                                 const TilesDone& tiles_done, const StopToken& stop, size_t shared_memory) {
   const int64_t tile = model.shape().image_size, tile_count = model.shape().tile_count(),
-                batch = model.batch();
+                batch = model.batch(), latent = model.shape().latent;
   expect(prepared.energy.size == model.shape().energy, "reconstruct_image: wrong number of channels");
   Reconstruction result;
   result.grid = grid_of(prepared, tile, stride);
   const TileGrid& grid = result.grid;
-  const int64_t latent = model.shape().latent;
-  // Which tile comes when: with the encoder's work shared, block by block.
-  const std::unique_ptr<SharedEncoder> shared =
-      SharedEncoder::make(model, grid, std::min(shared_memory, model.backend().memory().available / 2));
-  std::vector<int64_t> order(static_cast<size_t>(grid.size()));
-  std::iota(order.begin(), order.end(), 0);
-  if (shared) order = shared->order();
+  const auto told = [&](int64_t done) {
+    if (tiles_done) tiles_done(done, grid.size());
+  };
+
+  // With the encoder's work shared, all tiles are encoded before the first is decoded, so that they are
+  // decoded and added up in the order of the grid, whatever the blocks are.
+  std::vector<std::byte> posteriors;  // empty: each tile is encoded by itself
+  if (const auto shared =
+          SharedEncoder::make(model, grid, std::min(shared_memory, model.backend().memory().available / 2)))
+    posteriors = encode(model, *shared, prepared, [&](int64_t encoded) {
+      told(encoded / 2);
+      stop.stop_if_requested();
+    });
+  const size_t posterior_bytes = posteriors.size() / static_cast<size_t>(grid.size());
+
   result.latent.resize(static_cast<size_t>(grid.size() * latent));
   BlendedCube cube(prepared.y.size, prepared.x.size, prepared.energy.size, tile, blend);
   auto start = [&](int64_t first) {
-    // Past the end the last tile repeats.
-    const auto number = [&](int64_t b) {
-      return order[static_cast<size_t>(std::min(first + b, grid.size() - 1))];
-    };
     float* tiles = model.next_tiles();
-    for (int64_t b = 0; b < batch; ++b)
-      copy_tile(prepared, grid.origins[static_cast<size_t>(number(b))], tile, 0, tiles + b * tile_count);
-    model.load_tiles();
-    if (shared) {
-      const Array features = model.features();
-      const size_t bytes = features.bytes() / static_cast<size_t>(batch);
-      for (int64_t b = 0; b < batch; ++b)
-        shared->copy_features(prepared, number(b),
-                              static_cast<char*>(features.data) + static_cast<size_t>(b) * bytes);
+    for (int64_t b = 0; b < batch; ++b) {
+      const int64_t number = std::min(first + b, grid.size() - 1);  // past the end the last tile repeats
+      copy_tile(prepared, grid.origins[static_cast<size_t>(number)], tile, 0, tiles + b * tile_count);
     }
-    model.start_reconstruction(shared ? Model::Start::features : Model::Start::tiles);
+    model.load_tiles();
+    if (!posteriors.empty()) {
+      const size_t count = static_cast<size_t>(std::min(batch, grid.size() - first));
+      model.backend().upload(posteriors.data() + static_cast<size_t>(first) * posterior_bytes,
+                             model.posterior().data, count * posterior_bytes);
+    }
+    model.start_reconstruction(posteriors.empty() ? Model::Start::tiles : Model::Start::posterior);
   };
   start(0);
   for (int64_t first = 0; first < grid.size(); first += batch) {
@@ -61,13 +86,12 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImage& prepared, in
     const ReconstructedTiles batch_result = model.finish_reconstruction();
     const int64_t done = std::min(first + batch, grid.size());
     for (int64_t i = first; i < done; ++i) {
-      const int64_t number = order[static_cast<size_t>(i)];
-      cube.add(grid.origins[static_cast<size_t>(number)], batch_result.tiles + (i - first) * tile_count);
+      cube.add(grid.origins[static_cast<size_t>(i)], batch_result.tiles + (i - first) * tile_count);
       const double* mean = batch_result.posterior.data() + (i - first) * 2 * latent;
-      std::transform(mean, mean + latent, result.latent.begin() + number * latent,
+      std::transform(mean, mean + latent, result.latent.begin() + i * latent,
                      [](double v) { return static_cast<float>(v); });
     }
-    if (tiles_done) tiles_done(done, grid.size());
+    told(posteriors.empty() ? done : (grid.size() + done) / 2);
     if (done < grid.size() && stop.requested()) {
       model.finish_reconstruction();  // of the batch that was started
       throw Interrupted();

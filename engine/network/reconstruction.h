@@ -12,7 +12,7 @@
 
 namespace eelsvae {
 
-// Told how many tiles are done, of how many.
+// Told how much is done, counted in tiles.
 using TilesDone = std::function<void(int64_t done, int64_t total)>;
 
 // What a model makes of an image, from the mean of the posterior.
@@ -24,10 +24,14 @@ struct Reconstruction {
 
 // Reconstructs every spectrum of a prepared image. Tiles are `stride` pixels apart (0: half a tile) and
 // anchored at the far edges, so that every pixel is covered; where tiles overlap their reconstructions are
-// blended. tiles_done(done, total) is called after every batch. UserError if the image is smaller than a
-// tile; Interrupted where `stop` asks for it.
+// blended, added up in the order of the grid. What overlapping tiles have in common is encoded once where the
+// backend can, in blocks that take at most `shared_memory` bytes and half of what the backend has left
+// meanwhile, and two activations for every tile and latent unit; no bit of the result depends on the blocks.
+// tiles_done(done, total) is called after every batch. UserError if the image is smaller than a tile;
+// Interrupted where `stop` asks for it.
 Reconstruction reconstruct_image(Model& model, const SpectrumImage& prepared, int64_t stride, Blend blend,
-                                 const TilesDone& tiles_done = {}, const StopToken& stop = {});
+                                 const TilesDone& tiles_done = {}, const StopToken& stop = {},
+                                 size_t shared_memory = size_t{1} << 30);
 
 // Tiles that a detection in the image takes at a time: detection.batch_size, but no more than there are.
 // UserError as reconstruct_image.

@@ -122,13 +122,17 @@ TEST_P(SharedEncoderTest, GivesTheBitsOfEachTileByItself) {
         model.load_tiles(tiles.data());
         model.reconstruct(alone.data());
         const std::vector<double> posterior = ModelProbe(model).posterior();
-        model.load_tiles(tiles.data());
         const Array features = model.features();
         for (int64_t b = 0; b < 2; ++b)
           shared->copy_features(
               sample, shared->order()[static_cast<size_t>(i + b)],
               static_cast<char*>(features.data) + static_cast<size_t>(b) * features.bytes() / 2);
-        model.start_reconstruction(Model::Start::features);
+        model.encode_features();
+        std::vector<std::byte> encoded(model.posterior().bytes());
+        backend().download(model.posterior().data, encoded.data(), encoded.size());
+        model.load_tiles(tiles.data());
+        backend().upload(encoded.data(), model.posterior().data, encoded.size());
+        model.start_reconstruction(Model::Start::posterior);
         const ReconstructedTiles together = model.finish_reconstruction();
         ASSERT_EQ(together.posterior, posterior) << i;
         ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.tiles)) << i;
@@ -154,6 +158,28 @@ TEST_P(SharedEncoderTest, TakesNoMoreMemoryThanAllowed) {
   }
   if (sizes == 0) GTEST_SKIP() << "no convolutions of gathered lines here";
   EXPECT_GE(sizes, 3);
+}
+
+TEST_P(SharedEncoderTest, NoBitOfAnImageDependsOnWhatItsTilesShare) {
+  AllocatedModel model(backend(), shape_, ReconstructionLoss::cross_entropy, 3, Purpose::inference);
+  model.initialize(3);
+  const SpectrumImage sample = image(16, 22);
+  const auto reconstructed = [&](size_t shared_memory) {
+    return reconstruct_image(model, sample, 3, Blend::cosine, {}, {}, shared_memory);
+  };
+  const TileGrid grid = make_tile_grid(16, 22, 8, 3);
+  if (!SharedEncoder::make(model, grid, size_t{1} << 30))
+    GTEST_SKIP() << "no convolutions of gathered lines here";
+  const Reconstruction alone = reconstructed(0);
+  std::set<std::vector<int64_t>> orders;
+  for (size_t memory = size_t{1} << 30; const auto shared = SharedEncoder::make(model, grid, memory);) {
+    orders.insert(shared->order());
+    memory = shared->memory_bytes();
+    const Reconstruction found = reconstructed(memory--);
+    EXPECT_EQ(found.spectra, alone.spectra) << memory;
+    EXPECT_EQ(found.latent, alone.latent) << memory;
+  }
+  EXPECT_GE(orders.size(), 3u);
 }
 
 // In whichever order the tiles come, their latent vectors lie in that of the grid.
