@@ -17,6 +17,7 @@ enum Exclusion : uint8_t {
   by_request = 1,
   without_counts = 2,  // engine/prepare/set_aside.h
   saturated = 4,
+  set_aside = without_counts | saturated,  // by itself
 };
 
 // How many pixels a mask (y, x) excludes, for any of the reasons `why`; an empty one excludes none.

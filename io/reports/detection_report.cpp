@@ -48,19 +48,30 @@ std::string headline(const DetectionReport& report) {
 json sublines(const DetectionReport& report) {
   json lines = json::array();
   const auto false_ones = report.detection.expected_false_alarms();
-  if (false_ones && report.detection.anomalous_pixels() > 0) {
-    const auto count = static_cast<int64_t>(std::llround(*false_ones));
+  const int64_t found = report.detection.anomalous_pixels();
+  if (false_ones && found > 0 && report.detection.trusted()) {
+    const int64_t count = std::min<int64_t>(std::llround(*false_ones), found);
     lines.push_back((count == 0 ? "None" : "About " + count_text(count)) + " of them " +
                     (count <= 1 ? "is" : "are") + " expected to be false.");
   }
-  if (const int64_t excluded = excluded_pixels(report.prepared.excluded); excluded > 0)
-    lines.push_back(count_text(excluded) + (excluded == 1 ? " pixel is" : " pixels are") +
-                    " excluded (grey).");
+  auto add_excluded = [&](int64_t count, const char* text) {
+    if (count > 0) lines.push_back(count_text(count) + (count == 1 ? " pixel is " : " pixels are ") + text);
+  };
+  const std::vector<uint8_t>& excluded = report.prepared.excluded;
+  const int64_t aside = excluded_pixels(excluded, set_aside);
+  add_excluded(aside, "set aside for want of counts or saturated (white).");
+  add_excluded(excluded_pixels(excluded) - aside, "excluded (grey).");
   if (const auto& m = report.metrics)
     lines.push_back(count_text(m->true_positives) + " of " +
                     count_text(m->true_positives + m->false_negatives) + " known anomalies found, " +
                     (m->false_positives == 0 ? "no" : count_text(m->false_positives)) + " false alarm" +
                     (m->false_positives == 1 ? "." : "s."));
+  return lines;
+}
+
+json doubts(const Detection& found) {
+  json lines = json::array();
+  for (const std::string& doubt : found.doubts) lines.push_back("Not to be trusted: " + doubt + ".");
   return lines;
 }
 
@@ -172,8 +183,8 @@ json histogram(const Detection& found) {
           {"null", counted.null}};
 }
 
-bool is_excluded(const DetectionReport& report, int64_t pixel) {
-  return !report.prepared.excluded.empty() && report.prepared.excluded[pixel] != 0;
+bool is_excluded(const DetectionReport& report, int64_t pixel, uint8_t why = 0xff) {
+  return !report.prepared.excluded.empty() && (report.prepared.excluded[pixel] & why) != 0;
 }
 
 // null where there is no normal spectrum.
@@ -258,7 +269,8 @@ std::string render_report(const DetectionReport& report) {
   for (size_t i = 0; i < flags.size(); ++i) {
     flags[i] = static_cast<uint8_t>((found.mask[i] != 0 ? 1 : 0) +
                                     (!report.truth.empty() && report.truth[i] != 0 ? 2 : 0) +
-                                    (is_excluded(report, static_cast<int64_t>(i)) ? 4 : 0));
+                                    (is_excluded(report, static_cast<int64_t>(i)) ? 4 : 0) +
+                                    (is_excluded(report, static_cast<int64_t>(i), set_aside) ? 8 : 0));
   }
   const ScaleBar bar = scale_bar(image.x);
   const DetectionConfig& config = report.config.detection;
@@ -268,6 +280,7 @@ std::string render_report(const DetectionReport& report) {
               finite_json(image.energy.value(static_cast<double>(found.window.last) - 0.5))};
   return render_page("detection.html", {{"title", image.title.empty() ? "Anomalous spectra" : image.title},
                                         {"headline", headline(report)},
+                                        {"doubts", doubts(found)},
                                         {"sublines", sublines(report)},
                                         {"origin", origin(report)},
                                         {"rows", image.y.size},

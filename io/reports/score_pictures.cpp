@@ -7,6 +7,7 @@
 
 #include <cairo/cairo.h>
 
+#include "engine/image/excluded.h"
 #include "io/files/atomic_file.h"
 #include "io/files/number_text.h"
 #include "io/reports/map_style.h"
@@ -18,8 +19,8 @@ namespace {
 
 // Okabe and Ito's blue, vermilion and green, as in the report.
 constexpr Colour white = {255, 255, 255}, ink = {34, 34, 34}, grid = {228, 231, 234},
-                 no_value = {160, 160, 160}, normal = {0, 114, 178}, anomalous = {213, 94, 0},
-                 null_colour = {0, 158, 115};
+                 no_value = {160, 160, 160}, no_counts = {245, 245, 245}, normal = {0, 114, 178},
+                 anomalous = {213, 94, 0}, null_colour = {0, 158, 115};
 
 template <auto destroy>
 struct Destroyed {
@@ -93,9 +94,13 @@ void draw_blocks(Picture& picture, const SpectrumImage& image, const std::vector
   unsigned char* row = cairo_image_surface_get_data(blocks.get());
   for (int64_t y = 0; y < image.y.size; ++y, row += cairo_image_surface_get_stride(blocks.get()))
     for (int64_t x = 0; x < image.x.size; ++x) {
-      const double score = scores[static_cast<size_t>(y * image.x.size + x)],
+      const auto pixel = static_cast<size_t>(y * image.x.size + x);
+      const bool aside = !image.excluded.empty() && (image.excluded[pixel] & set_aside) != 0;
+      const double score = scores[pixel],
                    share = std::clamp((score - limits[0]) / (limits[1] - limits[0]), 0.0, 1.0);
-      const Colour colour = std::isfinite(score) ? viridis()[std::lround(255 * share)] : no_value;
+      const Colour colour = std::isfinite(score) ? viridis()[std::lround(255 * share)]
+                            : aside              ? no_counts
+                                                 : no_value;
       reinterpret_cast<uint32_t*>(row)[x] =
           static_cast<uint32_t>(colour[0]) << 16 | static_cast<uint32_t>(colour[1]) << 8 | colour[2];
     }

@@ -55,11 +55,11 @@ for (const [name, text] of report.versions ?? [])
 const palette = bytesOf(report.palette);
 
 // A canvas with a pixel for every value: shares from 0 to 1 as colours, what is not a number grey.
-function colouredCanvas(columns, rows, shareOf) {
+function colouredCanvas(columns, rows, shareOf, greyOf = () => 160) {
   const image = new ImageData(columns, rows);
   for (let i = 0; i < rows * columns; ++i) {
     const share = shareOf(i), entry = 3 * Math.round(255 * Math.min(1, Math.max(0, share)));
-    for (let c = 0; c < 3; ++c) image.data[4 * i + c] = Number.isFinite(share) ? palette[entry + c] : 160;
+    for (let c = 0; c < 3; ++c) image.data[4 * i + c] = Number.isFinite(share) ? palette[entry + c] : greyOf(i);
     image.data[4 * i + 3] = 255;
   }
   const canvas = element('canvas', {width: columns, height: rows});

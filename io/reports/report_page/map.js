@@ -1,7 +1,7 @@
 // The map of a detection report, to click on.
 const {rows, columns} = report;
 const scores = floatsOf(report.scores);
-const flags = bytesOf(report.flags);  // bit 0: anomalous, bit 1: anomalous in truth, bit 2: excluded
+const flags = bytesOf(report.flags);  // bit 0: anomalous, bit 1: anomalous in truth, bit 2: excluded, bit 3: of these, set aside
 const layers = report.layers.map((layer) => ({...layer, values: bytesOf(layer.values)}));
 const regionRanks = report.regions && bytesOf(report.regions.ranks);  // from 1; 0: in no region listed
 let selected = report.ranking.length ? report.ranking[0] : 0;
@@ -23,7 +23,8 @@ const place = (pixel) => {
 const isAnomalous = (pixel) => (flags[pixel] & 1) !== 0;
 const isTrue = (pixel) => (flags[pixel] & 2) !== 0;
 const isExcluded = (pixel) => (flags[pixel] & 4) !== 0;
-const scoreText = (pixel) => isExcluded(pixel) ? 'excluded' : `score ${numberText(scores[pixel])}`;
+const isSetAside = (pixel) => (flags[pixel] & 8) !== 0;
+const scoreText = (pixel) => isSetAside(pixel) ? 'set aside' : isExcluded(pixel) ? 'excluded' : `score ${numberText(scores[pixel])}`;
 const regionOf = (pixel) => regionRanks?.[pixel] || 0;
 const scoreShare = (score) => (score - report.limits[0]) / (report.limits[1] - report.limits[0]);
 const layerShare = (pixel) => layer.values[pixel] ? (layer.values[pixel] - 1) / 254 : NaN;
@@ -75,7 +76,8 @@ function drawOutline(context, inside, light, dark, bold = 1) {
 function drawMap() {
   const context = map.getContext('2d');
   const small = colouredCanvas(
-      columns, rows, (i) => isExcluded(i) ? NaN : layer ? layerShare(i) : scoreShare(scores[i]));
+      columns, rows, (i) => isExcluded(i) ? NaN : layer ? layerShare(i) : scoreShare(scores[i]),
+      (i) => isSetAside(i) ? 245 : 160);
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, map.width, map.height);
   if (byId('show-found').checked) drawOutline(context, isAnomalous, '#fff', '#111');

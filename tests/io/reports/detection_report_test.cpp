@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "engine/image/excluded.h"
 #include "io/config/config.h"
 
 namespace eelsvae {
@@ -167,21 +168,24 @@ TEST(Report, CountsExcludedPixelsApart) {
   std::vector<uint8_t>& excluded = sample.image.excluded;
   excluded.resize(20);
   for (size_t pixel : {3, 4, 8, 9}) {
-    excluded[pixel] = 1;
+    excluded[pixel] = pixel == 3 ? by_request : pixel == 4 ? saturated : without_counts;
     sample.found.scores[pixel] = nan_f;
     std::fill_n(sample.image.spectrum(static_cast<int64_t>(pixel)), 50, 0.0f);
   }
   sample.set_truth({9, 10});
   const auto data = sample.data();
   EXPECT_EQ(data["headline"], "1 of 16 spectra does not fit (6.25 %), threshold 0.312 (given)");
-  EXPECT_EQ(data["sublines"], nlohmann::json({"4 pixels are excluded (grey).",
-                                              "1 of 1 known anomalies found, no false alarms."}));
+  EXPECT_EQ(
+      data["sublines"],
+      nlohmann::json({"3 pixels are set aside for want of counts or saturated (white).",
+                      "1 pixel is excluded (grey).", "1 of 1 known anomalies found, no false alarms."}));
   EXPECT_EQ(data["metrics"].back(), nlohmann::json({"rightly left", 15}));
   const auto ranking = data["ranking"].get<std::vector<int64_t>>();
   EXPECT_EQ(ranking.size(), 16u);
   for (int64_t pixel : ranking) EXPECT_EQ(excluded[static_cast<size_t>(pixel)], 0) << pixel;
   const auto flags = decoded<uint8_t>(data["flags"]);
-  for (size_t pixel = 0; pixel < 20; ++pixel) EXPECT_EQ(flags[pixel] & 4, excluded[pixel] ? 4 : 0) << pixel;
+  for (size_t pixel = 0; pixel < 20; ++pixel)
+    EXPECT_EQ(flags[pixel] & 12, excluded[pixel] == 0 ? 0 : pixel == 3 ? 4 : 12) << pixel;
   int64_t counted = 0;
   for (int64_t count : data["histogram"]["counts"]) counted += count;
   EXPECT_EQ(counted, 16);
@@ -195,6 +199,14 @@ TEST(Report, CountsExcludedPixelsApart) {
   for (size_t pixel = 0; pixel < 20; ++pixel) EXPECT_EQ(intensity[pixel] == 0, excluded[pixel] != 0) << pixel;
   EXPECT_EQ(std::count(intensity.begin(), intensity.end(), 1), 1) << "the darkest";
   EXPECT_EQ(std::count(intensity.begin(), intensity.end(), 255), 1) << "the brightest";
+}
+
+TEST(Report, SaysAtItsTopWhyItIsNotToBeTrusted) {
+  Sample sample(4, 5, 50);
+  EXPECT_TRUE(sample.data()["doubts"].empty());
+  sample.found.doubts = {"one reason", "another"};
+  EXPECT_EQ(sample.data()["doubts"],
+            nlohmann::json({"Not to be trusted: one reason.", "Not to be trusted: another."}));
 }
 
 TEST(Report, HoldsTheScoresAndSpectraOfASmallImage) {
