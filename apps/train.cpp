@@ -122,7 +122,7 @@ int train(const Options& options) {
                   {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}}, *log);
   checkpoint.reset();  // the run replaces the file
   const bool complete = trainer.run(state, run);
-  run.finish(state);
+  run.finish(state, complete);
   if (!complete) {
     log->info("Interrupted after {} steps; continue with --resume", state.step);
     return interrupted_status;

@@ -68,6 +68,16 @@ struct ModelConfig {
   int64_t latent_dim = 48;
 };
 
+constexpr const char* name_of(ReconstructionLoss loss) {
+  switch (loss) {
+    case ReconstructionLoss::cross_entropy:
+      return "cross_entropy";
+    case ReconstructionLoss::mse:
+      return "mse";
+  }
+  return "?";
+}
+
 struct LossConfig {
   ReconstructionLoss reconstruction = ReconstructionLoss::cross_entropy;
   double dose = 1;               // factor on the reconstruction term

@@ -115,9 +115,7 @@ std::vector<Variant> variants(const Study& study) {
   list.push_back({"as configured", study.config});
   for (ReconstructionLoss loss : e.sweep_losses) {
     if (loss == study.config.loss.reconstruction) continue;
-    Variant v{
-        loss == ReconstructionLoss::mse ? "loss.reconstruction=mse" : "loss.reconstruction=cross_entropy",
-        study.config};
+    Variant v{std::string("loss.reconstruction=") + name_of(loss), study.config};
     v.config.loss.reconstruction = loss;
     if (loss == ReconstructionLoss::mse && e.sweep_mse_dose) {
       v.config.loss.dose = *e.sweep_mse_dose;

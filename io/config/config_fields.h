@@ -81,7 +81,8 @@ inline std::array<std::pair<const char*, AlignBy>, 2> choices(AlignBy) {
   return {{{"pixel", AlignBy::pixel}, {"row", AlignBy::row}}};
 }
 inline std::array<std::pair<const char*, ReconstructionLoss>, 2> choices(ReconstructionLoss) {
-  return {{{"cross_entropy", ReconstructionLoss::cross_entropy}, {"mse", ReconstructionLoss::mse}}};
+  using enum ReconstructionLoss;
+  return {{{name_of(cross_entropy), cross_entropy}, {name_of(mse), mse}}};
 }
 inline std::array<std::pair<const char*, Score>, 6> choices(Score) {
   return {{{"whitened", Score::whitened},

@@ -181,11 +181,10 @@ void TrainingRun::write_report(const TrainingState& state, TrainingReport::Progr
   reported_at_ = std::chrono::steady_clock::now();
 }
 
-void TrainingRun::finish(const TrainingState& state) {
+void TrainingRun::finish(const TrainingState& state, bool complete) {
   if (saved_step_ != state.step || !std::filesystem::exists(folder_.last())) save_last(state);
   reconstruct_sample(state);
-  write_report(state, state.epoch < info_.config.training.epochs ? TrainingReport::Progress::stopped
-                                                                 : TrainingReport::Progress::finished);
+  write_report(state, complete ? TrainingReport::Progress::finished : TrainingReport::Progress::stopped);
   progress_.finish();
 }
 

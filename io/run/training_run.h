@@ -60,7 +60,8 @@ class TrainingRun final : public TrainingObserver {
   bool stop_requested() override;
 
   // Saves the last state unless it is saved already, writes the last report and takes the progress bar away.
-  void finish(const TrainingState& state);
+  // complete: as Trainer::run returned; otherwise the report says how to go on.
+  void finish(const TrainingState& state, bool complete);
 
  private:
   void save_last(const TrainingState& state);
