@@ -13,7 +13,7 @@ import sys
 
 builds_on = {
     "kernels": [],
-    "engine": ["kernels"],  # the configuration, and how work is stopped
+    "engine": ["kernels"],  # the configuration, how work is stopped, how many threads it takes
     "engine/image": ["engine"],
     "engine/network": ["engine/image"],
     "engine/train": ["engine/network"],

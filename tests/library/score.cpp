@@ -4,6 +4,7 @@
 
 #include "engine/detect/job.h"
 #include "engine/prepare/preprocess.h"
+#include "engine/thread_count.h"
 #include "io/files/safetensors.h"
 #include "io/formats/spectrum_image_file.h"
 #include "io/model/checkpoint.h"
@@ -12,6 +13,7 @@
 using namespace eelsvae;
 
 int main(int, char** argv) try {
+  const ThreadCount threads(2);  // until the end of this function, for what it asks for
   const SafetensorsFile file(argv[1]);
   const CheckpointInfo info = read_checkpoint_info(file);
   const Config& config = info.config;
