@@ -26,7 +26,7 @@ constexpr int64_t least_pairs = 64;
 // Variance below this share of the mean square of a spectrum is rounding: one float's is 1e-15 of its square.
 constexpr double rounding = 1e-13;
 
-std::vector<int64_t> pixels_to_fit(const SpectrumImage& image, std::span<const uint8_t> left_out) {
+std::vector<int64_t> pixels_to_fit(const SpectrumImageView& image, std::span<const uint8_t> left_out) {
   std::vector<int64_t> pixels;
   for (int64_t pixel = 0; pixel < image.pixels(); ++pixel) {
     const auto i = static_cast<size_t>(pixel);
@@ -36,7 +36,7 @@ std::vector<int64_t> pixels_to_fit(const SpectrumImage& image, std::span<const u
   return pixels;
 }
 
-std::vector<double> mean_spectrum(const SpectrumImage& image, const std::vector<int64_t>& pixels) {
+std::vector<double> mean_spectrum(const SpectrumImageView& image, const std::vector<int64_t>& pixels) {
   std::vector<double> mean(static_cast<size_t>(image.energy.size));
   constexpr int64_t channels_at_once = 64;
 #pragma omp parallel for schedule(static)
@@ -53,7 +53,7 @@ std::vector<double> mean_spectrum(const SpectrumImage& image, const std::vector<
 }
 
 // s - m of pixels[first ... first + columns of the result).
-void load_centred(const SpectrumImage& image, const ConstVector& mean, const int64_t* pixels,
+void load_centred(const SpectrumImageView& image, const ConstVector& mean, const int64_t* pixels,
                   Eigen::Ref<MatrixXd> centred) {
   for (Eigen::Index j = 0; j < centred.cols(); ++j)
     centred.col(j) =
@@ -62,7 +62,8 @@ void load_centred(const SpectrumImage& image, const ConstVector& mean, const int
 
 // Eigen is built without threads of its own (CMakeLists.txt). Threads share out the tiles of the matrix, and
 // each tile adds up the pixels in order. The result holds the lower triangle.
-MatrixXd covariance(const SpectrumImage& image, const ConstVector& mean, const std::vector<int64_t>& pixels) {
+MatrixXd covariance(const SpectrumImageView& image, const ConstVector& mean,
+                    const std::vector<int64_t>& pixels) {
   const Eigen::Index channels = mean.size();
   constexpr int64_t pixels_at_once = 512, tile = 128, pixels_per_load = 32;
   const auto count = static_cast<int64_t>(pixels.size());
@@ -94,7 +95,7 @@ MatrixXd covariance(const SpectrumImage& image, const ConstVector& mean, const s
 }
 
 // v_j^T (s - m) of every pixel that is not excluded, as (component, pixel); NaN in the others.
-MatrixXd scores_on(const SpectrumImage& image, const ConstVector& mean, const Directions& directions,
+MatrixXd scores_on(const SpectrumImageView& image, const ConstVector& mean, const Directions& directions,
                    std::span<const uint8_t> left_out) {
   MatrixXd scores = MatrixXd::Constant(directions.cols(), image.pixels(), std::nan(""));
   const std::vector<int64_t> pixels = pixels_to_fit(image, left_out);
@@ -176,7 +177,8 @@ std::string to_string(const BaselineSpec& spec) {
          (spec.components ? std::to_string(*spec.components) : "auto");
 }
 
-Baseline::Baseline(const SpectrumImage& training, std::span<const uint8_t> left_out, const BaselineSpec& spec)
+Baseline::Baseline(const SpectrumImageView& training, std::span<const uint8_t> left_out,
+                   const BaselineSpec& spec)
     : spec_(spec), channels_(training.energy.size) {
   expect(left_out.empty() || static_cast<int64_t>(left_out.size()) == training.pixels(),
          "mask of another size than the image");
@@ -242,7 +244,7 @@ Baseline::Baseline(const SpectrumImage& training, std::span<const uint8_t> left_
   }
 }
 
-CountArray Baseline::expected(const SpectrumImage& image) const {
+CountArray Baseline::expected(const SpectrumImageView& image) const {
   expect(image.energy.size == channels_, "image with other channels than the baseline's");
   CountArray result(static_cast<size_t>(image.pixels() * channels_));
   const ConstVector mean(mean_.data(), channels_);
@@ -276,7 +278,7 @@ CountArray Baseline::expected(const SpectrumImage& image) const {
   return result;
 }
 
-std::optional<std::vector<float>> Baseline::own_scores(const SpectrumImage& image) const {
+std::optional<std::vector<float>> Baseline::own_scores(const SpectrumImageView& image) const {
   expect(image.energy.size == channels_, "image with other channels than the baseline's");
   if (spec_.kind != Kind::rx) return std::nullopt;
   const MatrixXd scores = scores_on(image, ConstVector(mean_.data(), channels_),

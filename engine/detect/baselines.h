@@ -67,13 +67,13 @@ class Baseline {
   // rx:k; without a number, spectra that are all alike give pca no component, and rx the error); choosing
   // components with fewer than 64 pairs of pixels four apart; mean and rx where the mean spectrum's total is
   // not positive, as after scaling by zscore.
-  Baseline(const SpectrumImage& training, std::span<const uint8_t> left_out, const BaselineSpec& spec);
+  Baseline(const SpectrumImageView& training, std::span<const uint8_t> left_out, const BaselineSpec& spec);
 
   // The expected spectra (y, x, E) of an image with the training image's channels; 0 in its excluded pixels.
-  CountArray expected(const SpectrumImage& image) const;
+  CountArray expected(const SpectrumImageView& image) const;
 
   // rx: its score of every pixel (y, x), NaN in excluded ones. Others have none.
-  std::optional<std::vector<float>> own_scores(const SpectrumImage& image) const;
+  std::optional<std::vector<float>> own_scores(const SpectrumImageView& image) const;
 
   const BaselineSpec& spec() const { return spec_; }
   int64_t components() const { return static_cast<int64_t>(variances_.size()); }  // kept; 0 for mean

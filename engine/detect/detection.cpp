@@ -12,7 +12,7 @@ namespace eelsvae {
 namespace {
 
 std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores,
-                                         const std::vector<uint8_t>& excluded) {
+                                         std::span<const uint8_t> excluded) {
   try {
     return fit_null(scores, excluded);
   } catch (const UserError&) {
@@ -61,7 +61,7 @@ std::optional<double> Detection::expected_false_alarms() const {
   return static_cast<double>(scored) * null->normal_share * null->p_value(threshold);
 }
 
-void check_detection(const SpectrumImage& prepared, int64_t tile, const DetectionConfig& config) {
+void check_detection(const SpectrumImageView& prepared, int64_t tile, const DetectionConfig& config) {
   if (config.window) channel_window(prepared.energy, *config.window);
   if (tile == 0 && config.score == Score::latent)
     throw UserError("detection.score=latent needs a model; a baseline has no latent space");
@@ -73,7 +73,7 @@ void check_detection(const SpectrumImage& prepared, int64_t tile, const Detectio
                     std::to_string(tile) + " x " + std::to_string(tile));
 }
 
-Detection detect(const SpectrumImage& prepared, const Expectation& expectation,
+Detection detect(const SpectrumImageView& prepared, const Expectation& expectation,
                  const PreprocessConfig& preprocess, const DetectionConfig& config,
                  std::span<const float> held_out) {
   Scorer scorer(prepared, expectation, preprocess, config);

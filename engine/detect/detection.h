@@ -38,12 +38,12 @@ struct Detection {
 // UserError where detect() could not begin: its window is not on the energy axis, the image is smaller than a
 // tile, or what is asked for needs a model and there is none (tile 0: no tiles, as with a baseline). For
 // programs that ask before they write anything.
-void check_detection(const SpectrumImage& prepared, int64_t tile, const DetectionConfig& config);
+void check_detection(const SpectrumImageView& prepared, int64_t tile, const DetectionConfig& config);
 
 // Scores, threshold, mask and regions. held_out: ascending scores of normal spectra for
 // ThresholdMethod::conformal. UserError: as check_detection; the noise cannot be measured; the threshold
 // cannot be found.
-Detection detect(const SpectrumImage& prepared, const Expectation& expectation,
+Detection detect(const SpectrumImageView& prepared, const Expectation& expectation,
                  const PreprocessConfig& preprocess, const DetectionConfig& config,
                  std::span<const float> held_out = {});
 

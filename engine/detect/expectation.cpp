@@ -7,7 +7,7 @@
 
 namespace eelsvae {
 
-Expectation expect_from(Model& model, const SpectrumImage& prepared, const DetectionConfig& config,
+Expectation expect_from(Model& model, const SpectrumImageView& prepared, const DetectionConfig& config,
                         const TilesDone& tiles_done, const StopToken& stop) {
   Reconstruction reconstruction =
       reconstruct_image(model, prepared, config.stride, config.blend, tiles_done, stop);
@@ -18,7 +18,7 @@ Expectation expect_from(Model& model, const SpectrumImage& prepared, const Detec
           std::move(reconstruction.latent)};
 }
 
-Expectation expect_from(const Baseline& baseline, const SpectrumImage& prepared) {
+Expectation expect_from(const Baseline& baseline, const SpectrumImageView& prepared) {
   return {baseline.expected(prepared), baseline.own_scores(prepared).value_or(std::vector<float>{}), {}, {}};
 }
 

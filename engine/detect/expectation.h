@@ -22,8 +22,8 @@ struct Expectation {
 };
 
 // From a model built for inference; further arguments and errors as reconstruct_image has them.
-Expectation expect_from(Model& model, const SpectrumImage& prepared, const DetectionConfig& config,
+Expectation expect_from(Model& model, const SpectrumImageView& prepared, const DetectionConfig& config,
                         const TilesDone& tiles_done = {}, const StopToken& stop = {});
-Expectation expect_from(const Baseline& baseline, const SpectrumImage& prepared);
+Expectation expect_from(const Baseline& baseline, const SpectrumImageView& prepared);
 
 }  // namespace eelsvae

@@ -12,7 +12,7 @@ namespace {
 // The two filters on an image's pixels, one after the other.
 class Filters {
  public:
-  Filters(const SpectrumImage& image, double sigma, int64_t window)
+  Filters(const SpectrumImageView& image, double sigma, int64_t window)
       : image_(image),
         first_(gaussian_weights(sigma)),
         second_(mean_weights(window)),
@@ -85,14 +85,14 @@ class Filters {
     });
   }
 
-  const SpectrumImage& image_;
+  const SpectrumImageView& image_;
   std::vector<float> first_, second_, first_factors_, second_factors_;
   int64_t reach_;
 };
 
 }  // namespace
 
-std::vector<float> filtered_noise(const SpectrumImage& image, double sigma, int64_t window) {
+std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, int64_t window) {
   const Filters filters(image, sigma, window);
   const int64_t height = image.y.size, width = image.x.size, side = 2 * filters.reach() + 1;
   const double interior = filters.interior();

@@ -13,6 +13,6 @@ namespace eelsvae {
 // mirrored image counts one line twice, and 2.78 times in a corner; beside excluded pixels fewer are
 // averaged. 1 in excluded pixels. sigma, window: as of gaussian_filter() and spatial_mean(), which are
 // applied one after the other. Of the image only its size and excluded pixels are read.
-std::vector<float> filtered_noise(const SpectrumImage& image, double sigma, int64_t window);
+std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, int64_t window);
 
 }  // namespace eelsvae

@@ -6,14 +6,14 @@
 
 namespace eelsvae {
 
-DetectionResult run_detection(const SpectrumImage& prepared, const ExpectationSource& source,
+DetectionResult run_detection(const SpectrumImageView& prepared, const ExpectationSource& source,
                               const PreprocessConfig& preprocess, const DetectionConfig& config,
                               const NormalSpectra* normal) {
   DetectionResult result;
   result.expectation = source(prepared);
   std::vector<float> normal_scores;
   if (normal) {
-    const bool same = &normal->image == &prepared;
+    const bool same = normal->image.counts.data() == prepared.counts.data();
     const Expectation other = same ? Expectation{} : source(normal->image);
     Scorer scorer(normal->image, same ? result.expectation : other, normal->preprocess, config);
     normal_scores = sorted_scores(scorer.scores(config.score), normal->pixels);

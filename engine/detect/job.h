@@ -16,11 +16,11 @@ namespace eelsvae {
 
 // What is expected of every spectrum of a prepared image: expect_from() a model or a baseline, or anything
 // else. Throws Interrupted where it is asked to stop.
-using ExpectationSource = std::function<Expectation(const SpectrumImage& prepared)>;
+using ExpectationSource = std::function<Expectation(const SpectrumImageView& prepared)>;
 
 // Normal spectra that the source was not fitted to, for a conformal threshold.
 struct NormalSpectra {
-  const SpectrumImage& image;   // prepared, as the source was fitted
+  SpectrumImageView image;      // prepared, as the source was fitted
   PreprocessConfig preprocess;  // how
   std::vector<uint8_t> pixels;  // (y, x), nonzero: one of them
 };
@@ -33,7 +33,7 @@ struct DetectionResult {
 
 // Expectation, scores, threshold, mask and regions of an image. normal: null where the threshold does
 // without; may be of the very image. UserError as detect() has it, Interrupted as the source has it.
-DetectionResult run_detection(const SpectrumImage& prepared, const ExpectationSource& source,
+DetectionResult run_detection(const SpectrumImageView& prepared, const ExpectationSource& source,
                               const PreprocessConfig& preprocess, const DetectionConfig& config,
                               const NormalSpectra* normal = nullptr);
 

@@ -15,7 +15,7 @@ constexpr int64_t most_pairs = 8192;
 
 using Pairs = std::vector<std::pair<int64_t, int64_t>>;
 
-Pairs pairs_apart(const SpectrumImage& image, int64_t lag) {
+Pairs pairs_apart(const SpectrumImageView& image, int64_t lag) {
   const bool along_x = image.x.size > lag;
   const int64_t dy = along_x ? 0 : lag, dx = along_x ? lag : 0;
   auto usable = [&](int64_t pixel) {
@@ -112,7 +112,7 @@ double NoiseModel::variance(int64_t pixel, int64_t channel, double expected) con
          (floor + gain * std::max(expected, 0.0));
 }
 
-NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> expected, int64_t lag,
+NoiseModel estimate_noise(const SpectrumImageView& observed, std::span<const float> expected, int64_t lag,
                           std::vector<float> pixel_factor) {
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   const Pairs pairs = pairs_apart(observed, lag);

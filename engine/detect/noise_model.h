@@ -32,7 +32,7 @@ struct NoiseModel {
 // times the median absolute deviation, so that anomalous pixels and borders between phases, as long as they
 // are few, do not count. lag: the first distance at which a spatial filter leaves neighbours independent.
 // UserError if no two pixels are that far apart, or all differences are zero.
-NoiseModel estimate_noise(const SpectrumImage& observed, std::span<const float> expected, int64_t lag,
+NoiseModel estimate_noise(const SpectrumImageView& observed, std::span<const float> expected, int64_t lag,
                           std::vector<float> pixel_factor = {});
 
 }  // namespace eelsvae

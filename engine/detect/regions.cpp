@@ -27,7 +27,7 @@ std::vector<int64_t> take_connected(std::vector<uint8_t>& open, int64_t height, 
   return pixels;
 }
 
-Region describe_region(std::vector<int64_t> pixels, const SpectrumImage& observed,
+Region describe_region(std::vector<int64_t> pixels, const SpectrumImageView& observed,
                        std::span<const float> expected, std::span<const float> scores) {
   Region region;
   const auto count = static_cast<double>(pixels.size());
@@ -57,7 +57,7 @@ Region describe_region(std::vector<int64_t> pixels, const SpectrumImage& observe
 
 }  // namespace
 
-std::vector<Region> find_regions(const SpectrumImage& observed, std::span<const float> expected,
+std::vector<Region> find_regions(const SpectrumImageView& observed, std::span<const float> expected,
                                  std::span<const float> scores, std::span<const uint8_t> mask) {
   const auto pixels = static_cast<size_t>(observed.pixels());
   expect(scores.size() == pixels && mask.size() == pixels, "scores or mask of another size than the image");

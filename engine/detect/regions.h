@@ -20,7 +20,7 @@ struct Region {
 
 // The regions of a mask (y, x), highest score first. observed and expected are cubes (y, x, E) on the image's
 // axes.
-std::vector<Region> find_regions(const SpectrumImage& observed, std::span<const float> expected,
+std::vector<Region> find_regions(const SpectrumImageView& observed, std::span<const float> expected,
                                  std::span<const float> scores, std::span<const uint8_t> mask);
 
 }  // namespace eelsvae

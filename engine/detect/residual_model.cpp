@@ -20,7 +20,7 @@ constexpr double outlying_share = 0.02;
 using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // Every n-th pixel that takes part, n such that there are not too many.
-std::vector<int64_t> sample_of(const SpectrumImage& image) {
+std::vector<int64_t> sample_of(const SpectrumImageView& image) {
   std::vector<int64_t> pixels, sample;
   for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
     if (image.excluded.empty() || !image.excluded[static_cast<size_t>(pixel)]) pixels.push_back(pixel);
@@ -33,7 +33,7 @@ std::vector<int64_t> sample_of(const SpectrumImage& image) {
 // over `coherent` pixels, in stretches of a scan line (drift, stripes) and in squares (composition), times
 // the square root of their number, so that white noise has variance 1 as in a pixel. Every n-th of them, n
 // such that there are not too many.
-Rows coherent_residuals(const SpectrumImage& observed, std::span<const float> expected,
+Rows coherent_residuals(const SpectrumImageView& observed, std::span<const float> expected,
                         const ResidualModel& model) {
   constexpr int64_t side = 4, coherent = side * side;
   constexpr float most_of_one = 3;  // so that a single anomaly does not speak for its neighbours
@@ -173,7 +173,7 @@ void ResidualModel::whiten(int64_t pixel, const float* observed, const float* ex
     for (int64_t e = 0; e < channels; ++e) z[e] -= centre[e];
 }
 
-ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const float> expected,
+ResidualModel fit_residual_model(const SpectrumImageView& observed, std::span<const float> expected,
                                  int64_t noise_lag, std::vector<float> pixel_noise) {
   ResidualModel model;
   model.noise = estimate_noise(observed, expected, noise_lag, std::move(pixel_noise));

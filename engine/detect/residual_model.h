@@ -33,7 +33,7 @@ struct ResidualModel {
 // spectra. First of the means of 16 neighbouring pixels, in which drift and composition show before they do
 // in single ones, then of what the pixels show besides; 16 in all. UserError where the noise cannot be
 // measured.
-ResidualModel fit_residual_model(const SpectrumImage& observed, std::span<const float> expected,
+ResidualModel fit_residual_model(const SpectrumImageView& observed, std::span<const float> expected,
                                  int64_t noise_lag, std::vector<float> pixel_noise = {});
 
 }  // namespace eelsvae

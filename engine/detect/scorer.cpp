@@ -23,7 +23,7 @@ int64_t noise_lag(const PreprocessConfig& preprocess) {
   return preprocess.xy_window + 2 * filter;
 }
 
-void leave_out(const std::vector<uint8_t>& excluded, std::vector<float>& map) {
+void leave_out(std::span<const uint8_t> excluded, std::vector<float>& map) {
   for (size_t pixel = 0; pixel < excluded.size(); ++pixel)
     if (excluded[pixel]) map[pixel] = std::numeric_limits<float>::quiet_NaN();
 }
@@ -46,8 +46,7 @@ double normal_score(double p) {
 
 // Cauchy's combination of p-values, which holds however they depend on each other (Liu and Xie, JASA 115, 393
 // (2020)), as a normal score.
-std::vector<float> combine(const std::vector<std::vector<float>>& maps,
-                           const std::vector<uint8_t>& excluded) {
+std::vector<float> combine(const std::vector<std::vector<float>>& maps, std::span<const uint8_t> excluded) {
   std::vector<double> sums(maps.front().size());
   for (const std::vector<float>& map : maps) {
     const EmpiricalNull null = fit_null(map, excluded);
@@ -65,7 +64,7 @@ std::vector<float> combine(const std::vector<std::vector<float>>& maps,
 }
 
 // Evidence as a standard normal variable, pooled over neighbours.
-void pool(const SpectrumImage& prepared, double sigma, std::vector<float>& scores) {
+void pool(const SpectrumImageView& prepared, double sigma, std::vector<float>& scores) {
   const EmpiricalNull null = fit_null(scores, prepared.excluded);
   for (float& score : scores)
     score = static_cast<float>(normal_score(null.p_value(static_cast<double>(score))));
@@ -75,7 +74,7 @@ void pool(const SpectrumImage& prepared, double sigma, std::vector<float>& score
 
 }  // namespace
 
-Scorer::Scorer(const SpectrumImage& prepared, const Expectation& expectation,
+Scorer::Scorer(const SpectrumImageView& prepared, const Expectation& expectation,
                const PreprocessConfig& preprocess, const DetectionConfig& config)
     : prepared_(prepared),
       expectation_(expectation),

@@ -18,8 +18,8 @@ namespace eelsvae {
 class Scorer {
  public:
   // UserError if the configured window is not on the energy axis.
-  Scorer(const SpectrumImage& prepared, const Expectation& expectation, const PreprocessConfig& preprocess,
-         const DetectionConfig& config);
+  Scorer(const SpectrumImageView& prepared, const Expectation& expectation,
+         const PreprocessConfig& preprocess, const DetectionConfig& config);
 
   ChannelWindow window() const { return window_; }
   // UserError where the noise cannot be measured.
@@ -32,7 +32,7 @@ class Scorer {
  private:
   std::vector<float> raw_scores(Score score);
 
-  const SpectrumImage& prepared_;
+  SpectrumImageView prepared_;
   const Expectation& expectation_;
   const PreprocessConfig& preprocess_;
   const DetectionConfig& config_;

@@ -35,7 +35,7 @@ double pearson(const float* a, const float* b, int64_t n) {
 
 // 1 - r of what `prepare` makes of the window's channels of both spectra.
 template <typename Prepare>
-std::vector<float> correlation_scores(const SpectrumImage& observed, std::span<const float> expected,
+std::vector<float> correlation_scores(const SpectrumImageView& observed, std::span<const float> expected,
                                       ChannelWindow window, Prepare&& prepare) {
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   expect(0 <= window.first && window.first < window.last && window.last <= observed.energy.size,
@@ -88,14 +88,15 @@ std::vector<LocalLine> local_lines(int64_t channels, double smoothing) {
 
 }  // namespace
 
-std::vector<float> pearson_scores(const SpectrumImage& observed, std::span<const float> expected,
+std::vector<float> pearson_scores(const SpectrumImageView& observed, std::span<const float> expected,
                                   ChannelWindow window) {
   return correlation_scores(observed, expected, window,
                             [](const float* spectrum, float*) { return spectrum; });
 }
 
-std::vector<float> pearson_background_scores(const SpectrumImage& observed, std::span<const float> expected,
-                                             ChannelWindow window, double smoothing) {
+std::vector<float> pearson_background_scores(const SpectrumImageView& observed,
+                                             std::span<const float> expected, ChannelWindow window,
+                                             double smoothing) {
   expect(smoothing > 0, "the background's smoothing must be positive");
   const std::vector<LocalLine> lines = local_lines(window.size(), smoothing);
   return correlation_scores(observed, expected, window, [&](const float* spectrum, float* out) {
@@ -111,7 +112,7 @@ std::vector<float> pearson_background_scores(const SpectrumImage& observed, std:
   });
 }
 
-std::vector<float> deviance_scores(const SpectrumImage& observed, std::span<const float> expected,
+std::vector<float> deviance_scores(const SpectrumImageView& observed, std::span<const float> expected,
                                    const ResidualModel& model, ChannelWindow window) {
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   std::vector<float> scores(static_cast<size_t>(observed.pixels()));
@@ -176,7 +177,7 @@ std::vector<double> latent_rarity(std::span<const float> latent, int64_t units) 
   return rarity;
 }
 
-std::vector<float> latent_scores(const std::vector<float>& pearson, const SpectrumImage& observed,
+std::vector<float> latent_scores(const std::vector<float>& pearson, const SpectrumImageView& observed,
                                  const TileGrid& grid, std::span<const double> rarity, Blend blend) {
   BlendedCube map(observed.y.size, observed.x.size, 1, grid.tile, blend);
   for (int64_t tile = 0; tile < grid.size(); ++tile) {

@@ -71,7 +71,7 @@ void add_filter(Bank& bank, Filter filter, const float* taps) {
 }
 
 // Mean over the pixels, at most some thousands of them, which are enough for the shape of a spectrum.
-std::vector<double> mean_expected(const SpectrumImage& observed, std::span<const float> expected) {
+std::vector<double> mean_expected(const SpectrumImageView& observed, std::span<const float> expected) {
   constexpr int64_t most_pixels = 4096;
   const int64_t channels = observed.energy.size, step = observed.pixels() / most_pixels + 1;
   std::vector<double> mean(static_cast<size_t>(channels));
@@ -118,7 +118,7 @@ std::array<std::vector<double>, 3> spectral_changes(const std::vector<double>& m
   return changes;
 }
 
-Bank make_bank(const SpectrumImage& observed, std::span<const float> expected, const ResidualModel& model,
+Bank make_bank(const SpectrumImageView& observed, std::span<const float> expected, const ResidualModel& model,
                ChannelWindow window) {
   Bank bank;
   bank.shapes = make_shapes(window.size());
@@ -179,7 +179,7 @@ inline Eight absolute(Eight v) {
 // shapes that normal spectra vary in.
 class Responses {
  public:
-  Responses(const SpectrumImage& observed, std::span<const float> expected, const ResidualModel& model,
+  Responses(const SpectrumImageView& observed, std::span<const float> expected, const ResidualModel& model,
             ChannelWindow window, int64_t context)
       : observed_(observed),
         expected_(expected),
@@ -352,7 +352,7 @@ class Responses {
     }
   }
 
-  const SpectrumImage& observed_;
+  const SpectrumImageView& observed_;
   std::span<const float> expected_;
   const ResidualModel& model_;
   Bank bank_;
@@ -472,7 +472,7 @@ std::vector<float> inverse_spreads(const Responses& responses) {
 
 }  // namespace
 
-WhitenedScores whitened_scores(const SpectrumImage& observed, std::span<const float> expected,
+WhitenedScores whitened_scores(const SpectrumImageView& observed, std::span<const float> expected,
                                const ResidualModel& model, ChannelWindow window, int64_t context) {
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   expect(0 <= window.first && window.first < window.last && window.last <= observed.energy.size,

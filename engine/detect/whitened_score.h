@@ -31,7 +31,7 @@ struct WhitenedScores {
 // specimen or a drifting scan line is no anomaly, but the same change in a single pixel is; and where
 // neighbours differ by nature, as at an interface, more is needed. context 0 or 1: L as the model has it
 // everywhere.
-WhitenedScores whitened_scores(const SpectrumImage& observed, std::span<const float> expected,
+WhitenedScores whitened_scores(const SpectrumImageView& observed, std::span<const float> expected,
                                const ResidualModel& model, ChannelWindow window, int64_t context);
 
 }  // namespace eelsvae

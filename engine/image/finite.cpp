@@ -5,7 +5,7 @@
 
 namespace eelsvae {
 
-std::string not_finite_text(const SpectrumImage& image) {
+std::string not_finite_text(const SpectrumImageView& image) {
   const int64_t pixels = image.pixels(), channels = image.energy.size;
   int64_t first = pixels, affected = 0;
 #pragma omp parallel for schedule(static) reduction(min : first) reduction(+ : affected)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,28 @@ struct SpectrumImage {
   int64_t pixels() const { return y.size * x.size; }
   const float* spectrum(int64_t pixel) const { return counts.data() + pixel * energy.size; }
   float* spectrum(int64_t pixel) { return counts.data() + pixel * energy.size; }
+};
+
+// An image to be read that lies elsewhere and stays there meanwhile: a SpectrumImage, rows of one, or an
+// array of another program. Its members are those of SpectrumImage.
+struct SpectrumImageView {
+  SpectrumImageView(const SpectrumImage& image)
+      : y(image.y), x(image.x), energy(image.energy), counts(image.counts), excluded(image.excluded) {}
+  // std::logic_error where counts or mask do not match the axes.
+  SpectrumImageView(Axis along_y, Axis along_x, Axis along_energy, std::span<const float> all_counts,
+                    std::span<const uint8_t> mask = {});
+
+  // Rows [first, last), without a copy.
+  SpectrumImageView rows(int64_t first, int64_t last) const;
+  // In memory of its own, where it can be prepared.
+  SpectrumImage copy() const;
+
+  int64_t pixels() const { return y.size * x.size; }
+  const float* spectrum(int64_t pixel) const { return counts.data() + pixel * energy.size; }
+
+  Axis y, x, energy;
+  std::span<const float> counts;
+  std::span<const uint8_t> excluded;
 };
 
 }  // namespace eelsvae

@@ -35,7 +35,7 @@ TileGrid make_tile_grid(int64_t height, int64_t width, int64_t tile, int64_t str
   return grid;
 }
 
-bool all_excluded(const SpectrumImage& image, TileOrigin origin, int64_t tile) {
+bool all_excluded(const SpectrumImageView& image, TileOrigin origin, int64_t tile) {
   if (image.excluded.empty()) return false;
   for (int64_t y = origin.y; y < origin.y + tile; ++y) {
     const auto row = image.excluded.begin() + y * image.x.size + origin.x;
@@ -44,7 +44,7 @@ bool all_excluded(const SpectrumImage& image, TileOrigin origin, int64_t tile) {
   return true;
 }
 
-void copy_tile(const SpectrumImage& image, TileOrigin origin, int64_t tile, int orientation, float* out) {
+void copy_tile(const SpectrumImageView& image, TileOrigin origin, int64_t tile, int orientation, float* out) {
   expect(origin.y >= 0 && origin.y + tile <= image.y.size && origin.x >= 0 && origin.x + tile <= image.x.size,
          "tile outside the image");
   expect(orientation >= 0 && orientation < orientation_count, "unknown orientation");

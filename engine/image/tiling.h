@@ -35,10 +35,10 @@ TileGrid make_tile_grid(int64_t height, int64_t width, int64_t tile, int64_t str
 constexpr int orientation_count = 8;
 
 // Whether the tile at origin holds no pixel but excluded ones.
-bool all_excluded(const SpectrumImage& image, TileOrigin origin, int64_t tile);
+bool all_excluded(const SpectrumImageView& image, TileOrigin origin, int64_t tile);
 
 // Copies the tile at origin into out (tile, tile, E), turned into the orientation.
-void copy_tile(const SpectrumImage& image, TileOrigin origin, int64_t tile, int orientation, float* out);
+void copy_tile(const SpectrumImageView& image, TileOrigin origin, int64_t tile, int orientation, float* out);
 
 // A tile's weight along one axis: 1, or the raised cosine sin^2(pi (i + 1/2) / tile), which is never zero.
 std::vector<float> blend_window(Blend blend, int64_t tile);

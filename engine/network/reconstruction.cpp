@@ -8,7 +8,7 @@
 namespace eelsvae {
 namespace {
 
-TileGrid grid_of(const SpectrumImage& image, int64_t tile, int64_t stride) {
+TileGrid grid_of(const SpectrumImageView& image, int64_t tile, int64_t stride) {
   return make_tile_grid(image.y.size, image.x.size, tile, stride == 0 ? tile / 2 : stride);
 }
 
@@ -18,7 +18,7 @@ Array of_tile(Array all, int64_t batch, int64_t b) {
 }
 
 // The posteriors of all tiles, (tiles, 2 latent) activations. Tiles are encoded block by block.
-std::vector<std::byte> encode(Model& model, SharedEncoder& shared, const SpectrumImage& prepared,
+std::vector<std::byte> encode(Model& model, SharedEncoder& shared, const SpectrumImageView& prepared,
                               const std::function<void(int64_t)>& encoded) {
   const std::vector<int64_t>& order = shared.order();
   const int64_t tiles = std::ssize(order), batch = model.batch();
@@ -40,7 +40,7 @@ std::vector<std::byte> encode(Model& model, SharedEncoder& shared, const Spectru
 
 }  // namespace
 
-Reconstruction reconstruct_image(Model& model, const SpectrumImage& prepared, int64_t stride, Blend blend,
+Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared, int64_t stride, Blend blend,
                                  const TilesDone& tiles_done, const StopToken& stop, size_t shared_memory) {
   const int64_t tile = model.shape().image_size, tile_count = model.shape().tile_count(),
                 batch = model.batch(), latent = model.shape().latent;
@@ -102,7 +102,7 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImage& prepared, in
 }
 
 int64_t tiles_at_a_time(const TilesConfig& tiles, const DetectionConfig& detection,
-                        const SpectrumImage& image) {
+                        const SpectrumImageView& image) {
   return std::min(detection.batch_size, grid_of(image, tiles.image_size, detection.stride).size());
 }
 

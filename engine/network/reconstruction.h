@@ -29,13 +29,13 @@ struct Reconstruction {
 // meanwhile, and two activations for every tile and latent unit; no bit of the result depends on the blocks.
 // tiles_done(done, total) is called after every batch. UserError if the image is smaller than a tile;
 // Interrupted where `stop` asks for it.
-Reconstruction reconstruct_image(Model& model, const SpectrumImage& prepared, int64_t stride, Blend blend,
+Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared, int64_t stride, Blend blend,
                                  const TilesDone& tiles_done = {}, const StopToken& stop = {},
                                  size_t shared_memory = size_t{1} << 30);
 
 // Tiles that a detection in the image takes at a time: detection.batch_size, but no more than there are.
 // UserError as reconstruct_image.
 int64_t tiles_at_a_time(const TilesConfig& tiles, const DetectionConfig& detection,
-                        const SpectrumImage& image);
+                        const SpectrumImageView& image);
 
 }  // namespace eelsvae

@@ -107,7 +107,7 @@ bool SharedEncoder::make_convolutions() {
   return true;
 }
 
-void SharedEncoder::encode(const SpectrumImage& prepared, const Block& block) {
+void SharedEncoder::encode(const SpectrumImageView& prepared, const Block& block) {
   const TileOrigin first = grid_.origins[static_cast<size_t>(grid_.index(block.row, block.column))];
   Backend& backend = model_.backend();
   const DType type = backend.activation_type();
@@ -130,7 +130,7 @@ void SharedEncoder::encode(const SpectrumImage& prepared, const Block& block) {
   }
 }
 
-void SharedEncoder::copy_features(const SpectrumImage& prepared, int64_t tile, void* features) {
+void SharedEncoder::copy_features(const SpectrumImageView& prepared, int64_t tile, void* features) {
   const Block& block = blocks_[block_of_[static_cast<size_t>(tile)]];
   if (encoded_ != &block) {
     encode(prepared, block);

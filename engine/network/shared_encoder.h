@@ -31,7 +31,7 @@ class SharedEncoder {
   size_t memory_bytes() const { return even_ + odd_ + workspace_; }
   // Copies what the convolutions make of a tile to `features`, ModelShape::flattened() activations; where the
   // tile is in another block than the last one, all of its block is encoded first.
-  void copy_features(const SpectrumImage& prepared, int64_t tile, void* features);
+  void copy_features(const SpectrumImageView& prepared, int64_t tile, void* features);
 
  private:
   // Tiles that are encoded together: a rectangle of the grid, as many tiles as y and x have.
@@ -44,7 +44,7 @@ class SharedEncoder {
   // Bytes of the activations before (0) or after the k-th convolution.
   size_t bytes(const Block& block, int k) const;
   bool make_convolutions();
-  void encode(const SpectrumImage& prepared, const Block& block);
+  void encode(const SpectrumImageView& prepared, const Block& block);
 
   const Model& model_;
   TileGrid grid_;

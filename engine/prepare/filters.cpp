@@ -244,7 +244,7 @@ void normalize(SpectrumImage& image, const Weights& plane) {
 
 // Normalized convolution (Knutsson and Westin, CVPR 1993): excluded pixels weigh nothing, the others 1, and
 // the filtered counts are divided by the filtered weights. A pixel's own weight keeps these above zero.
-std::vector<float> normalizing_factors(const SpectrumImage& image, const std::vector<float>& weights) {
+std::vector<float> normalizing_factors(const SpectrumImageView& image, const std::vector<float>& weights) {
   SpectrumImage left;
   left.y = image.y;
   left.x = image.x;

@@ -27,6 +27,6 @@ std::vector<float> gaussian_weights(double sigma);
 std::vector<float> mean_weights(int64_t window);
 // What a filter's results are multiplied by, per pixel, where pixels are excluded and added nothing: zero for
 // these, for the others the reciprocal of the weights that are left.
-std::vector<float> normalizing_factors(const SpectrumImage& image, const std::vector<float>& weights);
+std::vector<float> normalizing_factors(const SpectrumImageView& image, const std::vector<float>& weights);
 
 }  // namespace eelsvae

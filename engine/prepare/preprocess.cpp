@@ -283,7 +283,7 @@ PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
   return prepared;
 }
 
-void check_non_negative(const SpectrumImage& prepared, ReconstructionLoss loss) {
+void check_non_negative(const SpectrumImageView& prepared, ReconstructionLoss loss) {
   if (loss != ReconstructionLoss::cross_entropy) return;
   float lowest = 0;
   const auto count = static_cast<int64_t>(prepared.counts.size());

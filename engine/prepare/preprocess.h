@@ -90,6 +90,6 @@ PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
 
 // Cross-entropy takes spectra as distributions over energy. UserError, with a way out, if the loss is
 // cross_entropy and the prepared image has negative values.
-void check_non_negative(const SpectrumImage& prepared, ReconstructionLoss loss);
+void check_non_negative(const SpectrumImageView& prepared, ReconstructionLoss loss);
 
 }  // namespace eelsvae

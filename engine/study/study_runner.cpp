@@ -137,7 +137,7 @@ class UnitRun {
     best.load_into(*model_);
   }
 
-  Expectation of_model(const SpectrumImage& image) {
+  Expectation of_model(const SpectrumImageView& image) {
     return expect_from(*model_, image, config_.detection, {}, observer_.stop());
   }
 
@@ -154,13 +154,14 @@ class UnitRun {
     auto baseline = std::make_shared<Baseline>(image, std::span<const uint8_t>{}, spec);
     return {name,
             footing,
-            [baseline](const SpectrumImage& i) { return expect_from(*baseline, i); },
+            [baseline](const SpectrumImageView& i) { return expect_from(*baseline, i); },
             choices_of(spec),
             {}};
   }
 
   void fit_sources() {
-    Source model{"model", "clean", [this](const SpectrumImage& image) { return of_model(image); }, {}, {}};
+    Source model{
+        "model", "clean", [this](const SpectrumImageView& image) { return of_model(image); }, {}, {}};
     for (Score score : evaluation_.scores) model.scores.push_back({Kind::configured, score});
     clean_sources_.push_back(std::move(model));
     for (const std::string& name : evaluation_.baselines)
@@ -171,7 +172,7 @@ class UnitRun {
     auto known = std::make_shared<SpectrumImage>(
         std::move(record(settings, config_, &fitted_, backend_.get()).prepared.image));
     Source truth{"known truth", "clean", {}, choices_of(parse_baseline("mean")), {}};
-    truth.expect = [known](const SpectrumImage&) {
+    truth.expect = [known](const SpectrumImageView&) {
       return Expectation{{known->counts.begin(), known->counts.end()}, {}, {}, {}};
     };
     clean_sources_.push_back(std::move(truth));

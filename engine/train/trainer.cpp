@@ -22,7 +22,7 @@ void shuffle(std::vector<int64_t>& values, uint64_t seed, uint64_t step) {
   }
 }
 
-TileGrid training_grid(const SpectrumImage& prepared, const TilesConfig& tiles) {
+TileGrid training_grid(const SpectrumImageView& prepared, const TilesConfig& tiles) {
   if (tiles.sliding_window_stride > tiles.image_size)
     throw UserError("tiles.sliding_window_stride: must not exceed tiles.image_size, " +
                     std::to_string(tiles.image_size) +
@@ -47,7 +47,7 @@ int64_t active_units(const std::vector<double>& mean_sum, const std::vector<doub
   return active;
 }
 
-TileSplit split_tiles(const SpectrumImage& prepared, const TilesConfig& tiles,
+TileSplit split_tiles(const SpectrumImageView& prepared, const TilesConfig& tiles,
                       const TrainingConfig& training) {
   TileSplit split;
   split.grid = training_grid(prepared, tiles);
@@ -79,7 +79,7 @@ TileSplit split_tiles(const SpectrumImage& prepared, const TilesConfig& tiles,
   return split;
 }
 
-std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImage& prepared) {
+std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImageView& prepared) {
   std::vector<uint8_t> held_out(static_cast<size_t>(prepared.pixels()));
   auto set = [&](const std::vector<int64_t>& tiles, uint8_t value) {
     for (int64_t tile : tiles) {
@@ -95,7 +95,7 @@ std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImage
   return held_out;
 }
 
-Trainer::Trainer(Model& model, const Config& config, const SpectrumImage& prepared)
+Trainer::Trainer(Model& model, const Config& config, const SpectrumImageView& prepared)
     : model_(model),
       config_(config),
       image_(prepared),

@@ -71,19 +71,19 @@ struct TileSplit {
 
 // UserError: the image is smaller than a tile, an index of anomaly_indices is no tile, no tile is left to
 // train on.
-TileSplit split_tiles(const SpectrumImage& prepared, const TilesConfig& tiles,
+TileSplit split_tiles(const SpectrumImageView& prepared, const TilesConfig& tiles,
                       const TrainingConfig& training);
 
 // 1 for the pixels (y, x) that lie in validation tiles and in no training tile: spectra that the training
 // never saw. Excluded pixels are none. Where tiles overlap there may be few.
-std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImage& prepared);
+std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImageView& prepared);
 
 // Trains a model on the tiles of a prepared image. Order of tiles, orientation and noise depend on the seed,
 // the epoch and the step only, so a run that stops and goes on gives the same bits as one that does not.
 class Trainer {
  public:
   // UserError: the image is smaller than a tile, an index of anomaly_indices is no tile, no tile is left.
-  Trainer(Model& model, const Config& config, const SpectrumImage& prepared);
+  Trainer(Model& model, const Config& config, const SpectrumImageView& prepared);
 
   int64_t training_tiles() const { return std::ssize(split_.training); }
   int64_t validation_tiles() const { return std::ssize(split_.validation); }
@@ -106,7 +106,7 @@ class Trainer {
 
   Model& model_;
   const Config& config_;
-  const SpectrumImage& image_;
+  SpectrumImageView image_;
   TileSplit split_;
 };
 

@@ -150,7 +150,7 @@ std::optional<HeldOut> find_held_out(const Source& source, const std::string& da
 }
 
 // What a model expects, with progress on the terminal.
-Expectation reconstruct(Model& model, const SpectrumImage& image, const DetectionConfig& detection,
+Expectation reconstruct(Model& model, const SpectrumImageView& image, const DetectionConfig& detection,
                         const std::string& title) {
   std::optional<Progress> progress;
   Expectation expectation = expect_from(
@@ -223,12 +223,12 @@ int run_detection(const DetectionRequest& request, const std::string& version) {
         "data.exclude does");
   for (const std::string& note : prepared.notes) log->info("{}", note);
 
-  const ExpectationSource expected = [&](const SpectrumImage& of) {
-    Expectation expectation =
-        baseline
-            ? expect_from(*baseline, of)
-            : reconstruct(*trained.model, of, config.detection,
-                          &of == &prepared.image ? "Reconstructing" : "Reconstructing what was trained on");
+  const ExpectationSource expected = [&](const SpectrumImageView& of) {
+    Expectation expectation = baseline ? expect_from(*baseline, of)
+                                       : reconstruct(*trained.model, of, config.detection,
+                                                     of.counts.data() == prepared.image.counts.data()
+                                                         ? "Reconstructing"
+                                                         : "Reconstructing what was trained on");
     times.end("reconstructing");
     return expectation;
   };

@@ -23,12 +23,18 @@ cat > tiny.json <<'END'
  "training": {"epochs": 1, "batch_size": 2}, "precision": "fp32", "device": "cpu"}
 END
 PATH="$work/installed/bin:$PATH"
-eelsvae-simulate --shape 16 16 64 --offset-ev 700 --seed 3 --output film.hspy > log
+eelsvae-simulate --shape 24 16 64 --offset-ev 700 --seed 3 --output film.hspy > log
 eelsvae-convert film.hspy film.dm4 >> log
 eelsvae-train tiny.json --data film.dm4 --output run >> log
-eelsvae-detect --model run --data film.dm4 --output found >> log
+eelsvae-detect --model run --data film.dm4 --output scan >> log
+eelsvae-detect --model run --data film.dm4 --set preprocess.crop_y=8,24 --output rows >> log
 "$work/build/describe" run/model.safetensors
 "$work/build/score" run/model.safetensors film.dm4 > scored
 cat scored
-anomalous=$(python3 -c 'import json; s = json.load(open("found/summary.json")); print(s["anomalous_pixels"], "of", s["pixels"])')
-grep -qx "$anomalous spectra do not fit" scored || { echo "eelsvae-detect found $anomalous"; exit 1; }
+expect() {
+  anomalous=$(python3 -c 'import json, sys; s = json.load(open(sys.argv[1])); print(s["anomalous_pixels"], "of", s["pixels"])' \
+    "$1/summary.json")
+  grep -qx "$anomalous spectra of $2 do not fit" scored || { echo "eelsvae-detect found $anomalous in $2"; exit 1; }
+}
+expect scan "the scan"
+expect rows "some rows"
