@@ -11,24 +11,41 @@ DetectionResult run_detection(const SpectrumImageView& prepared, const Expectati
                               const NormalSpectra* normal) {
   DetectionResult result;
   result.expectation = source(prepared);
-  std::vector<float> normal_scores;
+  std::vector<float> held_out;
   if (normal) {
     const bool same = normal->image.counts.data() == prepared.counts.data();
     const Expectation other = same ? Expectation{} : source(normal->image);
-    Scorer scorer(normal->image, same ? result.expectation : other, normal->preprocess, config);
-    normal_scores = sorted_scores(scorer.scores(config.score), normal->pixels);
-    result.normal_spectra = std::ssize(normal_scores);
+    held_out = normal_scores(*normal, same ? result.expectation : other, config, {&config.score, 1}).front();
+    result.normal_spectra = std::ssize(held_out);
   }
-  result.found = detect(prepared, result.expectation, preprocess, config, normal_scores);
+  result.found = detect(prepared, result.expectation, preprocess, config, held_out);
   return result;
 }
 
-std::vector<float> sorted_scores(std::span<const float> map, std::span<const uint8_t> pixels) {
-  std::vector<float> scores;
-  for (size_t pixel = 0; pixel < map.size(); ++pixel)
-    if (pixels[pixel]) scores.push_back(map[pixel]);
-  std::sort(scores.begin(), scores.end());
-  return scores;
+std::vector<std::vector<float>> score_maps(const SpectrumImageView& prepared, const Expectation& expectation,
+                                           const PreprocessConfig& preprocess, const DetectionConfig& config,
+                                           std::span<const Score> scores, const StopToken& stop) {
+  Scorer scorer(prepared, expectation, preprocess, config);
+  std::vector<std::vector<float>> maps;
+  for (const Score score : scores) {
+    stop.stop_if_requested();
+    maps.push_back(scorer.scores(score));
+  }
+  return maps;
+}
+
+std::vector<std::vector<float>> normal_scores(const NormalSpectra& normal, const Expectation& expectation,
+                                              const DetectionConfig& config, std::span<const Score> scores,
+                                              const StopToken& stop) {
+  std::vector<std::vector<float>> sorted;
+  for (const std::vector<float>& map :
+       score_maps(normal.image, expectation, normal.preprocess, config, scores, stop)) {
+    std::vector<float>& of_score = sorted.emplace_back();
+    for (size_t pixel = 0; pixel < map.size(); ++pixel)
+      if (normal.pixels[pixel]) of_score.push_back(map[pixel]);
+    std::sort(of_score.begin(), of_score.end());
+  }
+  return sorted;
 }
 
 }  // namespace eelsvae

@@ -9,6 +9,7 @@
 #include "engine/detect/detection.h"
 #include "engine/detect/expectation.h"
 #include "engine/image/spectrum_image.h"
+#include "engine/stop_token.h"
 
 // A detection from a prepared image to its result, whoever asks for it: a program, a study, another program
 // that links this library.
@@ -37,7 +38,14 @@ DetectionResult run_detection(const SpectrumImageView& prepared, const Expectati
                               const PreprocessConfig& preprocess, const DetectionConfig& config,
                               const NormalSpectra* normal = nullptr);
 
-// The scores of the marked pixels of a map, ascending.
-std::vector<float> sorted_scores(std::span<const float> map, std::span<const uint8_t> pixels);
+// Its parts, for who asks for several scores of one expectation. The maps (y, x) of the scores, in their
+// order; errors as Scorer has them.
+std::vector<std::vector<float>> score_maps(const SpectrumImageView& prepared, const Expectation& expectation,
+                                           const PreprocessConfig& preprocess, const DetectionConfig& config,
+                                           std::span<const Score> scores, const StopToken& stop = {});
+// For each score those of the normal spectra, ascending. expectation: of their image.
+std::vector<std::vector<float>> normal_scores(const NormalSpectra& normal, const Expectation& expectation,
+                                              const DetectionConfig& config, std::span<const Score> scores,
+                                              const StopToken& stop = {});
 
 }  // namespace eelsvae

@@ -60,17 +60,13 @@ class BestWeights final : public TrainingObserver {
   std::map<std::string, std::vector<float>> weights_;
 };
 
-struct ScoreChoice {
-  Kind kind;
-  Score score;
-};
-
-// Where expectations come from, and what was fitted beforehand.
+// Where expectations come from, and how they are scored.
 struct Source {
   std::string name, footing;
   ExpectationSource expect;
-  std::vector<ScoreChoice> scores;
-  std::vector<std::vector<float>> held_out;  // for each score: ascending, of normal spectra; or empty
+  Kind kind;
+  std::vector<Score> scores;                      // where the source has its own, one, whichever
+  std::vector<std::vector<float>> held_out = {};  // for each score: ascending, of normal spectra; or empty
 };
 
 class UnitRun {
@@ -137,33 +133,26 @@ class UnitRun {
     best.load_into(*model_);
   }
 
-  Expectation of_model(const SpectrumImageView& image) {
-    return expect_from(*model_, image, config_.detection, {}, observer_.stop());
-  }
-
-  std::vector<ScoreChoice> choices_of(const BaselineSpec& spec) const {
-    if (spec.kind == BaselineSpec::Kind::rx) return {{Kind::own, Score::whitened}};
-    std::vector<ScoreChoice> list;
-    for (Score score : evaluation_.scores)
-      if (score != Score::latent) list.push_back({Kind::configured, score});
-    return list;
+  // Those that need no model.
+  std::vector<Score> scores_of_baselines() const {
+    std::vector<Score> scores = evaluation_.scores;
+    std::erase(scores, Score::latent);
+    return scores;
   }
 
   Source source_of(const std::string& name, const SpectrumImage& image, const std::string& footing) const {
     const BaselineSpec spec = parse_baseline(name);
+    const bool own = spec.kind == BaselineSpec::Kind::rx;
     auto baseline = std::make_shared<Baseline>(image, std::span<const uint8_t>{}, spec);
-    return {name,
-            footing,
-            [baseline](const SpectrumImageView& i) { return expect_from(*baseline, i); },
-            choices_of(spec),
-            {}};
+    return {name, footing, [baseline](const SpectrumImageView& i) { return expect_from(*baseline, i); },
+            own ? Kind::own : Kind::configured, own ? std::vector{Score::whitened} : scores_of_baselines()};
   }
 
   void fit_sources() {
-    Source model{
-        "model", "clean", [this](const SpectrumImageView& image) { return of_model(image); }, {}, {}};
-    for (Score score : evaluation_.scores) model.scores.push_back({Kind::configured, score});
-    clean_sources_.push_back(std::move(model));
+    const ExpectationSource model = [this](const SpectrumImageView& image) {
+      return expect_from(*model_, image, config_.detection, {}, observer_.stop());
+    };
+    clean_sources_.push_back({"model", "clean", model, Kind::configured, evaluation_.scores});
     for (const std::string& name : evaluation_.baselines)
       clean_sources_.push_back(source_of(name, clean_.prepared.image, "clean"));
     // Nothing can expect better: what is left to win is the distance to it.
@@ -171,11 +160,10 @@ class UnitRun {
     settings.noise = false;
     auto known = std::make_shared<SpectrumImage>(
         std::move(record(settings, config_, &fitted_, backend_.get()).prepared.image));
-    Source truth{"known truth", "clean", {}, choices_of(parse_baseline("mean")), {}};
-    truth.expect = [known](const SpectrumImageView&) {
-      return Expectation{{known->counts.begin(), known->counts.end()}, {}, {}, {}};
+    const ExpectationSource truth = [known](const SpectrumImageView&) {
+      return Expectation{known->counts, {}, {}, {}};
     };
-    clean_sources_.push_back(std::move(truth));
+    clean_sources_.push_back({"known truth", "clean", truth, Kind::configured, scores_of_baselines()});
   }
 
   std::vector<Source> contaminated_sources(const std::vector<std::string>& names,
@@ -185,34 +173,16 @@ class UnitRun {
     return sources;
   }
 
-  // The maps of several scores of one expectation.
-  std::vector<std::vector<float>> maps_of(const SpectrumImage& image, const Expectation& expectation,
-                                          const std::vector<ScoreChoice>& choices) {
-    Scorer scorer(image, expectation, config_.preprocess, config_.detection);
-    std::vector<std::vector<float>> maps;
-    for (const ScoreChoice& choice : choices) {
-      observer_.stop().stop_if_requested();
-      maps.push_back(
-          choice.kind == Kind::published
-              ? pearson_scores(image, expectation.spectra, channel_window(image.energy, published_window_ev))
-              : scorer.scores(choice.score));
-    }
-    return maps;
-  }
-
   // Scores of the recording that is held out, for conformal thresholds; made when they are first needed.
   void hold_out(Source& source) {
     if (!source.held_out.empty()) return;
     if (!held_out_)
       held_out_ = record(recording_settings(evaluation_, unit_.preset, unit_.seed, 1), config_, &fitted_,
                          backend_.get());
-    const SpectrumImage& image = held_out_->prepared.image;
-    const Expectation expectation = source.expect(image);
-    std::vector<uint8_t> normal(held_out_->left_out.size());
-    std::transform(held_out_->left_out.begin(), held_out_->left_out.end(), normal.begin(),
-                   std::logical_not<>());
-    for (const std::vector<float>& scores : maps_of(image, expectation, source.scores))
-      source.held_out.push_back(sorted_scores(scores, normal));
+    NormalSpectra normal{held_out_->prepared.image, config_.preprocess, held_out_->left_out};
+    for (uint8_t& pixel : normal.pixels) pixel = !pixel;
+    source.held_out = normal_scores(normal, source.expect(normal.image), config_.detection, source.scores,
+                                    observer_.stop());
   }
 
   void count(StudyResult& result, const std::vector<uint8_t>& truth, const std::vector<uint8_t>& left_out) {
@@ -223,21 +193,25 @@ class UnitRun {
     }
   }
 
+  void add_outcome(StudyResult& result, const Source& source, Kind kind, Score score, ScoreOutcome outcome) {
+    outcome.source = source.name;
+    outcome.footing = source.footing;
+    outcome.kind = kind;
+    outcome.score = score;
+    result.outcomes.push_back(std::move(outcome));
+  }
+
   void add_outcomes(StudyResult& result, const StudyImage& image, Source& source,
                     const std::string& defect = "") {
     if (source.footing == "clean") hold_out(source);
-    const Expectation expectation = source.expect(image.prepared.image);
-    const std::vector<std::vector<float>> maps = maps_of(image.prepared.image, expectation, source.scores);
+    const std::vector<std::vector<float>> maps =
+        score_maps(image.prepared.image, source.expect(image.prepared.image), config_.preprocess,
+                   config_.detection, source.scores, observer_.stop());
     for (size_t k = 0; k < maps.size(); ++k) {
-      ScoreOutcome outcome = outcome_of(
-          maps[k], image.truth, image.left_out, {}, evaluation_.rates,
-          source.held_out.empty() ? std::span<const float>{} : std::span<const float>(source.held_out[k]));
-      outcome.source = source.name;
-      outcome.footing = source.footing;
-      outcome.kind = source.scores[k].kind;
-      outcome.score = source.scores[k].score;
-      outcome.defect = defect;
-      result.outcomes.push_back(std::move(outcome));
+      add_outcome(result, source, source.kind, source.scores[k],
+                  outcome_of(maps[k], image.truth, image.left_out, {}, evaluation_.rates,
+                             source.held_out.empty() ? std::span<const float>{} : source.held_out[k]));
+      result.outcomes.back().defect = defect;
     }
   }
 
@@ -280,7 +254,7 @@ class UnitRun {
     count(result, image.truth, image.left_out);
     for (Source& source : clean_sources_) {
       add_outcomes(result, image, source);
-      if (source.scores.front().kind != Kind::own) add_quality(result, image.prepared.image, source);
+      if (source.kind != Kind::own) add_quality(result, image.prepared.image, source);
     }
     for (Source& source : contaminated_sources(evaluation_.baselines, image.prepared.image))
       add_outcomes(result, image, source);
@@ -303,31 +277,29 @@ class UnitRun {
     std::vector<uint8_t> left_out = excluded_tiles(config_.tiles, image.y.size, image.x.size);
     for (size_t i = 0; i < left_out.size(); ++i) left_out[i] |= clean_.left_out[i];
     count(result, truth, left_out);
-    auto add = [&](const Source& source, const std::vector<ScoreChoice>& choices) {
+    const ChannelWindow published_channels = channel_window(image.energy, published_window_ev);
+    // By the published score, if asked for, and by these.
+    const auto add = [&](const Source& source, bool published, const std::vector<Score>& scores) {
       const Expectation expectation = source.expect(image);
-      const std::vector<std::vector<float>> maps = maps_of(image, expectation, choices);
-      for (size_t k = 0; k < maps.size(); ++k) {
-        ScoreOutcome outcome = outcome_of(maps[k], truth, left_out, left_out, evaluation_.rates, {});
-        outcome.source = source.name;
-        outcome.footing = source.footing;
-        outcome.kind = choices[k].kind;
-        outcome.score = choices[k].score;
-        result.outcomes.push_back(std::move(outcome));
-      }
+      const auto outcome = [&](const std::vector<float>& map) {
+        return outcome_of(map, truth, left_out, left_out, evaluation_.rates, {});
+      };
+      if (published)
+        add_outcome(result, source, Kind::published, Score::pearson,
+                    outcome(pearson_scores(image, expectation.spectra, published_channels)));
+      const std::vector<std::vector<float>> maps =
+          score_maps(image, expectation, config_.preprocess, config_.detection, scores, observer_.stop());
+      for (size_t k = 0; k < maps.size(); ++k)
+        add_outcome(result, source, source.kind, scores[k], outcome(maps[k]));
     };
-    const ScoreChoice published{Kind::published, Score::pearson};
-    std::vector<ScoreChoice> ours = {published};
-    for (Score score : evaluation_.scores)
-      if (score == Score::whitened || score == Score::combined) ours.push_back({Kind::configured, score});
+    std::vector<Score> ours = evaluation_.scores;
+    std::erase_if(ours, [](Score score) { return score != Score::whitened && score != Score::combined; });
     for (const Source& source : clean_sources_) {
-      if (source.scores.front().kind == Kind::own) {
-        add(source, source.scores);
-        continue;
-      }
-      add(source, ours);
+      const bool own = source.kind == Kind::own;
+      add(source, !own, own ? source.scores : ours);
     }
     for (const Source& source : contaminated_sources({"pca:3", "pca:4", "pca:5"}, image))
-      add(source, {published});
+      add(source, true, {});
   }
 
   const StudyUnit& unit_;
