@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <optional>
 
 #include "io/terminal/program.h"
 
@@ -54,10 +55,6 @@ CommandOption CommandOption::check_range(double low, double high) {
   return *this;
 }
 
-size_t CommandOption::count() const {
-  return option_->count();
-}
-
 CommandLine::CommandLine(const std::string& description, const std::string& name)
     : app_(std::make_unique<CLI::App>(description, name)) {}
 CommandLine::~CommandLine() = default;
@@ -80,7 +77,11 @@ template CommandOption CommandLine::add_option(const std::string&, std::string&,
 template CommandOption CommandLine::add_option(const std::string&, int64_t&, const std::string&);
 template CommandOption CommandLine::add_option(const std::string&, uint64_t&, const std::string&);
 template CommandOption CommandLine::add_option(const std::string&, double&, const std::string&);
-template CommandOption CommandLine::add_option(const std::string&, std::array<double, 2>&,
+template CommandOption CommandLine::add_option(const std::string&, std::optional<double>&,
+                                               const std::string&);
+template CommandOption CommandLine::add_option(const std::string&, std::optional<uint64_t>&,
+                                               const std::string&);
+template CommandOption CommandLine::add_option(const std::string&, std::optional<std::array<double, 2>>&,
                                                const std::string&);
 template CommandOption CommandLine::add_option(const std::string&, std::vector<std::string>&,
                                                const std::string&);

@@ -31,8 +31,6 @@ class CommandOption {
   CommandOption check_range(int64_t low, int64_t high);
   CommandOption check_range(double low, double high);
 
-  size_t count() const;  // how often the command line has it
-
  private:
   CLI::Option* option_;
 };
@@ -48,7 +46,8 @@ class CommandLine {
   void always_capture_default();
   void group(const std::string& name);
 
-  // T: std::string, int64_t, uint64_t, double, std::array<double, 2>, or a std::vector of texts or int64_t
+  // T: std::string, int64_t, uint64_t, double, a std::optional of uint64_t, double or two of them, or a
+  // std::vector of texts or int64_t
   template <typename T>
   CommandOption add_option(const std::string& names, T& value, const std::string& description);
   CommandOption add_flag(const std::string& names, bool& value, const std::string& description);

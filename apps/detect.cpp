@@ -1,5 +1,5 @@
 #include "apps/command_line.h"
-#include "io/run/detection_run.h"
+#include "io/run/jobs.h"
 
 using namespace eelsvae;
 
@@ -27,5 +27,5 @@ int main(int argc, char** argv) {
   app.add_option("--set", request.settings, "override a key: --set detection.threshold=0.3 (repeatable)")
       .type_name("KEY=VALUE")
       .one_value_each_time();
-  return app.run(argc, argv, [&] { return run_detection(request, EELSVAE_VERSION); });
+  return app.run(argc, argv, [&] { return run_detection(request); });
 }

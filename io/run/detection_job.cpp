@@ -1,5 +1,3 @@
-#include "io/run/detection_run.h"
-
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -18,6 +16,7 @@
 #include "io/model/checkpoint.h"
 #include "io/model/trained_model.h"
 #include "io/run/detect_folder.h"
+#include "io/run/jobs.h"
 #include "io/run/training_run.h"
 #include "io/terminal/program.h"
 #include "io/terminal/progress.h"
@@ -166,7 +165,7 @@ Expectation reconstruct(Model& model, const SpectrumImageView& image, const Dete
 
 }  // namespace
 
-int run_detection(const DetectionRequest& request, const std::string& version) {
+int run_detection(const DetectionRequest& request) {
   if (request.model.empty() == request.baseline.empty())
     throw UserError("give either --model RUN or --baseline NAME");
   if (request.baseline.empty() && !(request.fit.empty() && request.config.empty()))
@@ -250,7 +249,7 @@ int run_detection(const DetectionRequest& request, const std::string& version) {
   report.truth = truth;
   if (!truth.empty())
     report.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
-  report.versions = {{"eelsvae", version}, {"device", trained.backend->description()}};
+  report.versions = {{"eelsvae", EELSVAE_VERSION}, {"device", trained.backend->description()}};
   write_detect_folder(request.output, report, request.save_reconstruction);
   times.end("report");
 

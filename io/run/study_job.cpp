@@ -1,0 +1,127 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "engine/study/study_plan.h"
+#include "engine/study/study_runner.h"
+#include "io/config/study_config.h"
+#include "io/files/atomic_file.h"
+#include "io/files/output_folder.h"
+#include "io/reports/study_json.h"
+#include "io/reports/study_report.h"
+#include "io/reports/study_tables.h"
+#include "io/run/jobs.h"
+#include "io/terminal/program.h"
+#include "io/terminal/progress.h"
+#include "io/terminal/run_log.h"
+
+namespace eelsvae {
+namespace {
+
+class StudyProgress final : public StudyObserver {
+ public:
+  StudyProgress(const StudyFolder& folder, int64_t steps, std::vector<StudyResult>& results,
+                spdlog::logger& log)
+      : folder_(folder), results_(results), log_(log), progress_("Study", steps, "steps") {}
+
+  void on_epoch(const StudyUnit& unit, int64_t epoch, double loss) override {
+    const StudyCell& first = unit.cells.front();
+    const std::string variant = first.part == StudyCell::Part::sweep ? ", " + first.subject : "";
+    progress_.update(++done_, fmt::format("{}, seed {}{}: epoch {}, loss {:.6g}", unit.preset, unit.seed,
+                                          variant, epoch, loss));
+  }
+  void on_result(const StudyResult& result) override {
+    append_metric(folder_.cells(), to_json(result));
+    results_.push_back(result);
+    const StudyCell& c = result.cell;
+    log_.debug("{} {} seed {} {} {:.4g}: {} of {} pixels anomalous, {} latent units active",
+               part_name(c.part), c.preset, c.seed, c.subject, c.amount, result.anomalous, result.pixels,
+               result.active_latent_units);
+    progress_.update(++done_, fmt::format("{}, seed {}: {}", c.preset, c.seed, c.subject));
+  }
+  void on_note(const std::string& note) override { log_.debug("{}", note); }
+  StopToken stop() override { return interruption(); }
+  void finish() { progress_.finish(); }
+
+ private:
+  const StudyFolder& folder_;
+  std::vector<StudyResult>& results_;
+  spdlog::logger& log_;
+  Progress progress_;
+  int64_t done_ = 0;
+};
+
+}  // namespace
+
+int run_study(const StudyRequest& request) {
+  const Study study = read_study(request.config, request.settings);
+  const StudyFolder folder{request.output};
+  if (const std::string file = folder.existing(); !file.empty() && !request.resume && !request.plan)
+    throw UserError("there is a study in " + request.output + " (" + file +
+                    "); continue it with --resume or choose another --output");
+  std::vector<StudyResult> finished;
+  if (request.resume && std::filesystem::exists(folder.config())) {
+    if (to_json_text(read_study(folder.config())) != to_json_text(study))
+      throw UserError(request.config + ": is not the configuration of the study in " + request.output + " (" +
+                      folder.config() + "); continue it with its own, or choose another --output");
+    finished = read_cells(folder.cells());
+  }
+
+  const std::vector<StudyUnit> plan = plan_study(study);
+  std::vector<StudyUnit> units = plan;  // with the cells that are left
+  int64_t images = 0, steps = 0;        // epochs and cells count alike for the time that is left
+  for (StudyUnit& unit : units) {
+    images += std::ssize(unit.cells);
+    std::erase_if(unit.cells, [&](const StudyCell& cell) {
+      return std::ranges::find(finished, cell, &StudyResult::cell) != finished.end();
+    });
+    if (!unit.cells.empty()) steps += unit.config.training.epochs + std::ssize(unit.cells);
+  }
+  std::erase_if(units, [](const StudyUnit& unit) { return unit.cells.empty(); });
+  if (request.plan) {
+    std::printf("%zu models to train, %lld images to score\n", plan.size(), static_cast<long long>(images));
+    return 0;
+  }
+  std::string fallback;
+  const BackendOffer offer = find_backend(study.config.device, study.config.precision, "auto", &fallback);
+  const std::string device = offer.create(offer.variants.front())->processor();
+
+  prepare_output_folder(folder.path, uint64_t{64} << 20);
+  std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, request.resume);
+  if (!fallback.empty()) log->info("{}", fallback);
+  log->info("{}", device);
+  log->info("{} models to train, {} images to score{}", units.size(), images - std::ssize(finished),
+            finished.empty() ? "" : fmt::format("; {} are done", finished.size()));
+  write_file(folder.config(), to_json_text(study));
+  std::vector<nlohmann::json> lines;
+  for (const StudyResult& result : finished) lines.push_back(to_json(result));
+  write_metrics(folder.cells(), lines);
+
+  const auto began = std::chrono::steady_clock::now();
+  StudyProgress observer(folder, steps, finished, *log);
+  for (const StudyUnit& unit : units) {
+    if (interruption().requested() || !run_unit(unit, study, offer, observer)) {
+      observer.finish();
+      log->info("Interrupted with {} of {} images scored; continue with --resume", finished.size(), images);
+      return interrupted_status;
+    }
+  }
+  observer.finish();
+
+  StudyReport report{study, {}, EELSVAE_VERSION, device};
+  for (const StudyUnit& unit : plan)  // in its order, however the study was interrupted
+    for (const StudyCell& cell : unit.cells)
+      report.results.push_back(*std::ranges::find(finished, cell, &StudyResult::cell));
+  write_file(folder.results(), study_json_text(report));
+  write_file(folder.tables(), study_markdown(report));
+  write_file(folder.report(), study_html(report));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  log->info("Study of {} images in {}", report.results.size(), format_duration(seconds));
+  log->info("Tables: {}, report: {}", folder.tables(), folder.report());
+  return 0;
+}
+
+}  // namespace eelsvae
