@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/edge_conv.h"
 #include "kernels/cpu/line_convolution.h"
+#include "kernels/cpu/outer_conv.h"
 #include "kernels/cpu/weight_gradient.h"
 
 namespace eelsvae {
@@ -110,10 +110,10 @@ class CpuGatheredConv3d final : public GatheredConv3d {
 };
 
 // Every line sees itself alone, so any convolution along the energy axis will do.
-class GatheredEdgeConv3d final : public GatheredConv3d {
+class GatheredOuterConv3d final : public GatheredConv3d {
  public:
-  GatheredEdgeConv3d(const Conv3dProblem& problem, bool relu, DType activation)
-      : operation_(cpu::make_edge_conv(problem, activation, false, relu, Passes::forward)) {}
+  GatheredOuterConv3d(const Conv3dProblem& problem, bool relu, DType activation)
+      : operation_(cpu::make_outer_conv(problem, activation, false, relu, Passes::forward)) {}
 
   size_t workspace_bytes() const override { return operation_->workspace_bytes(); }
   void forward(ConstArray x, const void* packed, ConstArray bias, Array y, void* workspace) override {
@@ -134,24 +134,26 @@ bool are_all_in_order(const std::vector<int64_t>& lines, int64_t size) {
 }  // namespace
 
 std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) {
-  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_type(), false, relu, passes);
+  if (cpu::is_outer_conv(problem))
+    return cpu::make_outer_conv(problem, activation_type(), false, relu, passes);
   return std::make_unique<CpuConv3d>(problem, arithmetic_, false, relu, passes);
 }
 
 std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
                                                            Passes passes) {
-  if (cpu::is_edge_conv(problem)) return cpu::make_edge_conv(problem, activation_type(), true, relu, passes);
+  if (cpu::is_outer_conv(problem))
+    return cpu::make_outer_conv(problem, activation_type(), true, relu, passes);
   return std::make_unique<CpuConv3d>(problem, arithmetic_, true, relu, passes);
 }
 
 std::unique_ptr<GatheredConv3d> CpuBackend::make_gathered_conv3d(const Conv3dProblem& problem,
                                                                  LineSources sources, bool relu) {
-  if (!cpu::is_edge_conv(problem))
+  if (!cpu::is_outer_conv(problem))
     return std::make_unique<CpuGatheredConv3d>(problem, std::move(sources), relu, arithmetic_);
   // Its lines see themselves alone.
   if (!are_all_in_order(sources.rows, problem.in.h) || !are_all_in_order(sources.columns, problem.in.w))
     return nullptr;
-  return std::make_unique<GatheredEdgeConv3d>(problem, relu, activation_type());
+  return std::make_unique<GatheredOuterConv3d>(problem, relu, activation_type());
 }
 
 }  // namespace eelsvae

@@ -8,8 +8,8 @@
 
 #include <omp.h>
 
-#include "kernels/cpu/ahead.h"
 #include "kernels/cpu/loops.h"
+#include "kernels/cpu/prefetch_queue.h"
 #include "kernels/cpu/streams.h"
 #include "kernels/cpu/vectors.h"
 
@@ -251,7 +251,7 @@ class LineConvolution::Lines {
   const Line<Number, Operand>* end() const { return of_.data() + count_; }
   int64_t count() const { return count_; }
   // What the next line of the destination will see, to be fetched meanwhile.
-  Ahead<most_lines + 1> ahead;
+  PrefetchQueue<most_lines + 1> ahead;
 
  private:
   std::array<Line<Number, Operand>, most_lines> of_;

@@ -26,8 +26,9 @@ void end() {
 }
 
 [[gnu::target("amx-tile,amx-bf16")]] void add_products(const TilePair* products, int64_t count, int64_t rows,
-                                                       int64_t depth, int64_t columns, TilesAhead& ahead,
-                                                       int64_t ahead_lines, float* sums, int64_t stride) {
+                                                       int64_t depth, int64_t columns,
+                                                       TilePrefetchQueue& ahead, int64_t ahead_lines,
+                                                       float* sums, int64_t stride) {
   constexpr int row_bytes = 64;
   const int64_t pitch = stride * static_cast<int64_t>(sizeof(float)), length = depth * tile_numbers,
                 each = (ahead_lines + count * depth - 1) / (count * depth);

@@ -43,7 +43,7 @@ template <int Columns>
 }
 
 void add_products(const TilePair* products, int64_t count, int64_t rows, int64_t depth, int64_t columns,
-                  TilesAhead& ahead, int64_t ahead_lines, float* sums, int64_t stride) {
+                  TilePrefetchQueue& ahead, int64_t ahead_lines, float* sums, int64_t stride) {
   const int64_t length = depth * tile_numbers;
   for (int64_t c = 0, width; c < columns; c += width) {
     // Four are twice two: a tile alone spends as much on loading as on multiplying.

@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "kernels/array.h"
-#include "kernels/cpu/ahead.h"
 #include "kernels/cpu/instruction_set.h"
+#include "kernels/cpu/prefetch_queue.h"
 
 namespace eelsvae::cpu {
 
@@ -44,7 +44,7 @@ void store_sums(const float* sums, int64_t rows, int64_t columns, const float* b
 struct TilePair {
   const bfloat16 *left, *right;
 };
-using TilesAhead = Ahead<64>;
+using TilePrefetchQueue = PrefetchQueue<64>;
 // A left factor of 32 rows, as they lie in memory, where the tiles of the other one begin, and memory that
 // will be read later.
 struct TileProduct {
@@ -57,7 +57,7 @@ struct TileOperations {
   // `stride` apart. With every few tiles of sums `ahead_lines` lines of the memory ahead are fetched to the
   // second-level cache.
   void (*add_products)(const TilePair* products, int64_t count, int64_t rows, int64_t depth, int64_t columns,
-                       TilesAhead& ahead, int64_t ahead_lines, float* sums, int64_t stride);
+                       TilePrefetchQueue& ahead, int64_t ahead_lines, float* sums, int64_t stride);
   // sums (16, 16) = rows * right factor: rows, as they lie in memory `pitch` apart, are `depth` tiles long.
   void (*multiply_rows)(const bfloat16* rows, int64_t pitch, const bfloat16* tiles, int64_t depth,
                         float* sums);

@@ -300,7 +300,7 @@ void WeightGradient::add_by_tiles(const Task& task, const bfloat16* x, const bfl
         }
       }
       // What the next outputs need is fetched while these are multiplied.
-      TilesAhead ahead;
+      TilePrefetchQueue ahead;
       const bool last = first + count == out.w;
       const int64_t next_nh = nh + last, next = last ? 0 : first + count;
       if (next_nh < task.end)

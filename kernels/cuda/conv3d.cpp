@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cuda/choice.h"
+#include "kernels/cuda/choose_fastest.h"
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/definition.h"
-#include "kernels/cuda/edge_conv.h"
 #include "kernels/cuda/fold.h"
+#include "kernels/cuda/outer_conv.h"
 #include "kernels/cuda/random_fill.h"
 
 namespace eelsvae::EELSVAE_GPU {
@@ -30,12 +30,12 @@ char* behind(void* memory, size_t bytes) {
 enum class Direction { to_y, to_x, to_weights };
 
 // The forms of the weights that plans read.
-enum Form { original, folded, folded_adjoint, form_count };
+enum WeightForm { original, folded, folded_adjoint, form_count };
 
-// A plan and what has to happen around it.
-struct Way {
+// One way to a result: a plan for the problem itself or for the folded one, and what has to happen around it.
+struct Route {
   ConvolutionRequest request;
-  Form form = original;
+  WeightForm form = original;
   size_t before = 0;  // bytes of the workspace in front of the plan's own
   std::shared_ptr<const ConvolutionPlan> plan;
 
@@ -61,12 +61,12 @@ class CudaConv3d final : public Conv3d {
     struct Task {
       Direction direction;
       bool biased;
-      Way& way;
-      std::vector<Way> ways;
+      Route& route;
+      std::vector<Route> routes;
     };
     std::vector<Task> tasks;
-    const auto add = [&](Direction direction, bool biased, Way& way) {
-      tasks.push_back({direction, biased, way, ways(direction, biased)});
+    const auto add = [&](Direction direction, bool biased, Route& route) {
+      tasks.push_back({direction, biased, route, routes(direction, biased)});
     };
     add(ahead, true, forward_);
     if (passes == Passes::training) {
@@ -77,13 +77,13 @@ class CudaConv3d final : public Conv3d {
     if (backend.measures_choices()) {
       size_t workspace = 0;
       for (const Task& task : tasks)
-        for (const Way& way : task.ways) workspace = std::max(workspace, way.workspace_bytes());
+        for (const Route& route : task.routes) workspace = std::max(workspace, route.workspace_bytes());
       trial = make_trial(workspace);
     }
     for (const Task& task : tasks) {
-      task.way = trial ? fastest_of(task.ways, task.direction, task.biased, *trial) : task.ways.front();
-      workspace_bytes_ = std::max(workspace_bytes_, task.way.workspace_bytes());
-      if (task.direction != Direction::to_weights) used_[task.way.form] = true;
+      task.route = trial ? fastest_of(task.routes, task.direction, task.biased, *trial) : task.routes.front();
+      workspace_bytes_ = std::max(workspace_bytes_, task.route.workspace_bytes());
+      if (task.direction != Direction::to_weights) used_[task.route.form] = true;
     }
   }
 
@@ -92,7 +92,7 @@ class CudaConv3d final : public Conv3d {
 
   void pack(ConstArray weights, void* packed, void*) override {
     expect(weights.count == problem_.weight_count(), "conv3d: wrong weight count");
-    auto destination = [&](Form form) {
+    auto destination = [&](WeightForm form) {
       return Array{static_cast<char*>(packed) + offset_of(form), storage(), form_elements(form)};
     };
     if (used_[original]) {
@@ -136,14 +136,15 @@ class CudaConv3d final : public Conv3d {
 
  private:
   DType storage() const { return storage_of(backend_.math()); }
-  int64_t form_elements(Form form) const {
+  int64_t form_elements(WeightForm form) const {
     return form == original ? problem_.weight_count() : fold_->weight_count();
   }
   size_t offset_of(int form) const {
     size_t offset = 0;
     for (int before = 0; before < form; ++before)
       if (used_[static_cast<size_t>(before)])
-        offset += aligned(static_cast<size_t>(form_elements(static_cast<Form>(before))) * size_of(storage()));
+        offset +=
+            aligned(static_cast<size_t>(form_elements(static_cast<WeightForm>(before))) * size_of(storage()));
     return offset;
   }
   void check_activations(ConstArray source, ConstArray destination) const {
@@ -153,24 +154,24 @@ class CudaConv3d final : public Conv3d {
     expect(source.type == storage() && destination.type == storage(), "conv3d: wrong activation type");
   }
 
-  // The ways through the folded problem come first: the emulated device, which takes the first, then goes
-  // both ways in its tests, since not every problem can be folded.
-  std::vector<Way> ways(Direction direction, bool biased) const {
-    std::vector<Way> result;
-    auto add = [&](Form form, const Conv3dProblem& problem, ConvolutionPass pass) {
-      Way way;
-      way.request = {problem, pass, backend_.math()};
-      way.form = form;
+  // Those through the folded problem come first: the emulated device takes the first, and since not every
+  // problem can be folded, its tests go through both kinds.
+  std::vector<Route> routes(Direction direction, bool biased) const {
+    std::vector<Route> result;
+    auto add = [&](WeightForm form, const Conv3dProblem& problem, ConvolutionPass pass) {
+      Route route;
+      route.request = {problem, pass, backend_.math()};
+      route.form = form;
       if (pass == ConvolutionPass::backward_weights && (form != original || storage() != DType::f32))
-        way.before = static_cast<size_t>(form_elements(form)) * size_of(storage());
+        route.before = static_cast<size_t>(form_elements(form)) * size_of(storage());
       if (biased && pass == ConvolutionPass::forward) {
-        Way fused = way;
+        Route fused = route;
         fused.request.bias = true;
         fused.request.relu = relu_;
         if (copies_bias(form)) fused.before = static_cast<size_t>(problem.out_channels) * size_of(storage());
         if (add_plans(fused, result)) return;  // a pass of its own for bias and ReLU is slower in any case
       }
-      add_plans(way, result);
+      add_plans(route, result);
     };
     switch (direction) {
       case Direction::to_y:
@@ -191,27 +192,27 @@ class CudaConv3d final : public Conv3d {
                     ": cuDNN has nothing, a slow kernel that goes by the definition stands in");
       const std::array<ConvolutionPass, 3> pass = {ConvolutionPass::forward, ConvolutionPass::backward_data,
                                                    ConvolutionPass::backward_weights};
-      Way way;
-      way.request = {problem_, pass[static_cast<size_t>(direction)], backend_.math()};
+      Route route;
+      route.request = {problem_, pass[static_cast<size_t>(direction)], backend_.math()};
       if (direction == Direction::to_weights && storage() != DType::f32)
-        way.before = static_cast<size_t>(problem_.weight_count()) * size_of(storage());
-      way.plan = convolution_by_definition(way.request);
-      result.push_back(way);
+        route.before = static_cast<size_t>(problem_.weight_count()) * size_of(storage());
+      route.plan = convolution_by_definition(route.request);
+      result.push_back(route);
     }
     return result;
   }
   // Whether there were any.
-  bool add_plans(Way way, std::vector<Way>& list) const {
+  bool add_plans(Route route, std::vector<Route>& list) const {
     auto plans =
-        convolution_plans(way.request, backend_.properties(), workspace_limit(backend_.properties()));
+        convolution_plans(route.request, backend_.properties(), workspace_limit(backend_.properties()));
     for (auto& plan : plans) {
-      way.plan = std::move(plan);
-      list.push_back(way);
+      route.plan = std::move(plan);
+      list.push_back(route);
     }
     return !plans.empty();
   }
   // Plans read the bias in the storage type, and once for each of their channels.
-  bool copies_bias(Form form) const { return storage() != DType::f32 || form == folded_adjoint; }
+  bool copies_bias(WeightForm form) const { return storage() != DType::f32 || form == folded_adjoint; }
 
   std::string key(Direction direction, bool biased) const {
     const Conv3dProblem& p = problem_;
@@ -227,11 +228,11 @@ class CudaConv3d final : public Conv3d {
            text(p.kernel) + ", stride " + text(p.stride) + ", padding " + text(p.padding);
   }
 
-  // What the ways of one computation are tried out on: arrays of the sizes of all that they read and write.
+  // What the routes of a computation are tried out on: arrays of the sizes of what they read and write.
   struct Trial {
     DeviceMemoryBlock x, y, weights, bias, gradient, workspace;
   };
-  // Everything is allocated before a way is tried: too little memory is no way's fault.
+  // Everything is allocated before any is tried: too little memory is no route's fault.
   std::unique_ptr<const Trial> make_trial(size_t workspace_bytes) const {
     auto block = [](int64_t count, DType type) {
       return DeviceMemoryBlock(static_cast<size_t>(count) * size_of(type));
@@ -246,12 +247,13 @@ class CudaConv3d final : public Conv3d {
     return std::max(problem_.weight_count(), fold_ ? fold_->weight_count() : 0);
   }
 
-  Way fastest_of(const std::vector<Way>& ways, Direction direction, bool biased, const Trial& trial) const {
+  Route fastest_of(const std::vector<Route>& routes, Direction direction, bool biased,
+                   const Trial& trial) const {
     std::vector<Candidate> candidates;
-    for (const Way& way : ways) candidates.push_back(candidate(way, direction, biased, trial));
-    return ways[choose(backend_, key(direction, biased), candidates)];
+    for (const Route& route : routes) candidates.push_back(candidate(route, direction, biased, trial));
+    return routes[choose_fastest(backend_, key(direction, biased), candidates)];
   }
-  Candidate candidate(const Way& way, Direction direction, bool biased, const Trial& trial) const {
+  Candidate candidate(const Route& route, Direction direction, bool biased, const Trial& trial) const {
     const Conv3dProblem& p = problem_;
     const bool to_y = direction == Direction::to_y, to_weights = direction == Direction::to_weights;
     const Array x = {trial.x.data(), storage(), p.x_count()}, y = {trial.y.data(), storage(), p.y_count()},
@@ -260,64 +262,64 @@ class CudaConv3d final : public Conv3d {
                 gradient = {trial.gradient.data(), DType::f32, p.weight_count()};
     const ConstArray added = biased ? ConstArray(bias) : ConstArray();
     void* workspace = trial.workspace.data();
-    const auto begin = [=, this, &way] {
+    const auto begin = [=, this, &route] {
       const ConvolutionTensors tensors =
-          to_weights ? weight_tensors(way, x, y, gradient, workspace)
-                     : tensors_of(way, to_y ? x : y, w.data, added, to_y ? y : x, workspace);
-      way.plan->run(backend_.stream(), tensors, behind(workspace, way.before));
+          to_weights ? weight_tensors(route, x, y, gradient, workspace)
+                     : tensors_of(route, to_y ? x : y, w.data, added, to_y ? y : x, workspace);
+      route.plan->run(backend_.stream(), tensors, behind(workspace, route.before));
       return tensors;
     };
-    const auto run = [=, this, &way] {
+    const auto run = [=, this, &route] {
       const ConvolutionTensors tensors = begin();
       if (to_weights)
-        finish_weights(way, tensors, gradient);
+        finish_weights(route, tensors, gradient);
       else
-        finish(way, added, to_y ? y : x);
+        finish(route, added, to_y ? y : x);
     };
-    // Another way's results may lie in what this one reads, and bias and ReLU come after what is checked.
-    const auto check = [=, this, &way] {
+    // Another route's results may lie in what this one reads, and bias and ReLU come after what is checked.
+    const auto check = [=, this, &route] {
       for (const Array& array : {x, y, w, bias}) random_fill(backend_.stream(), array);
-      expect_right(backend_.stream(), way.request, begin(), way.name());
+      expect_right(backend_.stream(), route.request, begin(), route.name());
     };
-    return {way.name(), run, check};
+    return {route.name(), run, check};
   }
 
-  void run(const Way& way, ConstArray source, const void* packed, ConstArray bias, Array destination,
+  void run(const Route& route, ConstArray source, const void* packed, ConstArray bias, Array destination,
            void* workspace) const {
-    const void* weights = static_cast<const char*>(packed) + offset_of(way.form);
-    way.plan->run(backend_.stream(), tensors_of(way, source, weights, bias, destination, workspace),
-                  behind(workspace, way.before));
-    finish(way, bias, destination);
+    const void* weights = static_cast<const char*>(packed) + offset_of(route.form);
+    route.plan->run(backend_.stream(), tensors_of(route, source, weights, bias, destination, workspace),
+                    behind(workspace, route.before));
+    finish(route, bias, destination);
   }
-  ConvolutionTensors tensors_of(const Way& way, ConstArray source, const void* weights, ConstArray bias,
+  ConvolutionTensors tensors_of(const Route& route, ConstArray source, const void* weights, ConstArray bias,
                                 Array destination, void* workspace) const {
     void *from = const_cast<void*>(source.data), *w = const_cast<void*>(weights);
     ConvolutionTensors tensors = {from, w, destination.data, nullptr};
-    if (way.reads_y()) std::swap(tensors.x, tensors.y);
-    if (!way.adds_bias()) return tensors;
+    if (route.reads_y()) std::swap(tensors.x, tensors.y);
+    if (!route.adds_bias()) return tensors;
     tensors.bias = bias.data;
-    if (copies_bias(way.form)) {
-      repeat_bias(backend_.stream(), bias, {workspace, storage(), way.request.problem.out_channels});
+    if (copies_bias(route.form)) {
+      repeat_bias(backend_.stream(), bias, {workspace, storage(), route.request.problem.out_channels});
       tensors.bias = workspace;
     }
     return tensors;
   }
-  void finish(const Way& way, ConstArray bias, Array destination) const {
-    if (bias && !way.adds_bias())
+  void finish(const Route& route, ConstArray bias, Array destination) const {
+    if (bias && !route.adds_bias())
       backend_.bias_relu(destination.count / bias.count, bias.count, bias, relu_, destination);
   }
 
   // The plan's result is put into the workspace where it is not yet the gradient.
-  ConvolutionTensors weight_tensors(const Way& way, ConstArray x, ConstArray y, Array gradient,
+  ConvolutionTensors weight_tensors(const Route& route, ConstArray x, ConstArray y, Array gradient,
                                     void* workspace) const {
-    return {const_cast<void*>(x.data), way.before > 0 ? workspace : gradient.data, const_cast<void*>(y.data),
-            nullptr};
+    return {const_cast<void*>(x.data), route.before > 0 ? workspace : gradient.data,
+            const_cast<void*>(y.data), nullptr};
   }
-  void finish_weights(const Way& way, const ConvolutionTensors& tensors, Array gradient) const {
-    const ConstArray result = {tensors.w, storage(), form_elements(way.form)};
-    if (way.form == folded)
+  void finish_weights(const Route& route, const ConvolutionTensors& tensors, Array gradient) const {
+    const ConstArray result = {tensors.w, storage(), form_elements(route.form)};
+    if (route.form == folded)
       unfold_gradient(backend_.stream(), *fold_, result, gradient);
-    else if (way.before > 0)
+    else if (route.before > 0)
       backend_.convert(result, gradient);
   }
 
@@ -326,19 +328,19 @@ class CudaConv3d final : public Conv3d {
   bool transposed_, relu_;
   Passes passes_;
   std::optional<Fold> fold_;
-  Way forward_, data_, weights_;
+  Route forward_, data_, weights_;
   std::array<bool, form_count> used_{};
   size_t workspace_bytes_ = 0;
 };
 
 // The first layer and the last, by kernels of our own, which read the weights as they are.
-class EdgeConv3d final : public Conv3d {
+class OuterConv3d final : public Conv3d {
  public:
-  EdgeConv3d(CudaBackend& backend, const Conv3dProblem& problem, bool transposed, bool relu, Passes passes)
+  OuterConv3d(CudaBackend& backend, const Conv3dProblem& problem, bool transposed, bool relu, Passes passes)
       : backend_(backend), problem_(problem), transposed_(transposed), relu_(relu), passes_(passes) {}
 
   size_t workspace_bytes() const override {
-    return passes_ == Passes::training ? edge_workspace_bytes(problem_) : 0;
+    return passes_ == Passes::training ? outer_workspace_bytes(problem_) : 0;
   }
   size_t packed_bytes() const override {
     return static_cast<size_t>(problem_.weight_count()) * sizeof(float);
@@ -365,16 +367,16 @@ class EdgeConv3d final : public Conv3d {
     check_activations(source, destination_gradient);
     expect(weight_gradient.count == problem_.weight_count(), "conv3d: wrong weight gradient count");
     if (transposed_) std::swap(source, destination_gradient);
-    edge_backward_weights(backend_.stream(), problem_, source.type, source.data, destination_gradient.data,
-                          weight_gradient.as<float>(), workspace);
+    outer_backward_weights(backend_.stream(), problem_, source.type, source.data, destination_gradient.data,
+                           weight_gradient.as<float>(), workspace);
   }
 
  private:
   void run(bool to_y, ConstArray source, const void* packed, const float* bias, bool relu,
            Array destination) const {
-    (to_y ? edge_forward : edge_backward_data)(backend_.stream(), problem_, source.type, source.data,
-                                               static_cast<const float*>(packed), bias, relu,
-                                               destination.data);
+    (to_y ? outer_forward : outer_backward_data)(backend_.stream(), problem_, source.type, source.data,
+                                                 static_cast<const float*>(packed), bias, relu,
+                                                 destination.data);
   }
   void check_activations(ConstArray source, ConstArray destination) const {
     if (transposed_) std::swap(source, destination);
@@ -392,8 +394,8 @@ class EdgeConv3d final : public Conv3d {
 
 std::unique_ptr<Conv3d> make(CudaBackend& backend, const Conv3dProblem& problem, bool transposed, bool relu,
                              Passes passes) {
-  if (has_edge_kernels(problem))
-    return std::make_unique<EdgeConv3d>(backend, problem, transposed, relu, passes);
+  if (has_outer_kernels(problem))
+    return std::make_unique<OuterConv3d>(backend, problem, transposed, relu, passes);
   return std::make_unique<CudaConv3d>(backend, problem, transposed, relu, passes);
 }
 

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "kernels/cuda/choice.h"
+#include "kernels/cuda/choose_fastest.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/definition.h"
 #include "kernels/cuda/matrix_product.h"
@@ -126,7 +126,7 @@ class CudaLinear final : public Linear {
           };
         candidates.push_back({pass.name(way), [run, way] { run(way); }, check});
       }
-      pass.chosen = choose(backend_, text_of(p_, backend_.math(), name), candidates);
+      pass.chosen = choose_fastest(backend_, text_of(p_, backend_.math(), name), candidates);
     };
     choose_way(forward_, "forward", xs, ys,
                [&](size_t way) { run_forward(way, xs.data, w->data(), biases, true, ys, workspace.data()); });

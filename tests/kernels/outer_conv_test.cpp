@@ -1,4 +1,4 @@
-#include "kernels/cuda/edge_conv.h"
+#include "kernels/cuda/outer_conv.h"
 
 #include "tests/kernels/backend_test.h"
 #include "tests/kernels/emulated_stream.h"
@@ -26,13 +26,13 @@ Outputs run_kernels(Backend& backend, const Conv3dProblem& p, const Inputs& inpu
       y_bias(backend, DType::f32, inputs.y_bias), x_bias(backend, DType::f32, inputs.x_bias);
   DeviceArray new_x(backend, storage, p.x_count()), new_y(backend, storage, p.y_count()),
       dw(backend, DType::f32, p.weight_count());
-  DeviceBytes workspace(backend, emulated::edge_workspace_bytes(p));
+  DeviceBytes workspace(backend, emulated::outer_workspace_bytes(p));
   auto floats = [](const DeviceArray& array) { return static_cast<const float*>(array.data()); };
   const cudaStream_t stream = stream_of(backend);
-  emulated::edge_forward(stream, p, storage, x.data(), floats(w), floats(y_bias), relu, new_y.data());
-  emulated::edge_backward_data(stream, p, storage, y.data(), floats(w), floats(x_bias), relu, new_x.data());
-  emulated::edge_backward_weights(stream, p, storage, x.data(), y.data(), static_cast<float*>(dw.data()),
-                                  workspace.data());
+  emulated::outer_forward(stream, p, storage, x.data(), floats(w), floats(y_bias), relu, new_y.data());
+  emulated::outer_backward_data(stream, p, storage, y.data(), floats(w), floats(x_bias), relu, new_x.data());
+  emulated::outer_backward_weights(stream, p, storage, x.data(), y.data(), static_cast<float*>(dw.data()),
+                                   workspace.data());
   return {new_y.download(), new_x.download(), dw.download()};
 }
 
@@ -64,7 +64,7 @@ const std::vector<Conv3dProblem> problems = {
     {1, {1, 1, 1}, 1, 1, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}},
 };
 
-class EdgeConvTest : public testing::TestWithParam<std::string> {
+class OuterConvTest : public testing::TestWithParam<std::string> {
  protected:
   std::unique_ptr<Backend> backend = make_backend("emulated", GetParam());
   std::unique_ptr<Backend> reference = make_backend("reference", "auto");
@@ -76,13 +76,13 @@ class EdgeConvTest : public testing::TestWithParam<std::string> {
             rounded(random_normal(p.out_channels, 0.3, 4), DType::f32), rounded({0.3}, DType::f32)};
   }
 };
-INSTANTIATE_TEST_SUITE_P(Storage, EdgeConvTest, testing::Values("fp32", "bf16"),
+INSTANTIATE_TEST_SUITE_P(Storage, OuterConvTest, testing::Values("fp32", "bf16"),
                          [](const auto& precision) { return precision.param; });
 
-TEST_P(EdgeConvTest, SmallIntegersAreExact) {
+TEST_P(OuterConvTest, SmallIntegersAreExact) {
   for (const Conv3dProblem& p : problems) {
     SCOPED_TRACE(text(p));
-    ASSERT_TRUE(emulated::has_edge_kernels(p));
+    ASSERT_TRUE(emulated::has_outer_kernels(p));
     Inputs small = {random_integers(p.x_count(), 1, 1),
                     random_integers(p.y_count(), 1, 2),
                     random_integers(p.weight_count(), 1, 3),
@@ -98,7 +98,7 @@ TEST_P(EdgeConvTest, SmallIntegersAreExact) {
   }
 }
 
-TEST_P(EdgeConvTest, RandomNumbersAreClose) {
+TEST_P(OuterConvTest, RandomNumbersAreClose) {
   const double tolerance = tolerance_of(GetParam()).operation;
   for (const Conv3dProblem& p : problems) {
     SCOPED_TRACE(text(p));
@@ -112,14 +112,14 @@ TEST_P(EdgeConvTest, RandomNumbersAreClose) {
   }
 }
 
-TEST(EdgeConv, OtherConvolutionsAreLeftToTheLibrary) {
+TEST(OuterConv, OtherConvolutionsAreLeftToTheLibrary) {
   const Conv3dProblem first = problems.front();
   auto changed = [&](auto change) {
     Conv3dProblem p = first;
     change(p);
-    return emulated::has_edge_kernels(p);
+    return emulated::has_outer_kernels(p);
   };
-  EXPECT_TRUE(emulated::has_edge_kernels(first));
+  EXPECT_TRUE(emulated::has_outer_kernels(first));
   EXPECT_FALSE(changed([](Conv3dProblem& p) { p.in_channels = 2; }));
   EXPECT_FALSE(changed([](Conv3dProblem& p) { p.kernel.w = 3; }));
   EXPECT_FALSE(changed([](Conv3dProblem& p) { p.padding.h = 1; }));

@@ -45,11 +45,11 @@ Results run(Backend& backend, const Conv3dProblem& p, const Values& x, const Val
   return {new_y.download(), new_x.download(), dw.download()};
 }
 
-class CpuEdgeConvTest : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Precisions, CpuEdgeConvTest, testing::Values("fp32", "bf16"),
+class CpuOuterConvTest : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Precisions, CpuOuterConvTest, testing::Values("fp32", "bf16"),
                          [](const auto& precision) { return precision.param; });
 
-TEST_P(CpuEdgeConvTest, RandomNumbersAreClose) {
+TEST_P(CpuOuterConvTest, RandomNumbersAreClose) {
   std::unique_ptr<Backend> backend, reference = make_backend("reference", "auto");
   try {
     backend = make_backend("cpu", GetParam());
@@ -75,7 +75,7 @@ TEST_P(CpuEdgeConvTest, RandomNumbersAreClose) {
 }
 
 // A number that is none spreads to what sees it, and no further.
-TEST_P(CpuEdgeConvTest, NotANumberStays) {
+TEST_P(CpuOuterConvTest, NotANumberStays) {
   std::unique_ptr<Backend> backend;
   try {
     backend = make_backend("cpu", GetParam());

@@ -9,7 +9,7 @@ namespace eelsvae::cpu {
 // Memory that the work after this one will need first: up to `Most` pieces to fetch, bit by bit, while this
 // one is computed. More than these are left to the processor.
 template <size_t Most>
-class Ahead {
+class PrefetchQueue {
  public:
   void add(const void* piece, int64_t bytes) {
     if (count_ == static_cast<int64_t>(Most)) return;

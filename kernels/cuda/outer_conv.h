@@ -18,17 +18,17 @@ namespace eelsvae::EELSVAE_GPU {
 
 // Whether the kernels below can do the problem: K <= 16, stride <= 8, C <= 64 if a multiple of 8, else
 // C <= 16.
-bool has_edge_kernels(const Conv3dProblem& problem);
+bool has_outer_kernels(const Conv3dProblem& problem);
 
 // bias: of length C, or null.
-void edge_forward(cudaStream_t stream, const Conv3dProblem& problem, DType storage, const void* x,
-                  const float* w, const float* bias, bool relu, void* y);
+void outer_forward(cudaStream_t stream, const Conv3dProblem& problem, DType storage, const void* x,
+                   const float* w, const float* bias, bool relu, void* y);
 // x = relu?(the adjoint of the convolution, applied to y, + bias); bias: of length 1, or null.
-void edge_backward_data(cudaStream_t stream, const Conv3dProblem& problem, DType storage, const void* y,
-                        const float* w, const float* bias, bool relu, void* x);
-size_t edge_workspace_bytes(const Conv3dProblem& problem);
+void outer_backward_data(cudaStream_t stream, const Conv3dProblem& problem, DType storage, const void* y,
+                         const float* w, const float* bias, bool relu, void* x);
+size_t outer_workspace_bytes(const Conv3dProblem& problem);
 // dw[c, k] = sum over r, o of y[r, o, c] x[r, o * stride + k - padding]
-void edge_backward_weights(cudaStream_t stream, const Conv3dProblem& problem, DType storage, const void* x,
-                           const void* y, float* dw, void* workspace);
+void outer_backward_weights(cudaStream_t stream, const Conv3dProblem& problem, DType storage, const void* x,
+                            const void* y, float* dw, void* workspace);
 
 }  // namespace eelsvae::EELSVAE_GPU

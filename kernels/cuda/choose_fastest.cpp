@@ -1,4 +1,4 @@
-#include "kernels/cuda/choice.h"
+#include "kernels/cuda/choose_fastest.h"
 
 #include <algorithm>
 #include <limits>
@@ -64,7 +64,8 @@ PlanCache section_of(const DeviceProperties& device) {
 
 }  // namespace
 
-size_t choose(CudaBackend& backend, const std::string& key, const std::vector<Candidate>& candidates) {
+size_t choose_fastest(CudaBackend& backend, const std::string& key,
+                      const std::vector<Candidate>& candidates) {
   expect(!candidates.empty(), "nothing to choose from");
   if (!backend.measures_choices()) return 0;
   std::vector<bool> checked(candidates.size());

@@ -26,6 +26,6 @@ struct Candidate {
 // checked in this process, even if another remembered it or there is no other.
 //
 // Throws UserError if memory does not suffice, and std::runtime_error if no candidate will do.
-size_t choose(CudaBackend& backend, const std::string& key, const std::vector<Candidate>& candidates);
+size_t choose_fastest(CudaBackend& backend, const std::string& key, const std::vector<Candidate>& candidates);
 
 }  // namespace eelsvae::EELSVAE_GPU

@@ -1,4 +1,4 @@
-#include "kernels/cpu/edge_conv.h"
+#include "kernels/cpu/outer_conv.h"
 
 #include <array>
 #include <bit>
@@ -176,9 +176,9 @@ void interleave(const float* from, int64_t stride, int64_t count, float* to) {
       to[i * stride + phase] = from[phase * rows_per_piece + i];
 }
 
-class EdgeConv final : public Conv3d {
+class OuterConv final : public Conv3d {
  public:
-  EdgeConv(const Conv3dProblem& problem, DType activation, bool transposed, bool relu, Passes passes)
+  OuterConv(const Conv3dProblem& problem, DType activation, bool transposed, bool relu, Passes passes)
       : p_(problem),
         activation_(activation),
         transposed_(transposed),
@@ -432,14 +432,14 @@ class EdgeConv final : public Conv3d {
 
 }  // namespace
 
-bool is_edge_conv(const Conv3dProblem& p) {
+bool is_outer_conv(const Conv3dProblem& p) {
   return p.in_channels == 1 && p.kernel.h == 1 && p.kernel.w == 1 && p.stride.h == 1 && p.stride.w == 1 &&
          p.padding.h == 0 && p.padding.w == 0;
 }
 
-std::unique_ptr<Conv3d> make_edge_conv(const Conv3dProblem& problem, DType activation, bool transposed,
-                                       bool relu, Passes passes) {
-  return std::make_unique<EdgeConv>(problem, activation, transposed, relu, passes);
+std::unique_ptr<Conv3d> make_outer_conv(const Conv3dProblem& problem, DType activation, bool transposed,
+                                        bool relu, Passes passes) {
+  return std::make_unique<OuterConv>(problem, activation, transposed, relu, passes);
 }
 
 }  // namespace eelsvae::cpu

@@ -1,4 +1,4 @@
-#include "kernels/cuda/edge_conv.h"
+#include "kernels/cuda/outer_conv.h"
 
 #include <bit>
 
@@ -17,11 +17,11 @@ constexpr int packs_in_flight = 4;
 
 // `lanes` threads (a power of two) have N channels each of one position of y; a block has threads / lanes
 // positions at once.
-struct EdgeShape {
+struct OuterShape {
   int64_t in, out;  // energies
   int channels, taps, stride, padding, lanes;
 
-  EdgeShape(const Conv3dProblem& p, int width)
+  OuterShape(const Conv3dProblem& p, int width)
       : in(p.in.e),
         out(p.out().e),
         channels(static_cast<int>(p.out_channels)),
@@ -35,7 +35,7 @@ struct EdgeShape {
 template <int N, int K>
 struct Weights {
   float v[N][K];
-  __device__ Weights(const EdgeShape& s, int channel, const float* w) {
+  __device__ Weights(const OuterShape& s, int channel, const float* w) {
 #pragma unroll
     for (int j = 0; j < N; ++j)
 #pragma unroll
@@ -47,7 +47,7 @@ struct Weights {
 // Puts what the positions [first, first + count) of y see of a spectrum x into shared memory, with zeros
 // outside the spectrum: to[i] = x[first * stride - padding + i].
 template <int K, typename T>
-__device__ inline void stage_window(const EdgeShape& s, const T* x, int64_t first, int count, float* to) {
+__device__ inline void stage_window(const OuterShape& s, const T* x, int64_t first, int count, float* to) {
   __syncthreads();  // the last window may still be read
   const int size = (count - 1) * s.stride + K;
   const int64_t begin = first * s.stride - s.padding;
@@ -59,7 +59,7 @@ constexpr int window_size = (y_positions - 1) * most_stride + most_taps;
 
 // Calls f(position, its N channels) for the thread's positions of y among `count`, several loads ahead.
 template <int N, typename T, typename F>
-__device__ inline void for_positions(const EdgeShape& s, const T* y, int first, int count, F f) {
+__device__ inline void for_positions(const OuterShape& s, const T* y, int first, int count, F f) {
   const int stride = threads / s.lanes;
   for (int start = first; start < count; start += packs_in_flight * stride) {
     Pack<T, N> packs[packs_in_flight];
@@ -78,8 +78,8 @@ __device__ inline void for_positions(const EdgeShape& s, const T* y, int first, 
 
 template <int N, int K, typename T>
 __global__ void __launch_bounds__(threads, 2)
-    edge_forward_kernel(EdgeShape s, SpectrumSplit split, const T* x, const float* w, const float* bias,
-                        bool relu, T* y) {
+    outer_forward_kernel(OuterShape s, SpectrumSplit split, const T* x, const float* w, const float* bias,
+                         bool relu, T* y) {
   EELSVAE_SHARED(float[window_size], window);
   const int lane = static_cast<int>(threadIdx.x) % s.lanes,
             position = static_cast<int>(threadIdx.x) / s.lanes;
@@ -121,14 +121,14 @@ constexpr int product_pitch(int lanes, int taps) {
   return ((product_count / (lanes * taps)) - 1) | 1;
 }
 // Elements of x whose positions fit.
-int64_t longest_x_piece(const EdgeShape& s, int taps) {
+int64_t longest_x_piece(const OuterShape& s, int taps) {
   return int64_t{product_pitch(s.lanes, taps) - 1} * s.stride - s.taps + 2;
 }
 
 template <int N, int K, typename T>
 __global__ void __launch_bounds__(threads, 2)
-    edge_backward_data_kernel(EdgeShape s, SpectrumSplit split, const T* y, const float* w, const float* bias,
-                              bool relu, T* x) {
+    outer_backward_data_kernel(OuterShape s, SpectrumSplit split, const T* y, const float* w,
+                               const float* bias, bool relu, T* x) {
   EELSVAE_SHARED(float[product_count], products);
   const int pitch = product_pitch(s.lanes, K);
   const int lane = static_cast<int>(threadIdx.x) % s.lanes,
@@ -179,7 +179,7 @@ __global__ void __launch_bounds__(threads, 2)
 // float, a warp its threads' sums; double beyond.
 template <int N, int K, typename T>
 __global__ void __launch_bounds__(threads, 2)
-    edge_backward_weights_kernel(EdgeShape s, SpectrumSplit split, const T* x, const T* y, double* sums) {
+    outer_backward_weights_kernel(OuterShape s, SpectrumSplit split, const T* x, const T* y, double* sums) {
   EELSVAE_SHARED(float[window_size], window);
   const int lane = static_cast<int>(threadIdx.x) % s.lanes,
             position = static_cast<int>(threadIdx.x) / s.lanes;
@@ -229,7 +229,7 @@ __global__ void __launch_bounds__(threads, 2)
 
 // A warp for each weight.
 __global__ void __launch_bounds__(threads)
-    edge_weight_sum_kernel(int64_t weights, int64_t blocks, const double* sums, float* dw) {
+    outer_weight_sum_kernel(int64_t weights, int64_t blocks, const double* sums, float* dw) {
   const int64_t weight = grid_thread() / warp_size;
   if (weight >= weights) return;
   double sum = 0;
@@ -254,7 +254,7 @@ void with_kernel_shape(const Conv3dProblem& p, DType storage, const void* y, F f
     // Sixteen taps leave registers for four channels only.
     constexpr int wide = K == most_taps ? 4 : widest<T>;
     const bool packs = p.out_channels % wide == 0 && reinterpret_cast<uintptr_t>(y) % 16 == 0;
-    expect(packs || p.out_channels <= most_lanes, "edge convolution: y is not aligned");
+    expect(packs || p.out_channels <= most_lanes, "outer convolution: y is not aligned");
     if (packs)
       f(T{}, std::integral_constant<int, wide>{}, taps);
     else
@@ -274,52 +274,52 @@ void with_kernel_shape(const Conv3dProblem& p, DType storage, const void* y, F f
 
 }  // namespace
 
-bool has_edge_kernels(const Conv3dProblem& p) {
+bool has_outer_kernels(const Conv3dProblem& p) {
   return p.in_channels == 1 && p.kernel.h == 1 && p.kernel.w == 1 && p.stride.h == 1 && p.stride.w == 1 &&
          p.padding.h == 0 && p.padding.w == 0 && p.kernel.e <= most_taps && p.stride.e <= most_stride &&
          p.out_channels <= (p.out_channels % 8 == 0 ? 64 : most_lanes);
 }
 
-void edge_forward(cudaStream_t stream, const Conv3dProblem& p, DType storage, const void* x, const float* w,
-                  const float* bias, bool relu, void* y) {
+void outer_forward(cudaStream_t stream, const Conv3dProblem& p, DType storage, const void* x, const float* w,
+                   const float* bias, bool relu, void* y) {
   with_kernel_shape(
       p, storage, y,
       [&]<typename T, int N, int K>(T, std::integral_constant<int, N>, std::integral_constant<int, K>) {
         const SpectrumSplit split = y_split(p);
-        launch(stream, "edge_forward_kernel", edge_forward_kernel<N, K, T>, split.blocks(most_blocks),
-               threads, EdgeShape(p, N), split, static_cast<const T*>(x), w, bias, relu, static_cast<T*>(y));
+        launch(stream, "outer_forward_kernel", outer_forward_kernel<N, K, T>, split.blocks(most_blocks),
+               threads, OuterShape(p, N), split, static_cast<const T*>(x), w, bias, relu, static_cast<T*>(y));
       });
 }
 
-void edge_backward_data(cudaStream_t stream, const Conv3dProblem& p, DType storage, const void* y,
-                        const float* w, const float* bias, bool relu, void* x) {
+void outer_backward_data(cudaStream_t stream, const Conv3dProblem& p, DType storage, const void* y,
+                         const float* w, const float* bias, bool relu, void* x) {
   with_kernel_shape(
       p, storage, y,
       [&]<typename T, int N, int K>(T, std::integral_constant<int, N>, std::integral_constant<int, K>) {
-        const EdgeShape shape(p, N);
+        const OuterShape shape(p, N);
         const SpectrumSplit split(spectra(p), p.in.e, longest_x_piece(shape, K));
-        launch(stream, "edge_backward_data_kernel", edge_backward_data_kernel<N, K, T>,
+        launch(stream, "outer_backward_data_kernel", outer_backward_data_kernel<N, K, T>,
                split.blocks(most_blocks), threads, shape, split, static_cast<const T*>(y), w, bias, relu,
                static_cast<T*>(x));
       });
 }
 
-size_t edge_workspace_bytes(const Conv3dProblem& p) {
+size_t outer_workspace_bytes(const Conv3dProblem& p) {
   return static_cast<size_t>(p.weight_count() * y_split(p).blocks(most_blocks)) * sizeof(double);
 }
 
-void edge_backward_weights(cudaStream_t stream, const Conv3dProblem& p, DType storage, const void* x,
-                           const void* y, float* dw, void* workspace) {
+void outer_backward_weights(cudaStream_t stream, const Conv3dProblem& p, DType storage, const void* x,
+                            const void* y, float* dw, void* workspace) {
   const SpectrumSplit split = y_split(p);
   const int64_t blocks = split.blocks(most_blocks);
   double* sums = static_cast<double*>(workspace);
   with_kernel_shape(
       p, storage, y,
       [&]<typename T, int N, int K>(T, std::integral_constant<int, N>, std::integral_constant<int, K>) {
-        launch(stream, "edge_backward_weights_kernel", edge_backward_weights_kernel<N, K, T>, blocks, threads,
-               EdgeShape(p, N), split, static_cast<const T*>(x), static_cast<const T*>(y), sums);
+        launch(stream, "outer_backward_weights_kernel", outer_backward_weights_kernel<N, K, T>, blocks,
+               threads, OuterShape(p, N), split, static_cast<const T*>(x), static_cast<const T*>(y), sums);
       });
-  launch(stream, "edge_weight_sum_kernel", edge_weight_sum_kernel,
+  launch(stream, "outer_weight_sum_kernel", outer_weight_sum_kernel,
          grid_for(p.weight_count(), threads / warp_size), threads, p.weight_count(), blocks, sums, dw);
 }
 

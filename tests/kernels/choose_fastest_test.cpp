@@ -1,4 +1,4 @@
-#include "kernels/cuda/choice.h"
+#include "kernels/cuda/choose_fastest.h"
 
 #include <chrono>
 #include <fstream>
@@ -16,7 +16,7 @@ namespace {
 using emulated::Candidate;
 
 // The emulated device takes choices as a GPU does; its clock is the host's.
-struct ChoiceTest : PlanCacheFolderTest {
+struct ChooseFastestTest : PlanCacheFolderTest {
   // Takes so long on the device each time, and counts how often it was run there.
   Candidate waiting(const std::string& name, std::chrono::milliseconds time, int* runs = nullptr) {
     const auto run = [this, time, runs] {
@@ -28,7 +28,7 @@ struct ChoiceTest : PlanCacheFolderTest {
     return {name, run, {}};
   }
   size_t choose(const std::string& key, const std::vector<Candidate>& candidates) {
-    return emulated::choose(backend_, key, candidates);
+    return emulated::choose_fastest(backend_, key, candidates);
   }
   void expect_note(const std::string& name, const std::string& reason) const {
     ASSERT_EQ(backend_.notes().size(), 1u);
@@ -39,7 +39,7 @@ struct ChoiceTest : PlanCacheFolderTest {
   emulated::CudaBackend backend_{0, "fp32", /*measures_choices=*/true};
 };
 
-TEST_F(ChoiceTest, TheFastestIsTakenAndWhatIsMuchSlowerIsNotTimedToTheEnd) {
+TEST_F(ChooseFastestTest, TheFastestIsTakenAndWhatIsMuchSlowerIsNotTimedToTheEnd) {
   int fast = 0, slow = 0;
   using std::chrono::milliseconds;
   const std::vector<Candidate> candidates = {waiting("medium", milliseconds(3)),
@@ -51,7 +51,7 @@ TEST_F(ChoiceTest, TheFastestIsTakenAndWhatIsMuchSlowerIsNotTimedToTheEnd) {
   EXPECT_TRUE(backend_.notes().empty());
 }
 
-TEST_F(ChoiceTest, WhatIsKnownIsCheckedAndNotTimed) {
+TEST_F(ChooseFastestTest, WhatIsKnownIsCheckedAndNotTimed) {
   int runs = 0, checks = 0;
   const auto candidates = [&] {
     std::vector<Candidate> list = {waiting("a", std::chrono::milliseconds(0), &runs),
@@ -70,7 +70,7 @@ TEST_F(ChoiceTest, WhatIsKnownIsCheckedAndNotTimed) {
   EXPECT_EQ(checks, 4);
 }
 
-TEST_F(ChoiceTest, WhatCannotBeRecordedIsPassedOver) {
+TEST_F(ChooseFastestTest, WhatCannotBeRecordedIsPassedOver) {
   const auto wait = [&] {
     emulated::check(cudaStreamSynchronize(backend_.stream()), "cudaStreamSynchronize");
   };
@@ -79,7 +79,7 @@ TEST_F(ChoiceTest, WhatCannotBeRecordedIsPassedOver) {
   EXPECT_THROW(choose("none", {{"a", wait, {}}, {"c", wait, {}}}), std::runtime_error);
 }
 
-TEST_F(ChoiceTest, WhatComputesSomethingElseIsPassedOver) {
+TEST_F(ChooseFastestTest, WhatComputesSomethingElseIsPassedOver) {
   std::vector<Candidate> candidates = {waiting("a", std::chrono::milliseconds(0)),
                                        waiting("b", std::chrono::milliseconds(1))};
   candidates[0].check = [] { throw std::runtime_error("gives wrong results"); };
@@ -88,7 +88,7 @@ TEST_F(ChoiceTest, WhatComputesSomethingElseIsPassedOver) {
   EXPECT_THROW(choose("the only one", {candidates[0]}), std::runtime_error);
 }
 
-TEST_F(ChoiceTest, TooLittleMemoryIsSaidAsThat) {
+TEST_F(ChooseFastestTest, TooLittleMemoryIsSaidAsThat) {
   const auto exhaust = [] { emulated::DeviceMemoryBlock block(std::numeric_limits<size_t>::max() / 2); };
   EXPECT_THROW(choose("k", {{"a", exhaust, {}}, waiting("b", std::chrono::milliseconds(0))}), UserError);
 
@@ -113,7 +113,7 @@ TEST_F(ChoiceTest, TooLittleMemoryIsSaidAsThat) {
   EXPECT_TRUE(backend_.notes().empty());
 }
 
-TEST_F(ChoiceTest, WhatTheDefinitionStandsInForIsNoted) {
+TEST_F(ChooseFastestTest, WhatTheDefinitionStandsInForIsNoted) {
   emulated::CudaBackend backend(0, "bf16", /*measures_choices=*/true);
   backend.make_conv3d({1, {2, 3, 9}, 3, 5, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}, true, Passes::forward);
   ASSERT_EQ(backend.notes().size(), 1u);
@@ -122,7 +122,7 @@ TEST_F(ChoiceTest, WhatTheDefinitionStandsInForIsNoted) {
 }
 
 // Of two ways each: through the folded problem and directly; our own and the library's.
-TEST_F(ChoiceTest, LayersMeasureThePassesTheyAreMadeFor) {
+TEST_F(ChooseFastestTest, LayersMeasureThePassesTheyAreMadeFor) {
   const Conv3dProblem p = {1, {2, 3, 16}, 8, 8, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}};
   const LinearProblem linear = {2, 64, 48};
   const auto known = [&](const std::string& key) {
