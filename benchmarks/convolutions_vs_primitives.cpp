@@ -38,7 +38,8 @@ int benchmark(const NetworkOptions& options) {
   double all_ours = 0, all_bare = 0;
   for (int k = 0; k < 4; ++k) {
     const Conv3dProblem p = shape.convolution(k, options.batch);
-    const std::unique_ptr<Conv3d> convolution = backend->make_conv3d(p, /*relu=*/true, Passes::training);
+    const std::unique_ptr<Conv3d> convolution =
+        backend->make_conv3d(p, /*transposed=*/false, /*relu=*/true, Passes::training);
     const auto memory = [&](int64_t count, DType t) {
       return BackendMemory(*backend, static_cast<size_t>(count) * size_of(t));
     };

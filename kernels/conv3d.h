@@ -52,20 +52,24 @@ struct Conv3dProblem {
 // source and destination below are the layer's own input and output: x and y of the problem for a
 // convolution, y and x for its transpose. Activations have the backend's activation type, weights, biases and
 // their gradients its master type.
-class Conv3d {
+class ForwardConv3d {
  public:
-  virtual ~Conv3d() = default;
-
+  virtual ~ForwardConv3d() = default;
   // Scratch memory that any one call may use; its content does not survive the call.
   virtual size_t workspace_bytes() const = 0;
+  // destination = relu?(conv(source) + bias). packed: the weights as Conv3d::pack() makes them.
+  virtual void forward(ConstArray source, const void* packed, ConstArray bias, Array destination,
+                       void* workspace) = 0;
+};
+
+// The same with the packing of its weights and its backward passes.
+class Conv3d : public ForwardConv3d {
+ public:
   // Size of the form of the weights that the passes read (another type or order of axes).
   virtual size_t packed_bytes() const = 0;
   // Makes the packed form; to be called after every change of the weights.
   virtual void pack(ConstArray weights, void* packed, void* workspace) = 0;
 
-  // destination = relu?(conv(source) + bias)
-  virtual void forward(ConstArray source, const void* packed, ConstArray bias, Array destination,
-                       void* workspace) = 0;
   // Both backward passes need Passes::training. Gradient with respect to the source, from the gradient before
   // bias and ReLU.
   virtual void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
@@ -82,28 +86,19 @@ struct LineSources {
   std::vector<int64_t> rows, columns;
 };
 
-// A convolution whose output lines may see any lines of x. Tiles of an image that overlap share lines, and
-// what they share is computed once; the results have the bits that make_conv3d's forward gives on the tiles.
-class GatheredConv3d {
- public:
-  virtual ~GatheredConv3d() = default;
-  virtual size_t workspace_bytes() const = 0;
-  // y = relu?(conv(x) + bias). `packed` is the form of the weights that make_conv3d(...)->pack() gives for a
-  // problem with the same kernel and channels.
-  virtual void forward(ConstArray x, const void* packed, ConstArray bias, Array y, void* workspace) = 0;
-};
-
 class Conv3dOperations {
  public:
   virtual ~Conv3dOperations() = default;
-  // relu: whether the forward pass ends with one.
-  virtual std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) = 0;
-  virtual std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
-                                                         Passes passes) = 0;
-  // problem: batch 1, in the size of x; stride and padding along h and w mean nothing, for `sources` says it
-  // all. y is (rows, columns, E', out_channels) with as many rows and columns as there are sources for.
-  // relu as above. Null where this backend has none for the problem.
-  virtual std::unique_ptr<GatheredConv3d> make_gathered_conv3d(const Conv3dProblem&, LineSources, bool) {
+  // transposed: the problem's adjoint; relu: whether the forward pass ends with one.
+  virtual std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem, bool transposed, bool relu,
+                                              Passes passes) = 0;
+  // A convolution whose output lines may see any lines of x. Tiles of an image that overlap share lines, and
+  // what they share is computed once; the results have the bits that make_conv3d's forward gives on the
+  // tiles, from weights packed for a problem with the same kernel and channels. problem: batch 1, in the size
+  // of x; stride and padding along h and w mean nothing, for `sources` says it all. y is (rows, columns, E',
+  // out_channels) with as many rows and columns as there are sources for. relu as above. Null where this
+  // backend has none for the problem.
+  virtual std::unique_ptr<ForwardConv3d> make_gathered_conv3d(const Conv3dProblem&, LineSources, bool) {
     return nullptr;
   }
 };

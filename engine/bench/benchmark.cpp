@@ -355,7 +355,8 @@ void measure_convolution(Backend& backend, const Stopwatch& watch, Ceilings& cei
   for (constexpr int64_t longest = 1 << 19;;) {
     const auto bytes = [](int64_t count, DType t) { return static_cast<size_t>(count) * size_of(t); };
     if (bytes(2 * problem.x_count(), type) > backend.memory().available / 2) return;
-    const std::unique_ptr<Conv3d> convolution = backend.make_conv3d(problem, /*relu=*/false, Passes::forward);
+    const std::unique_ptr<Conv3d> convolution =
+        backend.make_conv3d(problem, /*transposed=*/false, /*relu=*/false, Passes::forward);
     const BackendMemory x(backend, bytes(problem.x_count(), type)),
         y(backend, bytes(problem.y_count(), type)), w(backend, bytes(problem.weight_count(), master)),
         b(backend, bytes(problem.out_channels, master)),

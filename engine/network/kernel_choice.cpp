@@ -181,12 +181,13 @@ void add_operations(Candidate& step, Memory& memory, const ModelShape& shape, Re
       operation->pack(w, packed, workspace);
       return {std::move(operation), packed, workspace};
     };
-    const Ready there = ready(backend.make_conv3d(p, /*relu=*/true, passes), std::to_string(k));
+    const Ready there =
+        ready(backend.make_conv3d(p, /*transposed=*/false, /*relu=*/true, passes), std::to_string(k));
     step.add((training ? 2 : 1) * reduced.scale,
              [=] { there.operation->forward(x, there.packed, bias, y, there.workspace); });
     if (!training) {
-      const Ready back =
-          ready(backend.make_transposed_conv3d(p, /*relu=*/k > 0, passes), std::to_string(k) + " transposed");
+      const Ready back = ready(backend.make_conv3d(p, /*transposed=*/true, /*relu=*/k > 0, passes),
+                               std::to_string(k) + " transposed");
       const Array x_bias = memory.array("x bias", master, p.in_channels);
       step.add(reduced.scale, [=] { back.operation->forward(y, back.packed, x_bias, x, back.workspace); });
       continue;

@@ -33,8 +33,7 @@ ConvLayer::ConvLayer(Backend& backend, const Conv3dProblem& problem, bool transp
                      Passes passes, const std::vector<ParameterStorage>& parameters)
     : backend_(backend),
       problem_(problem),
-      operation_(transposed ? backend.make_transposed_conv3d(problem, relu, passes)
-                            : backend.make_conv3d(problem, relu, passes)),
+      operation_(backend.make_conv3d(problem, transposed, relu, passes)),
       channels_(transposed ? problem.in_channels : problem.out_channels),
       relu_(relu),
       parameters_(parameters) {}

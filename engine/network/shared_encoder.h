@@ -38,7 +38,7 @@ class SharedEncoder {
   struct Block {
     int64_t row, column;
     const SharedLines &y, &x;
-    std::vector<std::unique_ptr<GatheredConv3d>> convolutions;
+    std::vector<std::unique_ptr<ForwardConv3d>> convolutions;
   };
   SharedEncoder(const Model& model, const TileGrid& grid, int64_t side);
   // Bytes of the activations before (0) or after the k-th convolution.

@@ -84,7 +84,7 @@ class CpuConv3d final : public Conv3d {
   std::optional<cpu::WeightGradient> weight_gradient_;
 };
 
-class CpuGatheredConv3d final : public GatheredConv3d {
+class CpuGatheredConv3d final : public ForwardConv3d {
  public:
   CpuGatheredConv3d(const Conv3dProblem& problem, LineSources sources, bool relu,
                     const cpu::Arithmetic& arithmetic)
@@ -109,21 +109,6 @@ class CpuGatheredConv3d final : public GatheredConv3d {
   cpu::LineConvolution convolution_;
 };
 
-// Every line sees itself alone, so any convolution along the energy axis will do.
-class GatheredOuterConv3d final : public GatheredConv3d {
- public:
-  GatheredOuterConv3d(const Conv3dProblem& problem, bool relu, DType activation)
-      : operation_(cpu::make_outer_conv(problem, activation, false, relu, Passes::forward)) {}
-
-  size_t workspace_bytes() const override { return operation_->workspace_bytes(); }
-  void forward(ConstArray x, const void* packed, ConstArray bias, Array y, void* workspace) override {
-    operation_->forward(x, packed, bias, y, workspace);
-  }
-
- private:
-  std::unique_ptr<Conv3d> operation_;
-};
-
 // 0, 1, ..., size - 1
 bool are_all_in_order(const std::vector<int64_t>& lines, int64_t size) {
   for (int64_t i = 0; i < std::ssize(lines); ++i)
@@ -133,27 +118,21 @@ bool are_all_in_order(const std::vector<int64_t>& lines, int64_t size) {
 
 }  // namespace
 
-std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) {
+std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem, bool transposed, bool relu,
+                                                Passes passes) {
   if (cpu::is_outer_conv(problem))
-    return cpu::make_outer_conv(problem, activation_type(), false, relu, passes);
-  return std::make_unique<CpuConv3d>(problem, arithmetic_, false, relu, passes);
+    return cpu::make_outer_conv(problem, activation_type(), transposed, relu, passes);
+  return std::make_unique<CpuConv3d>(problem, arithmetic_, transposed, relu, passes);
 }
 
-std::unique_ptr<Conv3d> CpuBackend::make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
-                                                           Passes passes) {
-  if (cpu::is_outer_conv(problem))
-    return cpu::make_outer_conv(problem, activation_type(), true, relu, passes);
-  return std::make_unique<CpuConv3d>(problem, arithmetic_, true, relu, passes);
-}
-
-std::unique_ptr<GatheredConv3d> CpuBackend::make_gathered_conv3d(const Conv3dProblem& problem,
-                                                                 LineSources sources, bool relu) {
+std::unique_ptr<ForwardConv3d> CpuBackend::make_gathered_conv3d(const Conv3dProblem& problem,
+                                                                LineSources sources, bool relu) {
   if (!cpu::is_outer_conv(problem))
     return std::make_unique<CpuGatheredConv3d>(problem, std::move(sources), relu, arithmetic_);
-  // Its lines see themselves alone.
+  // Its lines see themselves alone, so that any convolution along the energy axis will do.
   if (!are_all_in_order(sources.rows, problem.in.h) || !are_all_in_order(sources.columns, problem.in.w))
     return nullptr;
-  return std::make_unique<GatheredOuterConv3d>(problem, relu, activation_type());
+  return cpu::make_outer_conv(problem, activation_type(), /*transposed=*/false, relu, Passes::forward);
 }
 
 }  // namespace eelsvae

@@ -34,11 +34,10 @@ class CpuBackend final : public Backend {
   void convert(ConstArray source, Array destination) override;
   std::vector<CeilingLoop> ceiling_loops(void* memory, size_t bytes) override;
 
-  std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) override;
-  std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
-                                                 Passes passes) override;
-  std::unique_ptr<GatheredConv3d> make_gathered_conv3d(const Conv3dProblem& problem, LineSources sources,
-                                                       bool relu) override;
+  std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem, bool transposed, bool relu,
+                                      Passes passes) override;
+  std::unique_ptr<ForwardConv3d> make_gathered_conv3d(const Conv3dProblem& problem, LineSources sources,
+                                                      bool relu) override;
   std::unique_ptr<Linear> make_linear(const LinearProblem& problem, Passes passes) override;
 
   void bias_relu(int64_t rows, int64_t channels, ConstArray bias, bool relu, Array y) override;

@@ -392,24 +392,14 @@ class OuterConv3d final : public Conv3d {
   Passes passes_;
 };
 
-std::unique_ptr<Conv3d> make(CudaBackend& backend, const Conv3dProblem& problem, bool transposed, bool relu,
-                             Passes passes) {
-  if (has_outer_kernels(problem))
-    return std::make_unique<OuterConv3d>(backend, problem, transposed, relu, passes);
-  return std::make_unique<CudaConv3d>(backend, problem, transposed, relu, passes);
-}
-
 }  // namespace
 
-std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) {
+std::unique_ptr<Conv3d> CudaBackend::make_conv3d(const Conv3dProblem& problem, bool transposed, bool relu,
+                                                 Passes passes) {
   use_device();
-  return make(*this, problem, false, relu, passes);
-}
-
-std::unique_ptr<Conv3d> CudaBackend::make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
-                                                            Passes passes) {
-  use_device();
-  return make(*this, problem, true, relu, passes);
+  if (has_outer_kernels(problem))
+    return std::make_unique<OuterConv3d>(*this, problem, transposed, relu, passes);
+  return std::make_unique<CudaConv3d>(*this, problem, transposed, relu, passes);
 }
 
 }  // namespace eelsvae::EELSVAE_GPU

@@ -49,9 +49,8 @@ class CudaBackend final : public Backend, public ImageOperations {
   std::unique_ptr<Recording> record(std::function<void()> operations) override;
   void convert(ConstArray source, Array destination) override;
 
-  std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem, bool relu, Passes passes) override;
-  std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
-                                                 Passes passes) override;
+  std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem& problem, bool transposed, bool relu,
+                                      Passes passes) override;
   std::unique_ptr<Linear> make_linear(const LinearProblem& problem, Passes passes) override;
 
   void bias_relu(int64_t rows, int64_t channels, ConstArray bias, bool relu, Array y) override;

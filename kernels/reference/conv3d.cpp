@@ -124,75 +124,51 @@ void add_bias(int64_t rows, int64_t channels, const double* bias, bool relu, dou
     }
 }
 
-class ReferenceConv3d : public Conv3d {
+class ReferenceConv3d final : public Conv3d {
  public:
-  ReferenceConv3d(const Conv3dProblem& problem, bool relu, Passes passes)
-      : problem_(problem), relu_(relu), passes_(passes) {}
+  ReferenceConv3d(const Conv3dProblem& problem, bool transposed, bool relu, Passes passes)
+      : p_(problem), transposed_(transposed), relu_(relu), passes_(passes) {}
 
   size_t workspace_bytes() const override { return 0; }
-  size_t packed_bytes() const override {
-    return static_cast<size_t>(problem_.weight_count()) * sizeof(double);
-  }
+  size_t packed_bytes() const override { return static_cast<size_t>(p_.weight_count()) * sizeof(double); }
   void pack(ConstArray weights, void* packed, void*) override {
-    std::copy_n(elements(weights, problem_.weight_count()), problem_.weight_count(),
-                static_cast<double*>(packed));
+    std::copy_n(elements(weights, p_.weight_count()), p_.weight_count(), static_cast<double*>(packed));
   }
 
   void forward(ConstArray source, const void* packed, ConstArray bias, Array destination, void*) override {
-    const Conv3dProblem& p = problem_;
-    double* y = elements(destination, p.y_count());
-    convolve(p, elements(source, p.x_count()), static_cast<const double*>(packed), y);
-    add_bias(p.batch * p.out().volume(), p.out_channels, elements(bias, p.out_channels), relu_, y);
+    apply(transposed_, source, packed, destination);
+    const int64_t channels = transposed_ ? p_.in_channels : p_.out_channels;
+    add_bias(destination.count / channels, channels, elements(bias, channels), relu_,
+             destination.as<double>());
   }
   void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
                      void*) override {
     expect_training(passes_);
-    const Conv3dProblem& p = problem_;
-    convolve_adjoint(p, elements(destination_gradient, p.y_count()), static_cast<const double*>(packed),
-                     elements(source_gradient, p.x_count()));
+    apply(!transposed_, destination_gradient, packed, source_gradient);
   }
   void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
                         void*) override {
     expect_training(passes_);
-    const Conv3dProblem& p = problem_;
-    correlate(p, elements(source, p.x_count()), elements(destination_gradient, p.y_count()),
-              elements(weight_gradient, p.weight_count()));
+    if (transposed_) std::swap(source, destination_gradient);
+    correlate(p_, elements(source, p_.x_count()), elements(destination_gradient, p_.y_count()),
+              elements(weight_gradient, p_.weight_count()));
   }
 
- protected:
-  Conv3dProblem problem_;
-  bool relu_;
+ private:
+  void apply(bool adjoint, ConstArray from, const void* packed, Array to) const {
+    const double* w = static_cast<const double*>(packed);
+    if (adjoint)
+      convolve_adjoint(p_, elements(from, p_.y_count()), w, elements(to, p_.x_count()));
+    else
+      convolve(p_, elements(from, p_.x_count()), w, elements(to, p_.y_count()));
+  }
+
+  Conv3dProblem p_;
+  bool transposed_, relu_;
   Passes passes_;
 };
 
-// The same three sums with the roles of x and y exchanged.
-class ReferenceTransposedConv3d final : public ReferenceConv3d {
- public:
-  using ReferenceConv3d::ReferenceConv3d;
-
-  void forward(ConstArray source, const void* packed, ConstArray bias, Array destination, void*) override {
-    const Conv3dProblem& p = problem_;
-    double* x = elements(destination, p.x_count());
-    convolve_adjoint(p, elements(source, p.y_count()), static_cast<const double*>(packed), x);
-    add_bias(p.batch * p.in.volume(), p.in_channels, elements(bias, p.in_channels), relu_, x);
-  }
-  void backward_data(ConstArray destination_gradient, const void* packed, Array source_gradient,
-                     void*) override {
-    expect_training(passes_);
-    const Conv3dProblem& p = problem_;
-    convolve(p, elements(destination_gradient, p.x_count()), static_cast<const double*>(packed),
-             elements(source_gradient, p.y_count()));
-  }
-  void backward_weights(ConstArray source, ConstArray destination_gradient, Array weight_gradient,
-                        void*) override {
-    expect_training(passes_);
-    const Conv3dProblem& p = problem_;
-    correlate(p, elements(destination_gradient, p.x_count()), elements(source, p.y_count()),
-              elements(weight_gradient, p.weight_count()));
-  }
-};
-
-class ReferenceGatheredConv3d final : public GatheredConv3d {
+class ReferenceGatheredConv3d final : public ForwardConv3d {
  public:
   ReferenceGatheredConv3d(const Conv3dProblem& problem, LineSources sources, bool relu)
       : p_(problem),
@@ -245,18 +221,13 @@ class ReferenceGatheredConv3d final : public GatheredConv3d {
 
 }  // namespace
 
-std::unique_ptr<Conv3d> ReferenceBackend::make_conv3d(const Conv3dProblem& problem, bool relu,
-                                                      Passes passes) {
-  return std::make_unique<ReferenceConv3d>(problem, relu, passes);
+std::unique_ptr<Conv3d> ReferenceBackend::make_conv3d(const Conv3dProblem& problem, bool transposed,
+                                                      bool relu, Passes passes) {
+  return std::make_unique<ReferenceConv3d>(problem, transposed, relu, passes);
 }
 
-std::unique_ptr<Conv3d> ReferenceBackend::make_transposed_conv3d(const Conv3dProblem& problem, bool relu,
-                                                                 Passes passes) {
-  return std::make_unique<ReferenceTransposedConv3d>(problem, relu, passes);
-}
-
-std::unique_ptr<GatheredConv3d> ReferenceBackend::make_gathered_conv3d(const Conv3dProblem& problem,
-                                                                       LineSources sources, bool relu) {
+std::unique_ptr<ForwardConv3d> ReferenceBackend::make_gathered_conv3d(const Conv3dProblem& problem,
+                                                                      LineSources sources, bool relu) {
   return std::make_unique<ReferenceGatheredConv3d>(problem, std::move(sources), relu);
 }
 

@@ -103,7 +103,8 @@ TEST_F(ChooseFastestTest, TooLittleMemoryIsSaidAsThat) {
     return "no error";
   };
   for (const std::string& error :
-       {error_of([&] { backend_.make_conv3d(images, true, Passes::training); }), error_of([&] {
+       {error_of([&] { backend_.make_conv3d(images, /*transposed=*/false, true, Passes::training); }),
+        error_of([&] {
           backend_.make_linear({1, int64_t{1} << 22, int64_t{1} << 22}, Passes::forward);
         })}) {
     EXPECT_NE(error.find("not enough memory"), std::string::npos) << error;
@@ -115,7 +116,7 @@ TEST_F(ChooseFastestTest, TooLittleMemoryIsSaidAsThat) {
 
 TEST_F(ChooseFastestTest, WhatTheDefinitionStandsInForIsNoted) {
   emulated::CudaBackend backend(0, "bf16", /*measures_choices=*/true);
-  backend.make_conv3d({1, {2, 3, 9}, 3, 5, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}, true, Passes::forward);
+  backend.make_conv3d({1, {2, 3, 9}, 3, 5, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}, false, true, Passes::forward);
   ASSERT_EQ(backend.notes().size(), 1u);
   for (const char* part : {"channels 3-5", "cuDNN has nothing", "by the definition"})
     EXPECT_NE(backend.notes()[0].find(part), std::string::npos) << backend.notes()[0];
@@ -130,8 +131,8 @@ TEST_F(ChooseFastestTest, LayersMeasureThePassesTheyAreMadeFor) {
     const std::string text(std::istreambuf_iterator<char>(plans), {});
     return text.find('"' + key) != std::string::npos;
   };
-  backend_.make_conv3d(p, /*relu=*/true, Passes::forward);
-  backend_.make_transposed_conv3d(p, /*relu=*/false, Passes::forward);
+  backend_.make_conv3d(p, /*transposed=*/false, /*relu=*/true, Passes::forward);
+  backend_.make_conv3d(p, /*transposed=*/true, /*relu=*/false, Passes::forward);
   backend_.make_linear(linear, Passes::forward);
   EXPECT_TRUE(known("convolution + bias + ReLU, fp32"));
   EXPECT_TRUE(known("transposed convolution + bias, fp32"));
@@ -139,8 +140,8 @@ TEST_F(ChooseFastestTest, LayersMeasureThePassesTheyAreMadeFor) {
   for (const char* key : {"transposed convolution, fp32", "convolution, fp32",
                           "convolution's weight gradient, fp32", "linear backward data"})
     EXPECT_FALSE(known(key)) << key;
-  backend_.make_conv3d(p, /*relu=*/true, Passes::training);
-  backend_.make_transposed_conv3d(p, /*relu=*/true, Passes::training);
+  backend_.make_conv3d(p, /*transposed=*/false, /*relu=*/true, Passes::training);
+  backend_.make_conv3d(p, /*transposed=*/true, /*relu=*/true, Passes::training);
   backend_.make_linear(linear, Passes::training);
   for (const char* key : {"transposed convolution, fp32", "convolution, fp32",
                           "convolution's weight gradient, fp32", "linear backward data"})

@@ -56,8 +56,7 @@ struct Outputs {
 
 Outputs run(Backend& backend, const Conv3dProblem& p, bool transposed, const Inputs& inputs, bool relu) {
   DType activation = backend.activation_type(), master = backend.master_type();
-  std::unique_ptr<Conv3d> conv = transposed ? backend.make_transposed_conv3d(p, relu, Passes::training)
-                                            : backend.make_conv3d(p, relu, Passes::training);
+  std::unique_ptr<Conv3d> conv = backend.make_conv3d(p, transposed, relu, Passes::training);
   DeviceArray source(backend, activation, inputs.source), weights(backend, master, inputs.weights),
       bias(backend, master, inputs.bias),
       destination_gradient(backend, activation, inputs.destination_gradient);
@@ -197,7 +196,7 @@ TEST_P(Conv3dTest, OrderOfAxes) {
 
 TEST_P(Conv3dTest, PackingFollowsTheWeights) {
   Conv3dProblem p = {1, {4, 4, 16}, 3, 5, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}};
-  std::unique_ptr<Conv3d> conv = backend().make_conv3d(p, false, Passes::forward);
+  std::unique_ptr<Conv3d> conv = backend().make_conv3d(p, /*transposed=*/false, false, Passes::forward);
   DeviceArray x(backend(), activation(), random_integers(p.x_count(), 1, 1)),
       bias(backend(), master(), Values(5, 0.0)), y(backend(), activation(), p.y_count()),
       weights(backend(), master(), random_integers(p.weight_count(), 1, 2));
@@ -214,10 +213,7 @@ TEST_P(Conv3dTest, MadeForTheForwardPassItGivesTheSameBits) {
   for (const Conv3dProblem& p : problems)
     for (const bool transposed : {false, true}) {
       SCOPED_TRACE(testing::Message() << p << (transposed ? ", transposed" : ""));
-      const auto make = [&](Passes passes) {
-        return transposed ? backend().make_transposed_conv3d(p, true, passes)
-                          : backend().make_conv3d(p, true, passes);
-      };
+      const auto make = [&](Passes passes) { return backend().make_conv3d(p, transposed, true, passes); };
       const std::unique_ptr<Conv3d> forward = make(Passes::forward), training = make(Passes::training);
       EXPECT_LE(forward->packed_bytes(), training->packed_bytes());
       EXPECT_LE(forward->workspace_bytes(), training->workspace_bytes());
@@ -252,9 +248,9 @@ std::vector<int64_t> sources_along(int64_t in, int64_t out, int64_t kernel, int6
 // has none.
 Values run_gathered(Backend& backend, const Conv3dProblem& p, const LineSources& sources,
                     const Conv3dProblem& like, const Inputs& inputs, bool relu) {
-  std::unique_ptr<GatheredConv3d> gathered = backend.make_gathered_conv3d(p, sources, relu);
+  std::unique_ptr<ForwardConv3d> gathered = backend.make_gathered_conv3d(p, sources, relu);
   if (!gathered) return {};
-  std::unique_ptr<Conv3d> packing = backend.make_conv3d(like, relu, Passes::forward);
+  std::unique_ptr<Conv3d> packing = backend.make_conv3d(like, /*transposed=*/false, relu, Passes::forward);
   DType activation = backend.activation_type(), master = backend.master_type();
   const int64_t lines =
       static_cast<int64_t>(sources.rows.size() * sources.columns.size()) / (p.kernel.h * p.kernel.w);
@@ -344,8 +340,7 @@ TEST(Conv3dReference, BackwardPassesMatchFiniteDifferences) {
       Inputs inputs = random_inputs(p, transposed, *reference);
       Outputs outputs = run(*reference, p, transposed, inputs, false);
 
-      auto conv = transposed ? reference->make_transposed_conv3d(p, false, Passes::forward)
-                             : reference->make_conv3d(p, false, Passes::forward);
+      auto conv = reference->make_conv3d(p, transposed, false, Passes::forward);
       DeviceArray source(*reference, DType::f64, inputs.source), bias(*reference, DType::f64, inputs.bias),
           weights(*reference, DType::f64, inputs.weights),
           destination(*reference, DType::f64, destination_count(p, transposed));

@@ -59,7 +59,7 @@ TEST_P(CpuAllocationTest, OperationsOfAStepTakeNoMemoryOfTheirOwn) {
   const DType activation = backend_->activation_type();
   for (const Conv3dProblem& p : {Conv3dProblem{1, {4, 4, 64}, 1, 32, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
                                  Conv3dProblem{1, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}}}) {
-    const auto conv = backend_->make_conv3d(p, true, Passes::training);
+    const auto conv = backend_->make_conv3d(p, /*transposed=*/false, true, Passes::training);
     DeviceArray x(*backend_, activation, random_normal(p.x_count(), 1, 1)),
         y(*backend_, activation, random_normal(p.y_count(), 1, 2)),
         w(*backend_, DType::f32, random_normal(p.weight_count(), 1, 3)),
@@ -95,8 +95,7 @@ TEST_P(CpuAllocationTest, ConvolutionsTakeNoMemoryOfTheirOwn) {
                                  Conv3dProblem{2, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
                                  Conv3dProblem{2, {4, 4, 32}, 64, 32, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}}) {
     for (const bool transposed : {false, true}) {
-      const auto conv = transposed ? backend_->make_transposed_conv3d(p, true, Passes::training)
-                                   : backend_->make_conv3d(p, true, Passes::training);
+      const auto conv = backend_->make_conv3d(p, transposed, true, Passes::training);
       DeviceArray x(*backend_, activation, random_normal(p.x_count(), 1, 1)),
           y(*backend_, activation, random_normal(p.y_count(), 1, 2)),
           w(*backend_, DType::f32, random_normal(p.weight_count(), 1, 3)),

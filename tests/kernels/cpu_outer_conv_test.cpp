@@ -29,8 +29,8 @@ struct Results {
 Results run(Backend& backend, const Conv3dProblem& p, const Values& x, const Values& y, const Values& w,
             const Values& bias) {
   const DType activation = backend.activation_type(), master = backend.master_type();
-  const auto conv = backend.make_conv3d(p, true, Passes::training),
-             transposed = backend.make_transposed_conv3d(p, true, Passes::forward);
+  const auto conv = backend.make_conv3d(p, /*transposed=*/false, true, Passes::training),
+             transposed = backend.make_conv3d(p, /*transposed=*/true, true, Passes::forward);
   DeviceArray ax(backend, activation, x), ay(backend, activation, y), aw(backend, master, w),
       y_bias(backend, master, bias), x_bias(backend, master, Values(1, bias[0]));
   DeviceArray new_x(backend, activation, p.x_count()), new_y(backend, activation, p.y_count()),

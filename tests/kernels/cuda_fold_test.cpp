@@ -21,8 +21,7 @@ const std::vector<Conv3dProblem> problems = {
 // y = conv(x, w), or its transpose.
 Values convolve(Backend& reference, const Conv3dProblem& p, bool transposed, const Values& source,
                 const Values& weights) {
-  const auto conv = transposed ? reference.make_transposed_conv3d(p, false, Passes::forward)
-                               : reference.make_conv3d(p, false, Passes::forward);
+  const auto conv = reference.make_conv3d(p, transposed, false, Passes::forward);
   DeviceArray from(reference, DType::f64, source), w(reference, DType::f64, weights),
       to(reference, DType::f64, transposed ? p.x_count() : p.y_count()),
       bias(reference, DType::f64,
@@ -34,7 +33,7 @@ Values convolve(Backend& reference, const Conv3dProblem& p, bool transposed, con
 }
 
 Values weight_gradient(Backend& reference, const Conv3dProblem& p, const Values& x, const Values& y) {
-  const auto conv = reference.make_conv3d(p, false, Passes::training);
+  const auto conv = reference.make_conv3d(p, /*transposed=*/false, false, Passes::training);
   DeviceArray source(reference, DType::f64, x), gradient(reference, DType::f64, y),
       result(reference, DType::f64, p.weight_count());
   DeviceBytes workspace(reference, conv->workspace_bytes());

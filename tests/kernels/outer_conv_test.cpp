@@ -42,8 +42,8 @@ Outputs run_reference(Backend& backend, const Conv3dProblem& p, const Inputs& in
       y_bias(backend, type, inputs.y_bias), x_bias(backend, type, inputs.x_bias);
   DeviceArray new_x(backend, type, p.x_count()), new_y(backend, type, p.y_count()),
       dw(backend, type, p.weight_count());
-  auto conv = backend.make_conv3d(p, relu, Passes::training),
-       transposed = backend.make_transposed_conv3d(p, relu, Passes::forward);
+  auto conv = backend.make_conv3d(p, /*transposed=*/false, relu, Passes::training),
+       transposed = backend.make_conv3d(p, /*transposed=*/true, relu, Passes::forward);
   conv->forward(x, w.data(), y_bias, new_y, nullptr);
   transposed->forward(y, w.data(), x_bias, new_x, nullptr);
   conv->backward_weights(x, y, dw, nullptr);

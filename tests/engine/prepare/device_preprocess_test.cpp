@@ -210,8 +210,7 @@ class FullDevice final : public Backend, public ImageOperations {
   void download_rows(const void*, size_t, void*, size_t, int64_t) override { fail(); }
   void synchronize() override { fail(); }
   void convert(ConstArray, Array) override { fail(); }
-  std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem&, bool, Passes) override { fail(); }
-  std::unique_ptr<Conv3d> make_transposed_conv3d(const Conv3dProblem&, bool, Passes) override { fail(); }
+  std::unique_ptr<Conv3d> make_conv3d(const Conv3dProblem&, bool, bool, Passes) override { fail(); }
   std::unique_ptr<Linear> make_linear(const LinearProblem&, Passes) override { fail(); }
   void bias_relu(int64_t, int64_t, ConstArray, bool, Array) override { fail(); }
   void bias_relu_backward(int64_t, int64_t, ConstArray, bool, Array, Array) override { fail(); }
