@@ -28,7 +28,7 @@ std::vector<std::byte> encode(Model& model, SharedEncoder& shared, const Spectru
     const int64_t count = std::min(batch, tiles - first);
     const auto number = [&](int64_t b) { return order[static_cast<size_t>(first + b)]; };
     for (int64_t b = 0; b < count; ++b)
-      shared.copy_features(prepared, number(b), of_tile(model.features(), batch, b).data);
+      shared.copy_features(prepared, number(b), of_tile(model.features(), batch, b));
     model.encode_features();
     for (int64_t b = 0; b < count; ++b)
       model.backend().download(of_tile(model.posterior(), batch, b).data,

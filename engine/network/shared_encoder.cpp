@@ -1,7 +1,6 @@
 #include "engine/network/shared_encoder.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace eelsvae {
 namespace {
@@ -76,9 +75,14 @@ SharedEncoder::SharedEncoder(const Model& model, const TileGrid& grid, int64_t s
         alone += tile.flops() * static_cast<double>(block.y.tiles * block.x.tiles);
       }
       even_ = std::max({even_, bytes(block, 0), bytes(block, 2), bytes(block, 4)});
-      odd_ = std::max({odd_, bytes(block, 1), bytes(block, 3)});
+      odd_ = std::max({odd_, bytes(block, 1), bytes(block, 3),
+                       aligned(static_cast<size_t>(row_of(block)) * sizeof(float))});
     }
   work_ = shared / alone;
+}
+
+int64_t SharedEncoder::row_of(const Block& block) const {
+  return block.x.counts[0] * model_.shape().energy;
 }
 
 size_t SharedEncoder::bytes(const Block& block, int k) const {
@@ -113,24 +117,29 @@ void SharedEncoder::encode(const SpectrumImageView& prepared, const Block& block
   const DType type = backend.activation_type();
   char* places[2] = {static_cast<char*>(memory_->data()), static_cast<char*>(memory_->data()) + even_};
   void* workspace = places[1] + odd_;
-  const int64_t line = block.x.counts[0] * prepared.energy.size;
-  for (int64_t row = 0; row < block.y.counts[0]; ++row)
-    backend.convert({prepared.spectrum((first.y + row) * prepared.x.size + first.x), DType::f32, line},
-                    {places[0] + static_cast<size_t>(row * line) * size_of(type), type, line});
+  const int64_t count = row_of(block);
+  // Rows come as the image has them to where the first convolution's results will lie.
+  for (int64_t row = 0; row < block.y.counts[0]; ++row) {
+    backend.upload(prepared.spectrum((first.y + row) * prepared.x.size + first.x), places[1],
+                   static_cast<size_t>(count) * sizeof(float));
+    backend.convert({places[1], DType::f32, count},
+                    {places[0] + static_cast<size_t>(row * count) * size_of(type), type, count});
+  }
   const std::vector<Model::Convolution> weights = model_.encoder_convolutions();
   for (int k = 0; k < convolutions; ++k) {
     const auto layer = static_cast<size_t>(k);
-    const auto count = [&](size_t i, Extent3 extent, int64_t channels) {
+    const auto numbers = [&](size_t i, Extent3 extent, int64_t channels) {
       return block.y.counts[i] * block.x.counts[i] * extent.e * channels;
     };
     const Conv3dProblem& p = weights[layer].problem;
     block.convolutions[layer]->forward(
-        {places[k % 2], type, count(layer, p.in, p.in_channels)}, weights[layer].packed, weights[layer].bias,
-        {places[(k + 1) % 2], type, count(layer + 1, p.out(), p.out_channels)}, workspace);
+        {places[k % 2], type, numbers(layer, p.in, p.in_channels)}, weights[layer].packed,
+        weights[layer].bias, {places[(k + 1) % 2], type, numbers(layer + 1, p.out(), p.out_channels)},
+        workspace);
   }
 }
 
-void SharedEncoder::copy_features(const SpectrumImageView& prepared, int64_t tile, void* features) {
+void SharedEncoder::copy_features(const SpectrumImageView& prepared, int64_t tile, Array features) {
   const Block& block = blocks_[block_of_[static_cast<size_t>(tile)]];
   if (encoded_ != &block) {
     encode(prepared, block);
@@ -138,15 +147,14 @@ void SharedEncoder::copy_features(const SpectrumImageView& prepared, int64_t til
   }
   const int64_t row = tile / grid_.columns - block.row, column = tile % grid_.columns - block.column,
                 lines = block.y.tile_lines(), columns = block.x.tile_lines();
-  const size_t line = static_cast<size_t>(model_.shape().flattened() / (lines * columns)) *
-                      size_of(model_.backend().activation_type());
-  const char* from = static_cast<const char*>(memory_->data());
-  char* to = static_cast<char*>(features);
+  const int64_t line = features.count / (lines * columns);
+  const Array from = {memory_->data(), features.type, block.y.counts.back() * block.x.counts.back() * line};
   for (int64_t i = 0; i < lines; ++i)
-    for (int64_t j = 0; j < columns; ++j, to += line) {
+    for (int64_t j = 0; j < columns; ++j) {
       const int64_t y = block.y.of_tiles[static_cast<size_t>(row * lines + i)],
                     x = block.x.of_tiles[static_cast<size_t>(column * columns + j)];
-      std::memcpy(to, from + static_cast<size_t>(y * block.x.counts.back() + x) * line, line);
+      model_.backend().convert(slice(from, (y * block.x.counts.back() + x) * line, line),
+                               slice(features, (i * columns + j) * line, line));
     }
 }
 

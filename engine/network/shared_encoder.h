@@ -29,9 +29,10 @@ class SharedEncoder {
   double work() const { return work_; }
   // What it takes of the backend's memory.
   size_t memory_bytes() const { return even_ + odd_ + workspace_; }
-  // Copies what the convolutions make of a tile to `features`, ModelShape::flattened() activations; where the
-  // tile is in another block than the last one, all of its block is encoded first.
-  void copy_features(const SpectrumImageView& prepared, int64_t tile, void* features);
+  // Copies what the convolutions make of a tile to `features`, ModelShape::flattened() activations of the
+  // backend's memory; where the tile is in another block than the last one, all of its block is encoded
+  // first.
+  void copy_features(const SpectrumImageView& prepared, int64_t tile, Array features);
 
  private:
   // Tiles that are encoded together: a rectangle of the grid, as many tiles as y and x have.
@@ -41,6 +42,8 @@ class SharedEncoder {
     std::vector<std::unique_ptr<ForwardConv3d>> convolutions;
   };
   SharedEncoder(const Model& model, const TileGrid& grid, int64_t side);
+  // Numbers of a row of pixels of the block.
+  int64_t row_of(const Block& block) const;
   // Bytes of the activations before (0) or after the k-th convolution.
   size_t bytes(const Block& block, int k) const;
   bool make_convolutions();

@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include "kernels/cpu/loops.h"
+#include "kernels/cpu/streams.h"
 #include "kernels/host_memory.h"
 
 namespace eelsvae {
@@ -60,8 +61,7 @@ void CpuBackend::convert(ConstArray source, Array destination) {
       const From* from = source.as<From>();
       To* to = destination.as<To>();
       cpu::for_pieces(source.count, 1 << 16, [&](int64_t begin, int64_t end, int64_t) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) cpu::store(static_cast<float>(from[i]), to + i);
+        cpu::convert(from + begin, end - begin, to + begin);
       });
     });
   });

@@ -15,7 +15,7 @@ using eelsvae::with_activation_type;
 template <typename F>
 void for_pieces(int64_t count, int64_t piece, F&& f) {
   int64_t pieces = (count + piece - 1) / piece;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (pieces > 1)
   for (int64_t i = 0; i < pieces; ++i) f(i * piece, std::min(count, (i + 1) * piece), i);
 }
 
