@@ -71,7 +71,8 @@ class Backend : public Conv3dOperations,
                 public LatentOperations,
                 public ReconstructionLossOperations,
                 public NormOperations,
-                public AdamOperations {
+                public AdamOperations,
+                public ImageOperations {
  public:
   // Device, threads and library versions in one line; the same for all precisions and kernels.
   virtual std::string processor() const = 0;
@@ -122,9 +123,6 @@ class Backend : public Conv3dOperations,
   // Loops over `memory`, which should be several times what caches hold. Empty: operations themselves are the
   // fastest known.
   virtual std::vector<CeilingLoop> ceiling_loops(void*, size_t) { return {}; }
-
-  // Null where the loops of engine/ on the host's own memory are the fastest there is.
-  virtual ImageOperations* image_operations() { return nullptr; }
 };
 
 // One of a device's ways to compute, as Backend::precision() and Backend::kernels() name it.

@@ -1,18 +1,18 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
-#include "kernels/array.h"
 #include "kernels/host_device.h"
 
 namespace eelsvae {
 
-// The steps of preprocessing on a device. Images are f32 arrays (height, width, channels), channels
-// innermost. They run once per image: operations may take memory, and those with a result wait for it.
+// The steps of preprocessing. Images are f32 (height, width, channels), channels innermost.
 
 struct ImageShape {
   int64_t height, width, channels;
@@ -20,8 +20,6 @@ struct ImageShape {
   int64_t pixels() const { return height * width; }
   int64_t count() const { return pixels() * channels; }
 };
-
-enum class ImageAxis { y, x, channels };
 
 // x becomes (x - zero) * factor, not below low and not above high.
 struct LinearMap {
@@ -70,34 +68,77 @@ EELSVAE_HOST_DEVICE inline float share_below(const double* quantiles, int64_t co
   return static_cast<float>(position / static_cast<double>(count - 1));
 }
 
+// a * b + sum, with one rounding where the processor can: a compiler left to choose might round the other
+// product of a sum of two, and differently from loop to loop.
+inline float multiply_add(float a, float b, float sum) {
+#ifdef FP_FAST_FMAF
+  return std::fma(a, b, sum);
+#else
+  return a * b + sum;
+#endif
+}
+
+// Where pixels are left out of a filter over y and x, what its sums over the others are multiplied by, per
+// pixel (height, width): the reciprocal of the weights that are left, and zero for the excluded ones
+// (normalized convolution; Knutsson and Westin, CVPR 1993). A pixel's own weight keeps these above zero.
+// half: as DeviceImage::filter() has it. excluded: (height, width).
+std::vector<float> normalizing_factors(int64_t height, int64_t width, const uint8_t* excluded,
+                                       std::span<const float> half);
+
+// An image of the host's memory where the backend works on it: there, or in a copy on its device.
+class DeviceImage {
+ public:
+  // counts, and excluded (height, width; not zero: of no consequence are the pixel's counts, be they NaN;
+  // null: none is), are the host's and must outlive this.
+  DeviceImage(const ImageShape& shape, float* counts, const uint8_t* excluded)
+      : shape_(shape),
+        counts_(counts),
+        excluded_(excluded),
+        kept_(excluded ? std::count(excluded, excluded + shape.pixels(), 0) : shape.pixels()) {}
+  virtual ~DeviceImage() = default;
+  DeviceImage(const DeviceImage&) = delete;
+  DeviceImage& operator=(const DeviceImage&) = delete;
+
+  // Counts of the pixels that are not excluded.
+  int64_t count() const { return kept_ * shape_.channels; }
+
+  // The counts, mapped if there is a map, filtered along y and x with symmetric weights and then along the
+  // channels with others (empty: not): with i counted along an axis and indices reflected(),
+  //   out[i] = half[0] in[i] + sum over k >= 1 of half[k] (in[i - k] + in[i + k])
+  // half: the weights of the centre and of distances 1, 2, ..., of which there may be more than the axis has
+  // samples. Excluded pixels give nothing to the others (normalizing_factors()). 2 FLOPs per weight and axis.
+  virtual void filter(std::span<const float> half, std::span<const float> half_of_channels,
+                      const std::optional<LinearMap>& map) = 0;
+  // counts = share_below(quantiles, counts)
+  virtual void map_to_shares(std::span<const double> quantiles) = 0;
+
+  // Of the pixels that are not excluded, whose counts must be finite: the values at the given ranks (0: the
+  // smallest); a zero comes out as +0.
+  virtual std::vector<float> order_statistics(std::span<const int64_t> ranks) = 0;
+  // The same pixels' sums in double, added up in an order that depends on the sizes and the mask only.
+  virtual double sum() = 0;
+  virtual double squared_deviations(double mean) = 0;
+
+  // Brings the counts back to the host's memory. Nothing else may follow.
+  virtual void finish() = 0;
+
+ protected:
+  const ImageShape shape_;
+  float* const counts_;
+  const uint8_t* const excluded_;
+  const int64_t kept_;  // pixels
+  bool is_excluded(int64_t pixel) const { return excluded_ && excluded_[pixel]; }
+  bool any_excluded() const { return kept_ < shape_.pixels(); }
+};
+
 class ImageOperations {
  public:
   virtual ~ImageOperations() = default;
-
-  // out = in, mapped if there is a map, filtered along one axis with a symmetric filter: with i counted along
-  // the axis and indices reflected(),
-  //   out[i] = half[0] in[i] + sum over k >= 1 of half[k] (in[i - k] + in[i + k])
-  // half (on the host): the weights of the centre and of distances 1, 2, ..., of which there may be more than
-  // the axis has samples. in and out are different arrays. 2 FLOPs per weight and 8 bytes per value.
-  virtual void filter_axis(const ImageShape& shape, ImageAxis axis, std::span<const float> half,
-                           const std::optional<LinearMap>& map, ConstArray in, Array out) = 0;
-
-  // Sets the spectra of the pixels whose mask (height, width) is not zero.
-  virtual void fill_pixels(const ImageShape& shape, const uint8_t* mask, float value, Array image) = 0;
-  // image[pixel, channel] *= factors[pixel], factors (height, width) f32.
-  virtual void scale_pixels(const ImageShape& shape, ConstArray factors, Array image) = 0;
-  // image = share_below(quantiles, image), quantiles f64.
-  virtual void map_to_shares(ConstArray quantiles, Array image) = 0;
-
-  // The values at the given ranks (0: the smallest) of values without NaN; a zero comes out as +0. `sorted`
-  // is scratch of as many values. Takes about as much memory of the device again.
-  virtual std::vector<float> order_statistics(ConstArray values, std::span<const int64_t> ranks,
-                                              Array sorted) = 0;
-  // Sums in double over the pixels whose mask is zero (over all pixels if mask is null), added up in an order
-  // that depends on the sizes only.
-  virtual double sum(const ImageShape& shape, ConstArray image, const uint8_t* mask) = 0;
-  virtual double squared_deviations(const ImageShape& shape, ConstArray image, const uint8_t* mask,
-                                    double mean) = 0;
+  // UserError, with the sizes, if the device lacks the memory.
+  virtual std::unique_ptr<DeviceImage> take_image(const ImageShape& shape, float* counts,
+                                                  const uint8_t* excluded) = 0;
+  // What that takes of the device's memory at most; 0 where the image stays in the host's.
+  virtual size_t image_bytes(const ImageShape&) const { return 0; }
 };
 
 }  // namespace eelsvae

@@ -18,8 +18,9 @@ class Filters {
         second_(mean_weights(window)),
         reach_(std::ssize(first_) + std::ssize(second_) - 2) {
     if (has_excluded()) {
-      first_factors_ = normalizing_factors(image, first_);
-      second_factors_ = normalizing_factors(image, second_);
+      const uint8_t* excluded = image.excluded.data();
+      first_factors_ = normalizing_factors(image.y.size, image.x.size, excluded, first_);
+      second_factors_ = normalizing_factors(image.y.size, image.x.size, excluded, second_);
     }
   }
 

@@ -11,7 +11,7 @@ namespace eelsvae {
 // borders and excluded pixels, (y, x): the sum of the squared weights that recorded pixels have in it, over
 // the sum of an interior one. A mean over 3 x 3 pixels has 1.67 times the variance at a border, where the
 // mirrored image counts one line twice, and 2.78 times in a corner; beside excluded pixels fewer are
-// averaged. 1 in excluded pixels. sigma, window: as of gaussian_filter() and spatial_mean(), which are
+// averaged. 1 in excluded pixels. sigma, window: as of gaussian_weights() and mean_weights(), which are
 // applied one after the other. Of the image only its size and excluded pixels are read.
 std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, int64_t window);
 

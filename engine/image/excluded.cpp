@@ -19,17 +19,4 @@ void fill_excluded(std::span<const uint8_t> excluded, std::span<float> cube, flo
     if (excluded[static_cast<size_t>(pixel)]) std::fill_n(cube.data() + pixel * energy, energy, counts);
 }
 
-int64_t exchange_excluded(SpectrumImage& image) {
-  const std::span<const uint8_t> excluded = image.excluded;
-  const int64_t kept = image.pixels() - excluded_pixels(excluded);
-  // As many are excluded among the first `kept` pixels as are not among the others.
-  for (int64_t before = 0, after = kept; before < kept && kept < image.pixels(); ++before) {
-    if (!excluded[static_cast<size_t>(before)]) continue;
-    while (excluded[static_cast<size_t>(after)]) ++after;
-    std::swap_ranges(image.spectrum(before), image.spectrum(before) + image.energy.size,
-                     image.spectrum(after++));
-  }
-  return kept;
-}
-
 }  // namespace eelsvae

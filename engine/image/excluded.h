@@ -26,8 +26,4 @@ int64_t excluded_pixels(std::span<const uint8_t> excluded, uint8_t why = 0xff);
 // Sets every count of the excluded pixels of a cube (y, x, E).
 void fill_excluded(std::span<const uint8_t> excluded, std::span<float> cube, float counts);
 
-// Exchanges spectra so that those of excluded pixels stand last, and returns how many stand before them. Made
-// for work on all counts that are not excluded, without a copy of them: a second call puts everything back.
-int64_t exchange_excluded(SpectrumImage& image);
-
 }  // namespace eelsvae

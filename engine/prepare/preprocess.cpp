@@ -9,7 +9,6 @@
 #include "engine/image/excluded.h"
 #include "engine/image/finite.h"
 #include "engine/prepare/binning.h"
-#include "engine/prepare/device_preprocess.h"
 #include "engine/prepare/filters.h"
 #include "engine/prepare/resampling.h"
 #include "engine/prepare/set_aside.h"
@@ -21,18 +20,13 @@ namespace {
 
 constexpr int64_t channel_multiple = 16;  // the network halves the energy axis four times
 
+ImageShape shape_of(const SpectrumImage& image) {
+  return {image.y.size, image.x.size, image.energy.size};
+}
+
 void check_pixels_left(const SpectrumImage& image) {
   if (excluded_pixels(image.excluded) == image.pixels())
     throw UserError("every pixel of the image is excluded, so none is left to work on");
-}
-
-// Excluded pixels hold no counts to go by.
-ScalingParameters fit_scaling(SpectrumImage& image, const PreprocessConfig& config) {
-  const int64_t kept = exchange_excluded(image) * image.energy.size;
-  ScalingParameters fitted =
-      ScalingParameters::fit(std::span(image.counts).first(static_cast<size_t>(kept)), config);
-  exchange_excluded(image);
-  return fitted;
 }
 
 std::string counted(int64_t n, const char* one, const char* several) {
@@ -187,8 +181,8 @@ void narrow(SpectrumImage& image, const Axis& whole, bool cropped, std::vector<s
 
 // The backend, or null, with a note, if its device lacks the memory for the published steps.
 Backend* with_room(Backend* backend, const SpectrumImage& image, std::vector<std::string>& notes) {
-  if (!backend || !backend->image_operations()) return nullptr;
-  const size_t needed = smooth_and_scale_bytes(image), available = backend->memory().available;
+  if (!backend) return nullptr;
+  const size_t needed = backend->image_bytes(shape_of(image)), available = backend->memory().available;
   if (needed <= available) return backend;
   auto gib = [](size_t bytes) { return short_number(static_cast<double>(bytes) / (1 << 30), 3) + " GiB"; };
   notes.push_back("preprocessed on the host: the image takes " + gib(needed) + " of memory on " +
@@ -254,13 +248,18 @@ std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t heigh
 
 ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
                                    const ScalingParameters* fitted, Backend* backend) {
-  if (backend && backend->image_operations())
-    return smooth_and_scale_on_device(*backend, image, config, fitted);
-  gaussian_filter(image, config.sigma);
-  const ScalingParameters scaling = fitted ? *fitted : fit_scaling(image, config);
+  const std::unique_ptr<Backend> processor = backend ? nullptr : make_backend("cpu", "fp32");
+  const std::vector<float> gaussian = gaussian_weights(config.sigma), mean = mean_weights(config.xy_window);
+  const std::unique_ptr<DeviceImage> device =
+      (backend ? backend : processor.get())
+          ->take_image(shape_of(image), image.counts.data(),
+                       image.excluded.empty() ? nullptr : image.excluded.data());
+  if (config.sigma > 0) device->filter(gaussian, gaussian, std::nullopt);
+  const ScalingParameters scaling = fitted ? *fitted : ScalingParameters::fit(*device, config);
   const std::optional<LinearMap> linear = scaling.linear();
-  if (!linear) scaling.apply(image.counts);
-  spatial_mean(image, config.xy_window, linear);
+  if (!linear) device->map_to_shares(scaling.quantiles);
+  device->filter(mean, {}, linear);
+  device->finish();
   fill_excluded(image.excluded, image.counts, 0);
   return scaling;
 }

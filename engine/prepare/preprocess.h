@@ -64,9 +64,9 @@ std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t heigh
 
 // The published steps but the crop: Gaussian filter, scaling, spatial mean, in the image's own memory.
 // `fitted` is applied in place of a scaling fitted here; returns the one that was applied. Excluded pixels
-// remain zero: neither the scaling nor, through the filters, their neighbours depend on them. UserError if
-// counts are all equal. On the backend's device if that has image operations; it must have
-// smooth_and_scale_bytes() of memory.
+// remain zero: neither the scaling nor, through the filters, their neighbours depend on them. By the backend,
+// which must have Backend::image_bytes() of memory, or by the processor if it is null. UserError if counts
+// are all equal.
 ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,
                                    const ScalingParameters* fitted = nullptr, Backend* backend = nullptr);
 

@@ -4,6 +4,7 @@
 
 #include <omp.h>
 
+#include "kernels/cpu/host_image.h"
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/streams.h"
 #include "kernels/host_memory.h"
@@ -52,6 +53,11 @@ void CpuBackend::upload_rows(const void* host, size_t width, void* device, size_
 }
 void CpuBackend::download_rows(const void* device, size_t pitch, void* host, size_t width, int64_t rows) {
   copy_rows(device, pitch, host, width, width, rows);
+}
+
+std::unique_ptr<DeviceImage> CpuBackend::take_image(const ImageShape& shape, float* counts,
+                                                    const uint8_t* excluded) {
+  return cpu::make_host_image(shape, counts, excluded);
 }
 
 void CpuBackend::convert(ConstArray source, Array destination) {

@@ -65,6 +65,9 @@ class CpuBackend final : public Backend {
   void adam_outer_product(int64_t batch, int64_t in, int64_t out, ConstArray x, ConstArray d,
                           const StepScalars* scalars, Array w, Array m, Array v, Array shadow) override;
 
+  std::unique_ptr<DeviceImage> take_image(const ImageShape& shape, float* counts,
+                                          const uint8_t* excluded) override;
+
  private:
   cpu::Arithmetic arithmetic_;
 };

@@ -23,7 +23,7 @@ constexpr bool choices_are_measured = true;
 // An NVIDIA GPU: cuDNN for the inner convolutions, cuBLASLt for matrix products, kernels of our own for the
 // rest. Masters are f32. Everything is queued on one stream; reductions are split in a way that depends on
 // sizes alone.
-class CudaBackend final : public Backend, public ImageOperations {
+class CudaBackend final : public Backend {
  public:
   // precision: fp32, tf32 or bf16; measures_choices: whether of several ways to compute the fastest is taken
   // after all were checked, or the first. Throws UserError if the device cannot be used.
@@ -78,17 +78,9 @@ class CudaBackend final : public Backend, public ImageOperations {
   void adam_outer_product(int64_t batch, int64_t in, int64_t out, ConstArray x, ConstArray d,
                           const StepScalars* scalars, Array w, Array m, Array v, Array shadow) override;
 
-  ImageOperations* image_operations() override { return this; }
-  void filter_axis(const ImageShape& shape, ImageAxis axis, std::span<const float> half,
-                   const std::optional<LinearMap>& map, ConstArray in, Array out) override;
-  void fill_pixels(const ImageShape& shape, const uint8_t* mask, float value, Array image) override;
-  void scale_pixels(const ImageShape& shape, ConstArray factors, Array image) override;
-  void map_to_shares(ConstArray quantiles, Array image) override;
-  std::vector<float> order_statistics(ConstArray values, std::span<const int64_t> ranks,
-                                      Array sorted) override;
-  double sum(const ImageShape& shape, ConstArray image, const uint8_t* mask) override;
-  double squared_deviations(const ImageShape& shape, ConstArray image, const uint8_t* mask,
-                            double mean) override;
+  std::unique_ptr<DeviceImage> take_image(const ImageShape& shape, float* counts,
+                                          const uint8_t* excluded) override;
+  size_t image_bytes(const ImageShape& shape) const override;
 
   // For this folder's own parts.
   cudaStream_t stream() const { return stream_; }

@@ -1,7 +1,10 @@
 #include "kernels/image_operations.h"
 
+#include <cstring>
+#include <limits>
 #include <numeric>
 
+#include "kernels/backend_memory.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
@@ -90,108 +93,178 @@ __global__ void __launch_bounds__(threads)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-void check_image(const ImageShape& shape, ConstArray image) {
-  expect(shape.height > 0 && shape.width > 0 && shape.channels > 0 && image.count == shape.count(),
-         "an image does not have its shape");
+// Images go to the device and back through page-locked slots of this size: the bus is crossed while the
+// processor fills the next slot, at several times the rate of a copy from ordinary memory.
+constexpr size_t largest_slot = size_t{4} << 20;
+
+size_t bytes_of(const ImageShape& shape) {
+  return static_cast<size_t>(shape.count()) * sizeof(float);
+}
+size_t slot_bytes(const ImageShape& shape) {
+  return std::min(bytes_of(shape), largest_slot);
+}
+// Slots are copied whole, so that an image on the device fills a whole number of them.
+size_t padded_bytes(const ImageShape& shape) {
+  const size_t slot = slot_bytes(shape);
+  return (bytes_of(shape) + slot - 1) / slot * slot;
 }
 
-template <typename T>
-void copy(cudaStream_t stream, const T* from, T* to, size_t count, cudaMemcpyKind kind) {
-  check(cudaMemcpyAsync(to, from, count * sizeof(T), kind, stream), "cudaMemcpyAsync");
-  check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+void parallel_copy(void* to, const void* from, size_t bytes) {
+  const auto pieces = static_cast<int64_t>((bytes >> 16) + 1);
+#pragma omp parallel for schedule(static)
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const size_t begin = bytes * static_cast<size_t>(piece) / static_cast<size_t>(pieces),
+                 end = bytes * static_cast<size_t>(piece + 1) / static_cast<size_t>(pieces);
+    std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin, end - begin);
+  }
 }
 
-template <typename Term>
-double sum_of(const CudaBackend& backend, const ImageShape& shape, ConstArray image, const uint8_t* mask,
-              Term term) {
-  check_image(shape, image);
-  constexpr int64_t least = 1 << 14, most_stretches = 1 << 16;
-  const int64_t stretch = std::max(least, divide_up(image.count, most_stretches)),
-                stretches = divide_up(image.count, stretch);
-  double* partial = backend.partial_results<double>(stretches);
-  launch(backend.stream(), "sum_kernel", sum_kernel<Term>, stretches, threads, image.count, shape.channels,
-         stretch, image.as<float>(), mask, term, partial);
-  std::vector<double> sums(static_cast<size_t>(stretches));
-  copy(backend.stream(), partial, sums.data(), sums.size(), cudaMemcpyDeviceToHost);
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
-}
+// In the device's memory, with as much again to filter into: the image crosses the bus once in each
+// direction. The steps run once per image: they may take memory, and those with a result wait for it.
+class CudaImage final : public DeviceImage {
+ public:
+  CudaImage(CudaBackend& backend, const ImageShape& shape, float* counts, const uint8_t* excluded)
+      : DeviceImage(shape, counts, excluded),
+        backend_(backend),
+        first_(backend, padded_bytes(shape)),
+        second_(backend, padded_bytes(shape)),
+        mask_(backend, any_excluded() ? static_cast<size_t>(shape.pixels()) : 0),
+        current_(static_cast<float*>(first_.data())),
+        other_(static_cast<float*>(second_.data())) {
+    if (any_excluded()) backend.upload(excluded, mask_.data(), static_cast<size_t>(shape.pixels()));
+    const size_t slot = slot_bytes(shape), bytes = bytes_of(shape);
+    const BackendMemory staging(backend, backend.staging_bytes(slot));
+    const std::unique_ptr<Feed> feed = backend.make_feed(slot, staging.data());
+    for (size_t at = 0; at < bytes; at += slot) {
+      parallel_copy(feed->slot(), reinterpret_cast<const char*>(counts) + at, std::min(slot, bytes - at));
+      feed->submit(reinterpret_cast<char*>(current_) + at);
+    }
+    backend.synchronize();
+  }
+
+  void filter(std::span<const float> half, std::span<const float> half_of_channels,
+              const std::optional<LinearMap>& map) override {
+    fill_excluded(map ? map->zero : 0);
+    filter_axis(shape_.height, shape_.width * shape_.channels, half, map);
+    filter_axis(shape_.width, shape_.channels, half, std::nullopt);
+    if (!half_of_channels.empty()) filter_axis(shape_.channels, 1, half_of_channels, std::nullopt);
+    if (!any_excluded()) return;
+    const std::vector<float> factors = normalizing_factors(shape_.height, shape_.width, excluded_, half);
+    const BackendMemory copies(backend_, factors.size() * sizeof(float));
+    launch("scale_pixels_kernel", scale_pixels_kernel, shape_.count(), shape_.channels,
+           to_device(std::span(factors), copies.data()), current_);
+  }
+
+  void map_to_shares(std::span<const double> quantiles) override {
+    expect(quantiles.size() >= 2, "map_to_shares: at least two quantiles");
+    launch("map_to_shares_kernel", map_to_shares_kernel, shape_.count(), std::ssize(quantiles),
+           to_device(quantiles, backend_.partial_results<double>(std::ssize(quantiles))), current_);
+  }
+
+  // Larger than any count, those of excluded pixels take the ranks behind the others.
+  std::vector<float> order_statistics(std::span<const int64_t> ranks) override {
+    for (const int64_t rank : ranks)
+      expect(rank >= 0 && rank < count(), "order_statistics: a rank beyond the counts");
+    std::vector<float> found(ranks.size());
+    fill_excluded(std::numeric_limits<float>::infinity());
+    sort_values(backend_.stream(), shape_.count(), current_, other_);
+    const BackendMemory places(backend_, ranks.size_bytes()), results(backend_, found.size() * sizeof(float));
+    launch("gather_kernel", gather_kernel, std::ssize(ranks), to_device(ranks, places.data()),
+           static_cast<const float*>(other_), static_cast<float*>(results.data()));
+    backend_.download(results.data(), found.data(), found.size() * sizeof(float));
+    return found;
+  }
+  double sum() override { return sum_of(Value{}); }
+  double squared_deviations(double mean) override { return sum_of(SquaredDeviation{mean}); }
+
+  void finish() override {
+    const size_t slot = slot_bytes(shape_), bytes = bytes_of(shape_);
+    const BackendMemory staging(backend_, backend_.staging_bytes(slot));
+    const std::unique_ptr<Drain> drain = backend_.make_drain(slot, staging.data());
+    size_t submitted = 0;
+    for (size_t at = 0; at < bytes; at += slot) {
+      for (; submitted < bytes && submitted < at + 2 * slot; submitted += slot)
+        drain->submit(reinterpret_cast<const char*>(current_) + submitted);
+      parallel_copy(reinterpret_cast<char*>(counts_) + at, drain->wait(), std::min(slot, bytes - at));
+    }
+  }
+
+ private:
+  // A kernel that goes through `count` things.
+  template <typename... Parameters, typename... Arguments>
+  void launch(const char* name, void (*kernel)(int64_t, Parameters...), int64_t count,
+              Arguments... arguments) const {
+    EELSVAE_GPU::launch(backend_.stream(), name, kernel, grid_for(count, threads), threads, count,
+                        arguments...);
+  }
+  template <typename T>
+  const T* to_device(std::span<const T> values, void* place) {
+    backend_.upload(values.data(), place, values.size_bytes());
+    return static_cast<const T*>(place);
+  }
+  const uint8_t* mask() const { return any_excluded() ? static_cast<const uint8_t*>(mask_.data()) : nullptr; }
+
+  void fill_excluded(float value) {
+    if (any_excluded())
+      launch("fill_pixels_kernel", fill_pixels_kernel, shape_.count(), shape_.channels, mask(), value,
+             current_);
+  }
+
+  // Along the axis of `length` samples that are `inner` values apart.
+  void filter_axis(int64_t length, int64_t inner, std::span<const float> half,
+                   const std::optional<LinearMap>& map) {
+    if (half.size() == 1 && half[0] == 1 && !map) return;
+    const float* weights = to_device(half, backend_.partial_results<float>(std::ssize(half)));
+    const auto radius = static_cast<int>(half.size()) - 1;
+    auto with_map = [&]<int N, typename Map>(std::integral_constant<int, N>, Map m) {
+      const int64_t count = shape_.count();
+      EELSVAE_GPU::launch(backend_.stream(), "filter_axis_kernel", filter_axis_kernel<N, Map>,
+                          grid_for(count / N, threads), threads, count, length, inner, radius, weights, m,
+                          static_cast<const float*>(current_), other_);
+    };
+    auto with_packs = [&](auto n) {
+      if (map)
+        with_map(n, *map);
+      else
+        with_map(n, Unchanged{});
+    };
+    if (inner % widest<float> == 0)
+      with_packs(std::integral_constant<int, widest<float>>{});
+    else
+      with_packs(std::integral_constant<int, 1>{});
+    std::swap(current_, other_);
+  }
+
+  template <typename Term>
+  double sum_of(Term term) const {
+    constexpr int64_t least = 1 << 14, most_stretches = 1 << 16;
+    const int64_t count = shape_.count(), stretch = std::max(least, divide_up(count, most_stretches)),
+                  stretches = divide_up(count, stretch);
+    double* partial = backend_.partial_results<double>(stretches);
+    EELSVAE_GPU::launch(backend_.stream(), "sum_kernel", sum_kernel<Term>, stretches, threads, count,
+                        shape_.channels, stretch, static_cast<const float*>(current_), mask(), term, partial);
+    std::vector<double> sums(static_cast<size_t>(stretches));
+    backend_.download(partial, sums.data(), sums.size() * sizeof(double));
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
+  }
+
+  CudaBackend& backend_;
+  BackendMemory first_, second_, mask_;
+  float *current_, *other_;
+};
 
 }  // namespace
 
-void CudaBackend::filter_axis(const ImageShape& shape, ImageAxis axis, std::span<const float> half,
-                              const std::optional<LinearMap>& map, ConstArray in, Array out) {
-  check_image(shape, in);
-  check_image(shape, out);
-  expect(!half.empty() && in.data != out.data, "a filter needs weights and two arrays");
-  float* weights = partial_results<float>(std::ssize(half));
-  copy(stream_, half.data(), weights, half.size(), cudaMemcpyHostToDevice);
-  const int64_t length = axis == ImageAxis::y   ? shape.height
-                         : axis == ImageAxis::x ? shape.width
-                                                : shape.channels,
-                inner = axis == ImageAxis::y   ? shape.width * shape.channels
-                        : axis == ImageAxis::x ? shape.channels
-                                               : 1;
-  const auto radius = static_cast<int>(half.size()) - 1;
-  auto with_map = [&]<int N, typename Map>(std::integral_constant<int, N>, Map m) {
-    launch(stream_, "filter_axis_kernel", filter_axis_kernel<N, Map>, grid_for(in.count / N, threads),
-           threads, in.count, length, inner, radius, static_cast<const float*>(weights), m, in.as<float>(),
-           out.as<float>());
-  };
-  auto with_packs = [&](auto n) {
-    if (map)
-      with_map(n, *map);
-    else
-      with_map(n, Unchanged{});
-  };
-  if (inner % widest<float> == 0)
-    with_packs(std::integral_constant<int, widest<float>>{});
-  else
-    with_packs(std::integral_constant<int, 1>{});
+std::unique_ptr<DeviceImage> CudaBackend::take_image(const ImageShape& shape, float* counts,
+                                                     const uint8_t* excluded) {
+  use_device();
+  return std::make_unique<CudaImage>(*this, shape, counts, excluded);
 }
 
-void CudaBackend::fill_pixels(const ImageShape& shape, const uint8_t* mask, float value, Array image) {
-  check_image(shape, image);
-  launch(stream_, "fill_pixels_kernel", fill_pixels_kernel, grid_for(image.count, threads), threads,
-         image.count, shape.channels, mask, value, image.as<float>());
-}
-
-void CudaBackend::scale_pixels(const ImageShape& shape, ConstArray factors, Array image) {
-  check_image(shape, image);
-  expect(factors.count == shape.pixels(), "scale_pixels: a factor for each pixel");
-  launch(stream_, "scale_pixels_kernel", scale_pixels_kernel, grid_for(image.count, threads), threads,
-         image.count, shape.channels, factors.as<float>(), image.as<float>());
-}
-
-void CudaBackend::map_to_shares(ConstArray quantiles, Array image) {
-  expect(quantiles.count >= 2, "map_to_shares: at least two quantiles");
-  launch(stream_, "map_to_shares_kernel", map_to_shares_kernel, grid_for(image.count, threads), threads,
-         image.count, quantiles.count, quantiles.as<double>(), image.as<float>());
-}
-
-std::vector<float> CudaBackend::order_statistics(ConstArray values, std::span<const int64_t> ranks,
-                                                 Array sorted) {
-  expect(sorted.count == values.count && sorted.data != values.data, "order_statistics: wrong scratch");
-  for (const int64_t rank : ranks)
-    expect(rank >= 0 && rank < values.count, "order_statistics: a rank beyond the values");
-  std::vector<float> found(ranks.size());
-  if (ranks.empty()) return found;
-  sort_values(stream_, values.count, values.as<float>(), sorted.as<float>());
-  const DeviceMemoryBlock places(ranks.size_bytes()), results(found.size() * sizeof(float));
-  copy(stream_, ranks.data(), static_cast<int64_t*>(places.data()), ranks.size(), cudaMemcpyHostToDevice);
-  launch(stream_, "gather_kernel", gather_kernel, grid_for(std::ssize(ranks), threads), threads,
-         std::ssize(ranks), static_cast<const int64_t*>(places.data()),
-         static_cast<const float*>(sorted.as<float>()), static_cast<float*>(results.data()));
-  copy(stream_, static_cast<const float*>(results.data()), found.data(), found.size(),
-       cudaMemcpyDeviceToHost);
-  return found;
-}
-
-double CudaBackend::sum(const ImageShape& shape, ConstArray image, const uint8_t* mask) {
-  return sum_of(*this, shape, image, mask, Value{});
-}
-double CudaBackend::squared_deviations(const ImageShape& shape, ConstArray image, const uint8_t* mask,
-                                       double mean) {
-  return sum_of(*this, shape, image, mask, SquaredDeviation{mean});
+size_t CudaBackend::image_bytes(const ImageShape& shape) const {
+  // Sorting takes an image's size beside the two; the rest is for the ways to the device and for small
+  // arrays.
+  return 3 * padded_bytes(shape) + static_cast<size_t>(shape.pixels()) * 8 + (size_t{64} << 20);
 }
 
 }  // namespace eelsvae::EELSVAE_GPU

@@ -52,6 +52,9 @@ class ReferenceBackend final : public Backend {
   void adam(ConstArray gradient, const StepScalars* scalars, Array w, Array m, Array v) override;
   void adam_outer_product(int64_t batch, int64_t in, int64_t out, ConstArray x, ConstArray d,
                           const StepScalars* scalars, Array w, Array m, Array v, Array shadow) override;
+
+  std::unique_ptr<DeviceImage> take_image(const ImageShape& shape, float* counts,
+                                          const uint8_t* excluded) override;
 };
 
 extern const BackendFactory reference_backend;

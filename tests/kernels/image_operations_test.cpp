@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numeric>
 
 #include "tests/kernels/backend_test.h"
 #include "tests/kernels/image_devices.h"
@@ -10,43 +10,43 @@
 namespace eelsvae {
 namespace {
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
-
 // Channels that can be read four at a time and such that cannot, axes of one sample, several blocks of
 // threads, and more than one stretch of a sum.
 const std::vector<ImageShape> shapes = {{1, 1, 1}, {5, 4, 3}, {1, 7, 16}, {6, 1, 8}, {3, 3, 1}, {7, 9, 700}};
 
+// About a third of the pixels.
+std::vector<uint8_t> some_pixels(const ImageShape& shape) {
+  std::vector<uint8_t> mask;
+  for (double value : random_integers(shape.pixels(), 1, 9)) mask.push_back(value > 0 ? 200 : 0);
+  return mask;
+}
+
 class ImageOperationsTest : public ImageDeviceTest {
  protected:
-  DeviceArray on_device(const Values& values) { return {backend(), DType::f32, values}; }
+  // An image of the values, without a mask or with one.
+  std::unique_ptr<DeviceImage> take(const ImageShape& shape, const Values& values,
+                                    const std::vector<uint8_t>& mask = {}) {
+    counts_.assign(values.begin(), values.end());
+    mask_ = mask;
+    return backend().take_image(shape, counts_.data(), mask.empty() ? nullptr : mask_.data());
+  }
+  std::unique_ptr<DeviceImage> take(const Values& values) { return take({1, 1, std::ssize(values)}, values); }
+  Values finished(DeviceImage& image) {
+    image.finish();
+    return Values(counts_.begin(), counts_.end());
+  }
+
+ private:
+  std::vector<float> counts_;
+  std::vector<uint8_t> mask_;
 };
 EELSVAE_FOR_EACH_IMAGE_DEVICE(ImageOperationsTest);
 
-// A mask of about a third of the pixels, in the device's memory.
-class Mask {
- public:
-  Mask(Backend& backend, const ImageShape& shape) : backend_(backend) {
-    const Values random = random_integers(shape.pixels(), 1, 9);
-    for (double value : random) host.push_back(value > 0 ? 200 : 0);
-    memory_ = static_cast<uint8_t*>(backend.allocate(host.size()));
-    backend.upload(host.data(), memory_, host.size());
-  }
-  ~Mask() { backend_.release(memory_, host.size()); }
-  Mask(const Mask&) = delete;
-  Mask& operator=(const Mask&) = delete;
-  operator const uint8_t*() const { return memory_; }
-
-  std::vector<uint8_t> host;
-
- private:
-  Backend& backend_;
-  uint8_t* memory_;
-};
-
-Values filtered(const ImageShape& shape, ImageAxis axis, const std::vector<float>& half, const Values& in) {
+// Along one axis.
+Values filtered(const ImageShape& shape, size_t axis, const std::vector<float>& half, const Values& in) {
   const int64_t steps[] = {shape.width * shape.channels, shape.channels, 1},
                 sizes[] = {shape.height, shape.width, shape.channels};
-  const int64_t step = steps[static_cast<int>(axis)], size = sizes[static_cast<int>(axis)];
+  const int64_t step = steps[axis], size = sizes[axis];
   const auto radius = static_cast<int64_t>(half.size()) - 1;
   Values out(in.size());
   for (int64_t at = 0; at < shape.count(); ++at) {
@@ -60,67 +60,69 @@ Values filtered(const ImageShape& shape, ImageAxis axis, const std::vector<float
   }
   return out;
 }
+Values filtered(const ImageShape& shape, const std::vector<float>& half,
+                const std::vector<float>& of_channels, const Values& in) {
+  const Values over_pixels = filtered(shape, 1, half, filtered(shape, 0, half, in));
+  return of_channels.empty() ? over_pixels : filtered(shape, 2, of_channels, over_pixels);
+}
 
 TEST_P(ImageOperationsTest, FiltersOfSmallIntegersAreExact) {
+  const std::vector<std::vector<float>> halves = {
+      {1}, {3}, {2, 1}, {1, -2, 3}, {1, 2, 0, 4}, {1, 1, 2, 1, 1, 3, 1, 1, 1, 2, 1, 1}};
   for (const ImageShape& shape : shapes)
-    for (const std::vector<float>& half : std::vector<std::vector<float>>{
-             {3}, {2, 1}, {1, -2, 3}, {1, 2, 0, 4}, {1, 1, 2, 1, 1, 3, 1, 1, 1, 2, 1, 1}})
-      for (ImageAxis axis : {ImageAxis::y, ImageAxis::x, ImageAxis::channels}) {
-        SCOPED_TRACE(testing::Message()
-                     << shape.height << " " << shape.width << " " << shape.channels << " axis "
-                     << static_cast<int>(axis) << " radius " << half.size() - 1);
+    for (const std::vector<float>& half : halves)
+      for (const std::vector<float>& of_channels :
+           {std::vector<float>{}, halves.front(), halves[2], halves.back()}) {
+        SCOPED_TRACE(testing::Message() << shape.height << " " << shape.width << " " << shape.channels
+                                        << " radii " << half.size() - 1 << " " << of_channels.size());
         const Values in = random_integers(shape.count(), 30, 1);
-        const DeviceArray source = on_device(in);
-        const DeviceArray result(backend(), DType::f32, shape.count());
-        operations().filter_axis(shape, axis, half, std::nullopt, source, result);
-        EXPECT_TRUE(equal(result.download(), filtered(shape, axis, half, in)));
-        EXPECT_TRUE(equal(source.download(), in));
+        const auto image = take(shape, in);
+        image->filter(half, of_channels, std::nullopt);
+        EXPECT_TRUE(equal(finished(*image), filtered(shape, half, of_channels, in)));
         // Clipped to -4 to 10: all of it exact.
-        const LinearMap map{2, 0.5f, -4, 10};
         Values mapped = in;
         for (double& value : mapped) value = std::clamp((value - 2) * 0.5, -4.0, 10.0);
-        operations().filter_axis(shape, axis, half, map, source, result);
-        EXPECT_TRUE(equal(result.download(), filtered(shape, axis, half, mapped)));
+        const auto other = take(shape, in);
+        other->filter(half, of_channels, LinearMap{2, 0.5f, -4, 10});
+        EXPECT_TRUE(equal(finished(*other), filtered(shape, half, of_channels, mapped)));
       }
 }
 
 TEST_P(ImageOperationsTest, FiltersOfRandomNumbersAreClose) {
-  for (const ImageShape& shape : shapes)
-    for (ImageAxis axis : {ImageAxis::y, ImageAxis::x, ImageAxis::channels}) {
-      const Values in = rounded(random_normal(shape.count(), 1, 2), DType::f32);
-      const DeviceArray source = on_device(in);
-      const DeviceArray result(backend(), DType::f32, shape.count());
-      const std::vector<float> half = {0.3f, 0.2f, 0.1f, 0.04f, 0.01f};
-      operations().filter_axis(shape, axis, half, std::nullopt, source, result);
-      EXPECT_TRUE(
-          close(result.download(), filtered(shape, axis, half, in), tolerance_of(DType::f32).operation));
-    }
-}
-
-TEST_P(ImageOperationsTest, MaskedPixelsAreFilled) {
-  for (const ImageShape& shape : shapes)
-    for (float value : {0.0f, -2.5f, infinity}) {
-      Values expected = random_integers(shape.count(), 9, 3);
-      const DeviceArray image = on_device(expected);
-      const Mask mask(backend(), shape);
-      operations().fill_pixels(shape, mask, value, image);
-      for (int64_t i = 0; i < shape.count(); ++i)
-        if (mask.host[static_cast<size_t>(i / shape.channels)])
-          expected[static_cast<size_t>(i)] = static_cast<double>(value);
-      EXPECT_TRUE(equal(image.download(), expected));
-    }
-}
-
-TEST_P(ImageOperationsTest, PixelsAreScaled) {
+  const std::vector<float> half = {0.3f, 0.2f, 0.1f, 0.04f, 0.01f};
   for (const ImageShape& shape : shapes) {
-    Values expected = random_integers(shape.count(), 9, 4);
-    const Values factors = random_integers(shape.pixels(), 5, 5);
-    const DeviceArray image = on_device(expected), on_pixels = on_device(factors);
-    operations().scale_pixels(shape, on_pixels, image);
-    for (int64_t i = 0; i < shape.count(); ++i)
-      expected[static_cast<size_t>(i)] *= factors[static_cast<size_t>(i / shape.channels)];
-    EXPECT_TRUE(equal(image.download(), expected));
+    const Values in = rounded(random_normal(shape.count(), 1, 2), DType::f32);
+    const auto image = take(shape, in);
+    image->filter(half, half, std::nullopt);
+    EXPECT_TRUE(close(finished(*image), filtered(shape, half, half, in), tolerance_of(DType::f32).operation));
   }
+}
+
+// Divided by the weights of the pixels that are left, whatever the others hold.
+TEST_P(ImageOperationsTest, ExcludedPixelsGiveNothingToAFilter) {
+  const std::vector<float> half = {0.4f, 0.2f, 0.1f};
+  for (const ImageShape& shape : shapes)
+    for (const auto& map : {std::optional<LinearMap>(), std::optional(LinearMap{2, 0.5f, -4, 10})}) {
+      const std::vector<uint8_t> mask = some_pixels(shape);
+      Values in = random_integers(shape.count(), 30, 3), left(mask.size()), zeroed(in.size());
+      for (size_t i = 0; i < in.size(); ++i) {
+        const size_t pixel = i / static_cast<size_t>(shape.channels);
+        left[pixel] = mask[pixel] ? 0 : 1;
+        if (mask[pixel])
+          in[i] = i % 2 == 0 ? std::nan("") : 1e30;
+        else
+          zeroed[i] = map ? std::clamp((in[i] - 2) * 0.5, -4.0, 10.0) : in[i];
+      }
+      Values expected = filtered(shape, half, {}, zeroed);
+      const Values weights = filtered({shape.height, shape.width, 1}, half, {}, left);
+      for (size_t i = 0; i < in.size(); ++i) {
+        const size_t pixel = i / static_cast<size_t>(shape.channels);
+        expected[i] = mask[pixel] ? 0 : expected[i] / weights[pixel];
+      }
+      const auto image = take(shape, in, mask);
+      image->filter(half, {}, map);
+      EXPECT_TRUE(close(finished(*image), expected, tolerance_of(DType::f32).operation));
+    }
 }
 
 TEST_P(ImageOperationsTest, RanksAreThoseOfTheSortedValues) {
@@ -128,65 +130,88 @@ TEST_P(ImageOperationsTest, RanksAreThoseOfTheSortedValues) {
     Values values = rounded(random_normal(count, 50, 6), DType::f32);
     for (int64_t i = 0; i < count; i += 3)
       values[static_cast<size_t>(i)] = std::round(values[static_cast<size_t>(i)]);
-    const DeviceArray array = on_device(values), scratch(backend(), DType::f32, count);
+    const auto image = take(values);
     Values sorted = values;
     std::sort(sorted.begin(), sorted.end());
     std::vector<int64_t> ranks = {count - 1, 0, 0, count / 2};
     for (int64_t rank = 0; rank < count; rank += 1 + count / 700) ranks.push_back(rank);
-    const std::vector<float> found = operations().order_statistics(array, ranks, scratch);
+    const std::vector<float> found = image->order_statistics(ranks);
     Values expected;
     for (int64_t rank : ranks) expected.push_back(sorted[static_cast<size_t>(rank)]);
     EXPECT_TRUE(equal(Values(found.begin(), found.end()), expected));
-    EXPECT_TRUE(equal(array.download(), values)) << "the values were changed";
+    EXPECT_TRUE(equal(finished(*image), values)) << "the values were changed";
   }
 }
 
-TEST_P(ImageOperationsTest, RanksOfInfinityAndOfZero) {
-  const double inf = std::numeric_limits<double>::infinity();
-  const DeviceArray array = on_device({3, inf, -0.0, -7, inf}), scratch(backend(), DType::f32, 5);
-  const std::vector<float> found =
-      operations().order_statistics(array, std::vector<int64_t>{0, 1, 2, 3, 4}, scratch);
-  EXPECT_EQ(found, (std::vector<float>{-7, 0, 3, infinity, infinity}));
+TEST_P(ImageOperationsTest, ARankOfZeroHasNoSign) {
+  const std::vector<float> found = take({3, -0.0, -7})->order_statistics(std::vector<int64_t>{0, 1, 2});
+  EXPECT_EQ(found, (std::vector<float>{-7, 0, 3}));
   EXPECT_FALSE(std::signbit(found[1]));
 }
 
-TEST_P(ImageOperationsTest, SumsLeaveMaskedPixelsOut) {
-  for (const ImageShape& shape : shapes) {
-    const Mask mask(backend(), shape);
-    for (bool masked : {false, true}) {
-      Values values = random_integers(shape.count(), 1000, 7);
-      double sum = 0, squares = 0;
-      for (size_t i = 0; i < values.size(); ++i) {
-        if (masked && mask.host[i / static_cast<size_t>(shape.channels)]) {
-          values[i] = std::nan("");
-          continue;
-        }
-        sum += values[i];
-        squares += (values[i] - 0.5) * (values[i] - 0.5);
+// Wherever the excluded pixels lie, and of the others no count moves.
+TEST_P(ImageOperationsTest, RanksAndSumsLeaveExcludedPixelsOut) {
+  const ImageShape shape{7, 9, 5};
+  std::vector<uint8_t> first(63), last(63), one(63), all_but_one(63, 1);
+  std::fill_n(first.begin(), 40, uint8_t{1});
+  std::fill_n(last.rbegin(), 40, uint8_t{1});
+  one[62] = 1;
+  all_but_one[31] = 0;
+  for (const std::vector<uint8_t>& mask :
+       {some_pixels(shape), first, last, one, all_but_one, std::vector<uint8_t>(63)}) {
+    Values values = random_integers(shape.count(), 1000, 7), left;
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (mask[i / 5]) {
+        values[i] = std::nan("");
+        continue;
       }
-      const DeviceArray image = on_device(values);
-      const uint8_t* pixels = masked ? static_cast<const uint8_t*>(mask) : nullptr;
-      EXPECT_EQ(operations().sum(shape, image, pixels), sum);
-      EXPECT_EQ(operations().squared_deviations(shape, image, pixels, 0.5), squares);
+      left.push_back(values[i]);
+      sum += values[i];
+      squares += (values[i] - 0.5) * (values[i] - 0.5);
     }
+    std::sort(left.begin(), left.end());
+    const auto image = take(shape, values, mask);
+    ASSERT_EQ(image->count(), std::ssize(left));
+    EXPECT_EQ(image->sum(), sum);
+    EXPECT_EQ(image->squared_deviations(0.5), squares);
+    std::vector<int64_t> ranks;
+    for (int64_t rank = 0; rank < image->count(); ++rank) ranks.push_back(rank);
+    const std::vector<float> found = image->order_statistics(ranks);
+    EXPECT_TRUE(equal(Values(found.begin(), found.end()), left));
+    const Values after = finished(*image);
+    for (size_t i = 0; i < values.size(); ++i)
+      if (!mask[i / 5]) {
+        ASSERT_EQ(after[i], values[i]) << i;
+      }
+  }
+}
+
+TEST_P(ImageOperationsTest, SumsOfManyCounts) {
+  for (const ImageShape& shape : shapes) {
+    const Values values = random_integers(shape.count(), 1000, 7);
+    double squares = 0;
+    for (const double value : values) squares += (value - 0.5) * (value - 0.5);
+    const auto image = take(shape, values);
+    EXPECT_EQ(image->sum(), std::accumulate(values.begin(), values.end(), 0.0));
+    EXPECT_EQ(image->squared_deviations(0.5), squares);
   }
 }
 
 TEST_P(ImageOperationsTest, SharesBelow) {
   const Values quantiles = {-1, 0, 2, 2, 2, 6};
-  const DeviceArray table(backend(), DType::f64, quantiles);
-  const DeviceArray image = on_device({-1e30, -1, -0.5, 0, 1, 2, 3, 5, 6, 7});
-  operations().map_to_shares(table, image);
+  const auto shares = [&](const Values& table, const Values& values) {
+    const auto image = take(values);
+    image->map_to_shares(table);
+    return finished(*image);
+  };
   const Values expected = {0, 0, 0.1, 0.2, 0.3, 0.6, 0.85, 0.95, 1, 1};
-  EXPECT_TRUE(close(image.download(), expected, tolerance_of(DType::f32).operation));
+  EXPECT_TRUE(close(shares(quantiles, {-1e30, -1, -0.5, 0, 1, 2, 3, 5, 6, 7}), expected,
+                    tolerance_of(DType::f32).operation));
 
   // A run of equal quantiles at either end, and all of them equal.
-  const DeviceArray ends(backend(), DType::f64, Values{0, 0, 1, 1}), image_2 = on_device({0, 0.5, 1});
-  operations().map_to_shares(ends, image_2);
-  EXPECT_TRUE(equal(image_2.download(), {0, 0.5, 1}));
-  const DeviceArray same(backend(), DType::f64, Values{3, 3}), image_3 = on_device({2, 3, 4});
-  operations().map_to_shares(same, image_3);
-  EXPECT_TRUE(equal(image_3.download(), {0, 0, 1}));
+  EXPECT_TRUE(equal(shares({0, 0, 1, 1}, {0, 0.5, 1}), {0, 0.5, 1}));
+  EXPECT_TRUE(equal(shares({3, 3}, {2, 3, 4}), {0, 0, 1}));
 }
 
 TEST_P(ImageOperationsTest, SharesBelowManyQuantiles) {
@@ -208,9 +233,9 @@ TEST_P(ImageOperationsTest, SharesBelowManyQuantiles) {
       };
       expected.push_back(0.5 * (interpolate(true) + interpolate(false)));
     }
-    const DeviceArray table(backend(), DType::f64, quantiles), image = on_device(values);
-    operations().map_to_shares(table, image);
-    EXPECT_TRUE(close(image.download(), expected, tolerance_of(DType::f32).operation)) << count;
+    const auto image = take(values);
+    image->map_to_shares(quantiles);
+    EXPECT_TRUE(close(finished(*image), expected, tolerance_of(DType::f32).operation)) << count;
   }
 }
 

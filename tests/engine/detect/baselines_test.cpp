@@ -6,8 +6,8 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/prepare/filters.h"
 #include "kernels/philox.h"
+#include "tests/engine/prepare/processor_steps.h"
 #include "tests/engine/spectra.h"
 
 namespace eelsvae {

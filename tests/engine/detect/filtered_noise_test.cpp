@@ -4,7 +4,7 @@
 
 #include <random>
 
-#include "engine/prepare/filters.h"
+#include "tests/engine/prepare/processor_steps.h"
 
 namespace eelsvae {
 namespace {

@@ -9,10 +9,10 @@
 
 #include "engine/detect/detection.h"
 #include "engine/detect/thresholds.h"
-#include "engine/prepare/filters.h"
 #include "engine/prepare/preprocess.h"
 #include "engine/train/trainer.h"
 #include "tests/engine/network/test_model.h"
+#include "tests/engine/prepare/processor_steps.h"
 
 namespace eelsvae {
 namespace {
@@ -59,30 +59,6 @@ TEST(Excluded, AreCountedAndCleared) {
   EXPECT_EQ(cleared.counts, excluding(image, some_pixels, 0).counts);
   fill_excluded({}, cleared.counts, 0);
   EXPECT_EQ(cleared.counts, excluding(image, some_pixels, 0).counts);
-}
-
-TEST(Excluded, ExchangedTheyStandLastAndComeBack) {
-  std::vector<int64_t> all(63), first(40), last(40);
-  for (int64_t i = 0; i < 63; ++i) all[static_cast<size_t>(i)] = i;
-  std::copy_n(all.begin(), 40, first.begin());
-  std::copy_n(all.end() - 40, 40, last.begin());
-  for (const std::vector<int64_t>& pixels : {some_pixels, {}, {62}, {0}, first, last, all}) {
-    const SpectrumImage image = excluding(random_image(7, 9, 5), pixels, -1);
-    SpectrumImage exchanged = image;
-    const int64_t kept = exchange_excluded(exchanged);
-    ASSERT_EQ(kept, 63 - static_cast<int64_t>(pixels.size()));
-    const auto border = exchanged.counts.begin() + kept * 5;
-    EXPECT_TRUE(std::all_of(border, exchanged.counts.end(), [](float count) { return count == -1; }));
-    CountArray before = image.counts, after = exchanged.counts;
-    std::sort(before.begin(), before.end());
-    std::sort(after.begin(), after.end());
-    EXPECT_EQ(after, before) << "a count was lost";
-    EXPECT_EQ(exchange_excluded(exchanged), kept);
-    EXPECT_EQ(exchanged.counts, image.counts);
-  }
-  SpectrumImage unmasked = random_image(7, 9, 5);
-  EXPECT_EQ(exchange_excluded(unmasked), 63);
-  EXPECT_EQ(unmasked.counts, random_image(7, 9, 5).counts);
 }
 
 TEST(ExcludedInFilters, AnImageOfOneSpectrumStaysAsItIs) {
@@ -151,7 +127,7 @@ TEST_P(ExcludedInScaling, IsFittedToThePixelsThatAreLeft) {
     EXPECT_NEAR(prepared.scaling.range, expected.range, 1e-12 * std::abs(expected.range));
     EXPECT_EQ(prepared.scaling.quantiles, expected.quantiles);
     SpectrumImage scaled = image;
-    prepared.scaling.apply(scaled.counts);
+    apply_scaling(prepared.scaling, scaled.counts);
     EXPECT_EQ(prepared.image.counts, excluding(scaled, some_pixels, 0).counts);
   }
 }

@@ -9,10 +9,10 @@
 #include <random>
 
 #include "engine/prepare/binning.h"
-#include "engine/prepare/filters.h"
 #include "engine/prepare/resampling.h"
 #include "engine/specimen/simulate.h"
 #include "kernels/error.h"
+#include "tests/engine/prepare/processor_steps.h"
 #include "tests/fixtures/preprocess_reference.h"
 
 namespace eelsvae {
@@ -163,11 +163,11 @@ TEST(Filters, SpatialMeanOfMappedCountsIsTheMeanAfterTheMap) {
   for (Scaling method : {Scaling::robust_minmax, Scaling::minmax, Scaling::zscore, Scaling::none}) {
     config.scaling_method = method;
     SpectrumImage mapped = random_image(13, 40, 700, 22), one_by_one = mapped;
-    const ScalingParameters scaling = ScalingParameters::fit(mapped.counts, config);
+    const ScalingParameters scaling = fit_scaling(mapped.counts, config);
     for (int64_t window : {1, 3, 5}) {
       SpectrumImage a = mapped, b = one_by_one;
       spatial_mean(a, window, scaling.linear());
-      scaling.apply(b.counts);
+      apply_scaling(scaling, b.counts);
       spatial_mean(b, window);
       EXPECT_EQ(a.counts, b.counts) << static_cast<int>(method) << " " << window;
     }
@@ -184,7 +184,7 @@ TEST(Filters, ImpossibleSizesAreUserErrors) {
 }
 
 TEST(Percentiles, AreNumpys) {
-  std::vector<double> found = percentiles(reference_image().counts, reference::percents);
+  std::vector<double> found = percentiles_of(reference_image().counts, reference::percents);
   ASSERT_EQ(found.size(), reference::percentile_values.size());
   for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], reference::percentile_values[i], 1e-6);
 }
@@ -202,7 +202,7 @@ TEST(Percentiles, AreThoseOfTheSortedValues) {
     std::vector<double> percents;
     for (int i = 0; i <= 300; ++i) percents.push_back(i / 3.0);
     percents.back() = 100;
-    std::vector<double> found = percentiles(values, percents);
+    std::vector<double> found = percentiles_of(values, percents);
     for (size_t i = 0; i < percents.size(); ++i) {
       double position = percents[i] / 100 * static_cast<double>(size - 1);
       auto below = static_cast<size_t>(position);
@@ -233,7 +233,7 @@ TEST(Percentiles, OfManyValuesAreThoseOfTheSortedValues) {
   for (const std::vector<float>* values : {&continuous, &whole, &mostly, &ascending}) {
     std::vector<float> sorted = *values;
     std::sort(sorted.begin(), sorted.end());
-    const std::vector<double> found = percentiles(*values, percents);
+    const std::vector<double> found = percentiles_of(*values, percents);
     for (size_t i = 0; i < percents.size(); ++i) {
       const double position = percents[i] / 100 * static_cast<double>(size - 1);
       const auto below = static_cast<size_t>(position);
@@ -255,8 +255,8 @@ TEST_P(ScalingMethods, AreTheReferences) {
   PreprocessConfig config = off();
   config.scaling_method = GetParam().method;
   SpectrumImage image = reference_image();
-  ScalingParameters scaling = ScalingParameters::fit(image.counts, config);
-  scaling.apply(image.counts);
+  ScalingParameters scaling = fit_scaling(image.counts, config);
+  apply_scaling(scaling, image.counts);
   expect_close(image.counts, *GetParam().expected);
 }
 
@@ -264,9 +264,9 @@ TEST_P(ScalingMethods, AreReversibleWithinTheirLimits) {
   PreprocessConfig config = off();
   config.scaling_method = GetParam().method;
   CountArray counts = random_image(4, 4, 128, 11).counts;
-  ScalingParameters scaling = ScalingParameters::fit(counts, config);
+  ScalingParameters scaling = fit_scaling(counts, config);
   CountArray scaled = counts;
-  scaling.apply(scaled);
+  apply_scaling(scaling, scaled);
   scaling.invert(scaled);
   const bool clips = scaling.method == Scaling::robust_minmax;
   const double low = clips ? scaling.offset : -1e9, high = clips ? scaling.offset + scaling.range : 1e9;
@@ -290,7 +290,7 @@ TEST(Scaling, QuantilesFittedElsewhereAreSklearns) {
   PreprocessConfig config = off();
   config.scaling_method = Scaling::quantile;
   CountArray counts = reference_image().counts;
-  ScalingParameters::fit(fitted_on, config).apply(counts);
+  apply_scaling(fit_scaling(fitted_on, config), counts);
   expect_close(counts, reference::quantile_of_others);
 }
 
@@ -298,10 +298,10 @@ TEST(Scaling, QuantileMapOfMoreValuesThanQuantilesIsMonotoneAndUniform) {
   CountArray counts = random_image(8, 8, 512, 12).counts;
   PreprocessConfig config = off();
   config.scaling_method = Scaling::quantile;
-  ScalingParameters scaling = ScalingParameters::fit(counts, config);
+  ScalingParameters scaling = fit_scaling(counts, config);
   EXPECT_EQ(scaling.quantiles.size(), 1000u);
   std::sort(counts.begin(), counts.end());
-  scaling.apply(counts);
+  apply_scaling(scaling, counts);
   EXPECT_TRUE(std::is_sorted(counts.begin(), counts.end()));
   for (size_t i = 0; i < counts.size(); ++i)
     ASSERT_NEAR(static_cast<double>(counts[i]),
@@ -313,7 +313,7 @@ TEST(Scaling, EqualCountsAreAUserError) {
     PreprocessConfig config = off();
     config.scaling_method = method;
     std::vector<float> counts(3000, 0.1f);
-    EXPECT_NE(user_error([&] { ScalingParameters::fit(counts, config); }).find("equal"), std::string::npos)
+    EXPECT_NE(user_error([&] { fit_scaling(counts, config); }).find("equal"), std::string::npos)
         << static_cast<int>(method);
   }
   // One count in ten thousand differs: nothing between the percentiles, but extremes to scale by.
@@ -321,9 +321,9 @@ TEST(Scaling, EqualCountsAreAUserError) {
   counts[77] = 9;
   PreprocessConfig config = off();
   config.scaling_method = Scaling::robust_minmax;
-  EXPECT_THROW(ScalingParameters::fit(counts, config), UserError);
+  EXPECT_THROW(fit_scaling(counts, config), UserError);
   config.scaling_method = Scaling::minmax;
-  EXPECT_NO_THROW(ScalingParameters::fit(counts, config));
+  EXPECT_NO_THROW(fit_scaling(counts, config));
 }
 
 TEST(Prepare, IsThePublishedOrder) {
