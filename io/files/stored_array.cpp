@@ -15,6 +15,7 @@
 #include "io/files/first_failure.h"
 #include "kernels/error.h"
 #include "kernels/host_memory.h"
+#include "kernels/transpose.h"
 
 namespace eelsvae {
 namespace {
@@ -166,23 +167,6 @@ bool convert_rows(const std::byte* in, std::vector<Dimension> axes, float* out, 
 // A line of the cache: 16 floats.
 constexpr int64_t line = 16;
 using Line = float __attribute__((vector_size(line * sizeof(float))));
-
-// Transposes 16 x 16 floats: four rounds that interleave row i with row i + 8.
-inline void transpose(Line (&rows)[line]) {
-#pragma GCC unroll 4
-  for (int round = 0; round < 4; ++round) {
-    Line next[line];
-#pragma GCC unroll 8
-    for (int i = 0; i < line / 2; ++i) {
-      const Line a = rows[i], b = rows[i + line / 2];
-      next[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      next[2 * i + 1] =
-          __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < line; ++i) rows[i] = next[i];
-  }
-}
 
 // Writes a whole line of the cache past it: nothing reads the line before the whole array is there, and a
 // plain store would first read it from memory.

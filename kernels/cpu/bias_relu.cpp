@@ -37,7 +37,7 @@ void mask_and_add(int64_t rows, int64_t stride, int64_t width, const T* y, T* gr
       if constexpr (Relu) __builtin_prefetch(y + i + ahead);
       Vector value = load(gradient + i);
       if constexpr (Relu) {
-        cpu::stdx::where(!(load(y + i) > 0.0f), value) = 0.0f;
+        value = load(y + i) > 0.0f ? value : Vector{};
         cpu::store(value, gradient + i);
       }
       cpu::store(load(sum + i) + value, sum + i);

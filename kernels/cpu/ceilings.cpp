@@ -31,11 +31,9 @@ std::function<void()> on_every_thread(Loop loop, int64_t rounds) {
 // of four or five cycles on two ports. The numbers converge to ordinary ones.
 constexpr int chains = 10;
 
-template <typename V>
 float multiply_add(int64_t rounds) {
-  constexpr int width = sizeof(V) / sizeof(float);
-  V sums[chains], factor, term;
-  for (int i = 0; i < width; ++i) {
+  Vector sums[chains], factor, term;
+  for (int64_t i = 0; i < lanes; ++i) {
     factor[i] = 0.5f + 1e-3f * static_cast<float>(i);
     term[i] = 1.0f;
     for (int c = 0; c < chains; ++c) sums[c][i] = static_cast<float>(c);
@@ -46,11 +44,9 @@ float multiply_add(int64_t rounds) {
   }
   float sum = 0;
   for (int c = 0; c < chains; ++c)
-    for (int i = 0; i < width; ++i) sum += sums[c][i];
+    for (int64_t i = 0; i < lanes; ++i) sum += sums[c][i];
   return sum;
 }
-
-using Floats = float __attribute__((vector_size(sizeof(float) * lanes)));
 
 #ifdef __AVX512F__
 [[gnu::target("avx512f,avx512bf16")]] float multiply_add_bf16(int64_t rounds) {
@@ -76,7 +72,7 @@ struct ArithmeticLoop {
 // What the instruction set has to multiply with.
 std::vector<ArithmeticLoop> arithmetic_loops(DType activation, [[maybe_unused]] cpu::InstructionSet set) {
   const auto each = [](double width) { return 2 * chains * width; };
-  std::vector<ArithmeticLoop> loops = {{"FMA f32", each(lanes), multiply_add<Floats>}};
+  std::vector<ArithmeticLoop> loops = {{"FMA f32", each(lanes), multiply_add}};
   if (activation != DType::bf16) return loops;
 #ifdef __AVX512F__
   if (set >= cpu::InstructionSet::avx512_bf16) loops.push_back({"FMA bf16", each(32), multiply_add_bf16});
@@ -95,12 +91,11 @@ float sum_of(const float* values) {
     for (int64_t r = 0; r < rows; ++r) sums[r] += load(values + r * row + i);
   Vector sum = sums[0];
   for (int64_t r = 1; r < rows; ++r) sum += sums[r];
-  return cpu::stdx::reduce(sum);
+  return cpu::sum_of_lanes(sum);
 }
 
 void update(float* values) {
-  for (int64_t i = 0; i < piece; i += lanes)
-    (load(values + i) + 1.0f).copy_to(values + i, cpu::stdx::element_aligned);
+  for (int64_t i = 0; i < piece; i += lanes) cpu::store(load(values + i) + 1.0f, values + i);
 }
 
 void copy(const float* from, float* to) {

@@ -47,7 +47,7 @@ template <int Rows, int Vectors>
   Vector sums[Rows][Vectors];
 #pragma GCC unroll 2
   for (int v = 0; v < Vectors; ++v) {
-    const Vector start = bias ? load(bias + v * lanes) : Vector(0.0f);
+    const Vector start = bias ? load(bias + v * lanes) : Vector{};
 #pragma GCC unroll 12
     for (int r = 0; r < Rows; ++r) sums[r][v] = start;
   }
@@ -87,8 +87,7 @@ template <int Rows, int Vectors>
 #pragma GCC unroll 12
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v)
-      sums[r][v].copy_to(block + r * channels_of_block + v * lanes, stdx::vector_aligned);
+    for (int v = 0; v < Vectors; ++v) store(sums[r][v], block + r * channels_of_block + v * lanes);
 }
 
 // values[r * pitch + c] = max(sums[r, c], floor) for `rows` rows of `channels` numbers.
@@ -97,9 +96,8 @@ void store_block(const float* sums, int64_t rows, int64_t channels, float floor,
   for (int64_t r = 0; r < rows; ++r, sums += channels_of_block, values += pitch) {
     int64_t c = 0;
     for (; c + lanes <= channels; c += lanes) {
-      Vector value = load(sums + c);
-      stdx::where(value < floor, value) = floor;  // keeps NaN
-      store(value, values + c);
+      const Vector value = load(sums + c);
+      store(value < floor ? floor : value, values + c);  // keeps NaN
     }
     for (; c < channels; ++c) store(sums[c] < floor ? floor : sums[c], values + c);
   }

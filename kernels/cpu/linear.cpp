@@ -63,7 +63,7 @@ void dots(const float* x, int64_t x_stride, const T* w, int64_t step, int64_t st
       float rest = 0;
       for (int64_t j = i; j < count; ++j)
         rest += static_cast<float>(w[k * step * stride + j]) * x[r * x_stride + j];
-      sums[r * sums_stride + k * step] += static_cast<double>(cpu::stdx::reduce(acc[r][k])) + rest;
+      sums[r * sums_stride + k * step] += static_cast<double>(cpu::sum_of_lanes(acc[r][k])) + rest;
     }
 }
 
@@ -83,7 +83,7 @@ void add_rows(const T* w, int64_t step, int64_t stride, const float* factors, in
       float* target = acc + r * acc_stride + i;
       Vector sum = load(target);
       for (int k = 0; k < Outputs; ++k) sum += wv[k] * factors[k * Rows + r];
-      sum.copy_to(target, cpu::stdx::element_aligned);
+      cpu::store(sum, target);
     }
   }
   for (; i < count; ++i)
@@ -94,7 +94,7 @@ void add_rows(const T* w, int64_t step, int64_t stride, const float* factors, in
 
 void widen(const bfloat16* from, int64_t count, float* to) {
   int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) load(from + i).copy_to(to + i, cpu::stdx::element_aligned);
+  for (; i + lanes <= count; i += lanes) cpu::store(load(from + i), to + i);
   for (; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
 

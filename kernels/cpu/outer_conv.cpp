@@ -87,8 +87,8 @@ void add_taps(const float* x, int64_t step, const float* w, int64_t taps, int64_
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) {
-      stdx::where(sums[r][v] < floor, sums[r][v]) = floor;  // keeps NaN
-      store(sums[r][v], y + r * channels + v * lanes);
+      const Vector sum = sums[r][v];
+      store(sum < floor ? floor : sum, y + r * channels + v * lanes);  // keeps NaN
     }
 }
 
@@ -117,11 +117,10 @@ void add_outer_products(int64_t taps, const float* x, int64_t step, const T* y, 
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) {
       float* sum = sums + k * pitch + v * lanes;
-      (load(sum) + products[k][v]).copy_to(sum, stdx::element_aligned);
+      store(load(sum) + products[k][v], sum);
     }
 }
 
-using Floats = float __attribute__((vector_size(sizeof(float) * lanes)));
 using Indices = int32_t __attribute__((vector_size(sizeof(float) * lanes)));
 
 // Of two vectors side by side: where an index has the bit, the second one's lane of that index, else the
@@ -140,7 +139,7 @@ Indices lanes_of_two(bool crossed) {
 
 // v[0] = the sum over the lanes of each of `lanes` vectors, of which every Bit-th is left.
 template <int64_t Bit>
-[[gnu::always_inline]] inline void add_lanes(Floats* v) {
+[[gnu::always_inline]] inline void add_lanes(Vector* v) {
   if constexpr (Bit < lanes) {
 #pragma GCC unroll 8
     for (int64_t i = 0; i < lanes; i += 2 * Bit)
@@ -161,13 +160,9 @@ void interleave(const float* from, int64_t stride, int64_t count, float* to) {
     };
     static constexpr std::array<int32_t, lanes> lower = lanes_from(0), upper = lanes_from(lanes / 2);
     for (int64_t i = 0; i < count; i += lanes, to += 2 * lanes) {
-      Floats even, odd;
-      std::memcpy(&even, from + i, sizeof even);
-      std::memcpy(&odd, from + rows_per_piece + i, sizeof odd);
-      const Floats low = __builtin_shuffle(even, odd, std::bit_cast<Indices>(lower)),
-                   high = __builtin_shuffle(even, odd, std::bit_cast<Indices>(upper));
-      std::memcpy(to, &low, sizeof low);
-      std::memcpy(to + lanes, &high, sizeof high);
+      const Vector even = load(from + i), odd = load(from + rows_per_piece + i);
+      store(__builtin_shuffle(even, odd, std::bit_cast<Indices>(lower)), to);
+      store(__builtin_shuffle(even, odd, std::bit_cast<Indices>(upper)), to + lanes);
     }
     return;
   }
@@ -356,13 +351,9 @@ class OuterConv final : public Conv3d {
             for (int64_t i = 0; i < lanes; ++i) sums[i] += wv * load(row + i * lanes);
           }
         }
-        Floats v[lanes];
-#pragma GCC unroll 16
-        for (int64_t i = 0; i < lanes; ++i) v[i] = std::bit_cast<Floats>(sums[i]);
-        add_lanes<1>(v);
-        Floats sum = v[0] + start;
-        sum = sum < floor ? Floats{} + floor : sum;  // keeps NaN
-        std::memcpy(x + q, &sum, sizeof sum);
+        add_lanes<1>(sums);
+        const Vector sum = sums[0] + start;
+        store(sum < floor ? floor : sum, x + q);  // keeps NaN
       }
     }
   }

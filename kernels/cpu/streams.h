@@ -13,25 +13,7 @@
 
 namespace eelsvae::cpu {
 
-// Vectors and runs of numbers on their way to memory.
-
-inline void store(const Vector& values, float* to) {
-  values.copy_to(to, stdx::element_aligned);
-}
-inline void store(const Vector& values, bfloat16* to) {
-  // Rounded as bfloat16::rounded does, by whole vectors. No instruction for it is used: the one of
-  // AVX512_BF16 takes numbers below 2^-126 for zero, and results would depend on the processor.
-  using Word = uint32_t __attribute__((vector_size(sizeof(uint32_t) * lanes)));
-  using Half = uint16_t __attribute__((vector_size(sizeof(uint16_t) * lanes)));
-  alignas(sizeof(Word)) float floats[lanes];
-  values.copy_to(floats, stdx::vector_aligned);
-  Word u;
-  std::memcpy(&u, floats, sizeof u);
-  const Word nearest = u + 0x7fffu + ((u >> 16) & 1u), quiet = u | 0x400000u,
-             is_nan = (Word)((u & 0x7fffffffu) > 0x7f800000u);
-  const Half halves = __builtin_convertvector(((is_nan & quiet) | (~is_nan & nearest)) >> 16, Half);
-  std::memcpy(static_cast<void*>(to), &halves, sizeof halves);
-}
+// Runs of numbers on their way to memory.
 
 template <typename From, typename To>
 void convert(const From* from, int64_t count, To* to) {

@@ -5,40 +5,17 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu/vectors.h"
+#include "kernels/transpose.h"
+
 namespace eelsvae::cpu {
 namespace {
-
-using Words = uint32_t __attribute__((vector_size(64)));
 
 // Two rows of 16 numbers in pairs.
 [[gnu::target("avx512f,avx512bw")]] inline Words pairs_of(const bfloat16* first, const bfloat16* second) {
   const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)),
                 b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second));
   return (Words)_mm512_or_si512(_mm512_cvtepu16_epi32(a), _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
-}
-
-// Exchanges the bit `Bit` of the rows' and the columns' numbers.
-template <int Bit>
-[[gnu::target("avx512f"), gnu::always_inline]] inline void exchange(Words* rows) {
-  Words low, high;
-  for (int column = 0; column < 16; ++column) {
-    low[column] = static_cast<uint32_t>(column & Bit ? 16 + column - Bit : column);
-    high[column] = static_cast<uint32_t>(column & Bit ? 16 + column : column + Bit);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < 16; ++r) {
-    if (r & Bit) continue;
-    const Words a = rows[r], b = rows[r | Bit];
-    rows[r] = __builtin_shuffle(a, b, low);
-    rows[r | Bit] = __builtin_shuffle(a, b, high);
-  }
-}
-
-[[gnu::target("avx512f"), gnu::always_inline]] inline void transpose(Words* rows) {
-  exchange<1>(rows);
-  exchange<2>(rows);
-  exchange<4>(rows);
-  exchange<8>(rows);
 }
 
 [[gnu::target("avx512f,avx512bw")]] void transpose_tile(const bfloat16* values, int64_t pitch,

@@ -39,7 +39,7 @@ void add_tile(const float* x, int64_t step, const float* y, int64_t count, int64
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 3
-    for (int v = 0; v < Vectors; ++v) sums[r][v] = 0.0f;
+    for (int v = 0; v < Vectors; ++v) sums[r][v] = Vector{};
   do {
     Vector xv[Vectors];
 #pragma GCC unroll 3
@@ -57,7 +57,7 @@ void add_tile(const float* x, int64_t step, const float* y, int64_t count, int64
 #pragma GCC unroll 3
       for (int v = 0; v < Vectors; ++v) {
         float* target = g + r * stride + v * lanes;
-        (load(target) + sums[r][v]).copy_to(target, stdx::element_aligned);
+        store(load(target) + sums[r][v], target);
       }
     return;
   }
@@ -65,7 +65,7 @@ void add_tile(const float* x, int64_t step, const float* y, int64_t count, int64
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 3
-    for (int v = 0; v < Vectors; ++v) sums[r][v].copy_to(values[r] + v * lanes, stdx::element_aligned);
+    for (int v = 0; v < Vectors; ++v) store(sums[r][v], values[r] + v * lanes);
   for (int64_t r = 0; r < channels; ++r)
     for (int64_t i = 0; i < std::min(columns, Vectors * lanes); ++i) g[r * stride + i] += values[r][i];
 }
@@ -97,7 +97,7 @@ void add_columns(const float* x, int64_t step, const float* y, int64_t count, in
     for (int64_t o = 0; o < count; ++o)
 #pragma GCC unroll 3
       for (int v = 0; v < Vectors; ++v)
-        load(x + o * step + v * lanes).copy_to(windows + o * width + v * lanes, stdx::element_aligned);
+        store(load(x + o * step + v * lanes), windows + o * width + v * lanes);
     x = windows;
     step = width;
   }
