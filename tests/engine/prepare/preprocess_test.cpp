@@ -554,7 +554,7 @@ TEST(Reduce, RefusesCountsThatAreNotFiniteBeforeItReadsThem) {
     SpectrumImage image = random_image(3, 4, 64, 4);
     image.spectrum(1 * 4 + 2)[63] = std::numeric_limits<float>::quiet_NaN();
     const std::string message = user_error([&] { reduce(image, config, std::array<double, 2>{420, 430}); });
-    EXPECT_NE(message.find("y 1, x 2, channel 63"), std::string::npos) << message;
+    EXPECT_NE(message.find("(y, x, channel) = (1, 2, 63)"), std::string::npos) << message;
   }
 }
 
