@@ -1,6 +1,7 @@
 #include "engine/detect/job.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/detect/scorer.h"
 
@@ -40,10 +41,11 @@ std::vector<std::vector<float>> normal_scores(const NormalSpectra& normal, const
   std::vector<std::vector<float>> sorted;
   for (const std::vector<float>& map :
        score_maps(normal.image, expectation, normal.preprocess, config, scores, stop)) {
-    std::vector<float>& of_score = sorted.emplace_back();
+    std::vector<float> of_score;
     for (size_t pixel = 0; pixel < map.size(); ++pixel)
       if (normal.pixels[pixel]) of_score.push_back(map[pixel]);
     std::sort(of_score.begin(), of_score.end());
+    sorted.push_back(std::move(of_score));
   }
   return sorted;
 }
