@@ -29,6 +29,12 @@ Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int
   expect(std::ssize(map) == height * width, "a map of another size");
   expect(side >= 1 && side % 2 == 1, "the surroundings' side must be odd");
   auto counts = [&](int64_t pixel) { return excluded.empty() || !excluded[static_cast<size_t>(pixel)]; };
+  // The pixels (j, i) of the rectangle around (y, x), without itself and without excluded ones.
+  auto for_others = [&](int64_t y, int64_t x, int64_t reach_y, int64_t reach_x, auto&& use) {
+    for (int64_t j = std::max<int64_t>(0, y - reach_y); j <= std::min(height - 1, y + reach_y); ++j)
+      for (int64_t i = std::max<int64_t>(0, x - reach_x); i <= std::min(width - 1, x + reach_x); ++i)
+        if ((j != y || i != x) && counts(j * width + i)) use(j, i);
+  };
   // For every pixel a quantile of `value` over the rectangle around it, without itself.
   auto around = [&](int64_t reach_y, int64_t reach_x, double share, auto&& value, std::vector<float>& out) {
 #pragma omp parallel
@@ -40,10 +46,8 @@ Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int
           const int64_t pixel = y * width + x;
           if (!counts(pixel)) continue;
           others.clear();
-          for (int64_t j = std::max<int64_t>(0, y - reach_y); j <= std::min(height - 1, y + reach_y); ++j)
-            for (int64_t i = std::max<int64_t>(0, x - reach_x); i <= std::min(width - 1, x + reach_x); ++i)
-              if (const int64_t other = j * width + i; other != pixel && counts(other))
-                others.push_back(value(other));
+          for_others(y, x, reach_y, reach_x,
+                     [&](int64_t j, int64_t i) { others.push_back(value(j * width + i)); });
           out[static_cast<size_t>(pixel)] = quantile(others, share);
         }
     }
@@ -65,7 +69,8 @@ Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int
   spread();
   // At a border the median is that of the side which fills more of the square.
   const std::vector<float> foretold = result.value;
-#pragma omp parallel
+  int64_t at_borders = 0;
+#pragma omp parallel reduction(+ : at_borders)
   {
     std::vector<float> alike;
 #pragma omp for schedule(static)
@@ -76,21 +81,21 @@ Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int
         if (!counts(pixel) || std::abs(own - at(foretold, pixel)) <= departs_by * unit) continue;
         alike.clear();
         int64_t others = 0, beside = 0;
-        for (int64_t j = std::max<int64_t>(0, y - reach); j <= std::min(height - 1, y + reach); ++j)
-          for (int64_t i = std::max<int64_t>(0, x - reach); i <= std::min(width - 1, x + reach); ++i) {
-            const int64_t other = j * width + i;
-            if (other == pixel || !counts(other)) continue;
-            ++others;
-            if (std::abs(at(map, other) - own) > alike_within * unit) continue;
-            alike.push_back(at(map, other));
-            beside += std::abs(j - y) <= 1 && std::abs(i - x) <= 1;
-          }
-        if (beside >= least_beside &&
-            static_cast<double>(alike.size()) >= least_alike * static_cast<double>(others))
-          result.value[static_cast<size_t>(pixel)] = quantile(alike, 0.5);
+        for_others(y, x, reach, reach, [&](int64_t j, int64_t i) {
+          ++others;
+          const float other = at(map, j * width + i);
+          if (std::abs(other - own) > alike_within * unit) return;
+          alike.push_back(other);
+          beside += std::abs(j - y) <= 1 && std::abs(i - x) <= 1;
+        });
+        if (beside < least_beside ||
+            static_cast<double>(alike.size()) < least_alike * static_cast<double>(others))
+          continue;
+        result.value[static_cast<size_t>(pixel)] = quantile(alike, 0.5);
+        ++at_borders;
       }
   }
-  spread();
+  if (at_borders > 0) spread();
   return result;
 }
 

@@ -10,21 +10,12 @@
 
 #include "engine/image/excluded.h"
 #include "io/config/config.h"
+#include "tests/io/reports/page_data.h"
 
 namespace eelsvae {
 namespace {
 
 constexpr float nan_f = std::numeric_limits<float>::quiet_NaN();
-
-bool has(const std::string& page, const std::string& part) {
-  return page.find(part) != std::string::npos;
-}
-
-nlohmann::json data_of(const std::string& page) {
-  const std::string open = "id='report-data'>";
-  const size_t first = page.find(open) + open.size();
-  return nlohmann::json::parse(page.substr(first, page.find("</script>", first) - first));
-}
 
 // A report and what it refers to: scores up to 0.3 and one of 0.9, which alone is anomalous.
 struct Sample {

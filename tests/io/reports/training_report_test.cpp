@@ -6,20 +6,12 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/io/reports/page_data.h"
+
 namespace eelsvae {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-bool has(const std::string& page, const std::string& part) {
-  return page.find(part) != std::string::npos;
-}
-
-nlohmann::json data_of(const std::string& page) {
-  const std::string open = "id='report-data'>";
-  const size_t first = page.find(open) + open.size();
-  return nlohmann::json::parse(page.substr(first, page.find("</script>", first) - first));
-}
 
 struct Sample {
   SpectrumImage image;
