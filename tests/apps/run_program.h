@@ -22,6 +22,13 @@
 
 namespace eelsvae {
 
+// Under a sanitizer a training takes several times as long, and other tests run beside it.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr std::chrono::seconds longest_wait{600};
+#else
+inline constexpr std::chrono::seconds longest_wait{120};
+#endif
+
 struct ProgramResult {
   int status = -1;  // exit status, or 128 + the signal that ended the program
   std::string out, err;
@@ -31,7 +38,7 @@ struct ProgramOptions {
   std::string folder;                              // to work in; "": the caller's
   std::map<std::string, std::string> environment;  // besides the caller's
   std::optional<rlim_t> largest_file;              // bytes; what a full disk looks like to the program
-  std::chrono::seconds timeout{120};               // of every wait; then the program is killed
+  std::chrono::seconds timeout = longest_wait;     // of every wait; then the program is killed
 };
 
 // A program while it runs; arguments[0] is its path. Its standard input is empty. Whoever does not wait for
