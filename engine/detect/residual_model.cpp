@@ -174,9 +174,9 @@ void ResidualModel::whiten(int64_t pixel, const float* observed, const float* ex
 }
 
 ResidualModel fit_residual_model(const SpectrumImageView& observed, std::span<const float> expected,
-                                 int64_t noise_lag, std::vector<float> pixel_noise) {
+                                 int64_t lag, std::vector<float> pixel_noise) {
   ResidualModel model;
-  model.noise = estimate_noise(observed, expected, noise_lag, std::move(pixel_noise));
+  model.noise = estimate_noise(observed, expected, lag, std::move(pixel_noise));
   const int64_t channels = observed.energy.size;
   const std::vector<int64_t> sample = sample_of(observed);
   Rows z(std::ssize(sample), channels);

@@ -4,8 +4,8 @@
 #include <span>
 #include <vector>
 
-#include "engine/detect/noise_model.h"
 #include "engine/image/spectrum_image.h"
+#include "engine/noise/noise_model.h"
 
 namespace eelsvae {
 
@@ -34,6 +34,6 @@ struct ResidualModel {
 // in single ones, then of what the pixels show besides; 16 in all. UserError where the noise cannot be
 // measured.
 ResidualModel fit_residual_model(const SpectrumImageView& observed, std::span<const float> expected,
-                                 int64_t noise_lag, std::vector<float> pixel_noise = {});
+                                 int64_t lag, std::vector<float> pixel_noise = {});
 
 }  // namespace eelsvae

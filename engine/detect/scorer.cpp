@@ -9,19 +9,13 @@
 #include <boost/math/special_functions/erf.hpp>
 
 #include "engine/detect/empirical_null.h"
-#include "engine/detect/filtered_noise.h"
 #include "engine/detect/pooling.h"
 #include "engine/detect/scores.h"
+#include "engine/noise/filtered_noise.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
 namespace {
-
-// Distance from which on pixels share no noise: beyond the reach of both filters.
-int64_t noise_lag(const PreprocessConfig& preprocess) {
-  const auto filter = static_cast<int64_t>(std::ceil(2 * preprocess.sigma));
-  return preprocess.xy_window + 2 * filter;
-}
 
 void leave_out(std::span<const uint8_t> excluded, std::vector<float>& map) {
   for (size_t pixel = 0; pixel < excluded.size(); ++pixel)
@@ -86,7 +80,8 @@ Scorer::Scorer(const SpectrumImageView& prepared, const Expectation& expectation
 
 const ResidualModel& Scorer::residuals() {
   if (!residuals_)
-    residuals_ = fit_residual_model(prepared_, expectation_.spectra, noise_lag(preprocess_), pixel_noise_);
+    residuals_ = fit_residual_model(prepared_, expectation_.spectra,
+                                    noise_lag(preprocess_.sigma, preprocess_.xy_window), pixel_noise_);
   return *residuals_;
 }
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/detect/noise_model.h"
+#include "engine/noise/noise_model.h"
 #include "engine/image/spectrum_image.h"
 
 namespace eelsvae {

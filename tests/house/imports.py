@@ -16,9 +16,10 @@ builds_on = {
     "engine": ["kernels"],  # the configuration, how work is stopped, how many threads it takes
     "engine/image": ["engine"],
     "engine/network": ["engine/image"],
-    "engine/train": ["engine/network"],
     "engine/prepare": ["engine/image"],
-    "engine/detect": ["engine/network", "engine/prepare"],
+    "engine/noise": ["engine/prepare"],
+    "engine/train": ["engine/network", "engine/noise"],
+    "engine/detect": ["engine/network", "engine/noise"],
     "engine/specimen": ["engine/image"],
     "engine/study": ["engine/train", "engine/detect", "engine/specimen"],
     "engine/bench": ["engine/network", "engine/detect"],

@@ -1,4 +1,4 @@
-#include "engine/detect/noise_model.h"
+#include "engine/noise/noise_model.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,7 @@
-#include "engine/detect/filtered_noise.h"
+#include "engine/noise/filtered_noise.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "engine/prepare/filters.h"
@@ -110,6 +111,10 @@ std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, 
       }
   }
   return factors;
+}
+
+int64_t noise_lag(double sigma, int64_t window) {
+  return window + 2 * static_cast<int64_t>(std::ceil(2 * sigma));
 }
 
 }  // namespace eelsvae

@@ -15,4 +15,7 @@ namespace eelsvae {
 // applied one after the other. Of the image only its size and excluded pixels are read.
 std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, int64_t window);
 
+// The distance in pixels from which on those filters leave the noise of two pixels independent.
+int64_t noise_lag(double sigma, int64_t window);
+
 }  // namespace eelsvae

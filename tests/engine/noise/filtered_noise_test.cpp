@@ -1,4 +1,4 @@
-#include "engine/detect/filtered_noise.h"
+#include "engine/noise/filtered_noise.h"
 
 #include <gtest/gtest.h>
 
