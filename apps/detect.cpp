@@ -5,21 +5,29 @@ using namespace eelsvae;
 
 int main(int argc, char** argv) {
   DetectionRequest request;
-  CommandLine app("Finds the spectra of an EELS spectrum image that do not fit a trained model.",
-                  "eelsvae-detect");
+  CommandLine app(
+      "Finds the spectra of an EELS spectrum image that do not fit the others, or a trained model.",
+      "eelsvae-detect");
   app.footer(
-      "Example:\n"
-      "  eelsvae-detect --model run --data CuZn_EELS_mapping.hspy --output found\n"
-      "writes scores.hspy, scores.npy, mask.npy, scores.png, histogram.png, summary.json and report.html to "
-      "the folder "
-      "found. Without a model, by the mean spectrum:\n"
-      "  eelsvae-detect --baseline mean --data scan.hspy --set data.energy_range=500,800 --output found");
+      "Examples:\n"
+      "  eelsvae-detect scan.dm4\n"
+      "chooses how to prepare the scan, trains a model of its spectra within five minutes, sets it beside "
+      "the "
+      "mean spectrum and PCA, and looks with the best of them for spectra that do not fit. The folder found "
+      "then holds report.html, summary.json, scores.hspy, scores.npy, mask.npy, scores.png, histogram.png, "
+      "config.json, log.txt and the model.\n"
+      "  eelsvae-detect scan.dm4 --model run\n"
+      "  eelsvae-detect scan.dm4 --baseline mean --set data.energy_range=500,800");
+  app.add_option("DATA", request.data, "spectrum image (otherwise the one the model was trained on)");
   app.add_option("--model", request.model, "run folder of eelsvae-train, or a checkpoint");
   app.add_option("--baseline", request.baseline,
                  "instead of a model: mean, pca[:K], rx[:K]; K components, chosen from the data if absent");
-  app.add_option("--fit", request.fit, "image that the baseline is fitted to (otherwise --data itself)");
+  app.add_option("--fit", request.fit, "image that the baseline is fitted to (otherwise DATA itself)");
   app.add_option("--config", request.config, "configuration that a baseline takes its preprocessing from");
-  app.add_option("--data", request.data, "spectrum image (otherwise the one the model was trained on)");
+  app.add_option("--data", request.data, "the same as DATA");
+  app.add_option("--minutes", request.minutes, "time for everything, where a model is to be trained")
+      .check_positive()
+      .capture_default_str();
   app.add_option("--output", request.output, "folder for the results").capture_default_str();
   app.add_option("--truth", request.truth, "mask (y, x) of known anomalies, .npy; adds F1 and the like");
   app.add_flag("--save-reconstruction", request.save_reconstruction,

@@ -94,7 +94,8 @@ struct TrainingConfig {
   double lr_factor = 0.5;
   bool augment = false;  // random flips and quarter turns of tiles
   uint64_t seed = 0;
-  double validation_fraction = 0;  // of the training tiles
+  double validation_fraction = 0.1;  // of the image, in tiles
+  int64_t patience = 20;             // epochs without a better prediction after which training ends; 0: never
 };
 
 enum class Blend { uniform, cosine };

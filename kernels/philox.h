@@ -54,7 +54,8 @@ enum class RandomStream : uint32_t {
   initialization = 2,
   shuffle = 3,
   augmentation = 4,
-  simulation = 5
+  simulation = 5,
+  prediction = 6
 };
 
 EELSVAE_HOST_DEVICE inline Philox4 philox(uint64_t seed, RandomStream stream, uint64_t step, uint64_t index) {

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
 #include <numeric>
 #include <utility>
 
+#include "engine/image/excluded.h"
+#include "engine/noise/filtered_noise.h"
 #include "kernels/philox.h"
 
 namespace eelsvae {
@@ -28,6 +32,33 @@ TileGrid training_grid(const SpectrumImageView& prepared, const TilesConfig& til
                     std::to_string(tiles.image_size) +
                     ", or the model would never see the pixels between the tiles");
   return make_tile_grid(prepared.y.size, prepared.x.size, tiles.image_size, tiles.sliding_window_stride);
+}
+
+bool overlap(TileOrigin a, TileOrigin b, int64_t tile) {
+  return std::abs(a.y - b.y) < tile && std::abs(a.x - b.x) < tile;
+}
+
+// Moves tiles from training to validation, and away those that overlap them.
+void hold_out(TileSplit& split, const SpectrumImageView& prepared, const TrainingConfig& training) {
+  const int64_t tile = split.grid.tile;
+  const double pixels = static_cast<double>(prepared.pixels() - excluded_pixels(prepared.excluded));
+  const auto wanted = std::max<int64_t>(
+      std::llround(training.validation_fraction * pixels / static_cast<double>(tile * tile)), 1);
+  const auto least_left = (std::ssize(split.training) + 1) / 2;
+  std::vector<int64_t> drawn = split.training;
+  shuffle(drawn, training.seed, split_draw);
+  auto origin = [&](int64_t number) { return split.grid.origins[static_cast<size_t>(number)]; };
+  for (; !drawn.empty() && std::ssize(split.validation) < wanted; drawn.pop_back()) {
+    const int64_t candidate = drawn.back();
+    auto touches = [&](int64_t other) { return overlap(origin(candidate), origin(other), tile); };
+    if (std::ranges::any_of(split.validation, touches)) continue;
+    const auto touching = std::ranges::count_if(split.training, touches);
+    if (std::ssize(split.training) - touching < least_left) continue;
+    std::erase_if(split.training, touches);
+    split.touching += touching - 1;
+    split.validation.push_back(candidate);
+  }
+  std::ranges::sort(split.validation);
 }
 
 double seconds_now() {
@@ -63,15 +94,7 @@ TileSplit split_tiles(const SpectrumImageView& prepared, const TilesConfig& tile
   split.excluded = static_cast<int64_t>(std::erase_if(left, [&](int64_t tile) {
     return all_excluded(prepared, split.grid.origins[static_cast<size_t>(tile)], split.grid.tile);
   }));
-  if (training.validation_fraction > 0 && left.size() > 1) {
-    shuffle(left, training.seed, split_draw);
-    double share = training.validation_fraction * static_cast<double>(left.size());
-    size_t count = std::clamp<size_t>(static_cast<size_t>(std::lround(share)), 1, left.size() - 1);
-    split.validation.assign(left.end() - static_cast<std::ptrdiff_t>(count), left.end());
-    left.resize(left.size() - count);
-    std::sort(left.begin(), left.end());
-    std::sort(split.validation.begin(), split.validation.end());
-  }
+  if (training.validation_fraction > 0) hold_out(split, prepared, training);
   if (left.empty())
     throw UserError(split.excluded > 0
                         ? "tiles.anomaly_indices leaves only tiles of excluded pixels, none to train on"
@@ -79,27 +102,59 @@ TileSplit split_tiles(const SpectrumImageView& prepared, const TilesConfig& tile
   return split;
 }
 
-std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImageView& prepared) {
+std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImageView& prepared,
+                                     int64_t margin) {
   std::vector<uint8_t> held_out(static_cast<size_t>(prepared.pixels()));
-  auto set = [&](const std::vector<int64_t>& tiles, uint8_t value) {
+  const int64_t height = prepared.y.size, width = prepared.x.size;
+  auto set = [&](const std::vector<int64_t>& tiles, int64_t around, uint8_t value) {
     for (int64_t tile : tiles) {
       const TileOrigin origin = split.grid.origins[static_cast<size_t>(tile)];
-      for (int64_t y = origin.y; y < origin.y + split.grid.tile; ++y)
-        std::fill_n(held_out.begin() + y * prepared.x.size + origin.x, split.grid.tile, value);
+      const int64_t left = std::max<int64_t>(origin.x - around, 0),
+                    right = std::min(origin.x + split.grid.tile + around, width),
+                    bottom = std::min(origin.y + split.grid.tile + around, height);
+      for (int64_t y = std::max<int64_t>(origin.y - around, 0); y < bottom; ++y)
+        std::fill_n(held_out.begin() + y * width + left, right - left, value);
     }
   };
-  set(split.validation, 1);
-  set(split.training, 0);
+  set(split.validation, 0, 1);
+  set(split.training, margin - 1, 0);
   for (size_t pixel = 0; pixel < prepared.excluded.size(); ++pixel)
     if (prepared.excluded[pixel]) held_out[pixel] = 0;
   return held_out;
+}
+
+double counted(const EpochRecord& record) {
+  if (record.deviance) return *record.deviance;
+  return record.validation ? record.validation->loss : record.training.loss;
+}
+
+bool has_settled(const std::vector<EpochRecord>& history, const Config& config) {
+  constexpr double least_fall = 1e-4;
+  const int64_t patience = config.training.patience, epochs = std::ssize(history);
+  if (patience == 0 || epochs <= config.loss.kl_warmup_epochs + patience || !history.back().deviance)
+    return false;
+  double before = std::numeric_limits<double>::infinity(), lately = before;
+  for (int64_t i = 0; i < epochs; ++i) {
+    double& lowest = i < epochs - patience ? before : lately;
+    lowest = std::min(lowest, counted(history[static_cast<size_t>(i)]));
+  }
+  return lately > before - least_fall;
 }
 
 Trainer::Trainer(Model& model, const Config& config, const SpectrumImageView& prepared)
     : model_(model),
       config_(config),
       image_(prepared),
-      split_(split_tiles(prepared, config.tiles, config.training)) {}
+      split_(split_tiles(prepared, config.tiles, config.training)) {
+  if (split_.validation.empty()) return;
+  const int64_t margin = noise_lag(config.preprocess.sigma, config.preprocess.xy_window),
+                tile = split_.grid.tile;
+  std::vector<TileOrigin> tiles;
+  for (int64_t number : split_.validation) tiles.push_back(split_.grid.origins[static_cast<size_t>(number)]);
+  held_out_ = make_prediction_sample(prepared, std::move(tiles), tile, tile,
+                                     held_out_pixels(split_, prepared, margin), config.preprocess,
+                                     config.training.seed);
+}
 
 int64_t Trainer::batches_per_epoch() const {
   return (training_tiles() + model_.batch() - 1) / model_.batch();
@@ -159,10 +214,31 @@ EpochLoss Trainer::validate() {
   return sum;
 }
 
+double Trainer::measure_deviance() {
+  const PredictionSample& sample = *held_out_;
+  const int64_t tile_count = model_.shape().tile_count(), tiles = sample.rectangles();
+  auto predict = [&](bool with_fresh_noise) {
+    CountArray predicted(sample.observed.counts.size());
+    for (int64_t first = 0; first < tiles; first += model_.batch()) {
+      float* batch = model_.next_tiles();
+      for (int64_t b = 0; b < model_.batch(); ++b)
+        std::ranges::copy(sample.rectangle(std::min(first + b, tiles - 1), with_fresh_noise).counts,
+                          batch + b * tile_count);
+      model_.load_tiles();
+      model_.evaluate();
+      for (int64_t b = 0; b < std::min(model_.batch(), tiles - first); ++b)
+        std::ranges::copy(model_.evaluated_reconstruction(b), predicted.begin() + (first + b) * tile_count);
+    }
+    return predicted;
+  };
+  const CountArray expected = predict(false);
+  return predictive_deviance(sample, expected, predict(true));
+}
+
 bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
   const int64_t batches = batches_per_epoch();
   const int64_t latent = model_.shape().latent;
-  while (state.epoch < config_.training.epochs) {
+  while (state.epoch < config_.training.epochs && !has_settled(state.history, config_)) {
     const double began = seconds_now();
     const std::vector<int64_t> order = epoch_order(state.epoch);
     const LossWeights weights = {config_.loss.dose, kl_weight_at(config_.loss, state.epoch)};
@@ -202,6 +278,7 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
         (config_.loss.dose * state.reconstruction_sum + config_.loss.kl_weight * state.kl_sum) / n,
         state.reconstruction_sum / n, state.kl_sum / n};
     if (!split_.validation.empty()) record.validation = validate();
+    if (held_out_) record.deviance = measure_deviance();
     record.learning_rate = state.schedule.learning_rate;
     record.kl_weight = weights.kl_weight;
     record.gradient_norm = state.norm_sum / n;
@@ -209,10 +286,10 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
         active_units(state.mean_sum, state.mean_square_sum, batches * model_.batch());
     record.seconds = seconds_now() - began;
 
-    const double counted = record.validation ? record.validation->loss : record.training.loss;
-    const bool improved = counted < state.best_loss;
-    if (improved) state.best_loss = counted;
-    state.schedule.observe(counted, config_.training.lr_patience, config_.training.lr_factor);
+    const bool improved = counted(record) < state.best;
+    if (improved) state.best = counted(record);
+    state.schedule.observe(record.validation ? record.validation->loss : record.training.loss,
+                           config_.training.lr_patience, config_.training.lr_factor);
     state.history.push_back(record);
     ++state.epoch;
     state.batch = 0;
@@ -220,9 +297,9 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
     std::fill(state.mean_sum.begin(), state.mean_sum.end(), 0.0);
     std::fill(state.mean_square_sum.begin(), state.mean_square_sum.end(), 0.0);
     observer.on_epoch(state, improved);
-    if (state.epoch < config_.training.epochs && observer.stop_requested()) return false;
+    if (observer.stop_requested()) break;
   }
-  return true;
+  return state.epoch == config_.training.epochs || has_settled(state.history, config_);
 }
 
 }  // namespace eelsvae

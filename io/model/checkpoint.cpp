@@ -85,6 +85,7 @@ json to_json(const EpochRecord& r) {
           {"steps", r.steps},
           {"training", to_json(r.training)},
           {"validation", r.validation ? to_json(*r.validation) : json()},
+          {"deviance", r.deviance ? json(*r.deviance) : json()},
           {"learning_rate", r.learning_rate},
           {"kl_weight", r.kl_weight},
           {"gradient_norm", r.gradient_norm},
@@ -98,12 +99,23 @@ EpochRecord record_from(const json& j) {
   r.steps = j.at("steps");
   r.training = loss_from(j.at("training"));
   if (!j.at("validation").is_null()) r.validation = loss_from(j.at("validation"));
+  if (j.contains("deviance") && !j["deviance"].is_null()) r.deviance = j["deviance"];
   r.learning_rate = j.at("learning_rate");
   r.kl_weight = j.at("kl_weight");
   r.gradient_norm = j.at("gradient_norm");
   r.active_latent_units = j.at("active_latent_units");
   r.seconds = j.at("seconds");
   return r;
+}
+
+Comparison comparison_from(const json& j) {
+  Comparison comparison;
+  comparison.spectra = j.at("spectra");
+  comparison.mean = j.at("mean");
+  if (!j.at("pca").is_null()) comparison.pca = j.at("pca");
+  comparison.components = j.at("components");
+  if (!j.at("model").is_null()) comparison.model = j.at("model");
+  return comparison;
 }
 
 // JSON has no infinity: "no best loss yet" is null.
@@ -121,7 +133,7 @@ json to_json(const TrainingState& s) {
           {"learning_rate", s.schedule.learning_rate},
           {"schedule_best", finite_or_null(s.schedule.best)},
           {"epochs_without_progress", s.schedule.epochs_without_progress},
-          {"best_loss", finite_or_null(s.best_loss)},
+          {"best", finite_or_null(s.best)},
           {"reconstruction_sum", s.reconstruction_sum},
           {"kl_sum", s.kl_sum},
           {"norm_sum", s.norm_sum},
@@ -137,7 +149,7 @@ TrainingState state_from(const json& j, int64_t latent) {
   s.schedule.learning_rate = j.at("learning_rate");
   s.schedule.best = or_infinity(j.at("schedule_best"));
   s.schedule.epochs_without_progress = j.at("epochs_without_progress");
-  s.best_loss = or_infinity(j.at("best_loss"));
+  s.best = or_infinity(j.at(j.contains("best") ? "best" : "best_loss"));  // as it was called first
   s.reconstruction_sum = j.at("reconstruction_sum");
   s.kl_sum = j.at("kl_sum");
   s.norm_sum = j.at("norm_sum");
@@ -196,6 +208,7 @@ void write_checkpoint(const std::string& path, const Model& model, const Checkpo
   if (info.computed_by)
     metadata["computed_by"] =
         json{{"precision", info.computed_by->precision}, {"kernels", info.computed_by->kernels}}.dump();
+  if (info.comparison) metadata["comparison"] = to_json(*info.comparison).dump();
   json history = json::array();
   for (const EpochRecord& record : info.history) history.push_back(to_json(record));
   metadata["history"] = history.dump();
@@ -237,6 +250,8 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
       const json by = json::parse(metadata.at("computed_by"));
       info.computed_by = {by.at("precision").get<std::string>(), by.at("kernels").get<std::string>()};
     }
+    if (metadata.contains("comparison"))
+      info.comparison = comparison_from(json::parse(metadata.at("comparison")));
     for (const json& record : json::parse(history)) info.history.push_back(record_from(record));
     if (metadata.contains("training")) {
       info.training = state_from(json::parse(metadata.at("training")), info.config.model.latent_dim);
@@ -278,6 +293,15 @@ void load_checkpoint(const SafetensorsFile& file, Model& model, bool moments) {
     if (!known.contains(name) && !name.starts_with("optimizer."))
       throw UserError(file.path() + ": has a tensor " + quoted_text(name) + " that the model does not know");
   model.refresh();
+}
+
+json to_json(const Comparison& comparison) {
+  auto or_null = [](const std::optional<double>& value) { return value ? json(*value) : json(); };
+  return {{"spectra", comparison.spectra},
+          {"mean", comparison.mean},
+          {"pca", or_null(comparison.pca)},
+          {"components", comparison.components},
+          {"model", or_null(comparison.model)}};
 }
 
 json metrics_of(const EpochRecord& record) {

@@ -8,6 +8,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "engine/config.h"
+#include "engine/detect/comparison.h"
 #include "engine/image/spectrum_image.h"
 #include "engine/network/model.h"
 #include "engine/prepare/alignment.h"
@@ -31,6 +32,7 @@ struct CheckpointInfo {
   // What computed the training: a run that goes on takes the same, so that its bits do not depend on when it
   // was stopped. Absent in files that earlier versions wrote.
   std::optional<BackendVariant> computed_by = {};
+  std::optional<Comparison> comparison = {};  // on the held-out spectra, if there were any
 };
 
 // Writes the model's state beside the target, flushes and renames. Moments are written if info.training is
@@ -50,5 +52,8 @@ void load_checkpoint(const SafetensorsFile& file, Model& model, bool moments);
 
 // One epoch as it stands in metrics.jsonl.
 nlohmann::json metrics_of(const EpochRecord& record);
+
+// As it stands in a checkpoint and in a detection's summary.
+nlohmann::json to_json(const Comparison& comparison);
 
 }  // namespace eelsvae

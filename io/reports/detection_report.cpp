@@ -61,6 +61,7 @@ json sublines(const DetectionReport& report) {
   const int64_t aside = excluded_pixels(excluded, set_aside);
   add_excluded(aside, "set aside for want of counts or saturated (white).");
   add_excluded(excluded_pixels(excluded) - aside, "excluded (grey).");
+  if (report.comparison) lines.push_back(describe(*report.comparison) + ".");
   if (const auto& m = report.metrics)
     lines.push_back(count_text(m->true_positives) + " of " +
                     count_text(m->true_positives + m->false_negatives) + " known anomalies found, " +

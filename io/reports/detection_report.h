@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/detect/comparison.h"
 #include "engine/detect/detection.h"
 #include "engine/detect/metrics.h"
 #include "engine/train/trainer.h"
@@ -22,6 +23,7 @@ struct DetectionReport {
   std::string data_file;
   std::string model;                             // file, or what a baseline says of itself
   std::vector<EpochRecord> history = {};         // of the model's training
+  std::optional<Comparison> comparison = {};     // how well normal spectra are predicted
   std::vector<uint8_t> truth = {};               // (y, x), not 0: known to be anomalous; empty if not known
   std::optional<DetectionMetrics> metrics = {};  // against the truth
   std::vector<std::pair<std::string, std::string>> versions = {};  // of programs, libraries and device

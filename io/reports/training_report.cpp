@@ -52,14 +52,21 @@ std::string headline(const TrainingReport& report) {
 
 std::string losses(const TrainingReport& report) {
   if (report.history.empty()) return "No epoch is complete yet.";
-  auto counted = [](const EpochRecord& r) { return r.validation ? r.validation->loss : r.training.loss; };
+  const auto spectra = static_cast<double>(report.config.tiles.image_size * report.config.tiles.image_size);
   const EpochRecord& last = report.history.back();
   const EpochRecord& best =
       *std::min_element(report.history.begin(), report.history.end(),
                         [&](const EpochRecord& a, const EpochRecord& b) { return counted(a) < counted(b); });
-  std::string text = "Loss " + number_text(last.training.loss);
-  if (last.validation) text += ", validation " + number_text(last.validation->loss);
-  text += "; best " + number_text(counted(best)) + " in epoch " + count_text(best.epoch) + ". ";
+  std::string text = "Loss of a spectrum " + number_text(last.training.loss / spectra);
+  if (last.validation) text += ", in validation " + number_text(last.validation->loss / spectra);
+  text += ". Best in epoch " + count_text(best.epoch);
+  if (report.comparison && best.deviance) {
+    Comparison comparison = *report.comparison;
+    comparison.model = best.deviance;
+    text += ". " + describe(comparison) + ". ";
+  } else {
+    text += ": " + number_text(counted(best) / spectra) + ". ";
+  }
   return text + count_text(last.active_latent_units) + " of " + count_text(report.config.model.latent_dim) +
          " latent units are active.";
 }
@@ -151,22 +158,31 @@ json samples(const TrainingReport& report) {
   return data;
 }
 
-json loss_terms(const EpochLoss& loss, double dose, double kl_weight) {
-  return {finite_json(loss.loss), finite_json(dose * loss.reconstruction), finite_json(kl_weight * loss.kl)};
+// Of a spectrum.
+json loss_terms(const EpochLoss& loss, const Config& config) {
+  const auto spectra = static_cast<double>(config.tiles.image_size * config.tiles.image_size);
+  return {finite_json(loss.loss / spectra), finite_json(config.loss.dose * loss.reconstruction / spectra),
+          finite_json(config.loss.kl_weight * loss.kl / spectra)};
 }
 
 json history(const TrainingReport& report) {
-  const LossConfig& loss = report.config.loss;
   json records = json::array();
   for (const EpochRecord& r : report.history)
     records.push_back(
         {{"epoch", r.epoch},
-         {"training", loss_terms(r.training, loss.dose, loss.kl_weight)},
-         {"validation", r.validation ? loss_terms(*r.validation, loss.dose, loss.kl_weight) : json(nullptr)},
+         {"training", loss_terms(r.training, report.config)},
+         {"validation", r.validation ? loss_terms(*r.validation, report.config) : json(nullptr)},
+         {"deviance", r.deviance ? finite_json(*r.deviance) : json(nullptr)},
          {"rate", finite_json(r.learning_rate)},
          {"norm", finite_json(r.gradient_norm)},
          {"active", r.active_latent_units}});
   return records;
+}
+
+json comparison(const TrainingReport& report) {
+  if (!report.comparison) return nullptr;
+  return {{"mean", report.comparison->mean},
+          {"pca", report.comparison->pca ? json(*report.comparison->pca) : json(nullptr)}};
 }
 
 std::string energy_text(const Axis& energy, ChannelWindow window) {
@@ -213,6 +229,7 @@ std::string render_training_report(const TrainingReport& report) {
                                        {"origin", "Data: " + report.config.data.data_path},
                                        {"palette", base64<Colour>(viridis())},
                                        {"history", history(report)},
+                                       {"comparison", comparison(report)},
                                        {"latent", report.config.model.latent_dim},
                                        {"energy", axis_json(report.prepared.energy)},
                                        {"samples", samples(report)},

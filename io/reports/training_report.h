@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/detect/comparison.h"
 #include "engine/image/spectrum_image.h"
 #include "engine/image/tiling.h"
 #include "engine/train/trainer.h"
@@ -32,8 +33,9 @@ struct TrainingReport {
   const Config& config;
   Progress progress = Progress::running;
   std::span<const EpochRecord> history = {};
-  const ReconstructedTile* tile = nullptr;  // null: none yet
-  int64_t written = 0;                      // seconds since 1970
+  const ReconstructedTile* tile = nullptr;    // null: none yet
+  std::optional<Comparison> comparison = {};  // of the baselines, on the held-out spectra
+  int64_t written = 0;                        // seconds since 1970
   // While running: when another report can be expected. A page that has become much older says that the run
   // may have ended unseen.
   double next_seconds = 0;

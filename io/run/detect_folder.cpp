@@ -7,6 +7,7 @@
 #include "io/files/atomic_file.h"
 #include "io/files/npy.h"
 #include "io/formats/hspy.h"
+#include "io/model/checkpoint.h"
 #include "io/reports/score_pictures.h"
 
 namespace eelsvae {
@@ -38,6 +39,7 @@ nlohmann::ordered_json summarize(const DetectionReport& o) {
   const DetectionConfig& detection = o.config.detection;
   summary["trusted"] = o.detection.trusted();
   summary["reasons"] = o.detection.doubts;
+  summary["predictive_deviance"] = o.comparison ? to_json(*o.comparison) : nlohmann::json();
   if (detection.threshold_by_rate()) summary["fdr"] = detection.fdr;
   if (const std::optional<EmpiricalNull>& null = o.detection.null) {
     summary["expected_false_alarms"] = *o.detection.expected_false_alarms();

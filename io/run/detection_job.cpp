@@ -4,9 +4,11 @@
 #include <utility>
 
 #include "engine/detect/baselines.h"
+#include "engine/detect/comparison.h"
 #include "engine/detect/job.h"
 #include "engine/image/excluded.h"
 #include "engine/network/reconstruction.h"
+#include "engine/noise/filtered_noise.h"
 #include "engine/prepare/preprocess.h"
 #include "engine/train/trainer.h"
 #include "io/config/config.h"
@@ -15,6 +17,7 @@
 #include "io/formats/image_data.h"
 #include "io/model/checkpoint.h"
 #include "io/model/trained_model.h"
+#include "io/run/automatic_job.h"
 #include "io/run/detect_folder.h"
 #include "io/run/jobs.h"
 #include "io/run/training_run.h"
@@ -74,7 +77,8 @@ struct Source {
   std::optional<FittedPreprocess> fitted;  // of a trained model
   std::string name;
   std::vector<EpochRecord> history = {};
-  bool forgotten = false;  // the training excluded pixels
+  std::optional<Comparison> comparison = {};  // of a model, on spectra of its own image
+  bool forgotten = false;                     // the training excluded pixels
 };
 
 Source model_source(const DetectionRequest& request, const SafetensorsFile& file) {
@@ -94,7 +98,8 @@ Source model_source(const DetectionRequest& request, const SafetensorsFile& file
                                           " was trained without it; leave it out");
   training.detection = info.config.detection;
   return {info.config, std::move(training),     FittedPreprocess{info.energy, info.scaling, info.alignment},
-          file.path(), std::move(info.history), forgotten};
+          file.path(), std::move(info.history), info.comparison,
+          forgotten};
 }
 
 Source baseline_source(const DetectionRequest& request) {
@@ -103,7 +108,7 @@ Source baseline_source(const DetectionRequest& request) {
   for (const std::string& setting : request.settings) set_value(config, setting);
   check_config(config, "--set");
   if (request.data.empty() && config.data.data_path.empty()) throw UserError("no data: give --data FILE");
-  return {std::move(config), {}, std::nullopt, "", {}, false};
+  return {std::move(config), {}, std::nullopt, "", {}, {}, false};
 }
 
 // The image that a baseline is fitted to, if not the one under test; the same preprocessing as that.
@@ -141,11 +146,34 @@ std::optional<HeldOut> find_held_out(const Source& source, const std::string& da
         prepare(read_image_data(training.data.data_path, training.data, interruption()), training.preprocess,
                 std::nullopt, &*source.fitted, read_drift_image(training, interruption()), &backend);
   const SpectrumImage& image = held_out.image ? held_out.image->image : prepared.image;
-  held_out.pixels = held_out_pixels(split_tiles(image, training.tiles, training.training), image);
+  held_out.pixels = held_out_pixels(split_tiles(image, training.tiles, training.training), image,
+                                    noise_lag(training.preprocess.sigma, training.preprocess.xy_window));
   if (std::find(held_out.pixels.begin(), held_out.pixels.end(), 1) == held_out.pixels.end())
     throw UserError("detection.threshold_method=conformal needs spectra that were held out of training; " +
                     source.name + " held none out (training.validation_fraction)");
   return held_out;
+}
+
+// How well normal spectra of the image are predicted, by the model if there is one and by the baselines: on
+// the spectra that the model's training held out where the image is its own, otherwise on a tenth of the
+// image, which the baselines are then not fitted to.
+std::optional<Comparison> compare(const Source& source, const std::string& data,
+                                  const PreparedImage& prepared, const ExpectationSource& model) {
+  if (source.fitted && data == source.training.data.data_path) return source.comparison;
+  const auto spread = spread_sample(prepared.image, source.fitted ? source.config.tiles.image_size : 0,
+                                    source.config.preprocess);
+  if (!spread) return std::nullopt;
+  std::optional<Comparison> comparison = compare_baselines(spread->sample, prepared.image, spread->pixels);
+  if (comparison && source.fitted) comparison->model = predictive_deviance(spread->sample, model);
+  return comparison;
+}
+
+void tell(const Comparison& comparison, spdlog::logger& log) {
+  log.info("{}", describe(comparison));
+  if (comparison.model && *comparison.model >= comparison.mean)
+    log.warn(
+        "The model describes these spectra no better than the mean spectrum does; a model of this "
+        "specimen, or --baseline, may find more");
 }
 
 // What a model expects, with progress on the terminal.
@@ -166,8 +194,9 @@ Expectation reconstruct(Model& model, const SpectrumImageView& image, const Dete
 }  // namespace
 
 int run_detection(const DetectionRequest& request) {
-  if (request.model.empty() == request.baseline.empty())
+  if (!request.model.empty() && !request.baseline.empty())
     throw UserError("give either --model RUN or --baseline NAME");
+  if (request.model.empty() && request.baseline.empty()) return run_automatic(request);
   if (request.baseline.empty() && !(request.fit.empty() && request.config.empty()))
     throw UserError("--fit and --config belong to --baseline; a model brings its own configuration");
   std::optional<SafetensorsFile> file;
@@ -209,7 +238,7 @@ int run_detection(const DetectionRequest& request) {
 
   // From here on only the machine can fail.
   prepare_output_folder(request.output, detect_folder_bytes(prepared.image, request.save_reconstruction));
-  auto log = make_console_log();
+  const auto log = make_run_log(request.output, request.append);
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", trained.backend->description());
   if (const std::string note = describe(trained.choice); file && !note.empty()) log->info("{}", note);
@@ -240,12 +269,18 @@ int run_detection(const DetectionRequest& request) {
   if (normal)
     log->info("{} spectra of {} were held out of training", result.normal_spectra,
               source.training.data.data_path);
-  interruption().stop_if_requested();
   times.end("scoring");
+  const std::optional<Comparison> comparison =
+      compare(source, data, prepared, [&](const SpectrumImageView& of) {
+        return expect_from(*trained.model, of, config.detection, {}, interruption());
+      });
+  interruption().stop_if_requested();
+  times.end("comparing");
 
   const Detection& found = result.found;
   DetectionReport report{prepared.image, result.expectation, found,         config,
                          data,           source.name,        source.history};
+  report.comparison = comparison;
   report.truth = truth;
   if (!truth.empty())
     report.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
@@ -256,6 +291,7 @@ int run_detection(const DetectionRequest& request) {
   log->info("{} of {} spectra do not fit (score above {:.4g}{}){}", found.anomalous_pixels(),
             prepared.image.pixels() - excluded, found.threshold, rate_text(config.detection),
             excluded > 0 ? "; " + std::to_string(excluded) + " are excluded" : "");
+  if (comparison) tell(*comparison, *log);
   for (const std::string& doubt : found.doubts) log->warn("Not to be trusted: {}", doubt);
   if (report.metrics)
     log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", report.metrics->f1,

@@ -19,25 +19,33 @@ struct TrainingRequest {
   std::string config, data, output = "run";
   std::string weights;                // checkpoint to start from
   std::vector<std::string> settings;  // KEY=VALUE, here and below
+  std::optional<double> minutes;      // to train, at most
   bool resume = false;
   bool plan = false;  // print the memory plan and stop
 };
 int run_training(const TrainingRequest& request);
 
-// From a model, or a baseline, and a spectrum image to a detection folder.
+// From a model, or a baseline, and a spectrum image to a detection folder. Without either everything is
+// chosen: a configuration by the rules of engine/detect/automatic.h, a model that is trained into the folder
+// "model" of the output, and what predicts held-out spectra best, that model or a baseline.
 struct DetectionRequest {
   std::string model;                  // run folder or checkpoint; or instead
   std::string baseline, fit, config;  // its name, the image it is fitted to, the configuration it takes
   std::string data, output = "found", truth;
   std::vector<std::string> settings;
+  double minutes = 5;   // for everything, where a model is to be trained
+  bool append = false;  // to a log that is there
   bool save_reconstruction = false;
 };
 int run_detection(const DetectionRequest& request);
 
-// A study, to its folder.
+// A study, to its folder: of simulated specimens, as a configuration says, or of the scenes in a folder, .npz
+// with the arrays data (y, x, E) and truth (y, x), each scored as a detection without model and baseline
+// would, and by every one of its candidates.
 struct StudyRequest {
-  std::string config, output;
+  std::string config, scenes, output;
   std::vector<std::string> settings;
+  double minutes = 5;  // for each scene
   bool resume = false;
   bool plan = false;  // say how much there is to do and stop
 };

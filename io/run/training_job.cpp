@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "engine/detect/comparison.h"
 #include "engine/image/excluded.h"
 #include "engine/network/kernel_choice.h"
 #include "engine/prepare/preprocess.h"
@@ -28,6 +29,47 @@ std::string narrow(BackendOffer& offer, const std::optional<BackendVariant>& bef
            " before, which is not asked for or not to be had here: from here on it differs by rounding";
   offer.variants = {*found};
   return "Computed in " + was + ", as before";
+}
+
+// Why a model may know no more of the specimen than the mean spectrum, and what to do about it.
+std::string likely_cause(const Config& config, const EpochRecord& last, const Comparison& comparison,
+                         bool settled) {
+  if (last.active_latent_units == 0)
+    return "the posterior has collapsed and every tile gives the same latent vector; raise loss.dose or "
+           "loss.kl_warmup_epochs, or lower loss.kl_weight";
+  if (!settled)
+    return "the training ended before the prediction had settled; train longer, or raise "
+           "training.learning_rate";
+  if (comparison.mean < 1.002)
+    return "there is nothing more to know, for the spectra differ by little but noise; --baseline mean does "
+           "as well";
+  if (config.preprocess.xy_window > 1 || config.preprocess.sigma >= 1)
+    return "the filters leave few differences between pixels; lower preprocess.xy_window or "
+           "preprocess.sigma, or raise loss.dose";
+  return "the KL term weighs too much against so few counts; raise loss.dose, or use --baseline pca:auto";
+}
+
+// What the log says of a model that was trained to the end.
+void judge(const Config& config, const TrainingState& state, std::optional<Comparison> comparison,
+           spdlog::logger& log) {
+  const EpochRecord& best = *std::ranges::min_element(state.history, {}, counted);
+  const EpochRecord& last = state.history.back();
+  const bool settled = has_settled(state.history, config);
+  if (settled && last.epoch < config.training.epochs)
+    log.info("Ended after {} of {} epochs: the held-out spectra were not predicted better for {}", last.epoch,
+             config.training.epochs, config.training.patience);
+  if (comparison && best.deviance) {
+    comparison->model = best.deviance;
+    log.info("{}", describe(*comparison));
+    if (*best.deviance >= comparison->mean)
+      log.warn("The model describes this specimen no better than the mean spectrum does: {}",
+               likely_cause(config, last, *comparison, settled));
+  } else {
+    log.info("Best loss of a spectrum {:.6g}",
+             counted(best) / static_cast<double>(config.tiles.image_size * config.tiles.image_size));
+    if (last.active_latent_units == 0) log.warn("{}", likely_cause(config, last, {}, settled));
+  }
+  log.info("{} of {} latent units active", last.active_latent_units, config.model.latent_dim);
 }
 
 }  // namespace
@@ -113,22 +155,31 @@ int run_training(const TrainingRequest& request) {
     log->info("Nothing to resume in {}; starting from the beginning", request.output);
   write_file(folder.config(), to_json_text(config));
 
-  TrainingRun run(folder, model, info, state, trainer, prepared.image,
-                  {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}}, *log);
+  std::optional<Comparison> comparison;
+  if (trainer.held_out())
+    comparison = compare_baselines(*trainer.held_out(), prepared.image,
+                                   held_out_pixels(trainer.split(), prepared.image, 1));
+  else
+    log->info(
+        "No spectra are held out, so nothing will tell how well normal ones are predicted "
+        "(training.validation_fraction)");
+  TrainingRun run(folder, model, info, state, trainer, prepared.image, comparison,
+                  {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}}, request.minutes, *log);
   checkpoint.reset();  // the run replaces the file
-  const bool complete = trainer.run(state, run);
+  const bool complete = trainer.run(state, run) || run.time_is_up();
   run.finish(state, complete);
   if (!complete) {
     log->info("Interrupted after {} steps; continue with --resume", state.step);
     return interrupted_status;
   }
-  const EpochRecord& last = state.history.back();
-  log->info("Best loss {:.6g}; {} of {} latent units active", state.best_loss, last.active_latent_units,
-            shape.latent);
-  if (last.active_latent_units == 0)
-    log->warn(
-        "the posterior has collapsed: every tile gives the same latent vector and the model returns the "
-        "mean spectrum; raise loss.dose or loss.kl_warmup_epochs, or lower loss.kl_weight");
+  if (state.history.empty()) {
+    log->warn("No epoch was complete in {:.3g} minutes", *request.minutes);
+    return 0;
+  }
+  if (run.time_is_up())
+    log->info("Ended after {} epochs, at the end of {:.3g} minutes; --resume trains on", state.epoch,
+              *request.minutes);
+  judge(config, state, comparison, *log);
   log->info("Model: {}, report: {}", folder.best(), folder.report());
   return 0;
 }

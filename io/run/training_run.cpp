@@ -12,9 +12,12 @@
 namespace eelsvae {
 namespace {
 
-std::string describe(const EpochRecord& r) {
-  std::string text = "loss " + short_number(r.training.loss);
-  if (r.validation) text += ", validation " + short_number(r.validation->loss);
+// Losses per spectrum.
+std::string describe(const EpochRecord& r, int64_t spectra) {
+  const auto n = static_cast<double>(spectra);
+  std::string text = "loss " + short_number(r.training.loss / n);
+  if (r.validation) text += ", validation " + short_number(r.validation->loss / n);
+  if (r.deviance) text += ", predictive deviance " + short_number(*r.deviance, 5);
   return text;
 }
 
@@ -28,6 +31,7 @@ std::vector<std::pair<std::string, double>> curves_of(const EpochRecord& r) {
   };
   add(r.training, "training");
   if (r.validation) add(*r.validation, "validation");
+  if (r.deviance) curves.emplace_back("predictive_deviance", *r.deviance);
   curves.emplace_back("learning_rate", r.learning_rate);
   curves.emplace_back("active_latent_units", static_cast<double>(r.active_latent_units));
   curves.emplace_back("gradient_norm", r.gradient_norm);
@@ -68,6 +72,7 @@ void check_same_run(const Config& before, const Config& now, const std::string& 
     if (config.preprocess.align_path) config.preprocess.align_path = "elsewhere";
     config.device = config.precision = "auto";
     config.training.epochs = 1;
+    config.training.patience = 0;
     config.detection = {};
     return nlohmann::json::parse(to_json_text(config));
   };
@@ -84,7 +89,9 @@ void check_same_run(const Config& before, const Config& now, const std::string& 
 
 TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, const TrainingState& state,
                          const Trainer& trainer, const SpectrumImage& prepared,
-                         std::vector<std::pair<std::string, std::string>> versions, spdlog::logger& log)
+                         std::optional<Comparison> comparison,
+                         std::vector<std::pair<std::string, std::string>> versions,
+                         std::optional<double> minutes, spdlog::logger& log)
     : folder_(std::move(folder)),
       events_(folder_.path),
       model_(model),
@@ -97,15 +104,19 @@ TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, co
       prepared_(prepared),
       sample_(trainer.sample_tile()),
       sample_is_validation_(trainer.validation_tiles() > 0),
+      comparison_(std::move(comparison)),
       versions_(std::move(versions)),
       reported_at_(std::chrono::steady_clock::now()) {
+  if (minutes)
+    deadline_ = saved_at_ + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                std::chrono::duration<double>(60 * *minutes));
   std::vector<nlohmann::json> lines;
   for (const EpochRecord& record : state.history) lines.push_back(metrics_of(record));
   write_metrics(folder_.metrics(), lines);
 }
 
 void TrainingRun::on_step(const TrainingState& state, int64_t, double loss) {
-  if (status_.empty()) status_ = "loss " + short_number(loss);
+  if (status_.empty()) status_ = "loss " + short_number(loss / static_cast<double>(spectra_per_tile()));
   progress_.update(static_cast<int64_t>(state.step),
                    "epoch " + std::to_string(state.history.size() + 1) + ", " + status_);
   // Whoever waits for a first long epoch to end can look at a report already.
@@ -114,17 +125,21 @@ void TrainingRun::on_step(const TrainingState& state, int64_t, double loss) {
 
 void TrainingRun::on_epoch(const TrainingState& state, bool improved) {
   const EpochRecord& record = state.history.back();
-  status_ = describe(record);
+  between_epochs_ = true;
+  epoch_seconds_ = record.seconds;
+  status_ = describe(record, spectra_per_tile());
   append_metric(folder_.metrics(), metrics_of(record));
   events_.add(record.epoch, curves_of(record));
   log_.debug(
       "epoch {}: {}, kl {:.4g}, gradient norm {:.4g}, learning rate {:.3g}, active latent units {}, {:.2f} "
       "s{}",
-      record.epoch, describe(record), record.training.kl, record.gradient_norm, record.learning_rate,
+      record.epoch, status_, record.training.kl, record.gradient_norm, record.learning_rate,
       record.active_latent_units, record.seconds, improved ? ", best so far" : "");
   if (improved) {
     CheckpointInfo info = info_;
     info.history = state.history;
+    info.comparison = comparison_;
+    if (info.comparison) info.comparison->model = record.deviance;
     write_checkpoint(folder_.best(), model_, info);
   }
   if (std::chrono::steady_clock::now() - saved_at_ >= 20 * save_duration_) save_last(state);
@@ -137,7 +152,13 @@ void TrainingRun::on_epoch(const TrainingState& state, bool improved) {
 }
 
 bool TrainingRun::stop_requested() {
-  return interruption().requested();
+  if (interruption().requested()) return true;
+  // An epoch that would not be complete in time is not begun; only the first is given up halfway.
+  const bool may_end = between_epochs_ || epoch_seconds_ == 0;
+  const auto next = between_epochs_ ? std::chrono::duration<double>(epoch_seconds_) : std::chrono::seconds(0);
+  time_is_up_ = deadline_ && may_end && std::chrono::steady_clock::now() + next > *deadline_;
+  between_epochs_ = false;
+  return time_is_up_;
 }
 
 void TrainingRun::save_last(const TrainingState& state) {
@@ -172,6 +193,7 @@ void TrainingRun::write_report(const TrainingState& state, TrainingReport::Progr
   using std::chrono::system_clock;
   const double epoch_seconds = state.history.empty() ? 0 : state.history.back().seconds;
   TrainingReport report{prepared_, info_.config, progress, state.history, tile_ ? &*tile_ : nullptr};
+  report.comparison = comparison_;
   report.written =
       std::chrono::duration_cast<std::chrono::seconds>(system_clock::now().time_since_epoch()).count();
   report.next_seconds = std::max({5.0, 50 * report_duration_.count(), epoch_seconds});

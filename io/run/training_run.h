@@ -7,6 +7,7 @@
 
 #include <spdlog/logger.h>
 
+#include "engine/detect/comparison.h"
 #include "engine/train/trainer.h"
 #include "io/model/checkpoint.h"
 #include "io/reports/training_report.h"
@@ -38,8 +39,7 @@ struct RunFolder {
 std::string model_file(const std::string& run_or_file);
 
 // UserError, naming the first difference, unless the run that wrote `before` can go on with `now`: everything
-// that shapes the results must be equal; the data's path, device, the number of epochs and detection may
-// differ.
+// that shapes the results must be equal; the data's path, device, how long to train and detection may differ.
 void check_same_run(const Config& before, const Config& now, const std::string& checkpoint);
 
 // Keeps a run's folder while it trains: a line of metrics and a point of every curve per epoch, the best
@@ -50,20 +50,26 @@ void check_same_run(const Config& before, const Config& now, const std::string& 
 class TrainingRun final : public TrainingObserver {
  public:
   // info: everything but history and training, which are taken from the state that is saved. The trainer and
-  // its image must outlive the run. versions: of programs and device, for the report.
+  // its image must outlive the run. comparison: of the baselines with each other, if there are held-out
+  // spectra. versions: of programs and device, for the report. minutes: after which it ends, at
+  // the end of an epoch if there was one.
   TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, const TrainingState& state,
-              const Trainer& trainer, const SpectrumImage& prepared,
-              std::vector<std::pair<std::string, std::string>> versions, spdlog::logger& log);
+              const Trainer& trainer, const SpectrumImage& prepared, std::optional<Comparison> comparison,
+              std::vector<std::pair<std::string, std::string>> versions, std::optional<double> minutes,
+              spdlog::logger& log);
 
   void on_step(const TrainingState& state, int64_t batches, double loss) override;
   void on_epoch(const TrainingState& state, bool improved) override;
   bool stop_requested() override;
 
+  // Whether it was ended because its time was over.
+  bool time_is_up() const { return time_is_up_; }
   // Saves the last state unless it is saved already, writes the last report and takes the progress bar away.
   // complete: as Trainer::run returned; otherwise the report says how to go on.
   void finish(const TrainingState& state, bool complete);
 
  private:
+  int64_t spectra_per_tile() const { return info_.config.tiles.image_size * info_.config.tiles.image_size; }
   void save_last(const TrainingState& state);
   bool report_is_due() const;
   void write_report(const TrainingState& state, TrainingReport::Progress progress);
@@ -85,6 +91,11 @@ class TrainingRun final : public TrainingObserver {
   const SpectrumImage& prepared_;
   TileOrigin sample_;
   bool sample_is_validation_;
+  std::optional<Comparison> comparison_;
+  std::optional<std::chrono::steady_clock::time_point> deadline_;
+  bool time_is_up_ = false;
+  bool between_epochs_ = false;
+  double epoch_seconds_ = 0;  // of the last
   std::vector<std::pair<std::string, std::string>> versions_;
   std::optional<ReconstructedTile> tile_;
   bool reported_ = false;

@@ -5,15 +5,24 @@ const epochPoints = (valueOf) => report.history.map((r) => ({x: r.epoch, y: valu
 const terms = (part, k) => epochPoints((r) => r[part]?.[k] ?? NaN);
 
 function makeCurves() {
-  makeEpochChart('loss', 'loss per tile', [
+  makeEpochChart('loss', 'per spectrum', [
     ['training', terms('training', 0), '--observed'], ['validation', terms('validation', 0), '--model']
   ]);
-  makeEpochChart('reconstruction', 'per tile', [
+  makeEpochChart('reconstruction', 'per spectrum', [
     ['training', terms('training', 1), '--observed'], ['validation', terms('validation', 1), '--model']
   ]);
-  makeEpochChart('kl', 'per tile', [
+  makeEpochChart('kl', 'per spectrum', [
     ['training', terms('training', 2), '--observed'], ['validation', terms('validation', 2), '--model']
   ]);
+  if (report.comparison) {
+    const beyondNoise = (deviance) => Math.max(deviance - 1, 1e-4), {mean, pca} = report.comparison;
+    const constant = (deviance) =>
+        deviance === null ? [] : epochPoints(() => beyondNoise(deviance));
+    makeEpochChart('deviance', 'deviance - 1', [
+      ['model', epochPoints((r) => r.deviance === null ? NaN : beyondNoise(r.deviance)), '--model'],
+      ['mean spectrum', constant(mean), '--mean'], ['PCA', constant(pca), '--observed']
+    ]);
+  }
   makeEpochChart('rate', '', [['learning rate', epochPoints((r) => r.rate), '--observed']]);
   makeEpochChart('norm', '', [['gradient norm', epochPoints((r) => r.norm), '--observed']]);
   makeEpochChart('active', `of ${report.latent}`, [

@@ -199,6 +199,7 @@ Config small_config(ReconstructionLoss loss) {
   config.loss.reconstruction = loss;
   config.training.epochs = 2;
   config.training.seed = 5;
+  config.training.validation_fraction = 0;
   return config;
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <random>
 #include <set>
 
 #include "tests/engine/network/test_model.h"
@@ -53,6 +54,7 @@ Config small_config() {
   config.training.epochs = 3;
   config.training.learning_rate = 1e-3;
   config.training.seed = 5;
+  config.training.validation_fraction = 0;
   return config;
 }
 
@@ -147,8 +149,8 @@ TEST_F(TileOrder, ValidationTilesAreNeverTrainedOn) {
   config_.training.validation_fraction = 0.3;
   config_.tiles.anomaly_indices = {4};
   const Run run = train(1);
-  EXPECT_EQ(training_tiles_, 6);
-  EXPECT_EQ(validation_tiles_, 2);  // of 8, rounded
+  EXPECT_EQ(training_tiles_, 5);
+  EXPECT_EQ(validation_tiles_, 3);  // of 9, rounded
   const std::vector<int64_t> trained = sorted(tiles_of(run.epochs[0]));
   EXPECT_FALSE(std::binary_search(trained.begin(), trained.end(), sample_tile_)) << "the one to look at";
   double left_out = 0;
@@ -158,10 +160,10 @@ TEST_F(TileOrder, ValidationTilesAreNeverTrainedOn) {
   for (size_t epoch = 0; epoch < run.epochs.size(); ++epoch) {
     EXPECT_EQ(sorted(tiles_of(run.epochs[epoch])), trained);
     ASSERT_TRUE(run.state.history[epoch].validation);
-    EXPECT_DOUBLE_EQ(in_units(run.state.history[epoch].validation->loss), left_out / 2);
+    EXPECT_DOUBLE_EQ(in_units(run.state.history[epoch].validation->loss), left_out / 3);
   }
-  // Batches of three: the last one holds the second tile twice more, which must not count.
-  EXPECT_DOUBLE_EQ(in_units(train(3).state.history[0].validation->loss), left_out / 2);
+  // Batches of two: the last one holds the third tile twice, which must not count.
+  EXPECT_DOUBLE_EQ(in_units(train(2).state.history[0].validation->loss), left_out / 3);
 
   EXPECT_EQ(train(1).epochs, run.epochs);
   std::set<std::vector<int64_t>> splits;
@@ -186,7 +188,77 @@ TEST_F(TileOrder, EpochRecordsAreMeansAndOnlyProgressCounts) {
     EXPECT_EQ(record.active_latent_units, 0);
   }
   EXPECT_EQ(run.improved, (std::vector<bool>{true, false, false}));
-  EXPECT_EQ(run.state.best_loss, run.state.history[0].training.loss);
+  EXPECT_EQ(run.state.best, run.state.history[0].training.loss);
+}
+
+// Tiles of 8 over 40 x 40 pixels.
+TileSplit split_of(int64_t stride, double fraction, const SpectrumImage& image) {
+  TilesConfig tiles;
+  tiles.image_size = 8;
+  tiles.sliding_window_stride = stride;
+  TrainingConfig training;
+  training.validation_fraction = fraction;
+  return split_tiles(image, tiles, training);
+}
+
+TEST(TileSplit, NoTrainingTileTouchesWhatIsHeldOut) {
+  SpectrumImage image;
+  image.y.size = image.x.size = 40;
+  for (const int64_t stride : {1, 3, 4, 8}) {
+    SCOPED_TRACE(stride);
+    const TileSplit split = split_of(stride, 0.1, image);
+    EXPECT_EQ(std::ssize(split.validation), 3);  // 2.5 of 25, rounded
+    EXPECT_EQ(std::ssize(split.training) + std::ssize(split.validation) + split.touching, split.grid.size());
+    std::vector<int> seen(40 * 40);
+    for (int64_t tile : split.training)
+      for (int64_t i = 0; i < 64; ++i) {
+        const TileOrigin origin = split.grid.origins[static_cast<size_t>(tile)];
+        seen[static_cast<size_t>((origin.y + i / 8) * 40 + origin.x + i % 8)] = 1;
+      }
+    const std::vector<uint8_t> apart = held_out_pixels(split, image, 1),
+                               far = held_out_pixels(split, image, 3);
+    EXPECT_EQ(std::ranges::count(apart, 1), 3 * 64);
+    EXPECT_LT(std::ranges::count(far, 1), 3 * 64);
+    EXPECT_GE(std::ranges::count(far, 1), 3 * 16);
+    for (int64_t pixel = 0; pixel < 1600; ++pixel)
+      for (int64_t other = 0; other < 1600; ++other) {
+        const int64_t distance =
+            std::max(std::abs(pixel / 40 - other / 40), std::abs(pixel % 40 - other % 40));
+        if (!seen[static_cast<size_t>(other)]) continue;
+        ASSERT_FALSE(apart[static_cast<size_t>(pixel)] && distance < 1) << pixel;
+        ASSERT_FALSE(far[static_cast<size_t>(pixel)] && distance < 3) << pixel;
+      }
+  }
+}
+
+TEST(TileSplit, HoldsNothingOutWhereHalfOfTheTilesWouldGo) {
+  SpectrumImage image;
+  image.y.size = image.x.size = 12;
+  EXPECT_TRUE(split_of(4, 0.1, image).validation.empty());
+  EXPECT_EQ(split_of(4, 0.1, image).training.size(), 4u);
+  image.x.size = 40;
+  EXPECT_EQ(split_of(4, 0.1, image).validation.size(), 1u);
+}
+
+TEST(Trainer, SettlesWhenHeldOutSpectraAreNotPredictedBetter) {
+  Config config;
+  config.training.patience = 3;
+  auto settled = [&](const std::vector<double>& deviances) {
+    std::vector<EpochRecord> history(deviances.size());
+    for (size_t i = 0; i < deviances.size(); ++i) history[i].deviance = deviances[i];
+    return has_settled(history, config);
+  };
+  EXPECT_FALSE(settled({}));
+  EXPECT_FALSE(settled({1.2, 1.1, 1.1}));
+  EXPECT_FALSE(settled({1.2, 1.1, 1.1, 1.1}));
+  EXPECT_TRUE(settled({1.2, 1.1, 1.1, 1.15, 1.1}));
+  EXPECT_TRUE(settled({1.2, 1.1, 1.1, 1.09995, 1.1}));
+  EXPECT_FALSE(settled({1.2, 1.1, 1.1, 1.15, 1.0998}));
+  config.loss.kl_warmup_epochs = 3;
+  EXPECT_FALSE(settled({1.2, 1.1, 1.1, 1.15, 1.1}));
+  config.loss.kl_warmup_epochs = 0;
+  config.training.patience = 0;
+  EXPECT_FALSE(settled({1.2, 1.1, 1.1, 1.15, 1.1}));
 }
 
 TEST(Trainer, AugmentsTrainingTilesOnlyAndByTheSeed) {
@@ -276,6 +348,39 @@ TEST_P(TrainerTest, LossFalls) {
   }
 }
 
+TEST_P(TrainerTest, EndsWhenNothingMoreIsToBeLearnt) {
+  const ModelShape shape = small_shape();
+  SpectrumImage image = image_of_tiles(3, 3, shape);  // a peak that grows along x, and noise
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal;
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
+    for (int64_t e = 0; e < shape.energy; ++e) {
+      const double place = (static_cast<double>(e) - 9) / 2;
+      image.spectrum(pixel)[e] = static_cast<float>(0.3 + 0.02 * static_cast<double>(pixel % image.x.size) *
+                                                              std::exp(-place * place)) +
+                                 0.02f * normal(generator);
+    }
+  Config config = small_config();
+  config.preprocess.sigma = 0;
+  config.preprocess.xy_window = 1;
+  config.loss.dose = 100;
+  config.training.epochs = 200;
+  config.training.patience = 5;
+  config.training.learning_rate = 1e-2;
+  config.training.validation_fraction = 0.2;
+  AllocatedModel model(backend(), shape, config.loss.reconstruction, 1, Purpose::training);
+  model.initialize(1);
+  Trainer trainer(model, config, image);
+  ASSERT_NE(trainer.held_out(), nullptr);
+  EXPECT_EQ(trainer.held_out()->spectra(), 2 * shape.image_size * shape.image_size * 49 / 50 + 1);
+  TrainingState state = trainer.initial_state();
+  Recorder recorder;
+  ASSERT_TRUE(trainer.run(state, recorder));
+  EXPECT_LT(state.epoch, 200);
+  EXPECT_LT(state.best, *state.history[0].deviance / 4);
+  EXPECT_GT(state.best, 0.9);
+}
+
 void expect_equal(const TrainingState& actual, const TrainingState& expected) {
   const auto numbers = [](const TrainingState& s) {
     Values values = {static_cast<double>(s.epoch),
@@ -284,7 +389,7 @@ void expect_equal(const TrainingState& actual, const TrainingState& expected) {
                      s.schedule.learning_rate,
                      s.schedule.best,
                      static_cast<double>(s.schedule.epochs_without_progress),
-                     s.best_loss,
+                     s.best,
                      s.reconstruction_sum,
                      s.kl_sum,
                      s.norm_sum};
@@ -294,8 +399,8 @@ void expect_equal(const TrainingState& actual, const TrainingState& expected) {
       values.insert(values.end(),
                     {static_cast<double>(r.epoch), static_cast<double>(r.steps), r.training.loss,
                      r.training.reconstruction, r.training.kl, r.validation.value().loss,
-                     r.validation->reconstruction, r.validation->kl, r.learning_rate, r.kl_weight,
-                     r.gradient_norm, static_cast<double>(r.active_latent_units)});
+                     r.validation->reconstruction, r.validation->kl, r.deviance.value_or(0), r.learning_rate,
+                     r.kl_weight, r.gradient_norm, static_cast<double>(r.active_latent_units)});
     }
     return values;
   };

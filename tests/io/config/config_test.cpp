@@ -122,7 +122,8 @@ constexpr const char* every_key = R"({
     "lr_factor": 0.30000000000000004,
     "augment": true,
     "seed": 18446744073709551615,
-    "validation_fraction": 0.125
+    "validation_fraction": 0.125,
+    "patience": 7
   },
   "detection": {
     "score": "pearson_background",

@@ -43,10 +43,11 @@ class CheckpointTest : public FileTest {
     info_.config.preprocess.align = Align::feature;
     info_.config.preprocess.align_window = {{525, 560}};
     info_.alignment = {519.3, 0.3, 2, {1, 1 / 3.0, -2, 0, 5e-300, 1, 1e9, 0.1, 7, 8, 9, 3}};
-    EpochRecord first{1, 64, {1e3 / 3, 300.5, 0.1}, std::nullopt, 1e-4, 0.5, 3.53, 7, 12.25};
+    EpochRecord first{1, 64, {1e3 / 3, 300.5, 0.1}, std::nullopt, std::nullopt, 1e-4, 0.5, 3.53, 7, 12.25};
     EpochRecord second = first;
     second.epoch = 2;
     second.validation = EpochLoss{1e-300, 2.0 / 3, 1e17};
+    second.deviance = 1 + 1.0 / 3;
     info_.history = {first, second};
   }
 
@@ -131,6 +132,7 @@ Values numbers_of(const EpochRecord& r) {
                    r.training.reconstruction,
                    r.training.kl,
                    static_cast<double>(r.validation.has_value()),
+                   r.deviance.value_or(-1),
                    r.learning_rate,
                    r.kl_weight,
                    r.gradient_norm,
@@ -153,7 +155,7 @@ void expect_equal(const TrainingState& actual, const TrainingState& expected) {
   EXPECT_EQ(actual.schedule.learning_rate, expected.schedule.learning_rate);
   EXPECT_EQ(actual.schedule.best, expected.schedule.best);
   EXPECT_EQ(actual.schedule.epochs_without_progress, expected.schedule.epochs_without_progress);
-  EXPECT_EQ(actual.best_loss, expected.best_loss);
+  EXPECT_EQ(actual.best, expected.best);
   EXPECT_EQ(actual.reconstruction_sum, expected.reconstruction_sum);
   EXPECT_EQ(actual.kl_sum, expected.kl_sum);
   EXPECT_EQ(actual.norm_sum, expected.norm_sum);
@@ -175,7 +177,7 @@ TEST_F(CheckpointTest, RestoresEveryBitOfATrainingRun) {
     const auto model = trained_model(*backend);
     for (double best : {infinity, 1e3 / 3}) {
       info_.training = training_state();
-      info_.training->best_loss = info_.training->schedule.best = best;
+      info_.training->best = info_.training->schedule.best = best;
       const std::string file = path("last.safetensors");
       write_checkpoint(file, *model, info_);
       EXPECT_LE(std::filesystem::file_size(file), checkpoint_bytes(shape_, true));

@@ -22,6 +22,7 @@ struct Sample {
 
   Sample() {
     config.training.epochs = 150;
+    config.tiles.image_size = 10;  // 100 spectra
     config.model.latent_dim = 8;
     config.loss.dose = 10;
     config.loss.kl_weight = 0.5;
@@ -54,7 +55,8 @@ TEST(TrainingReport, SaysHowFarTheTrainingIs) {
   EXPECT_EQ(data["headline"], "Running: epoch 12 of 150, about 3 min left")
       << "139 epochs of 1.25 s; the first was slow";
   EXPECT_EQ(data["sublines"],
-            "Loss 1,100, validation 1,200; best 1,000 in epoch 7. 5 of 8 latent units are active.");
+            "Loss of a spectrum 11, in validation 12. Best in epoch 7: 10. 5 of 8 latent units are active.");
+  EXPECT_TRUE(data["comparison"].is_null());
   EXPECT_EQ(data["title"], "Training: BiFeO3 <film>");
   EXPECT_EQ(data["origin"], "Data: film.hspy");
   EXPECT_EQ(data["next"], 0) << "the page loads itself anew";
@@ -70,6 +72,23 @@ TEST(TrainingReport, SaysHowFarTheTrainingIs) {
   const auto finished = sample.data();
   EXPECT_EQ(finished["headline"], "Finished: 11 epochs");
   EXPECT_TRUE(finished["next"].is_null());
+}
+
+TEST(TrainingReport, SetsTheModelBesideTheBaselines) {
+  Sample sample;
+  for (EpochRecord& record : sample.history) record.deviance = record.epoch == 5 ? 1.004 : 1.2;
+  sample.report.comparison = Comparison{512, 1.0312, 1.00625, 3, std::nullopt};
+  auto data = sample.data();
+  EXPECT_EQ(
+      data["sublines"],
+      "Loss of a spectrum 11, in validation 12. Best in epoch 5. Predictive deviance of 512 spectra (1: "
+      "only noise is left): model 1.004, mean spectrum 1.031, PCA of 3 components 1.006. 5 of 8 latent "
+      "units are active.");
+  EXPECT_EQ(data["comparison"], nlohmann::json({{"mean", 1.0312}, {"pca", 1.00625}}));
+  EXPECT_EQ(data["history"][4]["deviance"], 1.004);
+  sample.report.comparison->pca.reset();
+  data = sample.data();
+  EXPECT_TRUE(data["comparison"]["pca"].is_null());
 }
 
 TEST(TrainingReport, BeforeTheFirstEpochThereIsNoGuess) {
@@ -90,10 +109,10 @@ TEST(TrainingReport, HoldsTheTermsAsTheyEnterTheLoss) {
   sample.history[2].training = {nan, nan, 3};
   const auto history = sample.data()["history"];
   ASSERT_EQ(history.size(), 11u);
-  EXPECT_EQ(history[0], nlohmann::json::parse(R"({"epoch": 1, "training": [1100.0, 1000.0, 100.0],
-      "validation": [1200.0, 1100.0, 101.0], "rate": 0.0001, "norm": 3.0, "active": 5})"));
+  EXPECT_EQ(history[0], nlohmann::json::parse(R"({"epoch": 1, "training": [11.0, 10.0, 1.0],
+      "validation": [12.0, 11.0, 1.01], "deviance": null, "rate": 0.0001, "norm": 3.0, "active": 5})"));
   EXPECT_TRUE(history[1]["validation"].is_null());
-  EXPECT_EQ(history[2]["training"], nlohmann::json::parse("[null, null, 1.5]"));
+  EXPECT_EQ(history[2]["training"], nlohmann::json::parse("[null, null, 0.015]"));
 }
 
 TEST(TrainingReport, ShowsATileBesideItsReconstruction) {

@@ -1,0 +1,106 @@
+#include "engine/detect/automatic.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "engine/prepare/spikes.h"
+#include "engine/short_number.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+constexpr double first_loss_ev = 5, spike_threshold = 8;
+
+// The middle of the image, up to 32 x 32 pixels, without excluded ones' counts.
+SpectrumImage piece_of(const SpectrumImageView& image) {
+  constexpr int64_t side = 32;
+  const int64_t height = std::min(side, image.y.size), width = std::min(side, image.x.size),
+                top = (image.y.size - height) / 2, left = (image.x.size - width) / 2,
+                channels = image.energy.size;
+  SpectrumImage piece;
+  piece.energy = image.energy;
+  piece.y.size = height;
+  piece.x.size = width;
+  for (int64_t y = top; y < top + height; ++y) {
+    const float* row = image.spectrum(y * image.x.size + left);
+    piece.counts.insert(piece.counts.end(), row, row + width * channels);
+    if (!image.excluded.empty()) {
+      const auto mask = image.excluded.begin() + y * image.x.size + left;
+      piece.excluded.insert(piece.excluded.end(), mask, mask + width);
+    }
+  }
+  return piece;
+}
+
+// Electrons that a count scaled to the image's range stands for.
+double electrons_per_unit(const SpectrumImage& piece) {
+  std::vector<float> counts(piece.counts.begin(), piece.counts.end());
+  std::erase_if(counts, [](float c) { return !std::isfinite(c); });
+  if (counts.empty()) return 0;
+  auto quantile = [&](double share) {
+    const auto at = counts.begin() + std::llround(share * static_cast<double>(counts.size() - 1));
+    std::nth_element(counts.begin(), at, counts.end());
+    return static_cast<double>(*at);
+  };
+  const double middle = quantile(0.5), range = quantile(0.9999) - quantile(0.0001);
+  const CountNoise noise = estimate_count_noise(piece);
+  const double variance = noise.variance(middle);
+  return middle > 0 && variance > 0 ? range * middle / variance : 0;
+}
+
+}  // namespace
+
+AutomaticChoice choose_configuration(const SpectrumImageView& image) {
+  AutomaticChoice choice;
+  Config& config = choice.config;
+  auto say = [&](std::string reason) { choice.reasons.push_back(std::move(reason)); };
+
+  const Axis& energy = image.energy;
+  const double last = energy.value(static_cast<double>(energy.size - 1));
+  if (energy.units == "eV" && energy.offset < 0 && last > first_loss_ev) {
+    config.data.energy_range = {{first_loss_ev, last}};
+    say("energies from " + short_number(first_loss_ev) + " eV on, beyond the zero-loss peak");
+  }
+
+  const SpectrumImage piece = piece_of(image);
+  config.preprocess.sigma = 0;
+  config.preprocess.xy_window = 1;
+  config.preprocess.percentiles = {0.01, 99.99};
+  try {
+    SpectrumImage searched = piece;
+    remove_spikes(searched, spike_threshold);
+    config.preprocess.despike = spike_threshold;
+  } catch (const UserError&) {
+    say("spikes are left as they are, for too much would pass for one");
+  }
+
+  const int64_t side = std::min(image.y.size, image.x.size);
+  config.tiles.image_size = std::min<int64_t>(24, side / 4 * 4);
+  config.tiles.sliding_window_stride = std::max<int64_t>(config.tiles.image_size / 2, 1);
+  choice.model = config.tiles.image_size >= 8;
+  if (!choice.model) {
+    config.tiles = {};
+    say("no model, for the image has no room for tiles of 8 x 8 pixels");
+  } else if (config.tiles.image_size < 24) {
+    say("tiles of " + std::to_string(config.tiles.image_size) +
+        " pixels, for the image has no room for more");
+  }
+  config.model = {{8, 16, 32, 64}, 128, 16};
+  const double dose = electrons_per_unit(piece);
+  config.loss.dose = dose > 0 ? std::stod(short_number(dose, 2)) : 30;
+  say(dose > 0 ? "loss.dose " + short_number(dose, 2) + ", the electrons that the noise speaks of"
+               : "loss.dose 30, for the noise does not tell the number of electrons");
+
+  config.training.epochs = 1000;
+  config.training.batch_size = 4;
+  config.training.learning_rate = 1e-3;
+  config.training.lr_patience = 4;
+  config.training.patience = 10;
+  config.training.augment = true;
+  config.training.seed = 1;
+  return choice;
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/image/spectrum_image.h"
+
+namespace eelsvae {
+
+// How a scan that comes alone is prepared, learnt and searched.
+struct AutomaticChoice {
+  Config config;
+  bool model = true;  // false: the scan is too small for a network, and only baselines are left
+  std::vector<std::string> reasons;  // for the log: what was chosen after a look at the image, and why
+};
+
+// By these rules, on an image of counts as its file has it:
+//   energies   all; where the axis shows the zero loss, from 5 eV on, for its flanks would outshine the rest
+//   spikes     replaced at 8 standard deviations, unless that would take more than a hundredth of a piece of
+//              1000 or so spectra
+//   filters    none: they spread a spike or a defect over its neighbours
+//   scaling    from the 0.01th to the 99.99th percentile
+//   tiles      of 24 pixels, half overlapping, or the largest multiple of 4 that the image has room for; no
+//              model below 8
+//   network    (8, 16, 32, 64) features, 16 latent units: what two processor cores train in minutes
+//   dose       the electrons that one scaled count stands for, from the noise, so that the loss is the
+//              likelihood of what was detected; 30 where it cannot be told
+//   training   until held-out spectra, a tenth, are not predicted better for 10 epochs
+//   detection  as its defaults have it
+AutomaticChoice choose_configuration(const SpectrumImageView& image);
+
+}  // namespace eelsvae

@@ -1,0 +1,107 @@
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "engine/detect/automatic.h"
+#include "io/config/config.h"
+#include "io/files/atomic_file.h"
+#include "io/files/output_folder.h"
+#include "io/formats/image_data.h"
+#include "io/model/checkpoint.h"
+#include "io/run/automatic_job.h"
+#include "io/run/training_run.h"
+#include "io/terminal/program.h"
+#include "io/terminal/run_log.h"
+
+namespace eelsvae {
+namespace {
+
+// Of the time for everything; the rest is for reading, preparing and detecting.
+constexpr double share_of_training = 0.7;
+
+// What predicts held-out spectra best, for the log: its name, and why.
+struct Winner {
+  bool model = false;
+  std::string baseline, reason;
+};
+
+Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
+  constexpr int64_t enough_for_pca = 256;
+  if (!comparison || !comparison->model)
+    return pixels >= enough_for_pca
+               ? Winner{false, "pca:auto", "PCA is used, for no model was trained"}
+               : Winner{false, "mean", "The mean spectrum is used, for so few spectra tell no more"};
+  const double model = *comparison->model, pca = comparison->pca.value_or(comparison->mean);
+  const std::string by = " predicts spectra that it was not fitted to best, and is used";
+  if (model <= std::min(comparison->mean, pca)) return {true, "", "The model" + by};
+  if (comparison->pca && pca <= comparison->mean) return {false, "pca:auto", "PCA" + by};
+  return {false, "mean", "The mean spectrum" + by};
+}
+
+}  // namespace
+
+int run_automatic(const DetectionRequest& request) {
+  namespace fs = std::filesystem;
+  const auto began = std::chrono::steady_clock::now();
+  if (request.data.empty())
+    throw UserError("no data: give a spectrum image, or --model RUN to look at the image it was trained on");
+  if (!request.fit.empty() || !request.config.empty())
+    throw UserError("--fit and --config belong to --baseline");
+  const fs::path output = request.output;
+  const RunFolder run{output / "model"};
+  if (const std::string file = run.existing(); !file.empty())
+    throw UserError("there is a model in " + run.path.string() + " (" + file + "); use it with --model " +
+                    run.path.string() + ", or choose another --output");
+
+  // What the settings say of reading is needed to read.
+  Config given;
+  for (const std::string& setting : request.settings) set_value(given, setting);
+  given.data.data_path = request.data;
+  AutomaticChoice choice;
+  int64_t pixels = 0;
+  {
+    const SpectrumImage image = read_image_data(request.data, given.data, interruption());
+    choice = choose_configuration(image);
+    pixels = image.pixels();
+  }
+  choice.config.data.data_path = request.data;
+  for (const std::string& setting : request.settings) set_value(choice.config, setting);
+  check_config(choice.config, "--set");
+
+  prepare_output_folder(output);
+  const std::string config_file = output / "config.json";
+  write_file(config_file, to_json_text(choice.config));
+  std::shared_ptr<spdlog::logger> log = make_run_log(output, false);
+  for (const std::string& reason : choice.reasons) log->info("Chosen: {}", reason);
+  log->info("Configuration: {}", config_file);
+
+  std::optional<Comparison> comparison;
+  if (choice.model) {
+    const std::chrono::duration<double> reading = std::chrono::steady_clock::now() - began;
+    const double minutes = std::max(share_of_training * request.minutes - reading.count() / 60, 0.0);
+    log->info("Training a model for {:.2g} minutes at most (--minutes {:.3g})", minutes, request.minutes);
+    TrainingRequest training;
+    training.config = config_file;
+    training.output = run.path;
+    training.minutes = minutes;
+    if (const int status = run_training(training); status != 0) return status;
+    if (fs::exists(run.best())) comparison = read_checkpoint_info(SafetensorsFile(run.best())).comparison;
+  }
+  const Winner winner = best_of(comparison, pixels);
+  log->info("{}", winner.reason);
+
+  DetectionRequest detection = request;
+  detection.append = true;
+  if (winner.model) {
+    // Its checkpoint holds what the settings said.
+    detection.model = run.path;
+    detection.settings.clear();
+    detection.data = "";
+  } else {
+    detection.baseline = winner.baseline;
+    detection.config = config_file;
+  }
+  return run_detection(detection);
+}
+
+}  // namespace eelsvae
