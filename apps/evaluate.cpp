@@ -14,7 +14,12 @@ int main(int argc, char** argv) {
       "Ctrl-C stops with status 130; --resume goes on with the image that was not finished (its model is "
       "trained\n"
       "again). docs/evaluation.md says what is measured and lists the keys of the configuration.");
-  app.add_option("CONFIG", request.config, "configuration, JSON").required();
+  app.add_option("CONFIG", request.config, "configuration, JSON");
+  app.add_option(
+      "--scenes", request.scenes,
+      "instead: a folder of recorded scenes, .npz with data (y, x, E) and truth (y, x); a table of "
+      "model, mean spectrum, PCA, RX and what eelsvae-detect chooses of them");
+  app.add_option("--minutes", request.minutes, "time for the model of a scene").check_positive();
   app.add_option("--output", request.output, "folder for the results").required();
   app.add_option("--set", request.settings, "override a key: --set evaluation.seeds=1,2 (repeatable)")
       .type_name("KEY=VALUE")

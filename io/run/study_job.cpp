@@ -14,6 +14,7 @@
 #include "io/reports/study_report.h"
 #include "io/reports/study_tables.h"
 #include "io/run/jobs.h"
+#include "io/run/scenes_job.h"
 #include "io/terminal/program.h"
 #include "io/terminal/progress.h"
 #include "io/terminal/run_log.h"
@@ -57,6 +58,9 @@ class StudyProgress final : public StudyObserver {
 }  // namespace
 
 int run_study(const StudyRequest& request) {
+  if (request.config.empty() == request.scenes.empty())
+    throw UserError("give either a configuration or --scenes FOLDER");
+  if (!request.scenes.empty()) return run_scenes(request);
   const Study study = read_study(request.config, request.settings);
   const StudyFolder folder{request.output};
   if (const std::string file = folder.existing(); !file.empty() && !request.resume && !request.plan)

@@ -1,0 +1,134 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "io/config/config.h"
+#include "io/containers/zip_archive.h"
+#include "io/files/atomic_file.h"
+#include "io/files/mapped_file.h"
+#include "io/files/npy.h"
+#include "io/files/output_folder.h"
+#include "io/formats/image_data.h"
+#include "io/run/automatic_job.h"
+#include "io/run/scenes_job.h"
+#include "io/run/training_run.h"
+#include "io/terminal/program.h"
+#include "io/terminal/run_log.h"
+
+namespace eelsvae {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Scene {
+  std::string name, data, truth;      // truth: a .npy that was taken out of the archive
+  std::vector<std::string> settings;  // that the data need to be read
+};
+
+// The scene's truth as a file of its own, and what is to be said of an axis that the archive does not have.
+Scene unpack(const fs::path& archive_path, const fs::path& folder) {
+  const std::string path = archive_path;
+  Scene scene{archive_path.stem(), path, folder / "truth.npy", {}};
+  const ZipArchive archive(std::make_shared<const MappedFile>(path));
+  const ZipMember* truth = archive.find("truth.npy");
+  if (!truth || !archive.find("data.npy"))
+    throw UserError(path + ": is no scene; it needs the arrays data (y, x, E) and truth (y, x)");
+  const std::vector<std::byte> bytes = archive.read(*truth, size_t{1} << 30);
+  write_file(scene.truth, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  const SpectrumImage image = read_image_data(path, {}, interruption());
+  if (image.energy.units.empty()) scene.settings = {"data.energy_offset=400", "data.dispersion=1"};
+  read_npy_mask(scene.truth, image.y.size, image.x.size);
+  return scene;
+}
+
+json summary_in(const fs::path& folder) {
+  std::ifstream file(folder / "summary.json");
+  return json::parse(file);
+}
+
+// One detection into a folder of its own, unless it is there already.
+void detect_once(DetectionRequest request, const Scene& scene, const fs::path& folder) {
+  if (fs::exists(folder / "summary.json")) return;
+  request.data = scene.data;
+  request.truth = scene.truth;
+  request.output = folder;
+  // One that was killed half way left a model that nothing can be told of.
+  if (request.model.empty() && request.baseline.empty()) fs::remove_all(folder / "model");
+  if (run_detection(request) == interrupted_status) throw Interrupted();
+}
+
+std::string cell(const json& value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3f", value.is_null() ? std::nan("") : value.get<double>());
+  return value.is_null() ? "-" : text;
+}
+
+std::string row(const std::string& scene, const std::string& method, const json& s) {
+  const auto found = s["anomalous_pixels"].get<int64_t>();
+  const std::string delivered = found == 0 ? "-" : cell(1 - s["precision"].get<double>());
+  return "| " + scene + " | " + method + " | " + cell(s["average_precision"]) + " | " + cell(s["roc_auc"]) +
+         " | " + cell(s["f1"]) + " | " + std::to_string(found) + " | " + delivered + " | " +
+         (s["trusted"].get<bool>() ? "yes" : "no") + " |\n";
+}
+
+}  // namespace
+
+int run_scenes(const StudyRequest& request) {
+  std::vector<fs::path> archives;
+  if (!fs::is_directory(request.scenes)) throw UserError(request.scenes + ": no such folder");
+  for (const auto& entry : fs::directory_iterator(request.scenes))
+    if (entry.path().extension() == ".npz") archives.push_back(entry.path());
+  std::ranges::sort(archives);
+  if (archives.empty()) throw UserError(request.scenes + ": holds no scene, .npz with data and truth");
+  const fs::path output = request.output;
+  if (fs::exists(output / "scenes.md") && !request.resume)
+    throw UserError("there are results in " + request.output + "; choose another --output, or --resume");
+
+  json all = json::array();
+  std::string table =
+      "| scene | by | average precision | ROC-AUC | F1 | found | false among them | trusted |\n"
+      "|---|---|---|---|---|---|---|---|\n";
+  for (const fs::path& archive : archives) {
+    const fs::path folder = output / archive.stem();
+    prepare_output_folder(folder);
+    const Scene scene = unpack(archive, folder);
+    auto note = [&](const std::string& method, const fs::path& found) {
+      const json summary = summary_in(found);
+      table += row(scene.name, method, summary);
+      all.push_back({{"scene", scene.name}, {"by", method}, {"summary", summary}});
+    };
+    // The model is the one that is trained where everything is chosen, and so is the preparation of all.
+    DetectionRequest chosen;
+    chosen.settings = scene.settings;
+    chosen.settings.insert(chosen.settings.end(), request.settings.begin(), request.settings.end());
+    chosen.minutes = request.minutes;
+    detect_once(chosen, scene, folder / "chosen");
+    const RunFolder run{folder / "chosen" / "model"};
+    if (fs::exists(run.best())) {
+      DetectionRequest by_model;
+      by_model.model = run.path;
+      detect_once(by_model, scene, folder / "model");
+      note("model", folder / "model");
+    }
+    for (const std::string baseline : {"mean", "pca:auto", "rx:auto"}) {
+      DetectionRequest by_baseline;
+      by_baseline.baseline = baseline;
+      by_baseline.config = folder / "chosen" / "config.json";
+      const std::string name = baseline.substr(0, baseline.find(':'));
+      detect_once(by_baseline, scene, folder / name);
+      note(name, folder / name);
+    }
+    note("chosen", folder / "chosen");
+  }
+  write_file(output / "scenes.json", all.dump(2) + "\n");
+  write_file(output / "scenes.md", table);
+  std::printf("%s", table.c_str());
+  return 0;
+}
+
+}  // namespace eelsvae
