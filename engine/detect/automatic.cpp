@@ -77,12 +77,12 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
   }
 
   const int64_t side = std::min(image.y.size, image.x.size);
-  config.tiles.image_size = std::min<int64_t>(24, side / 4 * 4);
+  config.tiles.image_size = std::min<int64_t>(24, side / 2 / 4 * 4);
   config.tiles.sliding_window_stride = std::max<int64_t>(config.tiles.image_size / 2, 1);
   choice.model = config.tiles.image_size >= 8;
   if (!choice.model) {
     config.tiles = {};
-    say("no model, for the image has no room for tiles of 8 x 8 pixels");
+    say("no model, for the image has no room for two tiles of 8 x 8 pixels either way");
   } else if (config.tiles.image_size < 24) {
     say("tiles of " + std::to_string(config.tiles.image_size) +
         " pixels, for the image has no room for more");

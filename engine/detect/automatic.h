@@ -21,8 +21,8 @@ struct AutomaticChoice {
 //              1000 or so spectra
 //   filters    none: they spread a spike or a defect over its neighbours
 //   scaling    from the 0.01th to the 99.99th percentile
-//   tiles      of 24 pixels, half overlapping, or the largest multiple of 4 that the image has room for; no
-//              model below 8
+//   tiles      of 24 pixels, half overlapping, or the largest multiple of 4 that fits twice, so that some can
+//              be held out; no model below 8
 //   network    (8, 16, 32, 64) features, 16 latent units: what two processor cores train in minutes
 //   dose       the electrons that one scaled count stands for, from the noise, so that the loss is the
 //              likelihood of what was detected; 30 where it cannot be told

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "engine/noise/noise_model.h"
 #include "engine/image/spectrum_image.h"
+#include "engine/noise/noise_model.h"
 
 namespace eelsvae {
 

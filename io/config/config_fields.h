@@ -287,11 +287,12 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
         anything());
   visit(Field{"training", "seed", "", "of every random number; the same seed repeats a run"}, training.seed,
         anything());
-  visit(Field{"training", "validation_fraction", "",
-              "share of the image that is held out of training, in whole tiles; no tile that overlaps them is "
-              "trained on. Its spectra tell how well normal ones are predicted; 0: none"},
-        training.validation_fraction,
-        Rule{"0 or more and below 1", [](double share) { return 0 <= share && share < 1; }});
+  visit(
+      Field{"training", "validation_fraction", "",
+            "share of the image that is held out of training, in whole tiles; no tile that overlaps them is "
+            "trained on. Its spectra tell how well normal ones are predicted; 0: none"},
+      training.validation_fraction,
+      Rule{"0 or more and below 1", [](double share) { return 0 <= share && share < 1; }});
   visit(Field{"training", "patience", "epochs",
               "training ends before `epochs` when the held-out spectra have not been predicted better for so "
               "many; 0: never"},

@@ -168,6 +168,20 @@ std::optional<Comparison> compare(const Source& source, const std::string& data,
   return comparison;
 }
 
+// Normal spectra that were held out of the training tell what is normal in another image only as long as that
+// is as the model knows it. "": nothing speaks against it.
+std::string drift(const Source& source, const std::optional<Comparison>& here) {
+  constexpr double most = 0.02;  // of the noise's variance
+  if (!source.config.detection.threshold_by(ThresholdMethod::conformal) || !here || !here->model ||
+      !source.comparison || !source.comparison->model || *here->model <= *source.comparison->model + most)
+    return "";
+  return fmt::format(
+      "the model predicts normal spectra of this image worse than those of its own (predictive deviance "
+      "{:.4g}, {:.4g} there), so that their scores say little of these; use detection.threshold_method=fdr, "
+      "or train on this image",
+      *here->model, *source.comparison->model);
+}
+
 void tell(const Comparison& comparison, spdlog::logger& log) {
   log.info("{}", describe(comparison));
   if (comparison.model && *comparison.model >= comparison.mean)
@@ -264,8 +278,8 @@ int run_detection(const DetectionRequest& request) {
   if (held_out)
     normal.emplace(NormalSpectra{held_out->image ? held_out->image->image : prepared.image,
                                  source.training.preprocess, held_out->pixels});
-  const DetectionResult result = run_detection(prepared.image, expected, config.preprocess, config.detection,
-                                               normal ? &*normal : nullptr);
+  DetectionResult result = run_detection(prepared.image, expected, config.preprocess, config.detection,
+                                         normal ? &*normal : nullptr);
   if (normal)
     log->info("{} spectra of {} were held out of training", result.normal_spectra,
               source.training.data.data_path);
@@ -275,6 +289,8 @@ int run_detection(const DetectionRequest& request) {
         return expect_from(*trained.model, of, config.detection, {}, interruption());
       });
   interruption().stop_if_requested();
+  if (const std::string doubt = drift(source, comparison); !doubt.empty())
+    result.found.doubts.push_back(doubt);
   times.end("comparing");
 
   const Detection& found = result.found;

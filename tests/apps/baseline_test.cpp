@@ -43,7 +43,7 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
   const json summary = found_by("mean", "found");
   EXPECT_EQ(names_in(path("found")),
             (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png",
-                                   "summary.json", "report.html"}));
+                                   "summary.json", "report.html", "log.txt"}));
   EXPECT_EQ(summary["model"], "mean spectrum, fitted to 1600 spectra");
   EXPECT_EQ(summary["score"], "whitened");
   EXPECT_EQ(summary["threshold_method"], "fdr");

@@ -82,6 +82,17 @@ TEST_F(ConformalTest, FindsNothingInACleanRecording) {
   EXPECT_EQ(std::count(mask.begin(), mask.end(), 1), 0);
 }
 
+TEST_F(ConformalTest, DoubtsItselfOnAnotherSpecimen) {
+  record("alike", {"--defect", "none"});
+  record("other", {"--defect", "none", "--preset", "interface"});
+  auto reasons = [&](const std::string& image) {
+    found_in(image);
+    return json::parse(read_bytes(path(image + "/summary.json")))["reasons"].dump();
+  };
+  EXPECT_EQ(reasons("alike").find("of its own"), std::string::npos) << reasons("alike");
+  EXPECT_NE(reasons("other").find("worse than those of its own"), std::string::npos) << reasons("other");
+}
+
 // Under another name it is prepared and reconstructed a second time, with the same scores.
 TEST_F(ConformalTest, TheImageThatWasTrainedOnNeedsNoSecondReconstruction) {
   std::filesystem::copy_file(path("film.hspy"), path("copy.hspy"));

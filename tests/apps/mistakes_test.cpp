@@ -262,7 +262,10 @@ TEST_F(MistakesTest, DetectionWithABaseline) {
   expect_no_trace(
       "detect",
       {
-          with({}, {"--model RUN or --baseline NAME"}),
+          with({"--fit", "film.hspy"}, {"--fit", "belong to --baseline"}),
+          with({"--set", "detection.fdr=2"}, {"detection.fdr", "between 0 and 1"}),
+          {{"missing.dm4"}, {"missing.dm4"}},
+          {{"film.hspy", "--minutes", "0"}, {"--minutes"}},
           with({"--model", "run", "--baseline", "mean"}, {"--model RUN or --baseline NAME"}),
           with({"--baseline", "median"}, {"median", "mean", "pca", "rx"}),
           with({"--baseline", "pca:none"}, {"pca:none"}),

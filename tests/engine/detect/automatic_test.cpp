@@ -38,10 +38,10 @@ TEST(Automatic, TellsTheElectronsFromTheNoise) {
 }
 
 TEST(Automatic, TakesTilesThatTheImageHasRoomFor) {
-  EXPECT_EQ(choose_configuration(shot_noise(100, 15, 1)).config.tiles.image_size, 12);
+  EXPECT_EQ(choose_configuration(shot_noise(100, 31, 1)).config.tiles.image_size, 12);
   EXPECT_FALSE(choose_configuration(shot_noise(1, 100, 1)).model);
-  EXPECT_FALSE(choose_configuration(shot_noise(7, 100, 1)).model);
-  EXPECT_TRUE(choose_configuration(shot_noise(8, 100, 1)).model);
+  EXPECT_FALSE(choose_configuration(shot_noise(15, 100, 1)).model);
+  EXPECT_TRUE(choose_configuration(shot_noise(16, 100, 1)).model);
 }
 
 TEST(Automatic, BeginsBeyondTheZeroLoss) {

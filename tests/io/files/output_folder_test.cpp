@@ -9,19 +9,16 @@
 #include <unistd.h>
 
 #include "kernels/error.h"
+#include "tests/io/file_test.h"
 
 namespace eelsvae {
 namespace {
 
 namespace fs = std::filesystem;
 
-class OutputFolder : public testing::Test {
+class OutputFolder : public FileTest {
  protected:
-  OutputFolder() {
-    fs::remove_all(root_);
-    fs::create_directories(root_);
-  }
-  ~OutputFolder() override { fs::remove_all(root_); }
+  OutputFolder() { fs::create_directories(root_); }
 
   static std::string mistake(const fs::path& folder, uint64_t required_bytes = 0) {
     try {
@@ -32,7 +29,7 @@ class OutputFolder : public testing::Test {
     return "no error";
   }
 
-  fs::path root_ = fs::path(testing::TempDir()) / "output_folder_test";
+  fs::path root_ = path("root");
 };
 
 TEST(HumanBytes, RoundsToOneDecimal) {

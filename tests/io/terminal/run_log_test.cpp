@@ -11,19 +11,16 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "tests/io/file_test.h"
 
 namespace eelsvae {
 namespace {
 
 namespace fs = std::filesystem;
 
-class RunLogTest : public testing::Test {
+class RunLogTest : public FileTest {
  protected:
-  RunLogTest() {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~RunLogTest() override { fs::remove_all(folder_); }
+  RunLogTest() { fs::create_directories(folder_); }
 
   static std::string text_of(const fs::path& path) {
     std::ifstream file(path);
@@ -42,7 +39,7 @@ class RunLogTest : public testing::Test {
     return "no error";
   }
 
-  fs::path folder_ = fs::path(testing::TempDir()) / "run_log_test";
+  fs::path folder_ = path("run");
   fs::path metrics_ = folder_ / "metrics.jsonl";
 };
 
