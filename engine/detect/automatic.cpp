@@ -90,7 +90,7 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
   config.model = {{8, 16, 32, 64}, 128, 16};
   const double dose = electrons_per_unit(piece);
   config.loss.dose = dose > 0 ? std::stod(short_number(dose, 2)) : 30;
-  say(dose > 0 ? "loss.dose " + short_number(dose, 2) + ", the electrons that the noise speaks of"
+  say(dose > 0 ? "loss.dose " + short_number(config.loss.dose) + ", the electrons that the noise speaks of"
                : "loss.dose 30, for the noise does not tell the number of electrons");
 
   config.training.epochs = 1000;

@@ -182,6 +182,33 @@ std::string drift(const Source& source, const std::optional<Comparison>& here) {
       *here->model, *source.comparison->model);
 }
 
+// How well the source itself predicts; absent where it is not among what is compared.
+std::optional<double> own_deviance(const Source& source, const std::string& baseline,
+                                   const Comparison& comparison) {
+  if (source.fitted) return comparison.model;
+  const BaselineSpec spec = parse_baseline(baseline);
+  if (spec.kind == BaselineSpec::Kind::mean) return comparison.mean;
+  return spec.kind == BaselineSpec::Kind::pca ? comparison.pca : std::nullopt;
+}
+
+// Where what is expected of normal spectra is wrong by more than their noise, what is left over is not noise,
+// and no null is fitted to it with reason. "": it is not, or nobody knows.
+std::string misfit(const DetectionConfig& detection, std::optional<double> own,
+                   const Comparison& comparison) {
+  constexpr double most = 2;
+  if (!detection.threshold_by_rate() || !(own > most)) return "";
+  const double pca = comparison.pca.value_or(comparison.mean);
+  std::string remedy =
+      "a model of this specimen may describe them better, and data.exclude leaves regions out";
+  if (comparison.mean < *own || pca < *own)
+    remedy =
+        std::string("--baseline ") + (comparison.mean < pca ? "mean" : "pca:auto") + " describes them better";
+  return fmt::format(
+      "what is expected of normal spectra is wrong by more than their noise (predictive deviance {:.3g}, 1 "
+      "where only noise is left); {}",
+      *own, remedy);
+}
+
 void tell(const Comparison& comparison, spdlog::logger& log) {
   log.info("{}", describe(comparison));
   if (comparison.model && *comparison.model >= comparison.mean)
@@ -289,8 +316,12 @@ int run_detection(const DetectionRequest& request) {
         return expect_from(*trained.model, of, config.detection, {}, interruption());
       });
   interruption().stop_if_requested();
-  if (const std::string doubt = drift(source, comparison); !doubt.empty())
-    result.found.doubts.push_back(doubt);
+  std::vector<std::string> doubts = {drift(source, comparison)};
+  if (comparison)
+    doubts.push_back(
+        misfit(config.detection, own_deviance(source, request.baseline, *comparison), *comparison));
+  for (const std::string& doubt : doubts)
+    if (!doubt.empty()) result.found.doubts.push_back(doubt);
   times.end("comparing");
 
   const Detection& found = result.found;

@@ -1,5 +1,6 @@
 // Detection without a model: by the mean spectrum, principal components or Reed and Xiaoli's distance.
 
+#include <algorithm>
 #include <cmath>
 
 #include "io/files/npy.h"
@@ -20,10 +21,11 @@ class BaselineTest : public ProgramsTest {
 
   void simulate(const std::string& name, int seed, const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments = {
-        "--shape",  "40",          "40", "160",        "--offset-ev", "680",    "--dispersion-ev",
-        "0.5",      "--exposure",  "16", "--shift-ev", "6",           "--seed", std::to_string(seed),
-        "--output", name + ".hspy"};
+        "--shape", "40",         "40", "160",    "--offset-ev",        "680",      "--dispersion-ev",
+        "0.5",     "--shift-ev", "6",  "--seed", std::to_string(seed), "--output", name + ".hspy"};
     arguments.insert(arguments.end(), more.begin(), more.end());
+    if (std::ranges::find(more, "--exposure") == more.end())
+      arguments.insert(arguments.end(), {"--exposure", "16"});
     const ProgramResult result = program("simulate", arguments);
     EXPECT_EQ(result.status, 0) << result.err;
   }
@@ -53,6 +55,16 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
   EXPECT_GT(summary["expected_false_alarms"], 0);
   EXPECT_LT(summary["expected_false_alarms"], 4);
   EXPECT_GT(summary["regions"], 8);
+}
+
+TEST_F(BaselineTest, ADescriptionThatIsWrongByMoreThanTheNoiseIsNotTrusted) {
+  EXPECT_TRUE(found_by("mean", "homogeneous")["trusted"]);
+  simulate("film", 3, {"--preset", "interface", "--exposure", "1000", "--truth", "truth.npy"});
+  const json summary = found_by("mean", "interface");
+  EXPECT_GT(summary["predictive_deviance"]["mean"], 2);
+  EXPECT_FALSE(summary["trusted"]);
+  EXPECT_NE(summary["reasons"].dump().find("wrong by more than their noise"), std::string::npos)
+      << summary["reasons"];
 }
 
 // Where cubes may take no memory, they lie in scratch files, with every filter on their way.

@@ -20,7 +20,8 @@ function makeCurves() {
         deviance === null ? [] : epochPoints(() => beyondNoise(deviance));
     makeEpochChart('deviance', 'deviance - 1', [
       ['model', epochPoints((r) => r.deviance === null ? NaN : beyondNoise(r.deviance)), '--model'],
-      ['mean spectrum', constant(mean), '--mean'], ['PCA', constant(pca), '--observed']
+      ['mean spectrum', constant(mean), '--mean', {pointRadius: 0}],
+      ['PCA', constant(pca), '--observed', {pointRadius: 0}]
     ]);
   }
   makeEpochChart('rate', '', [['learning rate', epochPoints((r) => r.rate), '--observed']]);
