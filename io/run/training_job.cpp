@@ -177,8 +177,8 @@ int run_training(const TrainingRequest& request) {
     return 0;
   }
   if (run.time_is_up())
-    log->info("Ended after {} epochs, at the end of {:.3g} minutes; --resume trains on", state.epoch,
-              *request.minutes);
+    log->info("Ended after {} epoch{}, at the end of {:.3g} minutes; --resume trains on", state.epoch,
+              state.epoch == 1 ? "" : "s", *request.minutes);
   judge(config, state, comparison, *log);
   log->info("Model: {}, report: {}", folder.best(), folder.report());
   return 0;
