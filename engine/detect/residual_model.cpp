@@ -169,6 +169,7 @@ void ResidualModel::whiten(int64_t pixel, const float* observed, const float* ex
     const float variance = factor[e] * (floor + gain * std::max(expected[e], 0.0f));
     z[e] = (observed[e] - expected[e]) / std::sqrt(variance);
   }
+  whitening.apply(z, 0, channels);
   if (centre)
     for (int64_t e = 0; e < channels; ++e) z[e] -= centre[e];
 }
@@ -177,6 +178,7 @@ ResidualModel fit_residual_model(const SpectrumImageView& observed, std::span<co
                                  int64_t lag, std::vector<float> pixel_noise) {
   ResidualModel model;
   model.noise = estimate_noise(observed, expected, lag, std::move(pixel_noise));
+  model.whitening = EnergyWhitening(model.noise.correlation);
   const int64_t channels = observed.energy.size;
   const std::vector<int64_t> sample = sample_of(observed);
   Rows z(std::ssize(sample), channels);

@@ -5,16 +5,19 @@
 #include <vector>
 
 #include "engine/image/spectrum_image.h"
+#include "engine/noise/energy_whitening.h"
 #include "engine/noise/noise_model.h"
 
 namespace eelsvae {
 
 // What normal spectra show beyond what is expected of them: noise of known size, a mean, and a few spectral
 // shapes whose amounts vary from pixel to pixel because the expectation does not follow every change of
-// composition, thickness or drift. With z = (observed - expected) / sqrt(noise variance) - mean:
+// composition, thickness or drift. With z = W (observed - expected) / sqrt(noise variance) - mean, where W
+// makes noise white that is correlated along energy:
 //   covariance of z over normal pixels = level * I + components^T diag(strength) components
 struct ResidualModel {
   NoiseModel noise;               // with its channel factors
+  EnergyWhitening whitening;      // W, of the noise's correlation
   std::vector<float> mean;        // (E)
   std::vector<float> components;  // (k, E), orthonormal, strongest first
   std::vector<double> strengths;  // (k) variance along each beyond the noise's, in units of the noise's

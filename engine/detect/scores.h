@@ -29,7 +29,7 @@ std::vector<float> pearson_background_scores(const SpectrumImageView& observed,
                                              double smoothing);
 
 // Mean over the window of z^2, z being the residual in standard deviations of the noise (ResidualModel): for
-// Gaussian noise of known variance the deviance per channel, about 1 where only noise is left.
+// Gaussian noise of known covariance the deviance per channel, about 1 where only noise is left.
 std::vector<float> deviance_scores(const SpectrumImageView& observed, std::span<const float> expected,
                                    const ResidualModel& model, ChannelWindow window);
 

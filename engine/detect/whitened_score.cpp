@@ -129,11 +129,22 @@ Bank make_bank(const SpectrumImageView& observed, std::span<const float> expecte
     filter.taps = std::min(window.last, centre + reach + 1) - filter.first;
     return filter;
   };
+  // What makes the noise white carries every shape a few channels further up.
+  std::vector<float> whole(static_cast<size_t>(observed.energy.size));
+  auto add_whitened = [&](Filter filter, const float* taps) {
+    const int64_t last = std::min(window.last, filter.first + filter.taps + model.whitening.reach());
+    float* to = whole.data() + filter.first;
+    std::copy_n(taps, filter.taps, to);
+    model.whitening.apply(whole.data(), filter.first, last);
+    filter.taps = last - filter.first;
+    add_filter(bank, filter, to);
+    std::fill_n(to, filter.taps, 0.0f);
+  };
   for (const Shape& shape : bank.shapes)
     for (int64_t centre = window.first; centre < window.last; centre += shape.step) {
       Filter filter = within(centre, shape.reach);
       filter.shape = &shape;
-      add_filter(bank, filter, shape.taps.data() + (filter.first - centre + shape.reach));
+      add_whitened(filter, shape.taps.data() + (filter.first - centre + shape.reach));
     }
   bank.explaining = bank.filters.size();
 
@@ -147,7 +158,7 @@ Bank make_bank(const SpectrumImageView& observed, std::span<const float> expecte
           const double u = static_cast<double>(e - centre) / static_cast<double>(width);
           taps.push_back(static_cast<float>(change[static_cast<size_t>(e)] * std::exp(-u * u / 2)));
         }
-        add_filter(bank, filter, taps.data());
+        add_whitened(filter, taps.data());
       }
 
   for (const Filter& filter : bank.filters)

@@ -20,8 +20,9 @@ struct WhitenedScores {
 // at every energy of the window: a peak (Gaussian) and a pair of opposite peaks (its derivative, what a shift
 // leaves), half a channel to a sixteenth of the axis wide; and, in windows of 8 channels to a quarter of the
 // axis, the fine structure of the mean expected spectrum and its first and second derivative: edges that
-// grow, move or broaden. With z, U and the covariance I + U^T diag(L) U of ResidualModel, the matched filter
-// (Kay, Fundamentals of Statistical Signal Processing II, 4.4) is
+// grow, move or broaden. Shapes go through the model's whitening, as z does. With z, U and the covariance I +
+// U^T diag(L) U of ResidualModel, the matched filter (Kay, Fundamentals of Statistical Signal Processing
+// II, 4.4) is
 //   y_t = t^T C^-1 z / sqrt(t^T C^-1 t),   C^-1 = I - U^T diag(L / (1 + L)) U,
 // and the score max_t |y_t| / s_t, s_t being the spread that y_t has over the image, or the median over all t
 // if that is more.

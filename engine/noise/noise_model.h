@@ -21,6 +21,10 @@ struct NoiseModel {
   // (y, x) what filters leave in pixels at borders beyond what they leave in others (filtered_noise.h).
   // Empty: 1 everywhere.
   std::vector<float> pixel_factor = {};
+  // [l - 1] how the noise of channels l apart correlates, l up to 4, or less where there are fewer than 32
+  // channels: detectors spread electrons over channels, interpolation and filters spread counts. Empty: none
+  // that matters. It changes no variance.
+  std::vector<double> correlation = {};
 
   double variance(int64_t pixel, int64_t channel, double expected) const;
 };
@@ -30,8 +34,9 @@ struct NoiseModel {
 // specimen cancels in them. The affine law is fitted to differences sorted by what is expected of the two
 // pixels there, so that bright and dim materials, or vacuum, each count for their own level. Spread is 1.4826
 // times the median absolute deviation, so that anomalous pixels and borders between phases, as long as they
-// are few, do not count. lag: the first distance at which a spatial filter leaves neighbours independent.
-// UserError if no two pixels are that far apart, or all differences are zero.
+// are few, do not count; nor do they in the correlation along energy, which is that of all channels. lag: the
+// first distance at which a spatial filter leaves neighbours independent. UserError if no two pixels are that
+// far apart, or all differences are zero.
 NoiseModel estimate_noise(const SpectrumImageView& observed, std::span<const float> expected, int64_t lag,
                           std::vector<float> pixel_factor = {});
 

@@ -79,6 +79,53 @@ TEST(WhitenedScores, OfAPeakIsWhatTheMatchedFilterPromises) {
     }
 }
 
+// With the noise's covariance R, a matched filter of the shape s promises a sqrt(s^T R^-1 s). Neighbours that
+// correlate by 0.4 hide a broad peak (0.76 of what it is in white noise) and show a narrow one (1.22).
+TEST(WhitenedScores, OfAPeakInCorrelatedNoiseAreWhatTheMatchedFilterPromises) {
+  const int64_t channels = 128;
+  const double correlation = 0.4;
+  for (double width : {0.5, 1.0, 4.0}) {
+    Sample sample = correlated_noise(48, 48, channels, 1, correlation);
+    const double height = 9 / std::sqrt(1.7724538509 * width);
+    std::vector<int64_t> planted;
+    for (int64_t pixel = 0; pixel < 48 * 48; pixel += 200) {
+      add_peak(sample.image.spectrum(pixel), channels, 60, width, height);
+      planted.push_back(pixel);
+    }
+    ResidualModel model = white_model(channels);
+    model.whitening = EnergyWhitening(std::vector<double>{correlation, 0, 0, 0, 0, 0, 0, 0});
+    const WhitenedScores found = whitened_scores(sample.image, sample.expected, model, {0, channels}, 0);
+    // s^T R^-1 s in frequencies w, where R has the power 1 + 2 correlation cos w.
+    double theory = 0;
+    constexpr int steps = 1000;
+    for (int i = 0; i < steps; ++i) {
+      const double w = 3.14159265 * (i + 0.5) / steps;
+      double cosines = 0, sines = 0;
+      for (int64_t e = 0; e < channels; ++e) {
+        const auto d = static_cast<double>(e - 60);
+        const double s = height * std::exp(-d * d / (2 * width * width));
+        cosines += s * std::cos(w * d);
+        sines += s * std::sin(w * d);
+      }
+      theory += (cosines * cosines + sines * sines) / (1 + 2 * correlation * std::cos(w)) / steps;
+    }
+    theory = std::sqrt(theory);
+    double mean = 0;
+    for (int64_t pixel : planted) {
+      const auto at = static_cast<size_t>(pixel);
+      mean += static_cast<double>(found.scores[at]) / static_cast<double>(planted.size());
+      EXPECT_LE(found.deviations[at].first, 60);
+      EXPECT_GT(found.deviations[at].last, 60);
+      EXPECT_GT(found.deviations[at].significance, 0);
+    }
+    EXPECT_NEAR(mean, theory, 0.06 * theory) << width;
+    std::vector<float> others = found.scores;
+    for (int64_t pixel : planted) others[static_cast<size_t>(pixel)] = 0;
+    EXPECT_NEAR(quantile(others, 0.5), 3.2, 0.25) << "as of white noise";
+    EXPECT_LT(quantile(others, 1), 6);
+  }
+}
+
 // A line at 60 that moves up by one channel, or down, leaves less below and more above, or the reverse.
 TEST(WhitenedScores, OfAShiftIsAPairWithADirection) {
   const int64_t channels = 128;
