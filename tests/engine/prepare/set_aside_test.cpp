@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -25,7 +26,8 @@ SpectrumImage scan(double of_dark, Dark dark, uint32_t seed = 1) {
   image.energy = {"Energy loss", "eV", 500, 1, channels};
   std::mt19937 generator(seed);
   for (int64_t pixel = 0; pixel < side * side; ++pixel) {
-    std::poisson_distribution<int> counts(dark(pixel / side, pixel % side) ? of_dark : 100);
+    // A mean of 0 is none that the library allows.
+    std::poisson_distribution<int> counts(std::max(dark(pixel / side, pixel % side) ? of_dark : 100, 1e-9));
     for (int64_t e = 0; e < channels; ++e) image.counts.push_back(static_cast<float>(counts(generator)));
   }
   return image;
