@@ -26,7 +26,6 @@ int main(int argc, char** argv) {
   app.add_option("--config", request.config, "configuration that a baseline takes its preprocessing from");
   app.add_option("--data", request.data, "the same as DATA");
   app.add_option("--minutes", request.minutes, "time for everything, where a model is to be trained")
-      .check_positive()
       .capture_default_str();
   app.add_option("--output", request.output, "folder for the results").capture_default_str();
   app.add_option("--truth", request.truth, "mask (y, x) of known anomalies, .npy; adds F1 and the like");

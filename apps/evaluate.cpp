@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
       "--scenes", request.scenes,
       "instead: a folder of recorded scenes, .npz with data (y, x, E) and truth (y, x); a table of "
       "model, mean spectrum, PCA, RX and what eelsvae-detect chooses of them");
-  app.add_option("--minutes", request.minutes, "time for the model of a scene").check_positive();
+  app.add_option("--minutes", request.minutes, "time for the model of a scene");
   app.add_option("--output", request.output, "folder for the results").required();
   app.add_option("--set", request.settings, "override a key: --set evaluation.seeds=1,2 (repeatable)")
       .type_name("KEY=VALUE")

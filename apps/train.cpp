@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
   app.add_option("--set", request.settings, "override a key: --set training.epochs=5 (repeatable)")
       .type_name("KEY=VALUE")
       .one_value_each_time();
-  app.add_option("--minutes", request.minutes, "end after so many, at the end of an epoch").check_positive();
+  app.add_option("--minutes", request.minutes, "end after so many, at the end of an epoch");
   app.add_flag("--resume", request.resume, "continue the run in the output folder");
   app.add_option("--weights", request.weights,
                  "start from the weights of this checkpoint instead of random ones");

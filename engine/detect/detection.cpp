@@ -36,7 +36,7 @@ std::vector<std::string> doubts(const Detection& found, const DetectionConfig& c
         "--baseline pca:auto, may describe them better, and data.exclude leaves regions out");
   if (anomalous > largest_share * scored)
     doubts.push_back(
-        short_number(100 * anomalous / scored, 2) +
+        short_number(100 * anomalous / scored, 3) +
         " % of the spectra do not fit: so many are a material of their own, or show that too little is "
         "known of the normal ones; a model of this specimen, or --baseline pca:auto, may know more, and "
         "preprocess.crop_y, crop_x and data.exclude leave regions out");

@@ -31,10 +31,13 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
     return pixels >= enough_for_pca
                ? Winner{false, "pca:auto", "PCA is used, for no model was trained"}
                : Winner{false, "mean", "The mean spectrum is used, for so few spectra tell no more"};
-  const double model = *comparison->model, pca = comparison->pca.value_or(comparison->mean);
+  constexpr double clearly = 0.001;  // what is simpler is preferred otherwise
+  const bool has_pca = comparison->pca && comparison->components > 0;
+  const double model = *comparison->model + clearly, mean = comparison->mean,
+               pca = has_pca ? *comparison->pca : mean;
   const std::string by = " predicts spectra that it was not fitted to best, and is used";
-  if (model <= std::min(comparison->mean, pca)) return {true, "", "The model" + by};
-  if (comparison->pca && pca <= comparison->mean) return {false, "pca:auto", "PCA" + by};
+  if (model <= std::min(mean, pca)) return {true, "", "The model" + by};
+  if (has_pca && pca <= mean) return {false, "pca:auto", "PCA" + by};
   return {false, "mean", "The mean spectrum" + by};
 }
 
@@ -43,15 +46,20 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
 int run_automatic(const DetectionRequest& request) {
   namespace fs = std::filesystem;
   const auto began = std::chrono::steady_clock::now();
+  check_minutes(request.minutes);
   if (request.data.empty())
     throw UserError("no data: give a spectrum image, or --model RUN to look at the image it was trained on");
   if (!request.fit.empty() || !request.config.empty())
     throw UserError("--fit and --config belong to --baseline");
   const fs::path output = request.output;
   const RunFolder run{output / "model"};
-  if (const std::string file = run.existing(); !file.empty())
-    throw UserError("there is a model in " + run.path.string() + " (" + file + "); use it with --model " +
-                    run.path.string() + ", or choose another --output");
+  const std::string config_file = output / "config.json";
+  // What was interrupted goes on by the same command; what is finished is not overwritten.
+  const bool goes_on = fs::exists(config_file) && !fs::exists(output / "summary.json") &&
+                       !run.existing().empty() && read_config(config_file, {}).data.data_path == request.data;
+  if (const std::string file = run.existing(); !file.empty() && !goes_on)
+    throw UserError("there is a model in " + run.path.string() + " (" + file +
+                    "); choose another --output, or use it with --model " + run.path.string());
 
   // What the settings say of reading is needed to read.
   Config given;
@@ -64,14 +72,14 @@ int run_automatic(const DetectionRequest& request) {
     choice = choose_configuration(image);
     pixels = image.pixels();
   }
+  if (goes_on) choice.config = read_config(config_file, {});
   choice.config.data.data_path = request.data;
   for (const std::string& setting : request.settings) set_value(choice.config, setting);
   check_config(choice.config, "--set");
 
   prepare_output_folder(output);
-  const std::string config_file = output / "config.json";
   write_file(config_file, to_json_text(choice.config));
-  std::shared_ptr<spdlog::logger> log = make_run_log(output, false);
+  std::shared_ptr<spdlog::logger> log = make_run_log(output, true);
   for (const std::string& reason : choice.reasons) log->info("Chosen: {}", reason);
   log->info("Configuration: {}", config_file);
 
@@ -84,14 +92,18 @@ int run_automatic(const DetectionRequest& request) {
     training.config = config_file;
     training.output = run.path;
     training.minutes = minutes;
-    if (const int status = run_training(training); status != 0) return status;
+    training.resume = goes_on;
+    if (const int status = run_training(training); status != 0) {
+      log->info("The same command goes on with it");
+      return status;
+    }
     if (fs::exists(run.best())) comparison = read_checkpoint_info(SafetensorsFile(run.best())).comparison;
   }
   const Winner winner = best_of(comparison, pixels);
+  if (comparison) log->info("{}", describe(*comparison));
   log->info("{}", winner.reason);
 
   DetectionRequest detection = request;
-  detection.append = true;
   if (winner.model) {
     // Its checkpoint holds what the settings said.
     detection.model = run.path;

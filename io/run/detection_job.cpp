@@ -196,7 +196,17 @@ std::optional<double> own_deviance(const Source& source, const std::string& base
 std::string misfit(const DetectionConfig& detection, std::optional<double> own,
                    const Comparison& comparison) {
   constexpr double most = 2;
-  if (!detection.threshold_by_rate() || !(own > most)) return "";
+  if (!detection.threshold_by_rate() || !own) return "";
+  // A perfect expectation has 1: less says that the unit is wrong.
+  constexpr double least = 0.7;
+  if (*own < least)
+    return fmt::format(
+        "neighbouring pixels differ by more than noise, which passed for noise (predictive deviance {:.3g}, "
+        "no "
+        "less than 1 where noise is what it is taken for); preprocess.crop_y, crop_x or data.exclude leave "
+        "borders out",
+        *own);
+  if (*own <= most) return "";
   const double pca = comparison.pca.value_or(comparison.mean);
   std::string remedy =
       "a model of this specimen may describe them better, and data.exclude leaves regions out";
@@ -279,7 +289,7 @@ int run_detection(const DetectionRequest& request) {
 
   // From here on only the machine can fail.
   prepare_output_folder(request.output, detect_folder_bytes(prepared.image, request.save_reconstruction));
-  const auto log = make_run_log(request.output, request.append);
+  const auto log = make_run_log(request.output, true);
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", trained.backend->description());
   if (const std::string note = describe(trained.choice); file && !note.empty()) log->info("{}", note);

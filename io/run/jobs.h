@@ -33,8 +33,7 @@ struct DetectionRequest {
   std::string baseline, fit, config;  // its name, the image it is fitted to, the configuration it takes
   std::string data, output = "found", truth;
   std::vector<std::string> settings;
-  double minutes = 5;   // for everything, where a model is to be trained
-  bool append = false;  // to a log that is there
+  double minutes = 5;  // for everything, where a model is to be trained
   bool save_reconstruction = false;
 };
 int run_detection(const DetectionRequest& request);

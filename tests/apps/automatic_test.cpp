@@ -42,6 +42,14 @@ TEST_F(AutomaticTest, AScanAloneIsEnough) {
   const ProgramResult again = program("detect", {"film.hspy", "--output", "found"});
   EXPECT_EQ(again.status, 2);
   EXPECT_NE(again.err.find("there is a model in found/model"), std::string::npos) << again.err;
+
+  // As after an interruption.
+  std::filesystem::remove(path("found/summary.json"));
+  const ProgramResult gone_on =
+      program("detect", {"film.hspy", "--minutes", "0.1", "--truth", "truth.npy", "--output", "found"});
+  ASSERT_EQ(gone_on.status, 0) << gone_on.err;
+  EXPECT_NE(gone_on.out.find("Resuming after"), std::string::npos) << gone_on.out;
+  EXPECT_GE(summary()["recall"], 0.9);
 }
 
 TEST_F(AutomaticTest, ASettingTakesPrecedence) {

@@ -265,7 +265,7 @@ TEST_F(MistakesTest, DetectionWithABaseline) {
           with({"--fit", "film.hspy"}, {"--fit", "belong to --baseline"}),
           with({"--set", "detection.fdr=2"}, {"detection.fdr", "between 0 and 1"}),
           {{"missing.dm4"}, {"missing.dm4"}},
-          {{"film.hspy", "--minutes", "0"}, {"--minutes"}},
+          {{"film.hspy", "--minutes", "nan"}, {"--minutes", "from 0 to 100000"}},
           with({"--model", "run", "--baseline", "mean"}, {"--model RUN or --baseline NAME"}),
           with({"--baseline", "median"}, {"median", "mean", "pca", "rx"}),
           with({"--baseline", "pca:none"}, {"pca:none"}),
