@@ -57,8 +57,6 @@ void detect_once(DetectionRequest request, const Scene& scene, const fs::path& f
   request.data = scene.data;
   request.truth = scene.truth;
   request.output = folder;
-  // One that was killed half way left a model that nothing can be told of.
-  if (request.model.empty() && request.baseline.empty()) fs::remove_all(folder / "model");
   if (run_detection(request) == interrupted_status) throw Interrupted();
 }
 

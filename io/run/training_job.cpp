@@ -11,7 +11,6 @@
 #include "io/files/atomic_file.h"
 #include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
-#include "io/run/automatic_job.h"
 #include "io/run/jobs.h"
 #include "io/run/training_run.h"
 #include "io/terminal/program.h"
@@ -74,11 +73,6 @@ void judge(const Config& config, const TrainingState& state, std::optional<Compa
 }
 
 }  // namespace
-
-void check_minutes(double minutes) {
-  if (!(minutes >= 0 && minutes <= 1e5))
-    throw UserError(fmt::format("--minutes: must be from 0 to 100000, got {:g}", minutes));
-}
 
 int run_training(const TrainingRequest& request) {
   if (request.minutes) check_minutes(*request.minutes);

@@ -66,6 +66,11 @@ std::string model_file(const std::string& run_or_file) {
   return best;
 }
 
+void check_minutes(double minutes) {
+  if (!(minutes >= 0 && minutes <= 1e5))
+    throw UserError("--minutes: must be from 0 to 100000, got " + short_number(minutes));
+}
+
 void check_same_run(const Config& before, const Config& now, const std::string& checkpoint) {
   auto comparable = [](Config config) {
     config.data.data_path.clear();

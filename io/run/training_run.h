@@ -38,6 +38,9 @@ struct RunFolder {
 // none.
 std::string model_file(const std::string& run_or_file);
 
+// UserError unless a training can last so long.
+void check_minutes(double minutes);
+
 // UserError, naming the first difference, unless the run that wrote `before` can go on with `now`: everything
 // that shapes the results must be equal; the data's path, device, how long to train and detection may differ.
 void check_same_run(const Config& before, const Config& now, const std::string& checkpoint);
