@@ -80,6 +80,7 @@ int run_automatic(const DetectionRequest& request) {
   prepare_output_folder(output);
   write_file(config_file, to_json_text(choice.config));
   std::shared_ptr<spdlog::logger> log = make_run_log(output, true);
+  if (goes_on) choice.reasons.clear();  // they stand in the log already
   for (const std::string& reason : choice.reasons) log->info("Chosen: {}", reason);
   log->info("Configuration: {}", config_file);
 
@@ -105,9 +106,9 @@ int run_automatic(const DetectionRequest& request) {
 
   DetectionRequest detection = request;
   if (winner.model) {
-    // Its checkpoint holds what the settings said.
+    // Its checkpoint holds what the settings said, but not for good which pixels were excluded.
     detection.model = run.path;
-    detection.settings.clear();
+    std::erase_if(detection.settings, [](const std::string& s) { return !s.starts_with("data.exclude"); });
     detection.data = "";
   } else {
     detection.baseline = winner.baseline;

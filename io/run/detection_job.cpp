@@ -202,9 +202,8 @@ std::string misfit(const DetectionConfig& detection, std::optional<double> own,
   if (*own < least)
     return fmt::format(
         "neighbouring pixels differ by more than noise, which passed for noise (predictive deviance {:.3g}, "
-        "no "
-        "less than 1 where noise is what it is taken for); preprocess.crop_y, crop_x or data.exclude leave "
-        "borders out",
+        "1 "
+        "at least where it did not); preprocess.crop_y, crop_x or data.exclude leave borders out",
         *own);
   if (*own <= most) return "";
   const double pca = comparison.pca.value_or(comparison.mean);

@@ -6,7 +6,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "io/config/config.h"
 #include "io/containers/zip_archive.h"
 #include "io/files/atomic_file.h"
 #include "io/files/mapped_file.h"
@@ -17,7 +16,6 @@
 #include "io/run/scenes_job.h"
 #include "io/run/training_run.h"
 #include "io/terminal/program.h"
-#include "io/terminal/run_log.h"
 
 namespace eelsvae {
 namespace {

@@ -145,6 +145,8 @@ int run_training(const TrainingRequest& request) {
   log->info("{}: {} x {} pixels, {} channels from {:.6g} eV; {} tiles to train on, {} for validation",
             config.data.data_path, prepared.image.y.size, prepared.image.x.size, prepared.image.energy.size,
             prepared.image.energy.offset, trainer.training_tiles(), trainer.validation_tiles());
+  if (const int64_t touching = trainer.split().touching; touching > 0)
+    log->info("{} tiles that overlap those for validation are left out", touching);
   if (const int64_t excluded = excluded_pixels(prepared.image.excluded); excluded > 0)
     log->info("{} pixels are excluded; {} tiles that hold no others are left out", excluded,
               trainer.excluded_tiles());
