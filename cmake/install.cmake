@@ -24,7 +24,7 @@ foreach(rooms engine io/files io/config io/model io/containers io/formats io/rep
 endforeach()
 
 # What the libraries were built with has to be found again by who links them.
-set(EELSVAE_NEEDS "OpenMP" "nlohmann_json 3.10" "HDF5 COMPONENTS C" "libzip" "ZLIB")
+set(EELSVAE_NEEDS "OpenMP" "nlohmann_json 3.10" "HDF5 COMPONENTS C" "libzip" "ZLIB" "OpenSSL COMPONENTS Crypto")
 if(TARGET eelsvae_cuda)
   list(APPEND EELSVAE_NEEDS "CUDAToolkit" "cuDNN")
 endif()

@@ -116,6 +116,11 @@ struct DetectionConfig {
   Blend blend = Blend::cosine;
   int64_t batch_size = 8;  // tiles that a model reconstructs at a time
 
+  // Whether scores are made alike, whatever is made of them.
+  bool scores_like(const DetectionConfig& other) const {
+    return score == other.score && window == other.window && context == other.context &&
+           pooling == other.pooling && stride == other.stride && blend == other.blend;
+  }
   // Whether a method decides: a number that is given takes precedence.
   bool threshold_by(ThresholdMethod method) const { return !threshold && threshold_method == method; }
   // Whether the threshold is made for a false-discovery rate.

@@ -4,7 +4,7 @@
 # nothing is missing.
 set -eu
 packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
-  libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libcairo2-dev libzip-dev zlib1g-dev
+  libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libcairo2-dev libzip-dev libssl-dev zlib1g-dev
   libeigen3-dev libboost-dev libjs-chart.js"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.

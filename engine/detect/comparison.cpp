@@ -16,6 +16,58 @@ double deviance_of(const PredictionSample& sample, const Baseline& baseline) {
                              [&](const SpectrumImageView& image) { return expect_from(baseline, image); });
 }
 
+// Normal spectra that were held out of a training tell what is normal in another image only as long as that
+// is as the model knows it.
+std::string drift(const Comparison& here, const SourceDescription& description,
+                  const DetectionConfig& config) {
+  constexpr double most = 0.02;  // of the noise's variance
+  const std::optional<Comparison>& there = description.training;
+  if (!config.threshold_by(ThresholdMethod::conformal) || !here.model || !there || !there->model ||
+      *here.model <= *there->model + most)
+    return "";
+  return "the model predicts normal spectra of this image worse than those of its own (predictive deviance " +
+         short_number(*here.model, 4) + ", " + short_number(*there->model, 4) +
+         " there), so that their scores say little of these; use detection.threshold_method=fdr, or train on "
+         "this image";
+}
+
+// How well the source itself predicts; absent where it is not among what is compared.
+std::optional<double> own_deviance(const Comparison& here, SourceDescription::Kind kind) {
+  switch (kind) {
+    case SourceDescription::Kind::model:
+      return here.model;
+    case SourceDescription::Kind::mean:
+      return here.mean;
+    case SourceDescription::Kind::pca:
+      return here.pca;
+    case SourceDescription::Kind::other:
+      break;
+  }
+  return std::nullopt;
+}
+
+// Where what is expected of normal spectra is wrong by more than their noise, what is left over is not noise,
+// and no null is fitted to it with reason.
+std::string misfit(const Comparison& here, const SourceDescription& description,
+                   const DetectionConfig& config) {
+  // A perfect expectation has 1: less says that the unit is wrong.
+  constexpr double least = 0.7, most = 2;
+  const std::optional<double> own = own_deviance(here, description.kind);
+  if (!config.threshold_by_rate() || !own) return "";
+  if (*own < least)
+    return "neighbouring pixels differ by more than noise, which passed for noise (predictive deviance " +
+           short_number(*own, 3) +
+           ", 1 at least where it did not); preprocess.crop_y, crop_x or data.exclude leave borders out";
+  if (*own <= most) return "";
+  const double pca = here.pca.value_or(here.mean);
+  std::string remedy =
+      "a model of this specimen may describe them better, and data.exclude leaves regions out";
+  if (here.mean < *own || pca < *own)
+    remedy = std::string("--baseline ") + (here.mean < pca ? "mean" : "pca:auto") + " describes them better";
+  return "what is expected of normal spectra is wrong by more than their noise (predictive deviance " +
+         short_number(*own, 3) + ", 1 where only noise is left); " + remedy;
+}
+
 }  // namespace
 
 double predictive_deviance(const PredictionSample& sample,
@@ -76,6 +128,31 @@ std::optional<SpreadSample> spread_sample(const SpectrumImageView& image, int64_
   auto sample = make_prediction_sample(image, std::move(chosen), height, width, pixels, preprocess, 0);
   if (!sample) return std::nullopt;
   return SpreadSample{std::move(*sample), std::move(pixels)};
+}
+
+std::optional<Comparison> compare(const SpectrumImageView& image, const SourceDescription& description,
+                                  const std::function<Expectation(const SpectrumImageView&)>& source,
+                                  const PreprocessConfig& preprocess) {
+  if (description.own_image) return description.training;
+  const auto spread = spread_sample(image, description.tile, preprocess);
+  if (!spread) return std::nullopt;
+  std::optional<Comparison> comparison = compare_baselines(spread->sample, image, spread->pixels);
+  if (comparison && description.kind == SourceDescription::Kind::model)
+    comparison->model = predictive_deviance(spread->sample, source);
+  return comparison;
+}
+
+std::vector<std::string> doubts_of(const Comparison& here, const SourceDescription& description,
+                                   const DetectionConfig& config) {
+  std::vector<std::string> doubts = {drift(here, description, config), misfit(here, description, config)};
+  std::erase(doubts, "");
+  return doubts;
+}
+
+std::string remark_on(const Comparison& here) {
+  if (!here.model || *here.model < here.mean) return "";
+  return "The model describes these spectra no better than the mean spectrum does; a model of this specimen, "
+         "or --baseline, may find more";
 }
 
 std::string describe(const Comparison& comparison) {

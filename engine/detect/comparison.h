@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/config.h"
 #include "engine/detect/expectation.h"
 #include "engine/image/spectrum_image.h"
 #include "engine/noise/prediction.h"
@@ -22,6 +23,15 @@ struct Comparison {
   int64_t components = 0;     // of these
   std::optional<double> model;
   bool operator==(const Comparison&) const = default;
+};
+
+// What a source of expectations is, for what is to be said of how well it predicts.
+struct SourceDescription {
+  enum class Kind { model, mean, pca, other } kind = Kind::other;
+  // Of a model:
+  int64_t tile = 0;                    // side of its tiles, pixels
+  std::optional<Comparison> training;  // on the spectra that its training held out
+  bool own_image = false;              // the image under test is the one that it was trained on
 };
 
 // By the baselines, fitted to the image without the pixels left_out (y, x; nonzero), among them those that
@@ -42,6 +52,22 @@ std::optional<SpreadSample> spread_sample(const SpectrumImageView& image, int64_
 // The predictive deviance of what a source makes of each rectangle of the sample.
 double predictive_deviance(const PredictionSample& sample,
                            const std::function<Expectation(const SpectrumImageView&)>& source);
+
+// How well normal spectra of an image under test are predicted, by its source if that is a model and by the
+// baselines: on the spectra that the model's training held out where the image is its own, otherwise on a
+// tenth of the image, which the baselines are then not fitted to. Absent as spread_sample() has it, and where
+// the training held nothing out.
+std::optional<Comparison> compare(const SpectrumImageView& image, const SourceDescription& description,
+                                  const std::function<Expectation(const SpectrumImageView&)>& source,
+                                  const PreprocessConfig& preprocess);
+
+// Why, after that comparison, a threshold for a false-discovery rate may not keep it, each with what to do
+// about it: what is left over is not noise, or the model does not know this image as it knows its own.
+std::vector<std::string> doubts_of(const Comparison& here, const SourceDescription& description,
+                                   const DetectionConfig& config);
+
+// What else there is to say of it: that a model tells no more than the mean spectrum does. "": nothing.
+std::string remark_on(const Comparison& here);
 
 // "Predictive deviance of 1024 spectra (1: only noise is left): model 1.004, mean spectrum 1.031, PCA of 3
 // components 1.006".

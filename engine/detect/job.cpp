@@ -8,18 +8,15 @@
 namespace eelsvae {
 
 DetectionResult run_detection(const SpectrumImageView& prepared, const ExpectationSource& source,
-                              const PreprocessConfig& preprocess, const DetectionConfig& config,
-                              const NormalSpectra* normal) {
+                              const SourceDescription& description, const PreprocessConfig& preprocess,
+                              const DetectionConfig& config, std::span<const float> held_out) {
   DetectionResult result;
   result.expectation = source(prepared);
-  std::vector<float> held_out;
-  if (normal) {
-    const bool same = normal->image.counts.data() == prepared.counts.data();
-    const Expectation other = same ? Expectation{} : source(normal->image);
-    held_out = normal_scores(*normal, same ? result.expectation : other, config, {&config.score, 1}).front();
-    result.normal_spectra = std::ssize(held_out);
-  }
   result.found = detect(prepared, result.expectation, preprocess, config, held_out);
+  result.comparison = compare(prepared, description, source, preprocess);
+  if (result.comparison)
+    for (const std::string& doubt : doubts_of(*result.comparison, description, config))
+      result.found.doubts.push_back(doubt);
   return result;
 }
 

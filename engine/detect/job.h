@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/detect/comparison.h"
 #include "engine/detect/detection.h"
 #include "engine/detect/expectation.h"
 #include "engine/image/spectrum_image.h"
@@ -29,14 +30,16 @@ struct NormalSpectra {
 struct DetectionResult {
   Expectation expectation;
   Detection found;
-  int64_t normal_spectra = 0;  // that the threshold was taken from, if any
+  std::optional<Comparison> comparison;  // how well normal spectra are predicted; absent as compare() has it
 };
 
-// Expectation, scores, threshold, mask and regions of an image. normal: null where the threshold does
-// without; may be of the very image. UserError as detect() has it, Interrupted as the source has it.
+// Expectation, scores, threshold, mask and regions of an image, and how well the source predicts normal
+// spectra beside the baselines, which may cast doubt on the threshold (found.doubts). held_out: ascending
+// scores of normal spectra that the source was not fitted to, where the threshold asks for them. UserError as
+// detect() has it, Interrupted as the source has it.
 DetectionResult run_detection(const SpectrumImageView& prepared, const ExpectationSource& source,
-                              const PreprocessConfig& preprocess, const DetectionConfig& config,
-                              const NormalSpectra* normal = nullptr);
+                              const SourceDescription& description, const PreprocessConfig& preprocess,
+                              const DetectionConfig& config, std::span<const float> held_out = {});
 
 // Its parts, for who asks for several scores of one expectation. The maps (y, x) of the scores, in their
 // order; errors as Scorer has them.

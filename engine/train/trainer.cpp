@@ -123,6 +123,11 @@ std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImage
   return held_out;
 }
 
+std::vector<uint8_t> held_out_pixels(const SpectrumImageView& prepared, const Config& config) {
+  return held_out_pixels(split_tiles(prepared, config.tiles, config.training), prepared,
+                         noise_lag(config.preprocess.sigma, config.preprocess.xy_window));
+}
+
 double counted(const EpochRecord& record) {
   if (record.deviance) return *record.deviance;
   return record.validation ? record.validation->loss : record.training.loss;

@@ -93,6 +93,9 @@ TileSplit split_tiles(const SpectrumImageView& prepared, const TilesConfig& tile
 std::vector<uint8_t> held_out_pixels(const TileSplit& split, const SpectrumImageView& prepared,
                                      int64_t margin);
 
+// The same of a training by a configuration, with the margin that its filters ask for.
+std::vector<uint8_t> held_out_pixels(const SpectrumImageView& prepared, const Config& config);
+
 // Trains a model on the tiles of a prepared image. Order of tiles, orientation and noise depend on the seed,
 // the epoch and the step only, so a run that stops and goes on gives the same bits as one that does not.
 class Trainer {

@@ -42,6 +42,9 @@ struct ImageFormat {
 
   // All images of the file, from its headers, with units as in the file. UserError if they are damaged.
   std::vector<StoredImage> (*open)(const std::string& path);
+
+  // The files that hold an image of which `path` is one; null: no others. UserError as open() has it.
+  std::vector<std::string> (*files)(const std::string& path) = nullptr;
 };
 
 // "spectrum image" for two navigation axes and one signal axis, "line scan", "single spectrum", "image", ...

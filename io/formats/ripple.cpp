@@ -244,7 +244,8 @@ bool recognises_ripple(const std::string& path, std::string_view start) {
   return extension(path) == ".raw";
 }
 
-std::vector<StoredImage> open_ripple(const std::string& path) {
+// The header and the numbers, whichever of them is named.
+std::vector<std::string> files_of_ripple(const std::string& path) {
   std::string header_path = path;
   if (extension(path) == ".raw") {
     const std::optional<std::string> found = beside(path, {".rpl", ".RPL", ".Rpl"});
@@ -252,6 +253,14 @@ std::vector<StoredImage> open_ripple(const std::string& path) {
       throw UserError(path + ": only numbers; the .rpl file that says how they lie is missing beside it");
     header_path = *found;
   }
+  const std::optional<std::string> raw_path = beside(header_path, {".raw", ".RAW", ".Raw"});
+  if (!raw_path) throw UserError(header_path + ": the .raw file with the numbers is missing beside it");
+  return {header_path, *raw_path};
+}
+
+std::vector<StoredImage> open_ripple(const std::string& path) {
+  const std::vector<std::string> files = files_of_ripple(path);
+  const std::string &header_path = files[0], &raw_path = files[1];
   const MappedFile text(header_path);
   if (text.size() > header_limit)
     throw UserError(header_path + ": has " + std::to_string(text.size()) +
@@ -262,23 +271,21 @@ std::vector<StoredImage> open_ripple(const std::string& path) {
   found.info.title = keys->text("title");
   if (found.info.title.empty()) found.info.title = one_line(fs::path(path).stem().string());
 
-  const std::optional<std::string> raw_path = beside(header_path, {".raw", ".RAW", ".Raw"});
-  if (!raw_path) throw UserError(header_path + ": the .raw file with the numbers is missing beside it");
-  const auto raw = std::make_shared<const MappedFile>(*raw_path);
+  const auto raw = std::make_shared<const MappedFile>(raw_path);
   const auto offset = static_cast<uint64_t>(found.offset);
   const size_t size = element_size(found.array.type);
   const uint64_t bytes = static_cast<uint64_t>(element_count(found.array.shape, size)) * size;
   if (raw->size() < offset || raw->size() - offset != bytes)
-    throw UserError(*raw_path + ": " + (raw->size() < offset + bytes ? "cut off: " : "") +
+    throw UserError(raw_path + ": " + (raw->size() < offset + bytes ? "cut off: " : "") +
                     shape_text(found.array.shape) + " of " + found.info.dtype + " and an offset of " +
                     std::to_string(offset) + " need " + std::to_string(offset + bytes) +
                     " bytes, the file has " + std::to_string(raw->size()));
-  auto values = mapped_values(raw, offset, std::move(found.array), *raw_path);
+  auto values = mapped_values(raw, offset, std::move(found.array), raw_path);
   return {{std::move(found.info), std::move(values), [keys] { return metadata(*keys); }}};
 }
 
 }  // namespace
 
-const ImageFormat ripple_format = {"Ripple", ".rpl", recognises_ripple, open_ripple};
+const ImageFormat ripple_format = {"Ripple", ".rpl", recognises_ripple, open_ripple, files_of_ripple};
 
 }  // namespace eelsvae

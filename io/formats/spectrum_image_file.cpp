@@ -164,6 +164,11 @@ std::string image_format_name(const std::string& path) {
   return format_of(path).name;
 }
 
+std::vector<std::string> image_files(const std::string& path) {
+  const ImageFormat& format = format_of(path);
+  return format.files ? format.files(path) : std::vector{path};
+}
+
 SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options, bool* all_finite,
                                   const StopToken& stop) {
   std::vector<StoredImage> images = open_images(path);

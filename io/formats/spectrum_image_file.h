@@ -17,6 +17,9 @@ std::vector<ImageInfo> list_images(const std::string& path);
 // The format's name, "HyperSpy"; errors as list_images.
 std::string image_format_name(const std::string& path);
 
+// The files that it reads: this one and what lies beside it; errors as list_images.
+std::vector<std::string> image_files(const std::string& path);
+
 // Reads a spectrum image (y, x, E) with energy in eV and lengths in nm. The dataset is an index into
 // list_images(); -1 takes the first spectrum image of signal EELS, or else the first that names no signal.
 // UserError if there is no such image, if it is not a spectrum image (any three axes will do where the

@@ -209,6 +209,8 @@ void write_checkpoint(const std::string& path, const Model& model, const Checkpo
     metadata["computed_by"] =
         json{{"precision", info.computed_by->precision}, {"kernels", info.computed_by->kernels}}.dump();
   if (info.comparison) metadata["comparison"] = to_json(*info.comparison).dump();
+  if (info.provenance != Provenance{}) metadata["provenance"] = to_json(info.provenance).dump();
+  if (!info.normal_scores.empty()) metadata["normal_scores"] = json(info.normal_scores).dump();
   json history = json::array();
   for (const EpochRecord& record : info.history) history.push_back(to_json(record));
   metadata["history"] = history.dump();
@@ -252,6 +254,13 @@ CheckpointInfo read_checkpoint_info(const SafetensorsFile& file) {
     }
     if (metadata.contains("comparison"))
       info.comparison = comparison_from(json::parse(metadata.at("comparison")));
+    if (metadata.contains("provenance"))
+      info.provenance = provenance_from(json::parse(metadata.at("provenance")));
+    if (metadata.contains("normal_scores")) {
+      info.normal_scores = json::parse(metadata.at("normal_scores")).get<std::vector<float>>();
+      if (!std::ranges::is_sorted(info.normal_scores))
+        throw UserError("the scores of held-out spectra do not ascend");
+    }
     for (const json& record : json::parse(history)) info.history.push_back(record_from(record));
     if (metadata.contains("training")) {
       info.training = state_from(json::parse(metadata.at("training")), info.config.model.latent_dim);

@@ -14,6 +14,7 @@
 #include "engine/prepare/alignment.h"
 #include "engine/prepare/scaling.h"
 #include "engine/train/trainer.h"
+#include "io/files/provenance.h"
 #include "io/files/safetensors.h"
 #include "kernels/backend.h"
 
@@ -33,6 +34,9 @@ struct CheckpointInfo {
   // was stopped. Absent in files that earlier versions wrote.
   std::optional<BackendVariant> computed_by = {};
   std::optional<Comparison> comparison = {};  // on the held-out spectra, if there were any
+  // Their scores by config.detection, ascending, for conformal thresholds. Empty: uncalibrated.
+  std::vector<float> normal_scores = {};
+  Provenance provenance = {};  // empty in files that earlier versions wrote
 };
 
 // Writes the model's state beside the target, flushes and renames. Moments are written if info.training is

@@ -61,7 +61,11 @@ json sublines(const DetectionReport& report) {
   const int64_t aside = excluded_pixels(excluded, set_aside);
   add_excluded(aside, "set aside for want of counts or saturated (white).");
   add_excluded(excluded_pixels(excluded) - aside, "excluded (grey).");
-  if (report.comparison) lines.push_back(describe(*report.comparison) + ".");
+  if (report.comparison) {
+    lines.push_back(describe(*report.comparison) + ".");
+    if (const std::string remark = remark_on(*report.comparison); !remark.empty())
+      lines.push_back(remark + ".");
+  }
   if (const auto& m = report.metrics)
     lines.push_back(count_text(m->true_positives) + " of " +
                     count_text(m->true_positives + m->false_negatives) + " known anomalies found, " +
@@ -310,7 +314,7 @@ std::string render_report(const DetectionReport& report) {
                                         {"normalMean", mean_of_normal_spectra(report)},
                                         {"metrics", metrics(report.metrics)},
                                         {"history", history(report.history)},
-                                        {"versions", report.versions},
+                                        {"versions", describe(report.provenance)},
                                         {"configuration", to_json_text(report.config)}});
 }
 

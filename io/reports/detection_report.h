@@ -11,6 +11,7 @@
 #include "engine/detect/detection.h"
 #include "engine/detect/metrics.h"
 #include "engine/train/trainer.h"
+#include "io/files/provenance.h"
 
 namespace eelsvae {
 
@@ -26,7 +27,7 @@ struct DetectionReport {
   std::optional<Comparison> comparison = {};     // how well normal spectra are predicted
   std::vector<uint8_t> truth = {};               // (y, x), not 0: known to be anomalous; empty if not known
   std::optional<DetectionMetrics> metrics = {};  // against the truth
-  std::vector<std::pair<std::string, std::string>> versions = {};  // of programs, libraries and device
+  Provenance provenance = {};
 
   // The name of the score, "own" where a baseline has its own.
   std::string score_name() const;

@@ -236,7 +236,7 @@ std::string render_training_report(const TrainingReport& report) {
                                        {"tile", report.tile ? json(tile_text(report)) : json(nullptr)},
                                        {"written", report.written},
                                        {"next", running ? finite_json(report.next_seconds) : json(nullptr)},
-                                       {"versions", report.versions},
+                                       {"versions", describe(report.provenance)},
                                        {"configuration", to_json_text(report.config)}});
 }
 

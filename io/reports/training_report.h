@@ -12,6 +12,7 @@
 #include "engine/image/spectrum_image.h"
 #include "engine/image/tiling.h"
 #include "engine/train/trainer.h"
+#include "io/files/provenance.h"
 
 namespace eelsvae {
 
@@ -39,7 +40,7 @@ struct TrainingReport {
   // While running: when another report can be expected. A page that has become much older says that the run
   // may have ended unseen.
   double next_seconds = 0;
-  std::vector<std::pair<std::string, std::string>> versions = {};
+  Provenance provenance = {};
 };
 
 // Seconds that the epochs to come will take if they take as long as the last ones; nothing before the first.

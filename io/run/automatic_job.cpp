@@ -80,8 +80,8 @@ int run_automatic(const DetectionRequest& request) {
   prepare_output_folder(output);
   write_file(config_file, to_json_text(choice.config));
   std::shared_ptr<spdlog::logger> log = make_run_log(output, true);
-  if (goes_on) choice.reasons.clear();  // they stand in the log already
-  for (const std::string& reason : choice.reasons) log->info("Chosen: {}", reason);
+  if (!goes_on)  // otherwise they stand in the log already
+    for (const std::string& reason : choice.reasons) log->info("Chosen: {}", reason);
   log->info("Configuration: {}", config_file);
 
   std::optional<Comparison> comparison;
@@ -105,6 +105,9 @@ int run_automatic(const DetectionRequest& request) {
   log->info("{}", winner.reason);
 
   DetectionRequest detection = request;
+  detection.choices = choice.reasons;
+  if (comparison) detection.choices.push_back(describe(*comparison));
+  detection.choices.push_back(winner.reason);
   if (winner.model) {
     // Its checkpoint holds what the settings said, but not for good which pixels were excluded.
     detection.model = run.path;

@@ -7,7 +7,9 @@
 #include "engine/prepare/preprocess.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
+#include "io/files/provenance.h"
 #include "io/formats/image_data.h"
+#include "io/formats/spectrum_image_file.h"
 #include "io/formats/spectrum_image_write.h"
 #include "io/run/jobs.h"
 #include "io/terminal/program.h"
@@ -38,7 +40,8 @@ Config configuration(const ConversionRequest& request) {
 }
 
 // columns: of the map of shifts, which is of the image before it was binned.
-ordered_json report_of(const ConversionRequest& request, const ReducedImage& reduced, int64_t columns) {
+ordered_json report_of(const ConversionRequest& request, const Config& config, const ReducedImage& reduced,
+                       int64_t columns) {
   ordered_json spikes = ordered_json::array();
   for (const Spike& spike : reduced.spikes)
     spikes.push_back({{"y", spike.y},
@@ -47,10 +50,12 @@ ordered_json report_of(const ConversionRequest& request, const ReducedImage& red
                       {"energy_ev", spike.energy_ev},
                       {"old_counts", spike.old_counts},
                       {"new_counts", spike.new_counts}});
-  ordered_json report = {{"input", request.input},
-                         {"output", request.output},
+  ordered_json report = {{"output", request.output},
+                         {"configuration", ordered_json::parse(to_json_text(config))},
                          {"notes", reduced.notes},
                          {"spikes", std::move(spikes)}};
+  report.update(
+      to_json(Provenance{{{"eelsvae", EELSVAE_VERSION}}, record_inputs(image_files(request.input)), {}}));
   if (!reduced.shifts_ev.empty()) {
     ordered_json map = ordered_json::array();
     for (auto row = reduced.shifts_ev.begin(); row != reduced.shifts_ev.end(); row += columns)
@@ -85,7 +90,7 @@ int run_conversion(const ConversionRequest& request) {
 
   write_spectrum_image(request.output, reduced.image);
   if (!request.report.empty()) {
-    const ordered_json report = report_of(request, reduced, columns);
+    const ordered_json report = report_of(request, config, reduced, columns);
     write_file(request.report, report.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
   }
   const SpectrumImage& written = reduced.image;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/image/excluded.h"
+#include "io/config/config.h"
 #include "io/config/config_fields.h"
 #include "io/files/atomic_file.h"
 #include "io/files/npy.h"
@@ -39,6 +40,9 @@ nlohmann::ordered_json summarize(const DetectionReport& o) {
   const DetectionConfig& detection = o.config.detection;
   summary["trusted"] = o.detection.trusted();
   summary["reasons"] = o.detection.doubts;
+  summary["remarks"] = nlohmann::json::array();
+  if (const std::string remark = o.comparison ? remark_on(*o.comparison) : ""; !remark.empty())
+    summary["remarks"].push_back(remark);
   summary["predictive_deviance"] = o.comparison ? to_json(*o.comparison) : nlohmann::json();
   if (detection.threshold_by_rate()) summary["fdr"] = detection.fdr;
   if (const std::optional<EmpiricalNull>& null = o.detection.null) {
@@ -57,7 +61,8 @@ nlohmann::ordered_json summarize(const DetectionReport& o) {
     summary["roc_auc"] = or_null(o.metrics->roc_auc);
     summary["average_precision"] = or_null(o.metrics->average_precision);
   }
-  for (const auto& [name, version] : o.versions) summary["versions"][name] = version;
+  summary.update(to_json(o.provenance));
+  summary["configuration"] = nlohmann::ordered_json::parse(to_json_text(o.config));
   return summary;
 }
 

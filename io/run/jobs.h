@@ -35,6 +35,7 @@ struct DetectionRequest {
   std::vector<std::string> settings;
   double minutes = 5;  // for everything, where a model is to be trained
   bool save_reconstruction = false;
+  std::vector<std::string> choices;  // that were made on the way to this request
 };
 int run_detection(const DetectionRequest& request);
 

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "engine/detect/comparison.h"
+#include "engine/detect/job.h"
 #include "engine/image/excluded.h"
 #include "engine/network/kernel_choice.h"
 #include "engine/prepare/preprocess.h"
@@ -11,6 +12,8 @@
 #include "io/files/atomic_file.h"
 #include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
+#include "io/formats/spectrum_image_file.h"
+#include "io/model/trained_model.h"
 #include "io/run/jobs.h"
 #include "io/run/training_run.h"
 #include "io/terminal/program.h"
@@ -70,6 +73,27 @@ void judge(const Config& config, const TrainingState& state, std::optional<Compa
     if (last.active_latent_units == 0) log.warn("{}", likely_cause(config, last, {}, settled));
   }
   log.info("{} of {} latent units active", last.active_latent_units, config.model.latent_dim);
+}
+
+// Puts the scores of the spectra that were held out of training into the best checkpoint, where conformal
+// thresholds find them without the training image.
+void calibrate(const std::string& file, const PreparedImage& prepared, const BackendOffer& offer,
+               spdlog::logger& log) {
+  CheckpointInfo info;
+  TrainedModel trained;
+  const DetectionConfig* detection = &info.config.detection;
+  {
+    const SafetensorsFile checkpoint(file);
+    info = read_checkpoint_info(checkpoint);
+    trained = load_trained_model(checkpoint, info.config, info.energy.size,
+                                 tiles_at_a_time(info.config.tiles, *detection, prepared.image), offer);
+  }
+  const NormalSpectra normal{prepared.image, info.config.preprocess,
+                             held_out_pixels(prepared.image, info.config)};
+  const Expectation expected = expect_from(*trained.model, prepared.image, *detection, {}, interruption());
+  info.normal_scores = normal_scores(normal, expected, *detection, {&detection->score, 1}).front();
+  write_checkpoint(file, *trained.model, info);
+  log.info("{} held-out spectra calibrate conformal thresholds", info.normal_scores.size());
 }
 
 }  // namespace
@@ -166,8 +190,11 @@ int run_training(const TrainingRequest& request) {
     log->info(
         "No spectra are held out, so nothing will tell how well normal ones are predicted "
         "(training.validation_fraction)");
-  TrainingRun run(folder, model, info, state, trainer, prepared.image, comparison,
-                  {{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}}, request.minutes, *log);
+  info.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}},
+                     record_inputs(image_files(config.data.data_path)),
+                     prepared.notes};
+  if (!kernels_note.empty()) info.provenance.choices.push_back(kernels_note);
+  TrainingRun run(folder, model, info, state, trainer, prepared.image, comparison, request.minutes, *log);
   checkpoint.reset();  // the run replaces the file
   const bool complete = trainer.run(state, run) || run.time_is_up();
   run.finish(state, complete);
@@ -183,6 +210,8 @@ int run_training(const TrainingRequest& request) {
     log->info("Ended after {} epoch{}, at the end of {:.3g} minutes; --resume trains on", state.epoch,
               state.epoch == 1 ? "" : "s", *request.minutes);
   judge(config, state, comparison, *log);
+  if (config.detection.threshold_by(ThresholdMethod::conformal) && trainer.held_out())
+    calibrate(folder.best(), prepared, offer, *log);
   log->info("Model: {}, report: {}", folder.best(), folder.report());
   return 0;
 }

@@ -94,9 +94,8 @@ void check_same_run(const Config& before, const Config& now, const std::string& 
 
 TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, const TrainingState& state,
                          const Trainer& trainer, const SpectrumImage& prepared,
-                         std::optional<Comparison> comparison,
-                         std::vector<std::pair<std::string, std::string>> versions,
-                         std::optional<double> minutes, spdlog::logger& log)
+                         std::optional<Comparison> comparison, std::optional<double> minutes,
+                         spdlog::logger& log)
     : folder_(std::move(folder)),
       events_(folder_.path),
       model_(model),
@@ -110,7 +109,6 @@ TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, co
       sample_(trainer.sample_tile()),
       sample_is_validation_(trainer.validation_tiles() > 0),
       comparison_(std::move(comparison)),
-      versions_(std::move(versions)),
       reported_at_(std::chrono::steady_clock::now()) {
   if (minutes)
     deadline_ = saved_at_ + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
@@ -202,7 +200,7 @@ void TrainingRun::write_report(const TrainingState& state, TrainingReport::Progr
   report.written =
       std::chrono::duration_cast<std::chrono::seconds>(system_clock::now().time_since_epoch()).count();
   report.next_seconds = std::max({5.0, 50 * report_duration_.count(), epoch_seconds});
-  report.versions = versions_;
+  report.provenance = info_.provenance;
   write_file(folder_.report(), render_training_report(report));
   reported_ = true;
   reported_at_ = std::chrono::steady_clock::now();

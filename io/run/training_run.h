@@ -54,12 +54,11 @@ class TrainingRun final : public TrainingObserver {
  public:
   // info: everything but history and training, which are taken from the state that is saved. The trainer and
   // its image must outlive the run. comparison: of the baselines with each other, if there are held-out
-  // spectra. versions: of programs and device, for the report. minutes: after which it ends, at
+  // spectra. minutes: after which it ends, at
   // the end of an epoch if there was one.
   TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, const TrainingState& state,
               const Trainer& trainer, const SpectrumImage& prepared, std::optional<Comparison> comparison,
-              std::vector<std::pair<std::string, std::string>> versions, std::optional<double> minutes,
-              spdlog::logger& log);
+              std::optional<double> minutes, spdlog::logger& log);
 
   void on_step(const TrainingState& state, int64_t batches, double loss) override;
   void on_epoch(const TrainingState& state, bool improved) override;
@@ -99,7 +98,6 @@ class TrainingRun final : public TrainingObserver {
   bool time_is_up_ = false;
   bool between_epochs_ = false;
   double epoch_seconds_ = 0;  // of the last
-  std::vector<std::pair<std::string, std::string>> versions_;
   std::optional<ReconstructedTile> tile_;
   bool reported_ = false;
   std::chrono::steady_clock::time_point reported_at_;

@@ -47,6 +47,10 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
             (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png",
                                    "summary.json", "report.html", "log.txt"}));
   EXPECT_EQ(summary["model"], "mean spectrum, fitted to 1600 spectra");
+  ASSERT_EQ(summary["inputs"].size(), 1u);
+  EXPECT_EQ(summary["inputs"][0]["sha256"].get<std::string>().size(), 64u);
+  EXPECT_EQ(summary["choices"].back(), summary["model"]);
+  EXPECT_EQ(summary["configuration"]["detection"]["fdr"], 0.05);
   EXPECT_EQ(summary["score"], "whitened");
   EXPECT_EQ(summary["threshold_method"], "fdr");
   EXPECT_EQ(summary["fdr"], 0.05);

@@ -13,7 +13,7 @@ cmake -S "$sources" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_P
   { cat "$work/log"; exit 1; }
 cmake --build "$work/build" > "$work/log" || { cat "$work/log"; exit 1; }
 # It asks for nothing that it does not use.
-for library in hdf5 zip cairo spdlog; do
+for library in hdf5 zip cairo spdlog crypto; do
   if ldd "$work/build/describe" | grep "lib$library"; then echo "a checkpoint needs lib$library to open"; exit 1; fi
 done
 

@@ -33,7 +33,10 @@ int main(int, char** argv) try {
     const ExpectationSource source = [&](const SpectrumImageView& of) {
       return expect_from(*trained.model, of, config.detection);
     };
-    const DetectionResult result = run_detection(prepared.image, source, config.preprocess, config.detection);
+    const SourceDescription description{SourceDescription::Kind::model, config.tiles.image_size,
+                                        info.comparison, false};
+    const DetectionResult result =
+        run_detection(prepared.image, source, description, config.preprocess, config.detection);
     std::printf("%lld of %lld spectra of %s do not fit\n",
                 static_cast<long long>(result.found.anomalous_pixels()),
                 static_cast<long long>(image.pixels()), name);

@@ -33,7 +33,7 @@ DetectionResult detection_in(const SpectrumImageView& image) {
   return run_detection(
       image,
       [](const SpectrumImageView& of) { return expect_from(Baseline(of, {}, parse_baseline("mean")), of); },
-      unfiltered, config);
+      {SourceDescription::Kind::mean, 0, {}, false}, unfiltered, config);
 }
 
 TEST(SpectrumImageView, RowsAreThoseOfTheImageWithoutACopy) {

@@ -49,6 +49,10 @@ class CheckpointTest : public FileTest {
     second.validation = EpochLoss{1e-300, 2.0 / 3, 1e17};
     second.deviance = 1 + 1.0 / 3;
     info_.history = {first, second};
+    info_.normal_scores = {-1.5f, 1e-30f, 1.0f / 3, 7};
+    info_.provenance = {{{"device", "cpu"}, {"eelsvae", "0.1.0"}},
+                        {{"scan.dm4", 1'000'000'000'000, std::string(64, 'a')}},
+                        {"the first image was taken"}};
   }
 
   TrainingState training_state() const {
@@ -189,6 +193,8 @@ TEST_F(CheckpointTest, RestoresEveryBitOfATrainingRun) {
       EXPECT_EQ(info.energy, info_.energy);
       EXPECT_EQ(info.scaling, info_.scaling);
       EXPECT_EQ(info.alignment, info_.alignment);
+      EXPECT_EQ(info.normal_scores, info_.normal_scores);
+      EXPECT_EQ(info.provenance, info_.provenance);
       expect_equal(info.history, info_.history);
       ASSERT_TRUE(info.training);
       expect_equal(*info.training, *info_.training);
@@ -287,9 +293,13 @@ TEST_F(CheckpointTest, OlderCheckpointsLoadWithoutAlignment) {
       config["preprocess"].erase(key);
     metadata["config"] = config.dump();
     metadata.erase("alignment");
+    metadata.erase("provenance");
+    metadata.erase("normal_scores");
   });
   const CheckpointInfo info = read_checkpoint_info(SafetensorsFile(older));
   EXPECT_FALSE(info.alignment);
+  EXPECT_EQ(info.provenance, Provenance{});
+  EXPECT_TRUE(info.normal_scores.empty());
   EXPECT_EQ(info.config.preprocess.align, Align::none);
   const std::string lost = changed([](Tensors&, Metadata& metadata) { metadata.erase("alignment"); });
   EXPECT_NE(info_error(lost).find("the alignment's reference is missing"), std::string::npos);
@@ -336,6 +346,12 @@ TEST_F(CheckpointTest, DamagedMetadataAreAUsersErrorThatNamesTheFile) {
             damaged + "sums over 4 latent units, the model has 3" + advice);
   EXPECT_EQ(error("training", [](json& j) { j["batch"] = -1; }).rfind(damaged, 0), 0u);
   EXPECT_EQ(error("training", [](json& j) { j["epoch"] = -1; }).rfind(damaged, 0), 0u);
+  EXPECT_EQ(error("provenance", [](json& j) { j["inputs"] = {{{"path", 3}}}; }).rfind(damaged, 0), 0u);
+  EXPECT_EQ(error("normal_scores",
+                  [](json& j) {
+                    j = {2.0, 1.0};
+                  }),
+            damaged + "the scores of held-out spectra do not ascend" + advice);
   EXPECT_NE(error("config", [](json& j) { j["model"]["latent_dim"] = 0; }), "");
   EXPECT_NE(error("config", [](json& j) { j["model"]["depth"] = 3; }), "");
 

@@ -126,7 +126,7 @@ TEST(Report, ShowsWhatIsGiven) {
   sample.set_truth({10, 11});
   sample.config.detection.window = {{426.3, 429.3}};
   sample.found.window = {10, 20};
-  sample.report.versions = {{"oneDNN", "2.6.3"}};
+  sample.report.provenance.versions = {{"oneDNN", "2.6.3"}};
   sample.report.history.resize(2);
   sample.report.history[0] = {
       .epoch = 1, .training = {.loss = 2000.5}, .validation = EpochLoss{.loss = 2100.25}};
@@ -295,7 +295,7 @@ TEST(Report, HostileTextStaysText) {
   sample.image.title = report.data_file = report.model = hostile;
   sample.config.data.data_path = "</pre></script><script>alert";
   sample.image.x.units = sample.image.y.units = sample.image.energy.units = hostile;
-  report.versions = {{hostile, hostile}};
+  report.provenance.versions = {{hostile, hostile}};
   sample.set_truth({0});
   sample.found.regions.assign(1, Region{{0}, 0, 0, 1, 0, 1, std::vector<float>(4)});
   const std::string page = render_report(report);

@@ -84,7 +84,7 @@ struct Film {
       record.seconds = 4;
       report.history.push_back(record);
     }
-    report.versions = {{"eelsvae", "0.1.0"}, {"oneDNN", "2.6.3"}};
+    report.provenance.versions = {{"eelsvae", "0.1.0"}, {"oneDNN", "2.6.3"}};
   }
 };
 
@@ -121,7 +121,7 @@ std::string training_report(const Film& film, TrainingReport::Progress progress)
   TrainingReport report{film.image, config, progress, film.report.history, &tile};
   report.written = std::time(nullptr);
   report.next_seconds = 60;
-  report.versions = {{"eelsvae", "0.1.0"}};
+  report.provenance.versions = {{"eelsvae", "0.1.0"}};
   return render_training_report(report);
 }
 
