@@ -55,7 +55,9 @@ int main(int argc, char** argv) {
                  "From film to substrate, 0 to the right, 90 down");
   app.add_option("--interface-position", request.interface_position,
                  "Share of the image, in this direction, at which the interface is");
-  app.add_option("--interface-width-nm", request.interface_width_nm, "10 to 90 % of the substrate");
+  app.add_option("--interface-width-nm", request.interface_width_nm,
+                 "10 to 90 % of the substrate; also across boundaries of grains");
+  app.add_option("--grain-nm", request.grain_nm, "Mean width of the grains of polycrystal");
   app.add_option("--manganese", request.manganese, "Share of Fe replaced by Mn at both ends");
   app.add_option("--manganese-direction-deg", request.manganese_direction_deg,
                  "From the first end to the other, 0 to the right (the preset's), 90 down");

@@ -28,15 +28,18 @@ std::vector<std::string> doubts(const Detection& found, const DetectionConfig& c
   const auto scored = static_cast<double>(
       std::count_if(found.scores.begin(), found.scores.end(), [](float s) { return !std::isnan(s); }));
   const auto anomalous = static_cast<double>(found.anomalous_pixels());
-  if (config.threshold_by(ThresholdMethod::fdr) && found.null->misfit > largest_misfit)
+  const bool by_null = config.threshold_by(ThresholdMethod::fdr);
+  if (by_null && found.null->misfit > largest_misfit)
     doubts.push_back(
         "the scores of normal spectra follow none of the known laws (chi^2 per degree of freedom " +
         short_number(found.null->misfit, 3) +
         ", about 1 where one holds): the specimen may have several kinds of normal spectra; a model, or "
         "--baseline pca:auto, may describe them better, and data.exclude leaves regions out");
-  if (anomalous > largest_share * scored)
+  // Found or not: the null says how many spectra it has no room for.
+  const double share = std::max(anomalous / scored, by_null ? 1 - found.null->normal_share : 0.0);
+  if (share > largest_share)
     doubts.push_back(
-        short_number(100 * anomalous / scored, 3) +
+        short_number(100 * share, 3) +
         " % of the spectra do not fit: so many are a material of their own, or show that too little is "
         "known of the normal ones; a model of this specimen, or --baseline pca:auto, may know more, and "
         "preprocess.crop_y, crop_x and data.exclude leave regions out");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <sstream>
 #include <utility>
@@ -100,6 +101,8 @@ std::string describe(const SimulationSettings& s, const SpecimenParameters& p,
     json << ", \"interface_angle_deg\": " << p.interface_angle_deg
          << ", \"interface_position\": " << p.interface_position
          << ", \"interface_width_nm\": " << p.interface_width_nm;
+  if (p.grain_nm > 0)
+    json << ", \"grain_nm\": " << p.grain_nm << ", \"interface_width_nm\": " << p.interface_width_nm;
   json << ", \"manganese\": [" << p.manganese[0] << ", " << p.manganese[1]
        << "], \"manganese_direction_deg\": " << p.manganese_direction_deg << ", \"drift_ev\": " << p.drift_ev
        << ", \"thickness_mean_free_paths\": [" << p.thickness[0] << ", " << p.thickness[1]
@@ -116,6 +119,98 @@ std::string describe(const SimulationSettings& s, const SpecimenParameters& p,
   }
   json << "]}}";
   return json.str();
+}
+
+double noise_variance(double mean) {
+  return noise_gain * mean + readout_noise * readout_noise;
+}
+
+// What lies between a specimen's spectra and the counts of a scan, but for noise.
+struct ScanCounts {
+  explicit ScanCounts(const SimulationSettings& s)
+      : width(s.width),
+        channels(static_cast<size_t>(s.channels)),
+        specimen_width(s.width - std::llround(s.vacuum * static_cast<double>(s.width))),
+        scanned_height(s.height - std::llround(s.unscanned * static_cast<double>(s.height))),
+        hot_pixel(static_cast<int64_t>(uniform(draw(s.seed, SimulationDraw::hot_pixel, 0).v[0]) *
+                                       static_cast<double>(s.height * s.width))),
+        own(std::sqrt((1 + std::sqrt(1 - 4 * s.correlation * s.correlation)) / 2)),
+        neighbours(s.correlation / own),
+        brightness_(thickness(s)) {
+    for (size_t c = 0; c < channels; ++c)
+      response_.push_back(
+          s.exposure * (s.dispersion_ev / 0.3) *
+          (1 + 0.01 * normal_draw(s.seed, SimulationDraw::channel_gain, static_cast<int64_t>(c))));
+    for (int64_t y = 0; y < s.height; ++y)
+      lines_.push_back(1 + 0.015 * normal_draw(s.seed, SimulationDraw::line_brightness, y));
+  }
+
+  bool is_vacuum(int64_t pixel) const { return pixel % width >= specimen_width; }
+  bool is_scanned(int64_t pixel) const { return pixel / width < scanned_height; }
+  // From the specimen's spectrum (E) to the counts that are expected of the pixel.
+  void apply(int64_t pixel, double* spectrum) const {
+    const double factor = brightness_[static_cast<size_t>(pixel)] * (pixel == hot_pixel ? 2 : 1) *
+                          (is_vacuum(pixel) ? vacuum_counts : 1);
+    for (size_t c = 0; c < channels; ++c)
+      spectrum[c] = factor * (lines_[static_cast<size_t>(pixel / width)] * response_[c] * spectrum[c]);
+  }
+
+  int64_t width;
+  size_t channels;
+  int64_t specimen_width, scanned_height, hot_pixel;
+  // A channel's noise is a sum of its own and its neighbour's: own^2 + neighbours^2 = 1, and their product is
+  // the correlation.
+  double own, neighbours;
+
+ private:
+  std::vector<double> brightness_, lines_, response_;
+};
+
+// r' C^-1 r of noise whose neighbours, in a ring of channels, correlate: by conjugate gradients, C being 1 on
+// its diagonal and the correlation beside it.
+double mahalanobis(const std::vector<double>& r, double correlation) {
+  if (correlation == 0) return std::inner_product(r.begin(), r.end(), r.begin(), 0.0);
+  const size_t n = r.size();
+  std::vector<double> solution(n), rest = r, direction = r, product(n);
+  double size = std::inner_product(rest.begin(), rest.end(), rest.begin(), 0.0);
+  const double enough = 1e-12 * size;
+  for (size_t i = 0; i < 4 * n && size > enough; ++i) {
+    for (size_t c = 0; c < n; ++c)
+      product[c] = direction[c] + correlation * (direction[(c + n - 1) % n] + direction[(c + 1) % n]);
+    const double step = size / std::inner_product(direction.begin(), direction.end(), product.begin(), 0.0);
+    for (size_t c = 0; c < n; ++c) {
+      solution[c] += step * direction[c];
+      rest[c] -= step * product[c];
+    }
+    const double before = size;
+    size = std::inner_product(rest.begin(), rest.end(), rest.begin(), 0.0);
+    for (size_t c = 0; c < n; ++c) direction[c] = rest[c] + size / before * direction[c];
+  }
+  return std::inner_product(r.begin(), r.end(), solution.begin(), 0.0);
+}
+
+// Twice the logarithm of a spectrum's likelihood, but for a constant. variance: a factor on the noise's.
+double likelihood(const float* counts, const std::vector<double>& mean, double variance, double correlation) {
+  std::vector<double> residual(mean.size());
+  double logarithms = 0;
+  for (size_t c = 0; c < mean.size(); ++c) {
+    const double of_channel = variance * noise_variance(mean[c]);
+    residual[c] = (static_cast<double>(counts[c]) - mean[c]) / std::sqrt(of_channel);
+    logarithms += std::log(of_channel);
+  }
+  return -mahalanobis(residual, correlation) - logarithms;
+}
+
+// The logarithm of the mean over all channels of a cosmic ray's likelihood ratio.
+double cosmic_ratio(const float* counts, const std::vector<double>& mean, double strength) {
+  std::vector<double> ratios;
+  for (size_t c = 0; c < mean.size(); ++c)
+    ratios.push_back(strength * (static_cast<double>(counts[c]) - mean[c] - strength / 2) /
+                     noise_variance(mean[c]));
+  const double most = *std::ranges::max_element(ratios);
+  double sum = 0;
+  for (double ratio : ratios) sum += std::exp(ratio - most);
+  return most + std::log(sum / static_cast<double>(ratios.size()));
 }
 
 // The counts of a cosmic ray do not depend on the exposure: a channel, and every other time its neighbour,
@@ -149,12 +244,10 @@ SimulatedImage simulate(const SimulationSettings& s) {
   const Specimen specimen = make_specimen(parameters, s.height, s.width, s.pixel_size_nm, s.seed);
   const std::vector<Defect> defects = defects_of(s);
   DefectPlaces places = place_defects(defects, s.anomalies, specimen, s.seed);
-  const int64_t specimen_width = s.width - std::llround(s.vacuum * static_cast<double>(s.width)),
-                scanned_height = s.height - std::llround(s.unscanned * static_cast<double>(s.height));
-  auto is_vacuum = [&](int64_t pixel) { return pixel % s.width >= specimen_width; };
-  auto is_scanned = [&](int64_t pixel) { return pixel / s.width < scanned_height; };
+  const ScanCounts scan(s);
   for (int64_t pixel = 0; pixel < s.height * s.width; ++pixel)
-    if (is_vacuum(pixel) || !is_scanned(pixel)) places.labels[static_cast<size_t>(pixel)] = 0;
+    if (scan.is_vacuum(pixel) || !scan.is_scanned(pixel))
+      places.labels[static_cast<size_t>(pixel)] = 0;
   result.labels = places.labels;
   result.truth.resize(places.labels.size());
   std::transform(places.labels.begin(), places.labels.end(), result.truth.begin(),
@@ -165,35 +258,20 @@ SimulatedImage simulate(const SimulationSettings& s) {
   check_visible(s, spectra, image.energy);
 
   const auto channels = static_cast<size_t>(s.channels);
-  std::vector<double> response(channels);
-  for (size_t c = 0; c < channels; ++c)
-    response[c] = s.exposure * (s.dispersion_ev / 0.3) *
-                  (1 + 0.01 * normal_draw(s.seed, SimulationDraw::channel_gain, static_cast<int64_t>(c)));
-  const std::vector<double> brightness = thickness(s);
-  const int64_t hot = static_cast<int64_t>(uniform(draw(s.seed, SimulationDraw::hot_pixel, 0).v[0]) *
-                                           static_cast<double>(s.height * s.width));
-  result.hot_pixel = hot;
+  result.hot_pixel = scan.hot_pixel;
   const uint64_t noise_seed = s.noise_seed.value_or(s.seed);
 
-  // A channel's noise is a sum of its own and its neighbour's: own^2 + neighbours^2 = 1, and their product is
-  // the correlation.
-  const double own = std::sqrt((1 + std::sqrt(1 - 4 * s.correlation * s.correlation)) / 2),
-               neighbours = s.correlation / own;
-
   image.counts.resize(static_cast<size_t>(s.height * s.width) * channels);
-  std::fill(image.counts.begin() + scanned_height * s.width * s.channels, image.counts.end(), 0.0f);
+  std::fill(image.counts.begin() + scan.scanned_height * s.width * s.channels, image.counts.end(), 0.0f);
 #pragma omp parallel for schedule(static)
   for (int64_t y = 0; y < s.height; ++y) {
-    const double line = 1 + 0.015 * normal_draw(s.seed, SimulationDraw::line_brightness, y);
     ExpectedSpectra::Line line_spectra(spectra, y);
     std::vector<double> expected(channels), normals(channels + 3);
     for (int64_t x = 0; x < s.width; ++x) {
       const int64_t pixel = y * s.width + x;
+      if (!scan.is_scanned(pixel)) continue;
       line_spectra.spectrum(x, expected.data());
-      for (size_t c = 0; c < channels; ++c) expected[c] = line * response[c] * expected[c];
-      if (!is_scanned(pixel)) continue;
-      const double factor = brightness[static_cast<size_t>(pixel)] * (pixel == hot ? 2 : 1) *
-                            (is_vacuum(pixel) ? vacuum_counts : 1);
+      scan.apply(pixel, expected.data());
       const int label = places.labels[static_cast<size_t>(pixel)];
       const Defect* defect = label > 0 ? &defects[static_cast<size_t>(label - 1)] : nullptr;
       double noise_factor = s.noise ? 1 : 0;  // of its variance
@@ -207,18 +285,60 @@ SimulatedImage simulate(const SimulationSettings& s) {
         std::copy(four.begin(), four.end(), normals.begin() + 4 * d);
       }
       for (int64_t c = 0; c < s.channels; ++c) {
-        const double mean = factor * expected[static_cast<size_t>(c)];
-        const double deviation =
-            std::sqrt(noise_factor * (noise_gain * mean + readout_noise * readout_noise));
+        const double mean = expected[static_cast<size_t>(c)];
+        const double deviation = std::sqrt(noise_factor * noise_variance(mean));
         const double before = normals[static_cast<size_t>(c > 0 ? c - 1 : s.channels - 1)];
-        counts[c] = static_cast<float>(
-            mean + deviation * (own * normals[static_cast<size_t>(c)] + neighbours * before));
+        counts[c] = static_cast<float>(mean + deviation * (scan.own * normals[static_cast<size_t>(c)] +
+                                                           scan.neighbours * before));
       }
       if (defect && defect->kind == DefectKind::cosmic)
         add_cosmic_ray(counts, s.channels, defect->strength, draw(s.seed, SimulationDraw::cosmic_ray, pixel));
     }
   }
   return result;
+}
+
+std::vector<float> known_defect_scores(const SimulationSettings& s, const SpectrumImage& recorded) {
+  expect(s.defects.size() == 1 && recorded.y.size == s.height && recorded.x.size == s.width &&
+             recorded.energy.size == s.channels,
+         "one defect, and the image of the settings");
+  const Defect& defect = s.defects.front();
+  const Specimen specimen = make_specimen(s.specimen.value_or(preset_parameters(s.preset)), s.height, s.width,
+                                          s.pixel_size_nm, s.seed);
+  const auto pixels = static_cast<size_t>(s.height * s.width);
+  const DefectPlaces nowhere{std::vector<uint8_t>(pixels), std::vector<int8_t>(pixels)};
+  const DefectPlaces more{std::vector<uint8_t>(pixels, 1), std::vector<int8_t>(pixels, 1)};
+  const DefectPlaces less{std::vector<uint8_t>(pixels, 1), std::vector<int8_t>(pixels, -1)};
+  const ExpectedSpectra normal(recorded.energy, specimen, s.defects, nowhere),
+      raised(recorded.energy, specimen, s.defects, more), lowered(recorded.energy, specimen, s.defects, less);
+  const ScanCounts scan(s);
+  const double variance = defect.kind == DefectKind::extra_noise ? 1 + defect.strength : 1;
+  std::vector<float> scores(pixels);
+#pragma omp parallel for schedule(static)
+  for (int64_t y = 0; y < scan.scanned_height; ++y) {
+    ExpectedSpectra::Line of_normal(normal, y), of_raised(raised, y), of_lowered(lowered, y);
+    std::vector<double> mean(static_cast<size_t>(s.channels)), changed(mean.size());
+    for (int64_t x = 0; x < s.width; ++x) {
+      const int64_t pixel = y * s.width + x;
+      const float* counts = recorded.spectrum(pixel);
+      of_normal.spectrum(x, mean.data());
+      scan.apply(pixel, mean.data());
+      double ratio = 0;
+      if (defect.kind == DefectKind::cosmic) {
+        ratio = cosmic_ratio(counts, mean, defect.strength);
+      } else {
+        double best = -std::numeric_limits<double>::infinity();
+        for (ExpectedSpectra::Line* line : {&of_raised, &of_lowered}) {
+          line->spectrum(x, changed.data());
+          scan.apply(pixel, changed.data());
+          best = std::max(best, likelihood(counts, changed, variance, s.correlation));
+        }
+        ratio = 0.5 * (best - likelihood(counts, mean, 1, s.correlation));
+      }
+      scores[static_cast<size_t>(pixel)] = static_cast<float>(ratio);
+    }
+  }
+  return scores;
 }
 
 }  // namespace eelsvae

@@ -23,7 +23,8 @@ enum class SimulationDraw : uint64_t {
   lattice_origin,
   cosmic_ray,
   injected_places,
-  injected_signs
+  injected_signs,
+  grains
 };
 
 inline Philox4 draw(uint64_t seed, SimulationDraw purpose, int64_t index) {

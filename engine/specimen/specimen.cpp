@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "engine/specimen/simulation_draws.h"
@@ -13,7 +14,8 @@ namespace eelsvae {
 namespace {
 
 constexpr double pi = 3.14159265358979323846;
-constexpr const char* names[] = {"bfo", "interface", "gradient", "drift", "wedge", "damage", "hetero"};
+constexpr const char* names[] = {"bfo",   "interface", "gradient", "drift",
+                                 "wedge", "damage",    "hetero",   "polycrystal"};
 
 void check(const SpecimenParameters& p) {
   auto shares = [](double share) { return share >= 0 && share <= 1; };
@@ -33,6 +35,8 @@ void check(const SpecimenParameters& p) {
       throw UserError(std::string(what) + " must lie between -360 and 360 degrees");
   if (!shares(p.interface_position))
     throw UserError("the position of the interface must lie between 0 and 1");
+  if (!(p.grain_nm >= 0 && p.grain_nm <= 1e6))
+    throw UserError("the width of grains must lie between 0 and 1e6 nm");
   if (!(p.interface_width_nm >= 0 && p.interface_width_nm <= 1e6))
     throw UserError("the width of the interface must lie between 0 and 1e6 nm");
 }
@@ -94,6 +98,56 @@ class Direction {
   double last_y_, last_x_, cos_, sin_;
 };
 
+// Grains around points that lie anywhere in the image (Voronoi), so many that they have the mean width asked
+// for, and their phases by turns, so that even few grains have all four.
+class Grains {
+ public:
+  Grains(double width_nm, int64_t height, int64_t width, double pixel_size_nm, uint64_t seed) {
+    const double rows = static_cast<double>(height), columns = static_cast<double>(width);
+    const double grains = rows * columns * pixel_size_nm * pixel_size_nm / (width_nm * width_nm);
+    const auto count = static_cast<int64_t>(std::clamp(std::round(grains), 4.0, 1e4));
+    for (int64_t i = 0; i < count; ++i) {
+      const Philox4 r = draw(seed, SimulationDraw::grains, i);
+      points_.push_back({pixel_size_nm * (uniform(r.v[0]) * rows - 0.5),
+                         pixel_size_nm * (uniform(r.v[1]) * columns - 0.5), static_cast<int>(i % 4)});
+    }
+  }
+
+  // Substrate and Mn of a place; across a boundary they follow an error function of this width.
+  PixelMaterial at(double y_nm, double x_nm, double diffusion_nm) const {
+    const Point *nearest = nullptr, *second = nullptr;
+    for (const Point& point : points_) {
+      if (!nearest || distance(point, y_nm, x_nm) < distance(*nearest, y_nm, x_nm))
+        second = std::exchange(nearest, &point);
+      else if (!second || distance(point, y_nm, x_nm) < distance(*second, y_nm, x_nm))
+        second = &point;
+    }
+    // How far the boundary is, which lies halfway between the two.
+    const double apart = std::max(std::hypot(nearest->y - second->y, nearest->x - second->x), 1e-9);
+    const double near = distance(*nearest, y_nm, x_nm), far = distance(*second, y_nm, x_nm);
+    const double depth = (far * far - near * near) / (2 * apart);
+    const double share = diffusion_nm > 0 ? 0.5 * (1 + std::erf(depth / diffusion_nm)) : 1;
+    PixelMaterial material;
+    for (const auto& [grain, weight] : {std::pair{nearest, share}, std::pair{second, 1 - share}}) {
+      material.substrate += weight * phases[static_cast<size_t>(grain->phase)].first;
+      material.manganese += weight * phases[static_cast<size_t>(grain->phase)].second;
+    }
+    return material;
+  }
+
+ private:
+  struct Point {
+    double y, x;  // nm
+    int phase;
+  };
+  static constexpr std::array<std::pair<double, double>, 4> phases = {
+      {{0, 0}, {0, 0.5}, {1, 0}, {0.5, 0}}};  // substrate, Mn
+  static double distance(const Point& point, double y_nm, double x_nm) {
+    return std::hypot(point.y - y_nm, point.x - x_nm);
+  }
+  std::vector<Point> points_;
+};
+
 double between(const std::array<double, 2>& ends, double share) {
   return ends[0] + (ends[1] - ends[0]) * share;
 }
@@ -142,6 +196,10 @@ SpecimenParameters preset_parameters(Preset preset) {
       p.drift_ev = 0.5;
       p.thickness = {0.4, 0.7};
       break;
+    case Preset::polycrystal:
+      p.grain_nm = 20;
+      p.interface_width_nm = 1.5;
+      break;
   }
   return p;
 }
@@ -161,6 +219,8 @@ Specimen make_specimen(const SpecimenParameters& p, int64_t height, int64_t widt
   // An error function, as interdiffusion makes it: it goes from 10 to 90 % over 1.812 of its widths
   // sqrt(4Dt).
   const double diffusion_nm = p.interface_width_nm / 1.812;
+  std::optional<Grains> grains;
+  if (p.grain_nm > 0) grains.emplace(p.grain_nm, height, width, pixel_size_nm, seed);
   const auto scan = static_cast<double>(std::max<int64_t>(height * width - 1, 1));
   for (int64_t y = 0; y < height; ++y)
     for (int64_t x = 0; x < width; ++x) {
@@ -172,6 +232,9 @@ Specimen make_specimen(const SpecimenParameters& p, int64_t height, int64_t widt
         material.substrate =
             diffusion_nm > 0 ? 0.5 * (1 + std::erf(depth_nm / diffusion_nm)) : (depth_nm > 0 ? 1.0 : 0.0);
       material.manganese = between(p.manganese, to_manganese.share(y, x));
+      if (grains)
+        material = grains->at(pixel_size_nm * static_cast<double>(y), pixel_size_nm * static_cast<double>(x),
+                              diffusion_nm);
       material.thickness = between(p.thickness, of_wedge.share(y, x));
       // The dose grows with the scan; damage comes to rest, as 1 - exp(-dose), with three critical doses at
       // the end.

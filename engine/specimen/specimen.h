@@ -8,7 +8,7 @@
 namespace eelsvae {
 
 // What a simulated specimen and its recording are like; docs/specimens.md gives the physics and the sources.
-enum class Preset { bfo, interface, gradient, drift, wedge, damage, hetero };
+enum class Preset { bfo, interface, gradient, drift, wedge, damage, hetero, polycrystal };
 std::string preset_name(Preset preset);
 std::vector<std::string> preset_names();
 Preset preset_named(const std::string& name);  // UserError if there is none
@@ -30,6 +30,9 @@ struct SpecimenParameters {
   std::array<double, 2> thickness{};
   double thickness_direction_deg = 90;
   double damage = 0;  // share of Fe reduced to Fe2+ at the end of the scan
+  // Mean width of grains, each of one of four phases: film, film with Mn on half of the Fe sites, substrate,
+  // and an even mixture of film and substrate. Boundaries are as wide as the interface. 0: one crystal.
+  double grain_nm = 0;
 };
 SpecimenParameters preset_parameters(Preset preset);
 

@@ -19,6 +19,7 @@ struct EvaluationConfig {
   double energy_offset_ev = 660, dispersion_ev = 0.3;
   double exposure = 1;
   std::vector<int64_t> seeds = {1, 2, 3};
+  std::vector<int64_t> tuning_seeds;  // on which settings were chosen; none of `seeds`
 
   std::vector<std::string> defects = {"fe-shift:1.5", "fe-shift:1.5:disc:2", "broadening:0.5"};
   std::vector<double> amounts = {0.0005, 0.005, 0.03};

@@ -32,9 +32,9 @@ void check_distinct(const std::string& key, const std::vector<T>& list) {
 }
 
 void check_names(const EvaluationConfig& e) {
-  for (const std::string& preset : e.presets) checked("presets", [&] { preset_named(preset); });
-  checked("published_preset", [&] { preset_named(e.published_preset); });
-  checked("sweep_preset", [&] { preset_named(e.sweep_preset); });
+  for (const std::string& preset : e.presets) checked("presets", [&] { parse_specimen(preset); });
+  checked("published_preset", [&] { parse_specimen(e.published_preset); });
+  checked("sweep_preset", [&] { parse_specimen(e.sweep_preset); });
   for (const std::string& baseline : e.baselines) checked("baselines", [&] { parse_baseline(baseline); });
   for (const std::string& defect : e.defects)
     checked("defects", [&] {
@@ -43,6 +43,10 @@ void check_names(const EvaluationConfig& e) {
     });
   check_distinct("presets", e.presets);
   check_distinct("seeds", e.seeds);
+  for (int64_t seed : e.tuning_seeds)
+    if (std::ranges::find(e.seeds, seed) != e.seeds.end())
+      throw UserError("evaluation.tuning_seeds: seed " + std::to_string(seed) +
+                      " is one of evaluation.seeds; what was chosen on a seed is not to be judged by it");
   check_distinct("defects", e.defects);
   check_distinct("amounts", e.amounts);
   check_distinct("rates", e.rates);

@@ -1,8 +1,10 @@
 #include "engine/study/study_protocol.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
+#include <sstream>
 
 #include "engine/detect/empirical_null.h"
 #include "engine/detect/metrics.h"
@@ -29,13 +31,35 @@ std::vector<uint8_t> grown(const std::vector<uint8_t>& mask, int64_t height, int
 
 }  // namespace
 
+SimulationSettings parse_specimen(const std::string& text) {
+  SimulationSettings s;
+  std::istringstream words(text);
+  std::string word;
+  std::getline(words, word, ':');
+  s.preset = preset_named(word);
+  while (std::getline(words, word, ':')) {
+    const size_t equals = word.find('=');
+    const std::string key = word.substr(0, equals),
+                      value = equals == word.npos ? "" : word.substr(equals + 1);
+    double* parameter = key == "vacuum"        ? &s.vacuum
+                        : key == "unscanned"   ? &s.unscanned
+                        : key == "correlation" ? &s.correlation
+                                               : nullptr;
+    const auto [end, error] = parameter
+                                  ? std::from_chars(value.data(), value.data() + value.size(), *parameter)
+                                  : std::from_chars_result{nullptr, std::errc::invalid_argument};
+    if (error != std::errc() || end != value.data() + value.size())
+      throw UserError(text + ": " + word + " is none of vacuum=SHARE, unscanned=SHARE, correlation=0 to 0.5");
+  }
+  return s;
+}
+
 SimulationSettings recording_settings(const EvaluationConfig& e, const std::string& preset, int64_t seed,
                                       int64_t recording, const std::optional<Defect>& defect, double amount) {
   constexpr uint64_t recordings = 65536;
   expect(recording >= 0 && static_cast<uint64_t>(recording) < recordings,
          "too many recordings of a specimen");
-  SimulationSettings s;
-  s.preset = preset_named(preset);
+  SimulationSettings s = parse_specimen(preset);
   s.height = e.shape[0];
   s.width = e.shape[1];
   s.channels = e.shape[2];
@@ -79,6 +103,7 @@ StudyImage record(const SimulationSettings& settings, const Config& config, cons
   result.left_out = margins(result.truth, image.y.size, image.x.size, reach);
   hot = grown(hot, image.y.size, image.x.size, reach);
   for (size_t i = 0; i < hot.size(); ++i) result.left_out[i] |= hot[i];
+  for (size_t i = 0; i < image.excluded.size(); ++i) result.left_out[i] |= image.excluded[i] != 0;
   return result;
 }
 

@@ -14,6 +14,10 @@
 // The parts of a study's protocol that can be looked at one by one.
 namespace eelsvae {
 
+// "interface", or with what its scans have besides (SimulationSettings), "bfo:vacuum=0.5:correlation=0.3".
+// UserError where a word is not known.
+SimulationSettings parse_specimen(const std::string& text);
+
 // A recording of a specimen: the specimen follows from preset and seed, the noise from seed and `recording`.
 // Recordings 0 to 2 are of the specimen without defects: what is fitted to, what is held out for conformal
 // thresholds, and where every alarm is false; 3 and up, one for each scored image, have the defect.

@@ -40,10 +40,11 @@ void visit_study_fields(AnyStudy& study, Visitor&& visit) {
   auto& e = study.evaluation;
   const auto above = [](double value) { return value > 0; };
   const auto positive = [](int64_t value) { return value >= 1; };
-  visit(
-      Field{"evaluation", "presets", "",
-            "specimens of the honest study, as `eelsvae-simulate` knows them (docs/specimens.md); []: none"},
-      e.presets, anything());
+  visit(Field{"evaluation", "presets", "",
+              "specimens of the honest study, as `eelsvae-simulate` knows them (docs/specimens.md), with "
+              "what their "
+              "scans have besides: `bfo:vacuum=0.5:correlation=0.3`; []: none"},
+        e.presets, anything());
   visit(Field{"evaluation", "shape", "", "pixels along y and x and channels of every simulated recording"},
         e.shape, Rule{"each from 16 to 100000", [](const auto& shape) {
                         return std::all_of(shape.begin(), shape.end(),
@@ -60,6 +61,11 @@ void visit_study_fields(AnyStudy& study, Visitor&& visit) {
               "is a repetition"},
         e.seeds,
         some_each("from 0 to 1000000000", [](int64_t seed) { return seed >= 0 && seed <= 1'000'000'000; }));
+  visit(
+      Field{"evaluation", "tuning_seeds", "",
+            "seeds on which settings of the study were chosen; nothing is done with them, but that none may "
+            "stand in `seeds`"},
+      e.tuning_seeds, anything());
   visit(
       Field{"evaluation", "defects", "",
             "kinds of anomalies of the honest study, KIND:STRENGTH[:SHAPE[:RADIUS]] (docs/specimens.md), one "

@@ -69,7 +69,7 @@ struct SimulationRequest {
   std::vector<std::string> defects;
   std::optional<double> shift_ev, anomaly_radius;
   std::optional<double> interface_angle_deg, interface_position, interface_width_nm, manganese_direction_deg,
-      drift_ev, thickness_direction_deg, damage;
+      grain_nm, drift_ev, thickness_direction_deg, damage;
   std::optional<std::array<double, 2>> manganese, thickness;
 };
 int run_simulation(const SimulationRequest& request);

@@ -20,9 +20,13 @@ void check_mask_name(const std::string& option, const std::string& name, const s
 // The preset's parameters but those that are given.
 SpecimenParameters specimen_of(const SimulationRequest& request) {
   SpecimenParameters chosen = preset_parameters(preset_named(request.preset));
-  if (!chosen.interface &&
-      (request.interface_angle_deg || request.interface_position || request.interface_width_nm))
-    throw UserError("preset " + request.preset + " has no interface; interface and hetero have one");
+  if ((!chosen.interface && (request.interface_angle_deg || request.interface_position)) ||
+      (!chosen.interface && chosen.grain_nm == 0 && request.interface_width_nm))
+    throw UserError("preset " + request.preset +
+                    " has no interface; interface and hetero have one, and polycrystal has boundaries of "
+                    "--interface-width-nm");
+  if (chosen.grain_nm == 0 && request.grain_nm)
+    throw UserError("preset " + request.preset + " has no grains; polycrystal has");
   const auto set = [](auto& parameter, const auto& given) {
     if (given) parameter = *given;
   };
@@ -31,6 +35,7 @@ SpecimenParameters specimen_of(const SimulationRequest& request) {
   set(chosen.interface_width_nm, request.interface_width_nm);
   set(chosen.manganese, request.manganese);
   set(chosen.manganese_direction_deg, request.manganese_direction_deg);
+  set(chosen.grain_nm, request.grain_nm);
   set(chosen.drift_ev, request.drift_ev);
   set(chosen.thickness, request.thickness);
   set(chosen.thickness_direction_deg, request.thickness_direction_deg);
