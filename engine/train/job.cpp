@@ -26,25 +26,23 @@ std::string narrow(BackendOffer& offer, const std::optional<BackendVariant>& bef
 void BestWeights::on_epoch(const TrainingState&, bool improved) {
   if (!improved) return;
   weights_.clear();
-  for (const Model::State& tensor : model_.states()) {
-    if (!tensor.weight) continue;
-    std::vector<float>& values = weights_[tensor.name];
-    model_.read_state(tensor, [&](const float* block, int64_t count) {
-      values.insert(values.end(), block, block + count);
-    });
-  }
+  weights_.reserve(static_cast<size_t>(model_.shape().parameter_count()));
+  for (const Model::State& tensor : model_.states())
+    if (tensor.weight)
+      model_.read_state(tensor, [&](const float* block, int64_t count) {
+        weights_.insert(weights_.end(), block, block + count);
+      });
 }
 
 void BestWeights::load_into(Model& other) const {
-  expect(!weights_.empty(), "weights of no epoch");
-  for (const Model::State& tensor : other.states()) {
-    if (!tensor.weight) continue;
-    auto next = weights_.at(tensor.name).begin();
-    other.write_state(tensor, [&](float* block, int64_t count) {
-      std::copy_n(next, count, block);
-      next += count;
-    });
-  }
+  expect(std::ssize(weights_) == other.shape().parameter_count(), "weights of no epoch, or of another model");
+  auto next = weights_.begin();
+  for (const Model::State& tensor : other.states())
+    if (tensor.weight)
+      other.write_state(tensor, [&](float* block, int64_t count) {
+        std::copy_n(next, count, block);
+        next += count;
+      });
   other.refresh();
 }
 

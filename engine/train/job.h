@@ -1,7 +1,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,7 +8,7 @@
 
 #include "engine/config.h"
 #include "engine/image/spectrum_image.h"
-#include "engine/network/trained_model.h"
+#include "engine/network/kernel_choice.h"
 #include "engine/stop_token.h"
 #include "engine/train/trainer.h"
 #include "kernels/backend.h"
@@ -33,7 +32,7 @@ class BestWeights : public TrainingObserver {
  private:
   const Model& model_;
   StopToken stop_;
-  std::map<std::string, std::vector<float>> weights_;  // by their PyTorch names
+  std::vector<float> weights_;  // one after the other
 };
 
 class TrainingJob {

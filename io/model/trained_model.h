@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "engine/config.h"
-#include "engine/network/trained_model.h"
+#include "engine/network/kernel_choice.h"
 #include "io/files/safetensors.h"
 #include "kernels/backend.h"
 
