@@ -29,7 +29,7 @@ namespace {
 
 int benchmark(const NetworkOptions& options) {
   const std::unique_ptr<Backend> backend = make_backend("cpu", options.precision, options.kernels);
-  const DType type = backend->activation_type();
+  const DType type = backend->storage_type();
   const ModelShape shape = options.shape();
   std::printf("%s, batch %lld, %lld channels, best of %d rounds\n", backend->description().c_str(),
               static_cast<long long>(options.batch), static_cast<long long>(options.energy), options.rounds);

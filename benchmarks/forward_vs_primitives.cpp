@@ -74,7 +74,7 @@ int benchmark(const NetworkOptions& options, double most) {
   std::vector<float> tiles(static_cast<size_t>(batch * shape.tile_count()));
   for (size_t i = 0; i < tiles.size(); ++i) tiles[i] = 0.5f + 0.4f * std::sin(0.01f * static_cast<float>(i));
 
-  const auto type = onednn_type(backend->activation_type());
+  const auto type = onednn_type(backend->storage_type());
   std::vector<Bare> bare;
   for (int k = 0; k < 4; ++k) bare.push_back(bare_layer(shape.convolution(k, batch), type, false));
   bare.push_back(bare_linear({batch, shape.flattened(), shape.hidden}, type));

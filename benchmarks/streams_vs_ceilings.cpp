@@ -33,7 +33,7 @@ struct Stream {
 
 int benchmark(const std::string& precision, int rounds, double least) {
   const std::unique_ptr<Backend> backend = make_backend("cpu", precision);
-  const DType type = backend->activation_type(), f32 = DType::f32;
+  const DType type = backend->storage_type(), f32 = DType::f32;
   // The shapes of the decoder's big layer, an eighth as long; its transpose is the encoder's.
   constexpr int64_t narrow = 512, wide = 94464, count = narrow * wide;
   const auto bytes = [](int64_t n, DType t) { return static_cast<size_t>(n) * size_of(t); };

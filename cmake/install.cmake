@@ -19,12 +19,14 @@ endforeach()
 install(EXPORT eelsvae NAMESPACE eelsvae:: DESTINATION ${package_folder})
 file(GLOB kernel_headers ${PROJECT_SOURCE_DIR}/kernels/*.h)  # not those of the backends
 install(FILES ${kernel_headers} DESTINATION ${header_folder}/kernels)
-foreach(rooms engine io/files io/config io/model io/containers io/formats io/reports)
-  install(DIRECTORY ${rooms}/ DESTINATION ${header_folder}/${rooms} FILES_MATCHING PATTERN "*.h" PATTERN report_page EXCLUDE)
+# Not those that need another library's headers: no other header includes them.
+foreach(rooms engine io/files io/config io/model io/formats io/reports)
+  install(DIRECTORY ${rooms}/ DESTINATION ${header_folder}/${rooms} FILES_MATCHING PATTERN "*.h"
+          PATTERN report_page EXCLUDE PATTERN leading_eigenvectors.h EXCLUDE)
 endforeach()
 
 # What the libraries were built with has to be found again by who links them.
-set(EELSVAE_NEEDS "OpenMP" "nlohmann_json 3.10" "HDF5 COMPONENTS C" "libzip" "ZLIB" "OpenSSL COMPONENTS Crypto")
+set(EELSVAE_NEEDS "OpenMP" "nlohmann_json 3.10")
 if(TARGET eelsvae_cuda)
   list(APPEND EELSVAE_NEEDS "CUDAToolkit" "cuDNN")
 endif()

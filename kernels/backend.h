@@ -90,7 +90,7 @@ class Backend : public Conv3dOperations,
   virtual std::vector<std::string> notes() const { return {}; }
 
   // Storage type of activations, their gradients and what the big products read.
-  virtual DType activation_type() const = 0;
+  virtual DType storage_type() const = 0;
   // Type of master weights, their gradients, Adam's moments, targets.
   virtual DType master_type() const = 0;
 

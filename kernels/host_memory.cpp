@@ -99,6 +99,7 @@ size_t largest_in_memory() {
   return static_cast<size_t>(gigabytes * 1e9);
 }
 
+// Of the process, as its memory is. It decides how an image is gone through, not what comes out.
 std::atomic<size_t> bytes_in_scratch_files = 0;
 
 // A file that vanishes with its last use. All of its room is taken at once: a page that the disk has no room

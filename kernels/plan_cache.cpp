@@ -63,7 +63,8 @@ class Lock {
   int descriptor_;
 };
 
-// What this process has found in a cache file, or has chosen where there is none.
+// What this process has found in a cache file, or has chosen where there is none. Of the process and not of a
+// backend: models round alike whichever backend each was made on. One thread at a time.
 struct InProcess {
   using Key = std::array<std::string, 3>;  // file, section, key
   std::mutex mutex;

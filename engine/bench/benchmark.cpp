@@ -109,7 +109,7 @@ struct Twins {
   Twins(Backend& backend, Backend& reference, ReconstructionLoss loss, Purpose purpose,
         const std::function<double(const Model::State&, double)>& weight)
       : device(backend, shape(), loss, batch, purpose), exact(reference, shape(), loss, batch, purpose) {
-    const DType type = backend.activation_type();
+    const DType type = backend.storage_type();
     for (Model* model : {&device, &exact}) {
       model->allocate();
       size_t draw = 0;
@@ -314,7 +314,7 @@ double growth(double seconds, double most) {
 
 // y = x w^T of square matrices.
 void measure_product(Backend& backend, const Stopwatch& watch, Ceilings& ceilings) {
-  const DType type = backend.activation_type(), master = backend.master_type();
+  const DType type = backend.storage_type(), master = backend.master_type();
   constexpr int64_t largest = 32768;
   for (int64_t size = 256;;) {
     const size_t bytes = static_cast<size_t>(size * size) * size_of(type);
@@ -346,7 +346,7 @@ void measure_product(Backend& backend, const Stopwatch& watch, Ceilings& ceiling
 
 // 3 x 3 x 3 taps of 128 channels, inside the input only, over ever more energies.
 void measure_convolution(Backend& backend, const Stopwatch& watch, Ceilings& ceilings) {
-  const DType type = backend.activation_type(), master = backend.master_type();
+  const DType type = backend.storage_type(), master = backend.master_type();
   Conv3dProblem problem;
   problem.in = {8, 8, 6};
   problem.in_channels = problem.out_channels = 128;
@@ -530,7 +530,7 @@ std::string does_not_fit(const Backend& backend, const Model& model) {
              available = static_cast<double>(backend.memory().available);
   const bool training = model.purpose() == Purpose::training;
   const auto master = static_cast<double>(size_of(backend.master_type())),
-             activation = static_cast<double>(size_of(backend.activation_type()));
+             activation = static_cast<double>(size_of(backend.storage_type()));
   const double state = static_cast<double>(model.shape().parameter_count()) *
                        (training ? 3 * master + (activation == master ? 0 : activation) : activation);
   const double fits = std::floor((available - state) / (needed - state) * static_cast<double>(model.batch()));
@@ -552,7 +552,7 @@ void count_work(Measurement& result, const Backend& backend, const Model& model,
     result.parts_floor += ceilings.bound(operation.flops, operation.read, operation.written).seconds;
   }
   const bool training = model.purpose() == Purpose::training;
-  const DType master = backend.master_type(), activation = backend.activation_type();
+  const DType master = backend.master_type(), activation = backend.storage_type();
   const double reads = training ? 2 : 1, read = static_cast<double>(size_of(activation));
   result.bytes_per_parameter = reads * read;
   if (training)

@@ -158,7 +158,7 @@ class Candidate {
 void add_operations(Candidate& step, Memory& memory, const ModelShape& shape, ReconstructionLoss loss,
                     int64_t batch, Purpose purpose) {
   Backend& backend = step.backend();
-  const DType activation = backend.activation_type(), master = backend.master_type();
+  const DType activation = backend.storage_type(), master = backend.master_type();
   const bool training = purpose == Purpose::training;
   const Passes passes = training ? Passes::training : Passes::forward;
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -31,5 +32,12 @@ KernelChoice choose_kernels(const BackendOffer& offer, const ModelShape& shape, 
 
 // Whether and how it was chosen, in one line for a log.
 std::string describe(const KernelChoice& choice);
+
+// A network with its weights, ready to reconstruct images (engine/detect/expectation.h).
+struct TrainedModel {
+  KernelChoice choice;
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Model> model;  // on the backend, for inference
+};
 
 }  // namespace eelsvae

@@ -37,7 +37,7 @@ Model::Model(Backend& backend, const ModelShape& shape, ReconstructionLoss loss,
 }
 
 void Model::add_parameters() {
-  const DType master = backend_.master_type(), activation = backend_.activation_type();
+  const DType master = backend_.master_type(), activation = backend_.storage_type();
   const bool training = purpose_ == Purpose::training;
   auto plan = [&](const std::string& name, const std::vector<int64_t>& shape, DType type) {
     parameter_buffers_.push_back(plan_.add(name, shape, type));
@@ -137,7 +137,7 @@ void Model::add_layers() {
 // Names every activation and gradient and says how long each is needed. With L layers, operation k is the
 // forward pass of layer k, L the loss, 2 L - k the backward pass of layer k, 2 L + 1 the update.
 void Model::wire() {
-  const DType master = backend_.master_type(), activation = backend_.activation_type();
+  const DType master = backend_.master_type(), activation = backend_.storage_type();
   const bool training = purpose_ == Purpose::training;
   const int count = static_cast<int>(layers_.size()), loss = count, update = 2 * count + 1;
   auto backward = [&](int k) { return 2 * count - k; };

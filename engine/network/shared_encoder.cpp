@@ -92,7 +92,7 @@ size_t SharedEncoder::bytes(const Block& block, int k) const {
                            : shape.convolution(k - 1, 1).out().e * shape.channels[static_cast<size_t>(k) - 1];
   const auto layer = static_cast<size_t>(k);
   return aligned(static_cast<size_t>(block.y.counts[layer] * block.x.counts[layer] * line) *
-                 size_of(model_.backend().activation_type()));
+                 size_of(model_.backend().storage_type()));
 }
 
 // False if the backend has none.
@@ -114,7 +114,7 @@ bool SharedEncoder::make_convolutions() {
 void SharedEncoder::encode(const SpectrumImageView& prepared, const Block& block) {
   const TileOrigin first = grid_.origins[static_cast<size_t>(grid_.index(block.row, block.column))];
   Backend& backend = model_.backend();
-  const DType type = backend.activation_type();
+  const DType type = backend.storage_type();
   char* places[2] = {static_cast<char*>(memory_->data()), static_cast<char*>(memory_->data()) + even_};
   void* workspace = places[1] + odd_;
   const int64_t count = row_of(block);

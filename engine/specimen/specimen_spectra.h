@@ -6,18 +6,18 @@
 
 #include "engine/image/spectrum_image.h"
 #include "engine/specimen/defects.h"
-#include "engine/specimen/edges.h"
 #include "engine/specimen/specimen.h"
+#include "engine/specimen/spectrum_components.h"
 
 namespace eelsvae {
 
 // The noiseless spectra of a specimen with defects: counts per channel of 0.3 eV, before stripes, thickness
 // waves and the response of the channels.
 //
-// A pixel's spectrum is a sum of components (engine/specimen/edges.h), changed by the pixel's defect, with
-// weights that follow from its material. Plural scattering adds to each component its convolutions with one,
-// two, ... plasmons, weighted by Poisson's distribution; these are tabulated once, while the components
-// themselves are computed at the exact energies of every scan line.
+// A pixel's spectrum is a sum of components (engine/specimen/spectrum_components.h), changed by the pixel's
+// defect, with weights that follow from its material. Plural scattering adds to each component its
+// convolutions with one, two, ... plasmons, weighted by Poisson's distribution; these are tabulated once,
+// while the components themselves are computed at the exact energies of every scan line.
 class ExpectedSpectra {
  public:
   ExpectedSpectra(const Axis& energy, const Specimen& specimen, const std::vector<Defect>& defects,

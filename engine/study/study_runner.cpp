@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <map>
 #include <memory>
 #include <utility>
 
@@ -11,9 +10,8 @@
 #include "engine/detect/job.h"
 #include "engine/detect/scorer.h"
 #include "engine/detect/scores.h"
-#include "engine/network/kernel_choice.h"
 #include "engine/study/study_protocol.h"
-#include "engine/train/trainer.h"
+#include "engine/train/job.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -22,42 +20,19 @@ namespace {
 using Kind = ScoreOutcome::Kind;
 using Part = StudyCell::Part;
 
-// Keeps the weights of the best epoch, as eelsvae-train does on disk.
-class BestWeights final : public TrainingObserver {
+// Tells the study of every epoch, too.
+class UnitWeights final : public BestWeights {
  public:
-  BestWeights(const StudyUnit& unit, Model& model, StudyObserver& observer)
-      : unit_(unit), model_(model), observer_(observer) {}
-  void on_step(const TrainingState&, int64_t, double) override {}
+  UnitWeights(const StudyUnit& unit, const Model& model, StudyObserver& observer)
+      : BestWeights(model, observer.stop()), unit_(unit), observer_(observer) {}
   void on_epoch(const TrainingState& state, bool improved) override {
     observer_.on_epoch(unit_, state.epoch, state.history.back().training.loss);
-    if (!improved) return;
-    weights_.clear();
-    for (const Model::State& tensor : model_.states()) {
-      if (!tensor.weight) continue;
-      std::vector<float>& values = weights_[tensor.name];
-      model_.read_state(tensor, [&](const float* block, int64_t count) {
-        values.insert(values.end(), block, block + count);
-      });
-    }
-  }
-  bool stop_requested() override { return observer_.stop().requested(); }
-
-  void load_into(Model& other) const {
-    for (const Model::State& tensor : other.states()) {
-      auto next = weights_.at(tensor.name).begin();
-      other.write_state(tensor, [&](float* block, int64_t count) {
-        std::copy_n(next, count, block);
-        next += count;
-      });
-    }
-    other.refresh();
+    BestWeights::on_epoch(state, improved);
   }
 
  private:
   const StudyUnit& unit_;
-  Model& model_;
   StudyObserver& observer_;
-  std::map<std::string, std::vector<float>> weights_;
 };
 
 // Where expectations come from, and how they are scored.
@@ -84,7 +59,6 @@ class UnitRun {
                     backend_.get());
     fitted_ = {clean_.prepared.image.energy, clean_.prepared.scaling, clean_.prepared.alignment};
     for (const std::string& note : clean_.prepared.notes) observer_.on_note(note);
-    check_non_negative(clean_.prepared.image, config_.loss.reconstruction);
     train();
     fit_sources();
     for (const StudyCell& cell : unit_.cells) {
@@ -112,25 +86,14 @@ class UnitRun {
 
  private:
   void train() {
-    const ModelShape shape = model_shape(config_.tiles, config_.model, clean_.prepared.image.energy.size);
-    const KernelChoice choice = choose_kernels(offer_, shape, config_.loss.reconstruction,
-                                               config_.training.batch_size, Purpose::training);
-    if (const std::string text = describe(choice); !text.empty()) observer_.on_note(text);
-    network_backend_ = offer_.create(choice.variant);
-    Model trained(*network_backend_, shape, config_.loss.reconstruction, config_.training.batch_size,
-                  Purpose::training);
-    Trainer trainer(trained, config_, clean_.prepared.image);
-    trained.allocate();
-    for (const std::string& note : network_backend_->notes()) observer_.on_note(note);
-    trained.initialize(config_.training.seed);
-    TrainingState state = trainer.initial_state();
-    BestWeights best(unit_, trained, observer_);
-    if (!trainer.run(state, best)) throw Interrupted();
-    active_units_ = state.history.back().active_latent_units;
-    model_ = std::make_unique<Model>(*network_backend_, shape, config_.loss.reconstruction,
-                                     config_.detection.batch_size, Purpose::inference);
-    model_->allocate();
-    best.load_into(*model_);
+    TrainingJob job(offer_, config_, clean_.prepared.image);
+    if (!job.kernels_note().empty()) observer_.on_note(job.kernels_note());
+    job.start();
+    for (const std::string& note : job.backend().notes()) observer_.on_note(note);
+    UnitWeights best(unit_, job.model(), observer_);
+    if (!job.run(best)) throw Interrupted();
+    active_units_ = job.state().history.back().active_latent_units;
+    trained_ = job.finish(best);
   }
 
   // Those that need no model.
@@ -150,7 +113,7 @@ class UnitRun {
 
   void fit_sources() {
     const ExpectationSource model = [this](const SpectrumImageView& image) {
-      return expect_from(*model_, image, config_.detection, {}, observer_.stop());
+      return expect_from(*trained_.model, image, config_.detection, {}, observer_.stop());
     };
     clean_sources_.push_back({"model", "clean", model, Kind::configured, evaluation_.scores});
     for (const std::string& name : evaluation_.baselines)
@@ -306,12 +269,12 @@ class UnitRun {
   const Config& config_;
   const EvaluationConfig& evaluation_;
   const BackendOffer& offer_;
-  std::unique_ptr<Backend> backend_, network_backend_;
+  std::unique_ptr<Backend> backend_;
   StudyObserver& observer_;
   StudyImage clean_;
   FittedPreprocess fitted_;
   std::optional<StudyImage> held_out_;
-  std::unique_ptr<Model> model_;
+  TrainedModel trained_;
   int64_t active_units_ = 0;
   std::vector<Source> clean_sources_;
 };

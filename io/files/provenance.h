@@ -17,9 +17,6 @@ struct InputFile {
   bool operator==(const InputFile&) const = default;
 };
 
-// Reads the whole files. UserError if one cannot be read.
-std::vector<InputFile> record_inputs(const std::vector<std::string>& paths);
-
 // What a result was made from and by, for whoever finds it later.
 struct Provenance {
   std::vector<std::pair<std::string, std::string>> versions;  // of programs and device, by their names

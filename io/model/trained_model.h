@@ -1,22 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "engine/config.h"
 #include "engine/network/kernel_choice.h"
-#include "engine/network/model.h"
 #include "io/files/safetensors.h"
 #include "kernels/backend.h"
 
 namespace eelsvae {
-
-// A checkpoint's network, ready to reconstruct images (engine/detect/expectation.h).
-struct TrainedModel {
-  KernelChoice choice;
-  std::unique_ptr<Backend> backend;
-  std::unique_ptr<Model> model;  // on the backend, for inference
-};
 
 // The network that the configuration describes, for spectra of `channels`, with the file's weights; computed
 // in the fastest of the ways that are offered, `batch` tiles at a time. UserError as model_shape() and

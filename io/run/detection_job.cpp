@@ -15,6 +15,7 @@
 #include "io/files/npy.h"
 #include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
+#include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
 #include "io/model/checkpoint.h"
 #include "io/model/trained_model.h"

@@ -6,12 +6,13 @@
 #include "engine/detect/comparison.h"
 #include "engine/detect/job.h"
 #include "engine/image/excluded.h"
-#include "engine/network/kernel_choice.h"
 #include "engine/prepare/preprocess.h"
+#include "engine/train/job.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
 #include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
+#include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
 #include "io/model/trained_model.h"
 #include "io/run/jobs.h"
@@ -21,18 +22,6 @@
 
 namespace eelsvae {
 namespace {
-
-// A run that goes on is computed as it was. Returns what there is to say of it.
-std::string narrow(BackendOffer& offer, const std::optional<BackendVariant>& before) {
-  if (!before) return "";
-  const std::string was = before->precision + (before->kernels.empty() ? "" : " " + before->kernels);
-  const auto found = std::find(offer.variants.begin(), offer.variants.end(), *before);
-  if (found == offer.variants.end())
-    return "The run was computed in " + was +
-           " before, which is not asked for or not to be had here: from here on it differs by rounding";
-  offer.variants = {*found};
-  return "Computed in " + was + ", as before";
-}
 
 // Why a model may know no more of the specimen than the mean spectrum, and what to do about it.
 std::string likely_cause(const Config& config, const EpochRecord& last, const Comparison& comparison,
@@ -121,50 +110,43 @@ int run_training(const TrainingRequest& request) {
   }
 
   std::string fallback;
-  BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
-  std::string kernels_note = narrow(offer, saved.computed_by);
-  std::unique_ptr<Backend> backend = offer.create(offer.variants.front());
+  const BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
   std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());
-  PreparedImage prepared =
-      prepare(read_image_data(config.data.data_path, config.data, interruption()), config.preprocess,
-              config.data.energy_range, nullptr, std::move(drift_image), backend.get());
-  check_non_negative(prepared.image, config.loss.reconstruction);
+  PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data, interruption()),
+                                   config.preprocess, config.data.energy_range, nullptr,
+                                   std::move(drift_image), offer.create(offer.variants.front()).get());
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
   if (checkpoint &&
       (saved.energy != info.energy || saved.scaling != info.scaling || saved.alignment != info.alignment))
     throw UserError(config.data.data_path + ": is not the image that the run in " + request.output +
                     " was started on");
-  const ModelShape shape = model_shape(config.tiles, config.model, prepared.image.energy.size);
-  const KernelChoice choice =
-      choose_kernels(offer, shape, config.loss.reconstruction, config.training.batch_size, Purpose::training);
-  if (kernels_note.empty()) kernels_note = describe(choice);
-  backend = offer.create(choice.variant);
-  info.computed_by = choice.variant;
-  Model model(*backend, shape, config.loss.reconstruction, config.training.batch_size, Purpose::training);
+  TrainingJob job(offer, config, prepared.image, saved.computed_by);
+  info.computed_by = job.choice().variant;
+  const Backend& backend = job.backend();
+  Model& model = job.model();
+  const Trainer& trainer = job.trainer();
   if (request.plan) {
-    std::printf("%s", model.plan().table(backend->memory()).c_str());
+    std::printf("%s", model.plan().table(backend.memory()).c_str());
     return 0;
   }
-  Trainer trainer(model, config, prepared.image);
-  model.allocate();
-  TrainingState state = trainer.initial_state();
   if (checkpoint) {
-    load_checkpoint(*checkpoint, model, true);
-    state = *saved.training;
+    job.resume(*saved.training, [&](Model& to) { load_checkpoint(*checkpoint, to, true); });
   } else {
-    model.initialize(config.training.seed);
+    job.start();
     if (!request.weights.empty()) load_checkpoint(SafetensorsFile(request.weights), model, false);
   }
+  const TrainingState& state = job.state();
 
   // Nothing was written until here, and from here on only the machine can fail. A checkpoint is written
   // beside the one it replaces.
-  prepare_output_folder(folder.path, 2 * checkpoint_bytes(shape, true) + 2 * checkpoint_bytes(shape, false));
+  prepare_output_folder(
+      folder.path, 2 * checkpoint_bytes(model.shape(), true) + 2 * checkpoint_bytes(model.shape(), false));
   folder.remove_leftovers();
   std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, request.resume);
   if (!fallback.empty()) log->info("{}", fallback);
-  log->info("{}", backend->description());
-  if (!kernels_note.empty()) log->info("{}", kernels_note);
-  for (const std::string& note : backend->notes()) log->warn("{}", note);
+  log->info("{}", backend.description());
+  if (!job.kernels_note().empty()) log->info("{}", job.kernels_note());
+  for (const std::string& note : backend.notes()) log->warn("{}", note);
   for (const std::string& note : prepared.notes) log->info("{}", note);
   log->info("{}: {} x {} pixels, {} channels from {:.6g} eV; {} tiles to train on, {} for validation",
             config.data.data_path, prepared.image.y.size, prepared.image.x.size, prepared.image.energy.size,
@@ -174,8 +156,8 @@ int run_training(const TrainingRequest& request) {
   if (const int64_t excluded = excluded_pixels(prepared.image.excluded); excluded > 0)
     log->info("{} pixels are excluded; {} tiles that hold no others are left out", excluded,
               trainer.excluded_tiles());
-  log->info("{} parameters, {} of memory on {}", shape.parameter_count(), human_bytes(model.plan().bytes()),
-            backend->device());
+  log->info("{} parameters, {} of memory on {}", model.shape().parameter_count(),
+            human_bytes(model.plan().bytes()), backend.device());
   if (checkpoint)
     log->info("Resuming after {} epochs and {} steps", state.epoch, state.step);
   else if (request.resume)
@@ -190,13 +172,13 @@ int run_training(const TrainingRequest& request) {
     log->info(
         "No spectra are held out, so nothing will tell how well normal ones are predicted "
         "(training.validation_fraction)");
-  info.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend->description()}},
+  info.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}},
                      record_inputs(image_files(config.data.data_path)),
                      prepared.notes};
-  if (!kernels_note.empty()) info.provenance.choices.push_back(kernels_note);
+  if (!job.kernels_note().empty()) info.provenance.choices.push_back(job.kernels_note());
   TrainingRun run(folder, model, info, state, trainer, prepared.image, comparison, request.minutes, *log);
   checkpoint.reset();  // the run replaces the file
-  const bool complete = trainer.run(state, run) || run.time_is_up();
+  const bool complete = job.run(run) || run.time_is_up();
   run.finish(state, complete);
   if (!complete) {
     log->info("Interrupted after {} steps; continue with --resume", state.step);

@@ -42,7 +42,7 @@ void CpuBackend::adam_outer_product(int64_t batch, int64_t in, int64_t out, Cons
   expect(w.count == in * out && m.count == w.count && v.count == w.count, "adam_outer_product: wrong state");
   const AdamStep<float> step(*scalars);
   float *pw = w.as<float>(), *pm = m.as<float>(), *pv = v.as<float>();
-  cpu::with_activation_type(arithmetic_.activation, [&]<typename T>(T) {
+  cpu::with_storage_type(arithmetic_.activation, [&]<typename T>(T) {
     const T *px = x.as<T>(), *pd = d.as<T>();
     T* ps = shadow ? shadow.as<T>() : nullptr;
     // Threads take rows of w; within its rows a thread goes piece by piece, so that x's piece is reused: by

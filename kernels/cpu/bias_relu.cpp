@@ -66,7 +66,7 @@ void CpuBackend::bias_relu(int64_t rows, int64_t channels, ConstArray bias, bool
     b = repeated.data();
   }
   const float floor = relu ? 0.0f : -std::numeric_limits<float>::infinity();
-  cpu::with_activation_type(arithmetic_.activation, [&]<typename T>(T) {
+  cpu::with_storage_type(arithmetic_.activation, [&]<typename T>(T) {
     T* values = y.as<T>();
     // A piece is a whole number of groups, or part of one long row.
     const int64_t piece = width > (1 << 16) ? width : (1 << 16) / width * width;
@@ -89,7 +89,7 @@ void CpuBackend::bias_relu_backward(int64_t rows, int64_t channels, ConstArray y
              (!relu || y.count == gradient.count),
          "bias_relu_backward: wrong sizes");
   float* db = bias_gradient.as<float>();
-  cpu::with_activation_type(arithmetic_.activation, [&]<typename T>(T) {
+  cpu::with_storage_type(arithmetic_.activation, [&]<typename T>(T) {
     const T* output = relu ? y.as<T>() : nullptr;
     T* g = gradient.as<T>();
     const auto add = [&](int64_t at, int64_t count, int64_t stride, int64_t width, float* sum) {

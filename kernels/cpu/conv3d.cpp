@@ -121,7 +121,7 @@ bool are_all_in_order(const std::vector<int64_t>& lines, int64_t size) {
 std::unique_ptr<Conv3d> CpuBackend::make_conv3d(const Conv3dProblem& problem, bool transposed, bool relu,
                                                 Passes passes) {
   if (cpu::is_outer_conv(problem))
-    return cpu::make_outer_conv(problem, activation_type(), transposed, relu, passes);
+    return cpu::make_outer_conv(problem, storage_type(), transposed, relu, passes);
   return std::make_unique<CpuConv3d>(problem, arithmetic_, transposed, relu, passes);
 }
 
@@ -132,7 +132,7 @@ std::unique_ptr<ForwardConv3d> CpuBackend::make_gathered_conv3d(const Conv3dProb
   // Its lines see themselves alone, so that any convolution along the energy axis will do.
   if (!are_all_in_order(sources.rows, problem.in.h) || !are_all_in_order(sources.columns, problem.in.w))
     return nullptr;
-  return cpu::make_outer_conv(problem, activation_type(), /*transposed=*/false, relu, Passes::forward);
+  return cpu::make_outer_conv(problem, storage_type(), /*transposed=*/false, relu, Passes::forward);
 }
 
 }  // namespace eelsvae

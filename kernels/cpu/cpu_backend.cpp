@@ -62,8 +62,8 @@ std::unique_ptr<DeviceImage> CpuBackend::take_image(const ImageShape& shape, flo
 
 void CpuBackend::convert(ConstArray source, Array destination) {
   expect(source.count == destination.count, "convert: different sizes");
-  cpu::with_activation_type(source.type, [&]<typename From>(From) {
-    cpu::with_activation_type(destination.type, [&]<typename To>(To) {
+  cpu::with_storage_type(source.type, [&]<typename From>(From) {
+    cpu::with_storage_type(destination.type, [&]<typename To>(To) {
       const From* from = source.as<From>();
       To* to = destination.as<To>();
       cpu::for_pieces(source.count, 1 << 16, [&](int64_t begin, int64_t end, int64_t) {

@@ -20,9 +20,9 @@ class CpuBackend final : public Backend {
 
   std::string processor() const override;
   std::string device() const override { return "cpu"; }
-  std::string precision() const override { return activation_type() == DType::bf16 ? "bf16" : "fp32"; }
+  std::string precision() const override { return storage_type() == DType::bf16 ? "bf16" : "fp32"; }
   std::string kernels() const override { return cpu::name_of(arithmetic_.set); }
-  DType activation_type() const override { return arithmetic_.activation; }
+  DType storage_type() const override { return arithmetic_.activation; }
   DType master_type() const override { return DType::f32; }
 
   DeviceMemory memory() const override;

@@ -427,6 +427,9 @@ class HostImage final : public DeviceImage {
 
   std::vector<float> order_statistics(std::span<const int64_t> ranks) override {
     const KeptFirst kept(*this);
+    // A robust scaling's 4 ranks take a quarter of the time by brackets (of 210 x 210 x 1340 counts 0.27 s
+    // and 1.2 s on two cores). A quantile scaling's 2000, each of which would be a bracket of its own, and
+    // counts many of which are equal need the radix.
     constexpr size_t few = 16, many = 1 << 20;
     std::optional<std::vector<float>> bracketed;
     if (ranks.size() <= few && kept.counts.size() >= many) bracketed = by_brackets(kept.counts, ranks);

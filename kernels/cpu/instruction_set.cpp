@@ -77,7 +77,7 @@ std::optional<InstructionSet> instruction_set_named(const std::string& name) {
 }
 
 std::vector<InstructionSet> usable_instruction_sets() {
-  static const std::vector<InstructionSet> all = sets_of_processor();
+  static const std::vector<InstructionSet> all = sets_of_processor();  // the same for everybody
   std::vector<InstructionSet> sets = all;
   const char* text = std::getenv("EELSVAE_MAX_ISA");
   if (!text || !*text) return sets;

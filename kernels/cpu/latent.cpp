@@ -10,7 +10,7 @@ void CpuBackend::reparameterize(int64_t batch, int64_t latent, ConstArray head, 
   expect(head.count == 2 * batch * latent && z.count == batch * latent && kl.count == batch,
          "reparameterize: wrong sizes");
   double* pkl = kl.as<double>();
-  cpu::with_activation_type(arithmetic_.activation, [&]<typename T>(T) {
+  cpu::with_storage_type(arithmetic_.activation, [&]<typename T>(T) {
     const T* h = head.as<T>();
     T* pz = z.as<T>();
     for (int64_t b = 0; b < batch; ++b) {
@@ -33,7 +33,7 @@ void CpuBackend::reparameterize_backward(int64_t batch, int64_t latent, ConstArr
   expect(head.count == 2 * batch * latent && z_gradient.count == batch * latent &&
              head_gradient.count == head.count,
          "reparameterize_backward: wrong sizes");
-  cpu::with_activation_type(arithmetic_.activation, [&]<typename T>(T) {
+  cpu::with_storage_type(arithmetic_.activation, [&]<typename T>(T) {
     const T *h = head.as<T>(), *dz = z_gradient.as<T>();
     T* dh = head_gradient.as<T>();
     for (int64_t b = 0; b < batch; ++b)

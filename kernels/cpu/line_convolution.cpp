@@ -264,8 +264,7 @@ void LineConvolution::with_kernel(F&& f) const {
     if (arithmetic_.set == InstructionSet::avx512_bf16) return f(std::type_identity<DotKernel>());
   }
 #endif
-  with_activation_type(arithmetic_.activation,
-                       [&]<typename T>(T) { f(std::type_identity<VectorKernel<T>>()); });
+  with_storage_type(arithmetic_.activation, [&]<typename T>(T) { f(std::type_identity<VectorKernel<T>>()); });
 }
 
 LineConvolution::LineConvolution(const Conv3dProblem& problem, Direction direction,

@@ -310,7 +310,7 @@ class CpuLinear final : public Linear {
         continue;
       }
 #endif
-      cpu::with_activation_type(activation_, [&]<typename T>(T) {
+      cpu::with_storage_type(activation_, [&]<typename T>(T) {
         const T *from = x.as<T>() + b * p_.in, *w = weights.as<T>();
         with_rows(rows, [&](auto constant) {
           run(b, rows, y.as<T>(),
@@ -337,7 +337,7 @@ class CpuLinear final : public Linear {
         continue;
       }
 #endif
-      cpu::with_activation_type(activation_, [&]<typename T>(T) {
+      cpu::with_storage_type(activation_, [&]<typename T>(T) {
         const T *from = y_gradient.as<T>() + b * p_.out, *w = weights.as<T>();
         with_rows(rows, [&](auto constant) {
           run(b, rows, std::min(piece, near / rows), x_gradient.as<T>(),

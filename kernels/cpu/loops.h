@@ -4,11 +4,11 @@
 #include <bit>
 #include <cstdint>
 
-#include "kernels/activation_type.h"
+#include "kernels/storage_type.h"
 
 namespace eelsvae::cpu {
 
-using eelsvae::with_activation_type;
+using eelsvae::with_storage_type;
 
 // Splits [0, count) into pieces of `piece` elements (the last may be shorter) and calls f(begin, end, index)
 // for each, spread over the threads. What a piece is does not depend on the number of threads.

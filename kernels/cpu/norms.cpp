@@ -70,7 +70,7 @@ void CpuBackend::squared_norm_outer_product(int64_t batch, int64_t in, int64_t o
   double* gram_x = static_cast<double*>(workspace);
   double* gram_d = gram_x + batch * batch;
   double* pieces = gram_d + batch * batch;
-  cpu::with_activation_type(arithmetic_.activation, [&]<typename T>(T) {
+  cpu::with_storage_type(arithmetic_.activation, [&]<typename T>(T) {
     gram_matrix(batch, in, x.as<T>(), gram_x, pieces);
     gram_matrix(batch, out, d.as<T>(), gram_d, pieces);
   });

@@ -257,7 +257,7 @@ class OuterConv final : public Conv3d {
     float* starts = static_cast<float*>(workspace);
     std::fill_n(starts, pitch_, 0.0f);
     if (bias) std::copy_n(bias, channels_, starts);
-    with_activation_type(activation_, [&]<typename T>(T) {
+    with_storage_type(activation_, [&]<typename T>(T) {
       const T* from = x.as<T>();
       T* to = y.as<T>();
 #pragma omp parallel for schedule(dynamic) num_threads(threads_)
@@ -303,7 +303,7 @@ class OuterConv final : public Conv3d {
   void to_x(ConstArray y, const void* packed, const float* bias, bool relu, Array x, void* workspace) const {
     check(x, y);
     const float start = bias ? *bias : 0.0f, floor = least(relu);
-    with_activation_type(activation_, [&]<typename T>(T) {
+    with_storage_type(activation_, [&]<typename T>(T) {
       const T* from = y.as<T>();
       T* to = x.as<T>();
       const int64_t positions = (p_.in.e + stride_ - 1) / stride_;  // in steps of the stride
@@ -363,7 +363,7 @@ class OuterConv final : public Conv3d {
     expect(gradient.count == p_.weight_count(), "conv3d: wrong weight count");
     float* partial = static_cast<float*>(workspace) + pitch_ + threads_ * scratch_count();
     const int64_t part_count = taps_ * pitch_;
-    with_activation_type(activation_, [&]<typename T>(T) {
+    with_storage_type(activation_, [&]<typename T>(T) {
       const T *px = x.as<T>(), *py = y.as<T>();
 #pragma omp parallel for schedule(dynamic) num_threads(threads_)
       for (int64_t part = 0; part < parts_; ++part) {

@@ -94,7 +94,7 @@ void CpuBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tiles, int
   constexpr int64_t most_pieces = 64, most_losses = 512;
   const int64_t piece = std::max<int64_t>(8, (pixels + most_pieces - 1) / most_pieces),
                 pieces = (pixels + piece - 1) / piece;
-  cpu::with_activation_type(arithmetic_.activation, [&]<typename T>(T) {
+  cpu::with_storage_type(arithmetic_.activation, [&]<typename T>(T) {
     const T* x = logits.as<T>();
     T* g = gradient ? gradient.as<T>() : nullptr;
     const int64_t some = most_losses / pieces;  // tiles
@@ -129,7 +129,7 @@ void CpuBackend::reconstruct(ReconstructionLoss kind, int64_t spectra, int64_t e
          "reconstruct: wrong sizes");
   const float* t = targets.as<float>();
   float* out = reconstruction.as<float>();
-  cpu::with_activation_type(arithmetic_.activation, [&]<typename T>(T) {
+  cpu::with_storage_type(arithmetic_.activation, [&]<typename T>(T) {
     const T* x = logits.as<T>();
     cpu::for_pieces(spectra, 8, [&](int64_t first, int64_t last, int64_t) {
       for (int64_t p = first; p < last; ++p) {

@@ -198,8 +198,8 @@ void WeightGradient::run(ConstArray x, ConstArray y, Array gradient, void* works
             add_by_tiles(task, x.as<bfloat16>(), y.as<bfloat16>(), g, own);
             continue;
           }
-        with_activation_type(arithmetic_.activation,
-                             [&]<typename T>(T) { add(task, x.as<T>(), y.as<T>(), g, own); });
+        with_storage_type(arithmetic_.activation,
+                          [&]<typename T>(T) { add(task, x.as<T>(), y.as<T>(), g, own); });
       }
 
   for_pieces(parts_ > 1 ? p_.weight_count() : 0, 4096, [&](int64_t begin, int64_t end, int64_t) {

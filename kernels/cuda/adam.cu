@@ -278,7 +278,7 @@ void CudaBackend::adam_outer_product(int64_t batch, int64_t in, int64_t out, Con
   expect(
       w.count == in * out && m.count == w.count && v.count == w.count && (!shadow || shadow.count == w.count),
       "adam_outer_product: wrong state");
-  with_activation_type(activation_type(), [&]<typename T>(T) {
+  with_storage_type(storage_type(), [&]<typename T>(T) {
     OuterProduct<T> p{batch,
                       in,
                       out,

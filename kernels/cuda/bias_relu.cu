@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(threads)
 
 void CudaBackend::bias_relu(int64_t rows, int64_t channels, ConstArray bias, bool relu, Array y) {
   expect(bias.count == channels && y.count == rows * channels, "bias_relu: wrong sizes");
-  with_activation_type(activation_type(), [&]<typename T>(T) {
+  with_storage_type(storage_type(), [&]<typename T>(T) {
     constexpr int width = widest<T>;
     T* values = y.as<T>();
     const float* b = bias.as<float>();
@@ -162,7 +162,7 @@ void CudaBackend::bias_relu_backward(int64_t rows, int64_t channels, ConstArray 
   expect(gradient.count == rows * channels && bias_gradient.count == channels &&
              (!relu || y.count == gradient.count),
          "bias_relu_backward: wrong sizes");
-  with_activation_type(activation_type(), [&]<typename T>(T) {
+  with_storage_type(storage_type(), [&]<typename T>(T) {
     constexpr int width = widest<T>;
     T* g = gradient.as<T>();
     const T* out = relu ? y.as<T>() : nullptr;

@@ -382,7 +382,7 @@ class OuterConv3d final : public Conv3d {
     if (transposed_) std::swap(source, destination);
     expect(source.count == problem_.x_count() && destination.count == problem_.y_count(),
            "conv3d: wrong activation count");
-    const DType type = backend_.activation_type();
+    const DType type = backend_.storage_type();
     expect(source.type == type && destination.type == type, "conv3d: wrong activation type");
   }
 

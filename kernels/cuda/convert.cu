@@ -35,8 +35,8 @@ void CudaBackend::convert(ConstArray source, Array destination) {
           "cudaMemcpyAsync");
     return;
   }
-  with_activation_type(source.type, [&]<typename From>(From) {
-    with_activation_type(destination.type, [&]<typename To>(To) {
+  with_storage_type(source.type, [&]<typename From>(From) {
+    with_storage_type(destination.type, [&]<typename To>(To) {
       if constexpr (!std::is_same_v<From, To>) {
         constexpr int width = common_width<From, To>;
         const From* from = source.as<From>();

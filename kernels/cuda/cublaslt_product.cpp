@@ -22,7 +22,8 @@ void check_lt(cublasStatus_t status, const char* call,
          place);
 }
 
-// One handle for each device. They live as long as the driver's contexts, which are not ours to outlive.
+// One handle for each device, for all backends: threads may call with the same one. They live as long as the
+// driver's contexts, which are not ours to outlive.
 cublasLtHandle_t handle() {
   static std::mutex mutex;
   static std::map<int, cublasLtHandle_t> of_device;

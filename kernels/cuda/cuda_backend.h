@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "kernels/activation_type.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/device_properties.h"
 #include "kernels/cuda/math.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/storage_type.h"
 
 namespace eelsvae::EELSVAE_GPU {
 
@@ -34,7 +34,7 @@ class CudaBackend final : public Backend {
   std::string device() const override;
   std::string precision() const override;
   std::vector<std::string> notes() const override { return notes_; }
-  DType activation_type() const override { return storage_of(math_); }
+  DType storage_type() const override { return storage_of(math_); }
   DType master_type() const override { return DType::f32; }
 
   DeviceMemory memory() const override;

@@ -69,7 +69,8 @@ std::vector<Descriptor> Descriptor::descriptors(cudnnBackendAttributeName_t name
 
 namespace {
 
-// Handles live as long as the process: at its end the driver may be gone before them.
+// One handle for each device, for all backends: threads take turns, since a call first sets the handle's
+// stream. Handles live as long as the process: at its end the driver may be gone before them.
 struct Handles {
   std::recursive_mutex mutex;
   std::map<int, cudnnHandle_t> of_device;

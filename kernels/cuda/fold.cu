@@ -29,7 +29,7 @@ __global__ void repeat_bias_kernel(const float* bias, int64_t count, T* repeated
 
 void fold_weights(cudaStream_t stream, const Fold& fold, bool adjoint, const float* weights, Array folded) {
   expect(folded.count == fold.weight_count(), "fold: wrong weight count");
-  with_activation_type(folded.type, [&]<typename T>(T) {
+  with_storage_type(folded.type, [&]<typename T>(T) {
     launch(stream, "fold_weights_kernel", fold_weights_kernel<T>, grid_for(folded.count, threads), threads,
            fold, adjoint, weights, static_cast<T*>(folded.data), folded.count);
   });
@@ -46,14 +46,14 @@ void fold_adjoint_weights(cudaStream_t stream, const Fold& fold, const float* we
 
 void unfold_gradient(cudaStream_t stream, const Fold& fold, ConstArray folded, Array gradient) {
   expect(folded.count == fold.weight_count(), "fold: wrong weight count");
-  with_activation_type(folded.type, [&]<typename T>(T) {
+  with_storage_type(folded.type, [&]<typename T>(T) {
     launch(stream, "unfold_gradient_kernel", unfold_gradient_kernel<T>, grid_for(gradient.count, threads),
            threads, fold, static_cast<const T*>(folded.data), gradient.as<float>(), gradient.count);
   });
 }
 
 void repeat_bias(cudaStream_t stream, ConstArray bias, Array repeated) {
-  with_activation_type(repeated.type, [&]<typename T>(T) {
+  with_storage_type(repeated.type, [&]<typename T>(T) {
     launch(stream, "repeat_bias_kernel", repeat_bias_kernel<T>, grid_for(repeated.count, threads), threads,
            bias.as<float>(), bias.count, static_cast<T*>(repeated.data), repeated.count);
   });

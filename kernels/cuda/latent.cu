@@ -49,7 +49,7 @@ void CudaBackend::reparameterize(int64_t batch, int64_t latent, ConstArray head,
                                  const StepScalars* scalars, Array z, Array kl) {
   expect(head.count == 2 * batch * latent && z.count == batch * latent && kl.count == batch,
          "reparameterize: wrong sizes");
-  with_activation_type(activation_type(), [&]<typename T>(T) {
+  with_storage_type(storage_type(), [&]<typename T>(T) {
     launch(stream_, "reparameterize_kernel", reparameterize_kernel<T>, batch, threads, latent, head.as<T>(),
            sample, scalars, z.as<T>(), kl.as<double>());
   });
@@ -61,7 +61,7 @@ void CudaBackend::reparameterize_backward(int64_t batch, int64_t latent, ConstAr
   expect(head.count == 2 * batch * latent && z_gradient.count == batch * latent &&
              head_gradient.count == head.count,
          "reparameterize_backward: wrong sizes");
-  with_activation_type(activation_type(), [&]<typename T>(T) {
+  with_storage_type(storage_type(), [&]<typename T>(T) {
     launch(stream_, "reparameterize_backward_kernel", reparameterize_backward_kernel<T>, batch, threads,
            latent, head.as<T>(), z_gradient.as<T>(), scalars, head_gradient.as<T>());
   });

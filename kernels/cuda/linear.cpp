@@ -29,7 +29,7 @@ class CudaLinear final : public Linear {
       : backend_(backend),
         p_(problem),
         passes_(passes),
-        own_workspace_bytes_(is_small() ? small_batch_workspace_bytes(p_, backend.activation_type(), passes)
+        own_workspace_bytes_(is_small() ? small_batch_workspace_bytes(p_, backend.storage_type(), passes)
                                         : 0),
         forward_({p_.batch, p_.out, p_.in, /*transposed=*/true, backend.math()}, is_small()) {
     if (passes == Passes::training)
@@ -97,12 +97,12 @@ class CudaLinear final : public Linear {
     if (const MatrixProduct* product = backward_->products[way].get())
       product->run(backend_.stream(), dy, w, dx, workspace);
     else
-      small_batch_backward_data(backend_.stream(), p_, backend_.activation_type(), dy, w, dx, workspace);
+      small_batch_backward_data(backend_.stream(), p_, backend_.storage_type(), dy, w, dx, workspace);
   }
 
   // Chooses the ways by time. A library's way is used only after it was checked in this process.
   void measure() {
-    const DType type = backend_.activation_type();
+    const DType type = backend_.storage_type();
     const cudaStream_t stream = backend_.stream();
     auto filled = [&](int64_t count, DType of) {
       auto block = std::make_unique<DeviceMemoryBlock>(static_cast<size_t>(count) * size_of(of));
@@ -140,7 +140,7 @@ class CudaLinear final : public Linear {
   void check(ConstArray x, ConstArray weights, ConstArray y) const {
     expect(x.count == p_.batch * p_.in && weights.count == p_.in * p_.out && y.count == p_.batch * p_.out,
            "linear: wrong sizes");
-    const DType type = backend_.activation_type();
+    const DType type = backend_.storage_type();
     expect(x.type == type && weights.type == type && y.type == type, "linear: wrong types");
   }
 

@@ -271,7 +271,7 @@ void CudaBackend::squared_norm_outer_product(int64_t batch, int64_t in, int64_t 
   double* x_gram = static_cast<double*>(workspace);
   double* d_gram = x_gram + split.most_pieces * split.entries;
   double* sums = d_gram + split.most_pieces * split.entries;
-  with_activation_type(activation_type(), [&]<typename T>(T) {
+  with_storage_type(storage_type(), [&]<typename T>(T) {
     auto gram = [&](int64_t length, const T* values, double* to) {
       if (length % 4 == 0 && packs_fit<4>(values))
         gram_matrix<4>(stream_, split, batch, length, values, to);

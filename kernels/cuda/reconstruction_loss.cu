@@ -211,7 +211,7 @@ void CudaBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tiles, in
          "reconstruction_loss: wrong sizes");
   const int64_t group = spectra_per_block(tiles, pixels), groups = divide_up(pixels, group);
   double* losses = groups == 1 ? loss.as<double>() : partial_results<double>(tiles * groups);
-  with_activation_type(activation_type(), [&]<typename T>(T) {
+  with_storage_type(storage_type(), [&]<typename T>(T) {
     const T* x = logits.as<T>();
     const float* t = targets.as<float>();
     T* g = gradient ? gradient.as<T>() : nullptr;
@@ -236,7 +236,7 @@ void CudaBackend::reconstruct(ReconstructionLoss kind, int64_t spectra, int64_t 
   expect(logits.count == spectra * energy && targets.count == logits.count &&
              reconstruction.count == logits.count,
          "reconstruct: wrong sizes");
-  with_activation_type(activation_type(), [&]<typename T>(T) {
+  with_storage_type(storage_type(), [&]<typename T>(T) {
     const T* x = logits.as<T>();
     const float* t = targets.as<float>();
     float* r = reconstruction.as<float>();

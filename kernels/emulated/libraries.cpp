@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/activation_type.h"
 #include "kernels/cuda/convolution_plan.h"
 #include "kernels/cuda/library_versions.h"
 #include "kernels/cuda/matrix_product.h"
+#include "kernels/storage_type.h"
 
 namespace eelsvae::emulated {
 namespace {
@@ -87,7 +87,7 @@ class EmulatedConvolution final : public ConvolutionPlan {
   void run(cudaStream_t stream, const ConvolutionTensors& tensors, void*) const override {
     check(enqueue(stream, {tensors.x, tensors.w, tensors.bias, tensors.y},
                   [r = request_, tensors] {
-                    with_activation_type(storage_of(r.math), [&]<typename T>(T) { convolve<T>(r, tensors); });
+                    with_storage_type(storage_of(r.math), [&]<typename T>(T) { convolve<T>(r, tensors); });
                   }),
           "convolution");
   }
@@ -103,7 +103,7 @@ class EmulatedProduct final : public MatrixProduct {
   size_t workspace_bytes() const override { return 0; }
   void run(cudaStream_t stream, const void* a, const void* b, void* c, void*) const override {
     auto multiply = [r = request_, a, b, c] {
-      with_activation_type(storage_of(r.math), [&]<typename T>(T) {
+      with_storage_type(storage_of(r.math), [&]<typename T>(T) {
         const T *pa = static_cast<const T*>(a), *pb = static_cast<const T*>(b);
         for (int64_t i = 0; i < r.rows; ++i)
           for (int64_t j = 0; j < r.columns; ++j) {

@@ -11,7 +11,7 @@ class ReferenceBackend final : public Backend {
   std::string processor() const override { return "reference: plain loops in double, for tests"; }
   std::string device() const override { return "reference"; }
   std::string precision() const override { return "fp64"; }
-  DType activation_type() const override { return DType::f64; }
+  DType storage_type() const override { return DType::f64; }
   DType master_type() const override { return DType::f64; }
 
   DeviceMemory memory() const override;

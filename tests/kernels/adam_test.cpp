@@ -50,7 +50,7 @@ struct Factors {
 };
 Updated run_outer_product(Backend& backend, Factors f, const StepScalars& scalars, const Values& x,
                           const Values& d, const State& before, bool with_shadow) {
-  DType master = backend.master_type(), activation = backend.activation_type();
+  DType master = backend.master_type(), activation = backend.storage_type();
   DeviceArray x_array(backend, activation, x), d_array(backend, activation, d), w(backend, master, before.w),
       m(backend, master, before.m), v(backend, master, before.v), shadow(backend, activation, f.in * f.out);
   DeviceScalars device_scalars(backend, scalars);

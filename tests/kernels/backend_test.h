@@ -64,7 +64,7 @@ class BackendTest : public testing::TestWithParam<BackendChoice> {
 
   Backend& backend() { return *backend_; }
   Backend& reference() { return *reference_; }
-  DType activation() const { return backend_->activation_type(); }
+  DType activation() const { return backend_->storage_type(); }
   DType master() const { return backend_->master_type(); }
   // Of one operation that reads or writes activations, and of one in the master type throughout.
   double tolerance() const { return tolerance_of(backend_->precision()).operation; }

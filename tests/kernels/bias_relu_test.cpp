@@ -16,7 +16,7 @@ class BiasReluTest : public BackendTest {};
 EELSVAE_FOR_EACH_BACKEND(BiasReluTest);
 
 Values forward(Backend& backend, Size size, const Values& y, const Values& bias, bool relu) {
-  DeviceArray array(backend, backend.activation_type(), y), bias_array(backend, backend.master_type(), bias);
+  DeviceArray array(backend, backend.storage_type(), y), bias_array(backend, backend.master_type(), bias);
   backend.bias_relu(size.rows, size.channels, bias_array, relu, array);
   return array.download();
 }
@@ -25,7 +25,7 @@ struct Gradients {
   Values gradient, bias_gradient;
 };
 Gradients backward(Backend& backend, Size size, const Values& y, const Values& gradient, bool relu) {
-  DType activation = backend.activation_type();
+  DType activation = backend.storage_type();
   DeviceArray y_array(backend, activation, y), gradient_array(backend, activation, gradient);
   DeviceArray bias_gradient(backend, backend.master_type(), size.channels);
   backend.bias_relu_backward(size.rows, size.channels, relu ? ConstArray(y_array) : ConstArray{}, relu,

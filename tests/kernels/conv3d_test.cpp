@@ -55,7 +55,7 @@ struct Outputs {
 };
 
 Outputs run(Backend& backend, const Conv3dProblem& p, bool transposed, const Inputs& inputs, bool relu) {
-  DType activation = backend.activation_type(), master = backend.master_type();
+  DType activation = backend.storage_type(), master = backend.master_type();
   std::unique_ptr<Conv3d> conv = backend.make_conv3d(p, transposed, relu, Passes::training);
   DeviceArray source(backend, activation, inputs.source), weights(backend, master, inputs.weights),
       bias(backend, master, inputs.bias),
@@ -89,11 +89,11 @@ int64_t bias_count(const Conv3dProblem& p, bool transposed) {
 Inputs random_inputs(const Conv3dProblem& p, bool transposed, const Backend& backend) {
   int64_t fan_in = p.kernel.volume() * (transposed ? p.out_channels : p.in_channels);
   // Packing rounds weights to the activation type, so the comparison starts from rounded ones.
-  return {rounded(random_normal(source_count(p, transposed), 1, 1), backend.activation_type()),
+  return {rounded(random_normal(source_count(p, transposed), 1, 1), backend.storage_type()),
           rounded(random_normal(p.weight_count(), 1 / std::sqrt(static_cast<double>(fan_in)), 2),
-                  backend.activation_type()),
+                  backend.storage_type()),
           rounded(random_normal(bias_count(p, transposed), 0.3, 3), backend.master_type()),
-          rounded(random_normal(destination_count(p, transposed), 1, 4), backend.activation_type())};
+          rounded(random_normal(destination_count(p, transposed), 1, 4), backend.storage_type())};
 }
 
 class Conv3dTest : public BackendTest {};
@@ -251,7 +251,7 @@ Values run_gathered(Backend& backend, const Conv3dProblem& p, const LineSources&
   std::unique_ptr<ForwardConv3d> gathered = backend.make_gathered_conv3d(p, sources, relu);
   if (!gathered) return {};
   std::unique_ptr<Conv3d> packing = backend.make_conv3d(like, /*transposed=*/false, relu, Passes::forward);
-  DType activation = backend.activation_type(), master = backend.master_type();
+  DType activation = backend.storage_type(), master = backend.master_type();
   const int64_t lines =
       static_cast<int64_t>(sources.rows.size() * sources.columns.size()) / (p.kernel.h * p.kernel.w);
   DeviceArray x(backend, activation, inputs.source), weights(backend, master, inputs.weights),

@@ -56,7 +56,7 @@ INSTANTIATE_TEST_SUITE_P(Kernels, CpuAllocationTest, testing::ValuesIn(cpu_choic
 TEST_P(CpuAllocationTest, OperationsOfAStepTakeNoMemoryOfTheirOwn) {
   EXPECT_GT(allocations_of([] { delete ::new int; }) + allocations_of([] { std::string(100, ' '); }), 0);
 
-  const DType activation = backend_->activation_type();
+  const DType activation = backend_->storage_type();
   for (const Conv3dProblem& p : {Conv3dProblem{1, {4, 4, 64}, 1, 32, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
                                  Conv3dProblem{1, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}}}) {
     const auto conv = backend_->make_conv3d(p, /*transposed=*/false, true, Passes::training);
@@ -90,7 +90,7 @@ TEST_P(CpuAllocationTest, OperationsOfAStepTakeNoMemoryOfTheirOwn) {
 }
 
 TEST_P(CpuAllocationTest, ConvolutionsTakeNoMemoryOfTheirOwn) {
-  const DType activation = backend_->activation_type();
+  const DType activation = backend_->storage_type();
   for (const Conv3dProblem& p : {Conv3dProblem{2, {4, 4, 64}, 1, 32, {1, 1, 7}, {1, 1, 2}, {0, 0, 3}},
                                  Conv3dProblem{2, {4, 4, 64}, 32, 64, {3, 3, 5}, {1, 1, 2}, {1, 1, 2}},
                                  Conv3dProblem{2, {4, 4, 32}, 64, 32, {3, 3, 3}, {2, 2, 2}, {1, 1, 1}}}) {
@@ -116,7 +116,7 @@ TEST_P(CpuAllocationTest, ConvolutionsTakeNoMemoryOfTheirOwn) {
 
 // Few rows and many, short and long axes; in bf16 many rows go by tiles where the processor has them.
 TEST_P(CpuAllocationTest, LinearLayersTakeNoMemoryOfTheirOwn) {
-  const DType activation = backend_->activation_type();
+  const DType activation = backend_->storage_type();
   for (const LinearProblem& p :
        {LinearProblem{1, 64, 96}, LinearProblem{1, 65536, 64}, LinearProblem{20, 64, 96},
         LinearProblem{20, 65536, 64}, LinearProblem{20, 64, 65536}}) {

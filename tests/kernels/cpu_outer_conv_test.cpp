@@ -28,7 +28,7 @@ struct Results {
 
 Results run(Backend& backend, const Conv3dProblem& p, const Values& x, const Values& y, const Values& w,
             const Values& bias) {
-  const DType activation = backend.activation_type(), master = backend.master_type();
+  const DType activation = backend.storage_type(), master = backend.master_type();
   const auto conv = backend.make_conv3d(p, /*transposed=*/false, true, Passes::training),
              transposed = backend.make_conv3d(p, /*transposed=*/true, true, Passes::forward);
   DeviceArray ax(backend, activation, x), ay(backend, activation, y), aw(backend, master, w),
@@ -57,7 +57,7 @@ TEST_P(CpuOuterConvTest, RandomNumbersAreClose) {
     GTEST_SKIP() << error.what();
   }
   const double tolerance = tolerance_of(GetParam()).operation;
-  const DType storage = backend->activation_type();
+  const DType storage = backend->storage_type();
   EXPECT_GT(static_cast<size_t>(problems[0].y_count()) * size_of(storage), cpu::stream_bytes);
   EXPECT_GT(static_cast<size_t>(problems[1].y_count()) * size_of(storage), cpu::stream_bytes);
   for (const Conv3dProblem& p : problems) {

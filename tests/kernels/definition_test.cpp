@@ -81,7 +81,7 @@ TEST_P(DefinitionTest, ASampleShowsWrongResults) {
 TEST_P(DefinitionTest, ASampleShowsWrongProducts) {
   for (bool transposed : {false, true}) {
     const emulated::MatrixProductRequest request = {3, 5, 40, transposed, GetParam()};
-    const DType type = backend_->activation_type();
+    const DType type = backend_->storage_type();
     DeviceArray a(*backend_, type, random_normal(3 * 40, 1, 1)),
         b(*backend_, type, random_normal(5 * 40, 1, 2)), c(*backend_, type, 15);
     emulated::matrix_products(request, 0).at(0)->run(stream(), a.data(), b.data(), c.data(), nullptr);

@@ -30,7 +30,7 @@ struct Sampled {
   Values z, kl;
 };
 Sampled forward(Backend& backend, Size size, const Values& head, bool sample, const StepScalars& scalars) {
-  DType activation = backend.activation_type();
+  DType activation = backend.storage_type();
   DeviceArray head_array(backend, activation, head), z(backend, activation, size.batch * size.latent),
       kl(backend, DType::f64, size.batch);
   DeviceScalars device_scalars(backend, scalars);
@@ -40,7 +40,7 @@ Sampled forward(Backend& backend, Size size, const Values& head, bool sample, co
 
 Values backward(Backend& backend, Size size, const Values& head, const Values& dz,
                 const StepScalars& scalars) {
-  DType activation = backend.activation_type();
+  DType activation = backend.storage_type();
   DeviceArray head_array(backend, activation, head), dz_array(backend, activation, dz),
       gradient(backend, activation, size.batch * 2 * size.latent);
   DeviceScalars device_scalars(backend, scalars);

@@ -44,7 +44,7 @@ struct Outputs {
 };
 
 Outputs run(Backend& backend, const LinearProblem& p, const Inputs& inputs, bool relu) {
-  DType activation = backend.activation_type(), master = backend.master_type();
+  DType activation = backend.storage_type(), master = backend.master_type();
   std::unique_ptr<Linear> linear = backend.make_linear(p, Passes::training);
   DeviceArray x(backend, activation, inputs.x), weights(backend, activation, inputs.weights),
       bias(backend, master, inputs.bias), y_gradient(backend, activation, inputs.y_gradient);
@@ -57,7 +57,7 @@ Outputs run(Backend& backend, const LinearProblem& p, const Inputs& inputs, bool
 }
 
 Inputs random_inputs(const LinearProblem& p, const Backend& backend) {
-  DType activation = backend.activation_type();
+  DType activation = backend.storage_type();
   return {rounded(random_normal(p.batch * p.in, 1, 1), activation),
           rounded(random_normal(p.in * p.out, 1 / std::sqrt(static_cast<double>(p.in)), 2), activation),
           rounded(random_normal(p.out, 0.3, 3), backend.master_type()),

@@ -13,7 +13,7 @@ double squared_norm(Backend& backend, const Values& values) {
 
 double squared_norm_outer_product(Backend& backend, int64_t batch, int64_t in, int64_t out, const Values& x,
                                   const Values& d) {
-  DeviceArray x_array(backend, backend.activation_type(), x), d_array(backend, backend.activation_type(), d),
+  DeviceArray x_array(backend, backend.storage_type(), x), d_array(backend, backend.storage_type(), d),
       result(backend, DType::f64, 1);
   DeviceBytes workspace(backend, backend.outer_product_workspace_bytes(batch));
   backend.squared_norm_outer_product(batch, in, out, x_array, d_array, result, workspace.data());

@@ -21,7 +21,7 @@ std::string text(const Conv3dProblem& p) {
 }
 
 Outputs run_kernels(Backend& backend, const Conv3dProblem& p, const Inputs& inputs, bool relu) {
-  const DType storage = backend.activation_type();
+  const DType storage = backend.storage_type();
   DeviceArray x(backend, storage, inputs.x), y(backend, storage, inputs.y), w(backend, DType::f32, inputs.w),
       y_bias(backend, DType::f32, inputs.y_bias), x_bias(backend, DType::f32, inputs.x_bias);
   DeviceArray new_x(backend, storage, p.x_count()), new_y(backend, storage, p.y_count()),
@@ -69,7 +69,7 @@ class OuterConvTest : public testing::TestWithParam<std::string> {
   std::unique_ptr<Backend> backend = make_backend("emulated", GetParam());
   std::unique_ptr<Backend> reference = make_backend("reference", "auto");
   Inputs inputs(const Conv3dProblem& p) const {
-    const DType storage = backend->activation_type();
+    const DType storage = backend->storage_type();
     return {rounded(random_normal(p.x_count(), 1, 1), storage),
             rounded(random_normal(p.y_count(), 1, 2), storage),
             rounded(random_normal(p.weight_count(), 0.2, 3), DType::f32),

@@ -34,7 +34,7 @@ struct Result {
 };
 Result run(Backend& backend, ReconstructionLoss kind, Size size, const Values& logits, const Values& targets,
            double weight = 1) {
-  DType activation = backend.activation_type();
+  DType activation = backend.storage_type();
   DeviceArray x(backend, activation, logits), t(backend, backend.master_type(), targets),
       loss(backend, DType::f64, size.tiles), gradient(backend, activation, size.count());
   StepScalars scalars;
@@ -47,7 +47,7 @@ Result run(Backend& backend, ReconstructionLoss kind, Size size, const Values& l
 
 Values reconstruct(Backend& backend, ReconstructionLoss kind, Size size, const Values& logits,
                    const Values& targets) {
-  DeviceArray x(backend, backend.activation_type(), logits), t(backend, backend.master_type(), targets),
+  DeviceArray x(backend, backend.storage_type(), logits), t(backend, backend.master_type(), targets),
       reconstruction(backend, backend.master_type(), size.count());
   backend.reconstruct(kind, size.tiles * size.pixels, size.energy, x, t, reconstruction);
   return reconstruction.download();

@@ -209,7 +209,7 @@ class FullDevice final : public Backend {
 
   std::string processor() const override { fail(); }
   std::string precision() const override { fail(); }
-  DType activation_type() const override { fail(); }
+  DType storage_type() const override { fail(); }
   DType master_type() const override { fail(); }
   void* allocate(size_t) override { fail(); }
   void release(void*, size_t) noexcept override {}

@@ -4,9 +4,10 @@
 
 namespace eelsvae {
 
-// Calls f(float{}) or f(bfloat16{}), after the storage type of activations.
+// Calls f(float{}) or f(bfloat16{}), after the type in which activations are stored
+// (Backend::storage_type()).
 template <typename F>
-void with_activation_type(DType type, F&& f) {
+void with_storage_type(DType type, F&& f) {
   if (type == DType::bf16)
     f(bfloat16{});
   else

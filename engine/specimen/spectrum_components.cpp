@@ -1,4 +1,4 @@
-#include "engine/specimen/edges.h"
+#include "engine/specimen/spectrum_components.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "io/files/provenance.h"
+
+namespace eelsvae {
+
+// Size and SHA-256 of files, which are read whole; those of an image are image_files(). UserError if one
+// cannot be read.
+std::vector<InputFile> record_inputs(const std::vector<std::string>& paths);
+
+}  // namespace eelsvae
