@@ -4,6 +4,7 @@
 # noise that is correlated along energy; with the mean spectrum in the model's place, which needs no training, or (EXPECTATION=model)
 # with a model that is trained on each image, anomalies and all. The anomalies are shifts of iron's edge by 2.4 eV. Average
 # precision, which no threshold decides, is of these and of shifts half as large. With a model, smaller images, and the former alone.
+# CASES names some of the specimens.
 # Usage: benchmarks/false_discovery.sh BUILD_FOLDER CONFIG.json WORK_FOLDER [SEEDS]
 # Needs Python (PYTHON names it) with numpy, scipy and h5py. A simulated image's hot pixel, twice as bright, is no false alarm and no find.
 set -eu
@@ -20,8 +21,8 @@ if [ "$expectation" = model ]; then
 fi
 mkdir -p "$work"
 # A specimen's name, and the options that make it.
-cases='bfo: interface: gradient: hetero: bfo:vacuum=0.2 bfo:vacuum=0.5 bfo:vacuum=0.8 bfo:unscanned=0.02 bfo:unscanned=0.2
-       bfo:unscanned=0.5 bfo:correlation=0.3 bfo:correlation=0.5'
+cases=${CASES:-'bfo: interface: gradient: hetero: polycrystal: bfo:vacuum=0.2 bfo:vacuum=0.5 bfo:vacuum=0.8 bfo:unscanned=0.02 bfo:unscanned=0.2
+       bfo:unscanned=0.5 bfo:correlation=0.3 bfo:correlation=0.5'}
 for case in $cases; do
   more=${case#*:}
   for seed in $(seq 1 "$seeds"); do

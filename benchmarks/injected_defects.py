@@ -46,7 +46,8 @@ def expected(counts):
 def noise_of(counts):
     """Standard deviation of each channel (E), from the differences of neighbours in a row."""
     step = np.diff(counts, axis=1).reshape(-1, counts.shape[-1])
-    return np.maximum(1.4826 * np.median(np.abs(step - np.median(step, axis=0)), axis=0) / np.sqrt(2), 1e-6 * counts.max())
+    robust = 1.4826 * np.median(np.abs(step - np.median(step, axis=0)), axis=0)
+    return np.maximum(robust, 0.3 * step.std(axis=0)) / np.sqrt(2)  # where most counts are 0, so is the median
 
 
 def background(spectrum, energies, onset):

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/detect/comparison.h"
 #include "engine/study/quality.h"
 
 namespace eelsvae {
@@ -27,6 +28,8 @@ struct EvaluationConfig {
   std::vector<Score> scores = {Score::whitened, Score::combined,           Score::deviance,
                                Score::pearson,  Score::pearson_background, Score::latent};
   std::vector<std::string> baselines = {"mean", "pca:1", "pca:2", "pca:3", "pca:4", "pca:5", "pca:6", "rx"};
+
+  bool train_on_scored = false;  // a model on every scored image, too, as the baselines have it
 
   std::string published_preset = "bfo";
   std::vector<int64_t> published_shifts = {3, 8, 13, 18, 23, 28, 33, 38};
@@ -76,13 +79,16 @@ struct ThresholdOutcome {
 
 // A source of expectations with a score.
 struct ScoreOutcome {
-  std::string source;   // "model", or a baseline as configured
+  // "model", a baseline as configured, "known truth", or "likelihood ratio", which knows the defect, too.
+  std::string source;
   std::string footing;  // what it was fitted to: "clean", or "contaminated", the scored image itself
   enum class Kind { configured, own, published } kind = Kind::configured;  // own: RX's distance
   Score score = Score::whitened;                     // if not own; published: pearson in the published window
   std::string defect;                                // of a sweep; otherwise empty
   std::optional<double> roc_auc, average_precision;  // absent without an anomaly
   std::vector<ThresholdOutcome> thresholds;
+  // Of a model: how well it predicts what its training held out, beside the baselines.
+  std::optional<Comparison> comparison = {};
 };
 
 // How well a source describes normal spectra that it was not fitted to.

@@ -37,6 +37,9 @@ struct StudyImage {
   PreparedImage prepared;
   std::vector<uint8_t> truth;     // (y, x) of the prepared image
   std::vector<uint8_t> left_out;  // (y, x): do not count
+  // known_defect_scores() of a recording with a defect; empty where preprocessing leaves other pixels or
+  // filters them.
+  std::vector<float> ceiling = {};
 };
 // fitted: of the recording that is fitted to; null for that itself.
 StudyImage record(const SimulationSettings& settings, const Config& config, const FittedPreprocess* fitted,

@@ -41,6 +41,7 @@ struct Source {
   ExpectationSource expect;
   Kind kind;
   std::vector<Score> scores;                      // where the source has its own, one, whichever
+  std::optional<Comparison> comparison = {};      // of a model
   std::vector<std::vector<float>> held_out = {};  // for each score: ascending, of normal spectra; or empty
 };
 
@@ -59,7 +60,9 @@ class UnitRun {
                     backend_.get());
     fitted_ = {clean_.prepared.image.energy, clean_.prepared.scaling, clean_.prepared.alignment};
     for (const std::string& note : clean_.prepared.notes) observer_.on_note(note);
-    train();
+    std::optional<Comparison> comparison;
+    trained_ = train(clean_.prepared.image, comparison);
+    clean_sources_.push_back(source_of(trained_, "clean", comparison));
     fit_sources();
     for (const StudyCell& cell : unit_.cells) {
       StudyResult result;
@@ -85,15 +88,26 @@ class UnitRun {
   }
 
  private:
-  void train() {
-    TrainingJob job(offer_, config_, clean_.prepared.image);
+  TrainedModel train(const SpectrumImage& image, std::optional<Comparison>& comparison) {
+    TrainingJob job(offer_, config_, image);
     if (!job.kernels_note().empty()) observer_.on_note(job.kernels_note());
     job.start();
     for (const std::string& note : job.backend().notes()) observer_.on_note(note);
     UnitWeights best(unit_, job.model(), observer_);
     if (!job.run(best)) throw Interrupted();
     active_units_ = job.state().history.back().active_latent_units;
-    trained_ = job.finish(best);
+    if (const PredictionSample* held_out = job.trainer().held_out())
+      comparison = compare_baselines(*held_out, image, held_out_pixels(job.trainer().split(), image, 1));
+    if (comparison) comparison->model = std::ranges::min_element(job.state().history, {}, counted)->deviance;
+    return job.finish(best);
+  }
+
+  Source source_of(const TrainedModel& trained, const std::string& footing,
+                   const std::optional<Comparison>& comparison) const {
+    const ExpectationSource expect = [this, &trained](const SpectrumImageView& image) {
+      return expect_from(*trained.model, image, config_.detection, {}, observer_.stop());
+    };
+    return {"model", footing, expect, Kind::configured, evaluation_.scores, comparison};
   }
 
   // Those that need no model.
@@ -112,10 +126,6 @@ class UnitRun {
   }
 
   void fit_sources() {
-    const ExpectationSource model = [this](const SpectrumImageView& image) {
-      return expect_from(*trained_.model, image, config_.detection, {}, observer_.stop());
-    };
-    clean_sources_.push_back({"model", "clean", model, Kind::configured, evaluation_.scores});
     for (const std::string& name : evaluation_.baselines)
       clean_sources_.push_back(source_of(name, clean_.prepared.image, "clean"));
     // Nothing can expect better: what is left to win is the distance to it.
@@ -161,6 +171,7 @@ class UnitRun {
     outcome.footing = source.footing;
     outcome.kind = kind;
     outcome.score = score;
+    outcome.comparison = source.comparison;
     result.outcomes.push_back(std::move(outcome));
   }
 
@@ -171,9 +182,10 @@ class UnitRun {
         score_maps(image.prepared.image, source.expect(image.prepared.image), config_.preprocess,
                    config_.detection, source.scores, observer_.stop());
     for (size_t k = 0; k < maps.size(); ++k) {
-      add_outcome(result, source, source.kind, source.scores[k],
-                  outcome_of(maps[k], image.truth, image.left_out, {}, evaluation_.rates,
-                             source.held_out.empty() ? std::span<const float>{} : source.held_out[k]));
+      add_outcome(
+          result, source, source.kind, source.scores[k],
+          outcome_of(maps[k], image.truth, image.left_out, image.prepared.image.excluded, evaluation_.rates,
+                     source.held_out.empty() ? std::span<const float>{} : source.held_out[k]));
       result.outcomes.back().defect = defect;
     }
   }
@@ -196,6 +208,16 @@ class UnitRun {
     for (Source& source : clean_sources_) add_outcomes(result, image, source);
     for (Source& source : contaminated_sources(evaluation_.baselines, image.prepared.image))
       add_outcomes(result, image, source);
+    if (evaluation_.train_on_scored) {
+      std::optional<Comparison> comparison;
+      const TrainedModel trained = train(image.prepared.image, comparison);
+      Source source = source_of(trained, "contaminated", comparison);
+      add_outcomes(result, image, source);
+    }
+    if (!image.ceiling.empty())
+      add_outcome(result, {"likelihood ratio", "clean", {}, Kind::own, {}}, Kind::own, Score::whitened,
+                  outcome_of(image.ceiling, image.truth, image.left_out, image.prepared.image.excluded,
+                             evaluation_.rates, {}));
   }
 
   StudyImage normal_image() {

@@ -86,6 +86,9 @@ void visit_study_fields(AnyStudy& study, Visitor&& visit) {
             "what the model is compared with: mean, pca:K or pca (components chosen), rx:K or rx; fitted to "
             "the recording without defects and, besides, to the scored one"},
       e.baselines, anything());
+  visit(Field{"evaluation", "train_on_scored", "",
+              "also train a model on every recording with defects, as a user does who has that scan alone"},
+        e.train_on_scored, anything());
   visit(Field{"evaluation", "published_preset", "", "specimen of the published study"}, e.published_preset,
         anything());
   visit(Field{"evaluation", "published_shifts", "channels",

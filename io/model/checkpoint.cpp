@@ -108,16 +108,6 @@ EpochRecord record_from(const json& j) {
   return r;
 }
 
-Comparison comparison_from(const json& j) {
-  Comparison comparison;
-  comparison.spectra = j.at("spectra");
-  comparison.mean = j.at("mean");
-  if (!j.at("pca").is_null()) comparison.pca = j.at("pca");
-  comparison.components = j.at("components");
-  if (!j.at("model").is_null()) comparison.model = j.at("model");
-  return comparison;
-}
-
 // JSON has no infinity: "no best loss yet" is null.
 json finite_or_null(double value) {
   return std::isfinite(value) ? json(value) : json();
@@ -311,6 +301,16 @@ json to_json(const Comparison& comparison) {
           {"pca", or_null(comparison.pca)},
           {"components", comparison.components},
           {"model", or_null(comparison.model)}};
+}
+
+Comparison comparison_from(const json& j) {
+  Comparison comparison;
+  comparison.spectra = j.at("spectra");
+  comparison.mean = j.at("mean");
+  if (!j.at("pca").is_null()) comparison.pca = j.at("pca");
+  comparison.components = j.at("components");
+  if (!j.at("model").is_null()) comparison.model = j.at("model");
+  return comparison;
 }
 
 json metrics_of(const EpochRecord& record) {

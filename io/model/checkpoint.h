@@ -59,5 +59,6 @@ nlohmann::json metrics_of(const EpochRecord& record);
 
 // As it stands in a checkpoint and in a detection's summary.
 nlohmann::json to_json(const Comparison& comparison);
+Comparison comparison_from(const nlohmann::json& json);  // nlohmann::json::exception where it is none
 
 }  // namespace eelsvae

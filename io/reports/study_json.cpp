@@ -5,6 +5,7 @@
 #include "io/config/config_fields.h"
 #include "io/files/atomic_file.h"
 #include "io/files/json_text.h"
+#include "io/model/checkpoint.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -64,6 +65,7 @@ json to_json(const ScoreOutcome& o) {
           {"defect", o.defect},
           {"roc_auc", optional(o.roc_auc)},
           {"average_precision", optional(o.average_precision)},
+          {"comparison", o.comparison ? to_json(*o.comparison) : json(nullptr)},
           {"thresholds", thresholds}};
 }
 
@@ -76,6 +78,7 @@ ScoreOutcome outcome_from(const json& j) {
   o.defect = j.at("defect").get<std::string>();
   o.roc_auc = optional_from(j.at("roc_auc"));
   o.average_precision = optional_from(j.at("average_precision"));
+  if (j.contains("comparison") && !j["comparison"].is_null()) o.comparison = comparison_from(j["comparison"]);
   for (const json& t : j.at("thresholds")) {
     ThresholdOutcome& outcome = o.thresholds.emplace_back();
     outcome.method = named_in(choices(outcome.method), t.at("method"));
