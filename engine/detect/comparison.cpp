@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/detect/baselines.h"
+#include "engine/detect/injected_changes.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
 
@@ -149,8 +150,51 @@ std::vector<std::string> doubts_of(const Comparison& here, const SourceDescripti
   return doubts;
 }
 
+std::optional<Comparison::Finds> compare_finds(
+    const SpectrumImageView& image, int64_t tile,
+    const std::function<Expectation(const SpectrumImageView&)>& model, const PreprocessConfig& preprocess,
+    const DetectionConfig& config) {
+  constexpr int64_t side = 64, repetitions = 2;
+  Comparison::Finds finds;
+  double pca = 0;
+  bool has_pca = true;
+  for (uint64_t seed = 0; seed < repetitions; ++seed) {
+    const auto changes = inject_changes(image, std::max(side, 2 * tile), preprocess, seed);
+    if (!changes) return std::nullopt;
+    try {
+      const Baseline mean(changes->image, {}, parse_baseline("mean"));
+      finds.mean += precision_on(
+          *changes, [&](const SpectrumImageView& of) { return expect_from(mean, of); }, preprocess, config);
+      finds.model += precision_on(*changes, model, preprocess, config);
+    } catch (const UserError&) {
+      return std::nullopt;
+    }
+    try {
+      const Baseline components(changes->image, {}, parse_baseline("pca:auto"));
+      pca += precision_on(
+          *changes, [&](const SpectrumImageView& of) { return expect_from(components, of); }, preprocess,
+          config);
+    } catch (const UserError&) {
+      has_pca = false;
+    }
+  }
+  finds.mean /= repetitions;
+  finds.model /= repetitions;
+  if (has_pca) finds.pca = pca / repetitions;
+  return finds;
+}
+
 std::string remark_on(const Comparison& here) {
-  if (!here.model || *here.model < here.mean) return "";
+  constexpr double clearly = 0.02;
+  if (here.model && *here.model < here.mean) {
+    if (!here.finds || here.finds->model >= here.finds->mean - clearly) return "";
+    return "Less is found by the model than by the mean spectrum of changes that were put into single "
+           "spectra "
+           "(average precision " +
+           short_number(here.finds->model, 2) + ", " + short_number(here.finds->mean, 2) +
+           "); for such changes --baseline mean may find more";
+  }
+  if (!here.model) return "";
   return "The model describes these spectra no better than the mean spectrum does; a model of this specimen, "
          "or --baseline, may find more";
 }
@@ -164,6 +208,11 @@ std::string describe(const Comparison& comparison) {
   if (comparison.pca)
     text += ", PCA of " + std::to_string(comparison.components) +
             (comparison.components == 1 ? " component " : " components ") + number(*comparison.pca);
+  if (const auto& finds = comparison.finds) {
+    text += "; average precision on changes put into single spectra: model " + short_number(finds->model, 2) +
+            ", mean spectrum " + short_number(finds->mean, 2);
+    if (finds->pca) text += ", PCA " + short_number(*finds->pca, 2);
+  }
   return text;
 }
 

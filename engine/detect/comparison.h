@@ -22,6 +22,14 @@ struct Comparison {
   std::optional<double> pca;  // by principal components; absent where they cannot be chosen
   int64_t components = 0;     // of these
   std::optional<double> model;
+  // Average precision with which changes of single spectra, of a known size, are found by the configured
+  // score (injected_changes.h).
+  struct Finds {
+    double mean = 0, model = 0;
+    std::optional<double> pca;
+    bool operator==(const Finds&) const = default;
+  };
+  std::optional<Finds> finds;
   bool operator==(const Comparison&) const = default;
 };
 
@@ -61,12 +69,20 @@ std::optional<Comparison> compare(const SpectrumImageView& image, const SourceDe
                                   const std::function<Expectation(const SpectrumImageView&)>& source,
                                   const PreprocessConfig& preprocess);
 
+// What a model and the baselines find of changes that are put into the middle of an image, twice, a fiftieth
+// of its spectra each time; the baselines are fitted to it as it is then. Absent as inject_changes() has it.
+std::optional<Comparison::Finds> compare_finds(
+    const SpectrumImageView& image, int64_t tile,
+    const std::function<Expectation(const SpectrumImageView&)>& model, const PreprocessConfig& preprocess,
+    const DetectionConfig& config);
+
 // Why, after that comparison, a threshold for a false-discovery rate may not keep it, each with what to do
 // about it: what is left over is not noise, or the model does not know this image as it knows its own.
 std::vector<std::string> doubts_of(const Comparison& here, const SourceDescription& description,
                                    const DetectionConfig& config);
 
-// What else there is to say of it: that a model tells no more than the mean spectrum does. "": nothing.
+// What else there is to say of it: that a model tells no more than the mean spectrum does, or that less is
+// found by it. "": nothing.
 std::string remark_on(const Comparison& here);
 
 // "Predictive deviance of 1024 spectra (1: only noise is left): model 1.004, mean spectrum 1.031, PCA of 3

@@ -99,7 +99,15 @@ class UnitRun {
     if (const PredictionSample* held_out = job.trainer().held_out())
       comparison = compare_baselines(*held_out, image, held_out_pixels(job.trainer().split(), image, 1));
     if (comparison) comparison->model = std::ranges::min_element(job.state().history, {}, counted)->deviance;
-    return job.finish(best);
+    TrainedModel trained = job.finish(best);
+    if (comparison)
+      comparison->finds = compare_finds(
+          image, config_.tiles.image_size,
+          [&](const SpectrumImageView& of) {
+            return expect_from(*trained.model, of, config_.detection, {}, observer_.stop());
+          },
+          config_.preprocess, config_.detection);
+    return trained;
   }
 
   Source source_of(const TrainedModel& trained, const std::string& footing,

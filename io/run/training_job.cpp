@@ -53,6 +53,8 @@ void judge(const Config& config, const TrainingState& state, std::optional<Compa
   if (comparison && best.deviance) {
     comparison->model = best.deviance;
     log.info("{}", describe(*comparison));
+    if (*best.deviance < comparison->mean && !remark_on(*comparison).empty())
+      log.warn("{}", remark_on(*comparison));
     if (*best.deviance >= comparison->mean)
       log.warn("The model describes this specimen no better than the mean spectrum does: {}",
                likely_cause(config, last, *comparison, settled));
@@ -64,25 +66,34 @@ void judge(const Config& config, const TrainingState& state, std::optional<Compa
   log.info("{} of {} latent units active", last.active_latent_units, config.model.latent_dim);
 }
 
-// Puts the scores of the spectra that were held out of training into the best checkpoint, where conformal
-// thresholds find them without the training image.
-void calibrate(const std::string& file, const PreparedImage& prepared, const BackendOffer& offer,
-               spdlog::logger& log) {
+// Puts into the best checkpoint what only a trained model can tell: what it finds beside the baselines, and,
+// for conformal thresholds that then need no training image, the scores of the spectra that were held out.
+std::optional<Comparison> complete_checkpoint(const std::string& file, const PreparedImage& prepared,
+                                              const BackendOffer& offer, spdlog::logger& log) {
   CheckpointInfo info;
   TrainedModel trained;
-  const DetectionConfig* detection = &info.config.detection;
+  const DetectionConfig& detection = info.config.detection;
   {
     const SafetensorsFile checkpoint(file);
     info = read_checkpoint_info(checkpoint);
     trained = load_trained_model(checkpoint, info.config, info.energy.size,
-                                 tiles_at_a_time(info.config.tiles, *detection, prepared.image), offer);
+                                 tiles_at_a_time(info.config.tiles, detection, prepared.image), offer);
   }
-  const NormalSpectra normal{prepared.image, info.config.preprocess,
-                             held_out_pixels(prepared.image, info.config)};
-  const Expectation expected = expect_from(*trained.model, prepared.image, *detection, {}, interruption());
-  info.normal_scores = normal_scores(normal, expected, *detection, {&detection->score, 1}).front();
+  const ExpectationSource model = [&](const SpectrumImageView& image) {
+    return expect_from(*trained.model, image, detection, {}, interruption());
+  };
+  if (info.comparison)
+    info.comparison->finds =
+        compare_finds(prepared.image, info.config.tiles.image_size, model, info.config.preprocess, detection);
+  if (detection.threshold_by(ThresholdMethod::conformal)) {
+    const NormalSpectra normal{prepared.image, info.config.preprocess,
+                               held_out_pixels(prepared.image, info.config)};
+    info.normal_scores =
+        normal_scores(normal, model(prepared.image), detection, {&detection.score, 1}).front();
+    log.info("{} held-out spectra calibrate conformal thresholds", info.normal_scores.size());
+  }
   write_checkpoint(file, *trained.model, info);
-  log.info("{} held-out spectra calibrate conformal thresholds", info.normal_scores.size());
+  return info.comparison;
 }
 
 }  // namespace
@@ -191,9 +202,8 @@ int run_training(const TrainingRequest& request) {
   if (run.time_is_up())
     log->info("Ended after {} epoch{}, at the end of {:.3g} minutes; --resume trains on", state.epoch,
               state.epoch == 1 ? "" : "s", *request.minutes);
+  if (trainer.held_out()) comparison = complete_checkpoint(folder.best(), prepared, offer, *log);
   judge(config, state, comparison, *log);
-  if (config.detection.threshold_by(ThresholdMethod::conformal) && trainer.held_out())
-    calibrate(folder.best(), prepared, offer, *log);
   log->info("Model: {}, report: {}", folder.best(), folder.report());
   return 0;
 }

@@ -77,7 +77,7 @@ TEST(TrainingReport, SaysHowFarTheTrainingIs) {
 TEST(TrainingReport, SetsTheModelBesideTheBaselines) {
   Sample sample;
   for (EpochRecord& record : sample.history) record.deviance = record.epoch == 5 ? 1.004 : 1.2;
-  sample.report.comparison = Comparison{512, 1.0312, 1.00625, 3, std::nullopt};
+  sample.report.comparison = Comparison{512, 1.0312, 1.00625, 3, std::nullopt, std::nullopt};
   auto data = sample.data();
   EXPECT_EQ(
       data["sublines"],
