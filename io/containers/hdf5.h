@@ -49,7 +49,7 @@ bool has_signature(std::string_view start);
 // The root of a file, which is opened for reading; one that is open, and was not changed since, is shared.
 // UserError "cannot read PATH: reason", also if the program that reads is not to be found (hdf5_process.h).
 Object open_file(const std::string& path);
-// The same, to keep it open for those who open it next. Nothing if it is no HDF5 file or cannot be opened.
+// The same, to keep it open for those who open it next; nothing if it is no HDF5 file.
 std::optional<Object> open_if_hdf5(const std::string& path);
 
 // Of members that are hard links.

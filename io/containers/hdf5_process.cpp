@@ -211,9 +211,10 @@ void ReadingProcess::fail_if_ended() const {
   if (process_ < 0) throw UserError(fault_);
 }
 
-// Closes the socket, at which the process ends if it has not already, and remembers why it did.
+// Ends the connection, at which the process ends if it has not already, and remembers why it did.
 void ReadingProcess::end() noexcept {
   if (process_ < 0) return;
+  shutdown(socket_, SHUT_RDWR);  // closing it would not do where a fork of this process has it, too
   close(socket_);
   int status = 0;
   while (waitpid(process_, &status, 0) < 0 && errno == EINTR) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <filesystem>
 #include <utility>
 
 #include "io/containers/hdf5_chunks.h"
@@ -81,6 +82,29 @@ std::string missing_filter(H5Z_filter_t filter) {
          "installed";
 }
 
+// UserError if a file is missing that holds a part of a virtual dataset, for which HDF5 would put fill
+// values. Names that stand for many files are left to it.
+void check_sources(hid_t file, hid_t properties, const std::string& context) {
+  size_t count = 0;
+  check(H5Pget_virtual_count(properties, &count), context);
+  const auto text_of = [&](const auto& get) {
+    std::string text(static_cast<size_t>(check(get(nullptr, size_t{0}), context)) + 1, '\0');
+    check(get(text.data(), text.size()), context);
+    text.pop_back();
+    return text;
+  };
+  namespace fs = std::filesystem;
+  const fs::path folder =
+      fs::path(text_of([&](char* out, size_t size) { return H5Fget_name(file, out, size); })).parent_path();
+  for (size_t i = 0; i < count; ++i) {
+    const std::string source =
+        text_of([&](char* out, size_t size) { return H5Pget_virtual_filename(properties, i, out, size); });
+    if (source != "." && source.find('%') == std::string::npos && !fs::exists(folder / source) &&
+        !fs::exists(source))
+      throw UserError(context + ": a part of the data is in the file " + source + ", which is missing");
+  }
+}
+
 // HDF5's interface of a filter, which must take memory of malloc.
 size_t lzf(unsigned flags, size_t value_count, const unsigned values[], size_t bytes, size_t* buffer_bytes,
            void** buffer) {
@@ -126,10 +150,10 @@ Dataset::Dataset(hid_t file, const std::string& path, const std::string& context
     check(H5Pget_fill_value(properties_, H5T_NATIVE_FLOAT, &found.missing), context);
   H5D_space_status_t written = H5D_SPACE_STATUS_ERROR;
   check(H5Dget_space_status(data_, &written), context);
-  if (written == H5D_SPACE_STATUS_NOT_ALLOCATED) return;
+  const H5D_layout_t layout = H5Pget_layout(properties_);
+  if (written == H5D_SPACE_STATUS_NOT_ALLOCATED && layout != H5D_VIRTUAL) return;
 
   const std::optional<NumberType> number = number_type(type_);
-  const H5D_layout_t layout = H5Pget_layout(properties_);
   if (number) {
     found.type = number->type;
     found.big_endian = number->big_endian;
@@ -143,6 +167,7 @@ Dataset::Dataset(hid_t file, const std::string& path, const std::string& context
   }
   found.box.assign(found.shape.size(), 1);
   found.way = StoredDataset::blocks;
+  if (layout == H5D_VIRTUAL) check_sources(file, properties_, context);
   if (layout == H5D_CHUNKED) describe_chunks();
   if (found.way == StoredDataset::chunks && number) return;
 

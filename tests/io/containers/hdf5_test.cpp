@@ -244,6 +244,29 @@ TEST_F(Hdf5Test, FiltersThatAreNotInstalledAreNamed) {
   }
 }
 
+// HDF5 itself takes what is missing for fill values.
+TEST_F(Hdf5Test, PartsInOtherFiles) {
+  const std::vector<int64_t> shape = {2, 3, 40};
+  { Hdf5Writer(path("part.h5")).dataset("d", shape, {}, value); }
+  {
+    Hdf5Writer writer(path("a.h5"));
+    const hsize_t sizes[] = {2, 3, 40};
+    const Handle space(H5Screate_simple(3, sizes, nullptr), H5Sclose);
+    const Handle properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    ASSERT_GE(H5Pset_virtual(properties, space, "part.h5", "d", space), 0);
+    const Handle data(
+        H5Dcreate2(writer.file(), "d", H5T_IEEE_F32LE, space, H5P_DEFAULT, properties, H5P_DEFAULT),
+        H5Dclose);
+    ASSERT_GE(data, 0);
+  }
+  EXPECT_EQ(read_dataset(path("a.h5"), shape, {0, 1, 2}).values, displayed(shape, {0, 1, 2}, value));
+  std::filesystem::remove(path("part.h5"));
+  EXPECT_EQ(user_error([&] {
+              read_dataset(path("a.h5"), shape, {0, 1, 2});
+            }),
+            path("a.h5") + ": a part of the data is in the file part.h5, which is missing");
+}
+
 // h5py wrote them, in chunks that are unpacked here and in ones that are so small that HDF5 unpacks many at
 // once.
 TEST_F(Hdf5Test, Lzf) {
@@ -279,7 +302,7 @@ TEST_F(Hdf5Test, FilesThatTakeTheLibraryDown) {
   for (const char* name : {"crash", "endless"}) {
     const std::string file = fixture(std::string("hspy/damaged_") + name + ".hspy");
     const std::string error = user_error([&] { read_spectrum_image(file); });
-    EXPECT_EQ(error.rfind(file + ": ", 0), 0u) << error;
+    EXPECT_NE(error.find(file), std::string::npos) << error;
   }
 }
 
