@@ -3,18 +3,22 @@
 #include <fstream>
 
 #include "io/containers/hdf5_process.h"
+#include "kernels/error.h"
 
 namespace eelsvae::hdf5 {
 namespace {
 
 using nlohmann::json;
 
-json ask(const char* what, const Object& object, const std::string& context) {
-  return object.process().ask(json::array({what, object.path(), context}));
-}
-
-json ask(const char* what, const Object& object, const std::string& context, const json& argument) {
-  return object.process().ask(json::array({what, object.path(), context, argument}));
+// An answer of another type is the work of a process whose memory was damaged by what it read.
+template <class T, class... Arguments>
+T ask(const char* what, const Object& object, const std::string& context, const Arguments&... arguments) {
+  const json value = object.process().ask(json::array({what, object.path(), context, arguments...}));
+  try {
+    return value.get<T>();
+  } catch (const json::exception&) {
+    throw UserError(context + ": damaged");
+  }
 }
 
 }  // namespace
@@ -39,44 +43,48 @@ std::optional<Object> open_if_hdf5(const std::string& path) {
   return open_file(path);
 }
 
+StoredDataset stored_dataset(const Object& dataset, const std::string& context) {
+  return ask<StoredDataset>("dataset", dataset, context);
+}
+
 bool has_group(const Object& group, const std::string& name, const std::string& context) {
-  return ask("has_group", group, context, name).get<bool>();
+  return ask<bool>("has_group", group, context, name);
 }
 
 bool has_dataset(const Object& group, const std::string& name, const std::string& context) {
-  return ask("has_dataset", group, context, name).get<bool>();
+  return ask<bool>("has_dataset", group, context, name);
 }
 
 std::vector<std::string> members(const Object& group, const std::string& context) {
-  return ask("members", group, context);
+  return ask<std::vector<std::string>>("members", group, context);
 }
 
 json attribute(const Object& object, const std::string& name, const std::string& context) {
-  return ask("attribute", object, context, name);
+  return ask<json>("attribute", object, context, name);
 }
 
 json small_dataset(const Object& group, const std::string& name, const std::string& context) {
-  return ask("small_dataset", group, context, name);
+  return ask<json>("small_dataset", group, context, name);
 }
 
 std::string byte_column(const Object& group, const std::string& name, const std::string& context) {
-  return ask("byte_column", group, context, name);
+  return ask<std::string>("byte_column", group, context, name);
 }
 
 json group_as_json(const Object& group, const std::vector<std::string>& skip, const std::string& context) {
-  return ask("group_as_json", group, context, skip);
+  return ask<json>("group_as_json", group, context, skip);
 }
 
 std::vector<int64_t> dataset_shape(const Object& dataset, const std::string& context) {
-  return ask("shape", dataset, context);
+  return ask<std::vector<int64_t>>("shape", dataset, context);
 }
 
 std::string dataset_dtype(const Object& dataset, const std::string& context) {
-  return ask("dtype", dataset, context);
+  return ask<std::string>("dtype", dataset, context);
 }
 
 std::vector<double> numbers(const Object& dataset, const std::string& context) {
-  return ask("numbers", dataset, context);
+  return ask<std::vector<double>>("numbers", dataset, context);
 }
 
 }  // namespace eelsvae::hdf5

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/containers/hdf5_messages.h"
 #include "io/files/stored_array.h"
 
 namespace eelsvae::hdf5 {
@@ -80,8 +81,11 @@ std::vector<int64_t> dataset_shape(const Object& dataset, const std::string& con
 std::string dataset_dtype(const Object& dataset,
                           const std::string& context);  // "int16"; "compound", ... if not a number
 
-// A dataset of one dimension. UserError if it is not of numbers or has more than 2^24.
+// A dataset of one dimension. UserError if it is not of numbers or has more than 2^20.
 std::vector<double> numbers(const Object& dataset, const std::string& context);
+
+// How the numbers of a dataset come; for dataset_values().
+StoredDataset stored_dataset(const Object& dataset, const std::string& context);
 
 // The numbers of a dataset whose axis order[i] is the image's axis i, read when they are asked for. Null if
 // they are not integers or floats. Reading is a UserError if the file was changed since it was opened.

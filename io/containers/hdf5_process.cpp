@@ -110,6 +110,8 @@ int spawn(const std::string& program, const std::string& file, int socket, pid_t
 std::string fault_of(int status, const std::string& file, const std::string& program) {
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
     return file + ": damaged: the HDF5 library does not come to an end with it";
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+    return "cannot read " + file + ": it was broken off, or the system has too little memory";
   if (WIFSIGNALED(status))
     return file + ": damaged: the HDF5 library crashes on it (signal " + std::to_string(WTERMSIG(status)) +
            ")";
@@ -148,17 +150,12 @@ ReadingProcess::~ReadingProcess() {
 json ReadingProcess::ask(const json& request) {
   const std::lock_guard turn(turn_);
   const AnswerStart start = start_answer(request, {});
-  std::vector<uint8_t> bytes;
-  json value = json::value_t::discarded;
-  if (start.form == AnswerStart::value && start.bytes <= longest_value) {
-    bytes.resize(static_cast<size_t>(start.bytes));
-    receive(bytes.data(), bytes.size());
-    value = json::from_cbor(bytes, true, false);
-  }
-  if (value.is_discarded()) {
-    end();
-    fail_if_ended();
-  }
+  if (start.form != AnswerStart::value || start.bytes > longest_value) refuse_answer();
+  std::vector<uint8_t> bytes(static_cast<size_t>(start.bytes));
+  receive(bytes.data(), bytes.size());
+  answering_ = false;
+  json value = json::from_cbor(bytes, true, false);
+  if (value.is_discarded()) refuse_answer();
   return value;
 }
 
@@ -166,37 +163,31 @@ std::span<const std::byte> ReadingProcess::ask_box(const json& request, size_t l
                                                    ByteBuffer& buffer, uint32_t& skipped) {
   const std::lock_guard turn(turn_);
   const AnswerStart start = start_answer(request, stop);
-  if (start.form != AnswerStart::box || start.bytes > largest) {
-    end();
-    fail_if_ended();
-  }
+  if (start.form != AnswerStart::box || start.bytes > largest) refuse_answer();
   skipped = start.skipped;
   const auto count = static_cast<size_t>(start.bytes);
   if (buffer.size() < count) buffer.resize(count);
   receive(buffer.data(), count);
+  answering_ = false;
   return std::span<const std::byte>(buffer).first(count);
 }
 
 // Sends a request and waits for the beginning of its answer. Failures are thrown.
 AnswerStart ReadingProcess::start_answer(const json& request, const StopToken& stop) {
+  if (answering_) end();  // somebody gave up; the rest of that answer is nobody's
   fail_if_ended();
   const std::vector<uint8_t> text = json::to_cbor(request);
   const uint64_t length = text.size();
+  answering_ = true;
+  if (!send_bytes(socket_, &length, sizeof length) || !send_bytes(socket_, text.data(), text.size())) end();
+  fail_if_ended();
+  for (pollfd answer = {socket_, POLLIN, 0}; poll(&answer, 1, look_for_stop) <= 0;) stop.stop_if_requested();
   AnswerStart start = {};
-  try {
-    if (!send_bytes(socket_, &length, sizeof length) || !send_bytes(socket_, text.data(), text.size())) end();
-    fail_if_ended();
-    for (pollfd answer = {socket_, POLLIN, 0}; poll(&answer, 1, look_for_stop) <= 0;)
-      stop.stop_if_requested();
-  } catch (const Interrupted&) {  // whatever is still to come is nobody's answer
-    kill(process_, SIGKILL);
-    end();
-    throw;
-  }
   receive(&start, sizeof start);
   if (start.form == AnswerStart::failure && start.bytes <= longest_value) {
     std::string failure(static_cast<size_t>(start.bytes), '\0');
     receive(failure.data(), failure.size());
+    answering_ = false;
     throw UserError(one_line(failure));
   }
   return start;
@@ -207,17 +198,28 @@ void ReadingProcess::receive(void* bytes, size_t count) {
   fail_if_ended();
 }
 
+void ReadingProcess::refuse_answer() {
+  end();
+  throw UserError(fault_);
+}
+
 void ReadingProcess::fail_if_ended() const {
   if (process_ < 0) throw UserError(fault_);
 }
 
-// Ends the connection, at which the process ends if it has not already, and remembers why it did.
+// Ends the connection, at which a process that waits for a request ends by itself, and remembers how it
+// ended.
 void ReadingProcess::end() noexcept {
   if (process_ < 0) return;
   shutdown(socket_, SHUT_RDWR);  // closing it would not do where a fork of this process has it, too
   close(socket_);
   int status = 0;
-  while (waitpid(process_, &status, 0) < 0 && errno == EINTR) {
+  // Another part of this program may have waited for all of its children: the number is then nobody's of
+  // ours.
+  if (!answering_ || waitpid(process_, &status, WNOHANG) == 0) {
+    if (answering_) kill(process_, SIGKILL);  // changes nothing if the process is about to end
+    while (waitpid(process_, &status, 0) < 0 && errno == EINTR) {
+    }
   }
   process_ = -1;
   fault_ = fault_of(status, file_->path(), program_);

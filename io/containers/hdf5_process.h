@@ -20,9 +20,9 @@ namespace eelsvae::hdf5 {
 
 // Runs eelsvae-hdf5-reader on one file. It is started as a program, not by a fork of this process, which may
 // have threads. The program is the one that the environment variable EELSVAE_HDF5_HELPER names. Otherwise it
-// is looked for beside the program or library that holds this code, and beside the running program, in the
-// folder above, and in
-// ../libexec/eelsvae; the same for the folders of PATH, and last where `make install` puts it.
+// is looked for where the program or library that holds this code lies, then where the running program lies,
+// then in the folders of PATH, and last where `make install` puts it: in each folder, the one above, and
+// ../libexec/eelsvae.
 //
 // It keeps faults of the HDF5 library to itself. It is no barrier against code of somebody else's.
 class ReadingProcess {
@@ -52,6 +52,7 @@ class ReadingProcess {
  private:
   AnswerStart start_answer(const nlohmann::json& request, const StopToken& stop);
   void receive(void* bytes, size_t count);
+  [[noreturn]] void refuse_answer();
   void fail_if_ended() const;
   void end() noexcept;
 
@@ -61,7 +62,8 @@ class ReadingProcess {
   std::mutex turn_;  // a request and its answer
   int socket_ = -1;
   pid_t process_ = -1;
-  std::string fault_;  // why it ended
+  bool answering_ = false;  // a request was sent, and its answer is not complete
+  std::string fault_;       // why it ended
 };
 
 }  // namespace eelsvae::hdf5

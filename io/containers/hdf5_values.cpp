@@ -65,8 +65,7 @@ class DatasetValues : public ImageValues {
       : dataset_(std::move(dataset)), order_(std::move(order)), context_(std::move(context)) {}
 
   bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
-    const StoredDataset stored =
-        dataset_.process().ask(nlohmann::json::array({"dataset", dataset_.path(), context_}));
+    const StoredDataset stored = stored_dataset(dataset_, context_);
     const std::vector<int64_t>& shape = stored.shape;
     expect(order_.size() == shape.size() && !shape.empty(), "order names every axis of the dataset");
     if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return true;

@@ -14,7 +14,7 @@ using nlohmann::json;
 
 constexpr int64_t largest_value = 4096;  // elements of an attribute or a dataset that is taken for metadata
 constexpr int64_t longest_text = int64_t{16} << 20;
-constexpr int64_t most_numbers = int64_t{1} << 24;
+constexpr int64_t most_numbers = int64_t{1} << 20;
 constexpr int deepest_group = 32;
 constexpr int64_t most_entries = 100000;
 
