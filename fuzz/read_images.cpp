@@ -60,10 +60,11 @@ int main(int argc, char** argv) {
     const double began = seconds();
     std::vector<std::string> messages = {message_of([&] { list_images(path); })};
     const double listed = seconds();
-    messages.push_back(message_of([&] {
-      bool finite = true;
-      write_hspy(argv[1], read_spectrum_image(path, {}, &finite));
-    }));
+    if (messages[0].empty())  // or else reading says the same
+      messages.push_back(message_of([&] {
+        bool finite = true;
+        write_hspy(argv[1], read_spectrum_image(path, {}, &finite));
+      }));
     std::cout << nlohmann::json{{"path", path},
                                 {"messages", messages},
                                 {"seconds", std::max(listed - began, seconds() - listed)},
