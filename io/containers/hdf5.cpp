@@ -1,6 +1,8 @@
 #include "io/containers/hdf5.h"
 
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include "io/containers/hdf5_process.h"
 #include "kernels/error.h"
@@ -35,6 +37,9 @@ Object open_file(const std::string& path) {
 }
 
 std::optional<Object> open_if_hdf5(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored))
+    return std::nullopt;  // a pipe would wait for a writer
   std::string start(4096, '\0');
   std::ifstream file(path, std::ios::binary);
   file.read(start.data(), static_cast<std::streamsize>(start.size()));

@@ -1,6 +1,7 @@
 #include "io/containers/hdf5.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -318,6 +319,11 @@ TEST_F(Hdf5Test, WithoutTheProgramThatReads) {
             "cannot read " + path("a.h5") + ": cannot start /nowhere/reader: No such file or directory");
   EXPECT_EQ(error_with("/bin/false"), "cannot read " + path("a.h5") + ": /bin/false ended with status 1");
   EXPECT_EQ(error_with(""), "");
+}
+
+TEST_F(Hdf5Test, NothingWaitsForTheWriterOfAPipe) {
+  ASSERT_EQ(mkfifo(path("pipe.h5").c_str(), 0600), 0);
+  EXPECT_NE(user_error([&] { list_images(path("pipe.h5")); }), "");
 }
 
 TEST_F(Hdf5Test, SharedByThreadsAndOpenedAgainWhenItChanged) {
