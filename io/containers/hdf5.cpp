@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "io/containers/hdf5_process.h"
+#include "io/files/message_text.h"
 #include "kernels/error.h"
 
 namespace eelsvae::hdf5 {
@@ -65,11 +66,11 @@ std::vector<std::string> members(const Object& group, const std::string& context
 }
 
 json attribute(const Object& object, const std::string& name, const std::string& context) {
-  return ask<json>("attribute", object, context, name);
+  return readable(ask<json>("attribute", object, context, name));
 }
 
 json small_dataset(const Object& group, const std::string& name, const std::string& context) {
-  return ask<json>("small_dataset", group, context, name);
+  return readable(ask<json>("small_dataset", group, context, name));
 }
 
 std::string byte_column(const Object& group, const std::string& name, const std::string& context) {
@@ -77,7 +78,7 @@ std::string byte_column(const Object& group, const std::string& name, const std:
 }
 
 json group_as_json(const Object& group, const std::vector<std::string>& skip, const std::string& context) {
-  return ask<json>("group_as_json", group, context, skip);
+  return readable(ask<json>("group_as_json", group, context, skip));
 }
 
 std::vector<int64_t> dataset_shape(const Object& dataset, const std::string& context) {

@@ -60,8 +60,8 @@ bool has_dataset(const Object& group, const std::string& name, const std::string
 // Names of the members that are hard links, sorted.
 std::vector<std::string> members(const Object& group, const std::string& context);
 
-// A number, boolean, string or one-dimensional array of them; null if there is no such attribute or it is of
-// another kind or larger than 4096 elements.
+// Text of the values that follow is readable(). A number, boolean, string or one-dimensional array of them;
+// null if there is no such attribute or it is of another kind or larger than 4096 elements.
 nlohmann::json attribute(const Object& object, const std::string& name, const std::string& context);
 
 // A dataset in place of an attribute.

@@ -28,7 +28,6 @@ class LoneSpectrum : public ImageValues {
 
 // DM5 calls unnamed tags "[0]", "[1]", ... and may keep a number as an array of one.
 json as_gatan_tags(const json& value) {
-  if (value.is_string()) return utf8_text(value.get_ref<const std::string&>());
   if (value.is_array() && value.size() == 1) return as_gatan_tags(value[0]);
   if (value.is_array()) {
     json list = json::array();
@@ -42,7 +41,7 @@ json as_gatan_tags(const json& value) {
         key.size() > 2 && key.front() == '[' && key.back() == ']' &&
         std::all_of(key.begin() + 1, key.end() - 1, [](unsigned char c) { return isdigit(c); });
     const char* kind = member.is_object() ? "TagGroup" : "Data";
-    tags[unnamed ? kind + key.substr(1, key.size() - 2) : utf8_text(key)] = as_gatan_tags(member);
+    tags[unnamed ? kind + key.substr(1, key.size() - 2) : key] = as_gatan_tags(member);
   }
   return tags;
 }

@@ -76,6 +76,15 @@ TEST_F(ForeignTextTest, HyperSpy) {
   });
 }
 
+TEST_F(ForeignTextTest, VeloxVersion) {
+  {
+    Hdf5Writer writer(path("a.emd"));
+    writer.group("Data");
+    writer.text("Version", "{\"format\": \"Velox\xff\"}");
+  }
+  EXPECT_EQ(image_format_name(path("a.emd")), "Velox");
+}
+
 TEST_F(ForeignTextTest, Ripple) {
   expect_shown("a.rpl", [&](const std::string& title, const std::string& file) {
     std::string line = title;  // it ends a title in this format
