@@ -30,7 +30,7 @@ packages:
 
 # Without the tests, which bring a device of their own into the library.
 install: packages
-	cmake --preset install
+	cmake --preset install -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --build --preset install
 	cmake --install build/install --prefix $(PREFIX)
 

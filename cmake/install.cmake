@@ -5,6 +5,9 @@ include(CMakePackageConfigHelpers)
 if(EELSVAE_APPS)
   install(TARGETS ${EELSVAE_APPS} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+if(TARGET eelsvae-hdf5-reader)  # which no user starts
+  install(TARGETS eelsvae-hdf5-reader RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/eelsvae)
+endif()
 install(DIRECTORY configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/eelsvae/configs)
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/eelsvae)

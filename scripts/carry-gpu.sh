@@ -14,7 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$into" "$work/bin" "$work/lib"
 
-for file in "$build"/eelsvae-{bench,convert,detect,info,simulate,train} "$build"/tests/{kernels,engine,apps}_test; do
+for file in "$build"/eelsvae-{bench,convert,detect,hdf5-reader,info,simulate,train} "$build"/tests/{kernels,engine,apps}_test; do
   [ -x "$file" ] || { echo "$file is not built" >&2; exit 1; }
   strip -o "$work/bin/$(basename "$file")" "$file"
 done

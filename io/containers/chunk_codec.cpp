@@ -57,16 +57,44 @@ T* allocated(T* object) {
 ChunkDecoder::ChunkDecoder()
     : decompressor_(allocated(libdeflate_alloc_decompressor()), libdeflate_free_decompressor) {}
 
-const std::byte* ChunkDecoder::decode(std::span<const std::byte> stored, bool deflated, bool shuffled,
-                                      size_t element_bytes, size_t bytes) {
-  if (deflated) {
-    if (bytes / largest_deflate_ratio > stored.size()) return nullptr;
-    inflated_.resize(bytes);
+// A control byte below 32 announces that many and one bytes, which follow. Any other begins a repetition: its
+// upper three bits, with one more byte if they are all set, are the length less 2, its lower five and the
+// next byte how far back the repetition begins, less 1.
+bool unpack_lzf(std::span<const std::byte> packed, std::span<std::byte> out) {
+  size_t from = 0, to = 0;
+  const auto next = [&] { return std::to_integer<size_t>(packed[from++]); };
+  while (from < packed.size()) {
+    const size_t control = next();
+    if (control < 32) {
+      const size_t length = control + 1;
+      if (length > packed.size() - from || length > out.size() - to) return false;
+      std::memcpy(&out[to], &packed[from], length);
+      from += length;
+      to += length;
+      continue;
+    }
+    size_t length = (control >> 5) + 2;
+    if (packed.size() - from < (length == 9 ? 2 : 1)) return false;
+    if (length == 9) length += next();
+    const size_t back = ((control & 31) << 8 | next()) + 1;
+    if (back > to || length > out.size() - to) return false;
+    for (const size_t end = to + length; to < end; ++to) out[to] = out[to - back];  // may overlap itself
+  }
+  return to == out.size();
+}
+
+const std::byte* ChunkDecoder::decode(std::span<const std::byte> stored, Compression compression,
+                                      bool shuffled, size_t element_bytes, size_t bytes) {
+  if (compression != Compression::none) {
+    const bool deflated = compression == Compression::deflate;
+    if (bytes / (deflated ? largest_deflate_ratio : largest_lzf_ratio) > stored.size()) return nullptr;
+    unpacked_.resize(bytes);
     // Without a place for the length it must be exactly `bytes`.
-    if (libdeflate_zlib_decompress(decompressor_.get(), stored.data(), stored.size(), inflated_.data(), bytes,
-                                   nullptr) != LIBDEFLATE_SUCCESS)
+    if (!(deflated ? libdeflate_zlib_decompress(decompressor_.get(), stored.data(), stored.size(),
+                                                unpacked_.data(), bytes, nullptr) == LIBDEFLATE_SUCCESS
+                   : unpack_lzf(stored, unpacked_)))
       return nullptr;
-    stored = inflated_;
+    stored = unpacked_;
   }
   if (stored.size() != bytes) return nullptr;
   if (!shuffled || element_bytes == 1) return stored.data();

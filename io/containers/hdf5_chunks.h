@@ -1,13 +1,15 @@
 #pragma once
 
-// Internal to io/: going through a chunked dataset with several threads.
+// Internal to io/: going through a dataset box by box.
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "io/containers/hdf5.h"
+#include "io/containers/hdf5_library.h"
+#include "io/files/message_text.h"
 
 namespace eelsvae::hdf5 {
 
@@ -15,6 +17,11 @@ namespace eelsvae::hdf5 {
 struct Box {
   std::vector<hsize_t> start, size;
 };
+
+// "the chunk of the data that begins at (0, 3, 256)", for messages.
+inline std::string chunk_text(const Box& box) {
+  return "the chunk of the data that begins at " + shape_text({box.start.begin(), box.start.end()});
+}
 
 // A dataset cut into boxes of one shape; those at the far edges may be smaller. No size is 0.
 class Grid {

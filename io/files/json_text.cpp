@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "io/files/message_text.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -41,7 +42,8 @@ nlohmann::json parse_json_object(const std::string& text, const std::string& con
     if (depth > deepest) throw UserError(context + ": JSON nested deeper than " + std::to_string(deepest));
     return true;
   };
-  const nlohmann::json object = nlohmann::json::parse(without_special_numbers(text), shallow, false);
+  const nlohmann::json object =
+      nlohmann::json::parse(without_special_numbers(utf8_text(text)), shallow, false);
   if (!object.is_object()) throw UserError(context + ": not a JSON object");
   return object;
 }

@@ -11,7 +11,7 @@
 namespace eelsvae {
 namespace {
 
-using hdf5::Handle;
+using hdf5::Object;
 using nlohmann::json;
 
 // A spectrum kept as a line scan of one pixel.
@@ -28,7 +28,6 @@ class LoneSpectrum : public ImageValues {
 
 // DM5 calls unnamed tags "[0]", "[1]", ... and may keep a number as an array of one.
 json as_gatan_tags(const json& value) {
-  if (value.is_string()) return utf8_text(value.get_ref<const std::string&>());
   if (value.is_array() && value.size() == 1) return as_gatan_tags(value[0]);
   if (value.is_array()) {
     json list = json::array();
@@ -42,16 +41,16 @@ json as_gatan_tags(const json& value) {
         key.size() > 2 && key.front() == '[' && key.back() == ']' &&
         std::all_of(key.begin() + 1, key.end() - 1, [](unsigned char c) { return isdigit(c); });
     const char* kind = member.is_object() ? "TagGroup" : "Data";
-    tags[unnamed ? kind + key.substr(1, key.size() - 2) : utf8_text(key)] = as_gatan_tags(member);
+    tags[unnamed ? kind + key.substr(1, key.size() - 2) : key] = as_gatan_tags(member);
   }
   return tags;
 }
 
-StoredImage stored_image(hid_t file, const std::string& path, std::shared_ptr<const json> tags,
+StoredImage stored_image(const Object& file, const std::string& path, std::shared_ptr<const json> tags,
                          size_t place) {
   const std::string dataset = "ImageList/[" + std::to_string(place) + "]/ImageData/Data";
   const std::string context = path + ": " + dataset;
-  const Handle data = hdf5::open_dataset(file, dataset, context);
+  const Object data = file.member(dataset);
   std::vector<int64_t> sizes = hdf5::dataset_shape(data, context);
   std::reverse(sizes.begin(), sizes.end());  // HDF5 names the slowest first
 
@@ -63,15 +62,15 @@ StoredImage stored_image(hid_t file, const std::string& path, std::shared_ptr<co
   const bool lone_spectrum = order.size() < sizes.size();
   if (lone_spectrum) order.insert(order.begin(), 1 - order[0]);
   std::shared_ptr<const ImageValues> values;
-  if (numbers) values = hdf5::dataset_values(file, path, dataset, order, context);
+  if (numbers) values = hdf5::dataset_values(file, dataset, order, context);
   if (values && lone_spectrum) values = std::make_shared<LoneSpectrum>(std::move(values));
   return {image.info, std::move(values),
           [tags = std::move(tags), place, info = image.info] { return gatan_metadata(*tags, place, info); }};
 }
 
 std::vector<StoredImage> open_gatan_hdf5(const std::string& path) {
-  const hdf5::File file = hdf5::open_file(path);
-  const Handle root = hdf5::open_group(file, "/", path);
+  const hdf5::Object file = hdf5::open_file(path);
+  const Object root = file.member("/");
   const auto tags = std::make_shared<const json>(as_gatan_tags(hdf5::group_as_json(root, {"Data"}, path)));
   std::vector<StoredImage> images;
   for (const size_t place : gatan_images(*tags)) images.push_back(stored_image(file, path, tags, place));

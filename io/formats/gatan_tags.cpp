@@ -56,26 +56,6 @@ uint64_t number_size(uint64_t code) {
   }
 }
 
-void append_utf8(std::string& text, uint32_t point) {
-  const auto add = [&](uint32_t byte) { text += static_cast<char>(byte); };
-  const auto follow = [&](int shift) { add(0x80 | (point >> shift & 0x3f)); };
-  if (point < 0x80) {
-    add(point);
-  } else if (point < 0x800) {
-    add(0xc0 | point >> 6);
-    follow(0);
-  } else if (point < 0x10000) {
-    add(0xe0 | point >> 12);
-    follow(6);
-    follow(0);
-  } else {
-    add(0xf0 | point >> 18);
-    follow(12);
-    follow(6);
-    follow(0);
-  }
-}
-
 // Nothing if the units are no text: half a surrogate pair, or a control character other than white space.
 std::optional<std::string> utf16_text(const std::vector<uint16_t>& units) {
   std::string text;
@@ -179,7 +159,7 @@ class TagParser {
       if (kind != group_tag && kind != data_tag)
         fail("a tag of kind " + std::to_string(kind) + ", 20 or 21 is needed");
       if (++tags_ > most_tags) fail("more than " + std::to_string(most_tags) + " tags");
-      std::string name = one_line(utf8_text(bytes_at(unsigned_at(2))));
+      std::string name = one_line(bytes_at(unsigned_at(2)));
       if (name.empty())
         name = kind == group_tag ? "TagGroup" + std::to_string(groups++) : "Data" + std::to_string(values++);
       if (word_ == 8) skip(word_);  // the tag's length; what it holds says it too
@@ -343,26 +323,6 @@ class TagParser {
   std::vector<std::string> path_;   // of the tag that is parsed
 };
 
-bool is_utf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto first = static_cast<unsigned char>(text[i]);
-    if ((first >= 0x80 && first < 0xc2) || first > 0xf4) return false;
-    const size_t follow = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
-    if (follow >= text.size() - i) return false;
-    uint32_t point = follow == 0 ? first : first & (0x3fu >> follow);
-    for (size_t k = 1; k <= follow; ++k) {
-      const auto byte = static_cast<unsigned char>(text[i + k]);
-      if (byte >> 6 != 2) return false;
-      point = point << 6 | (byte & 0x3f);
-    }
-    if ((follow == 2 && (point < 0x800 || (point >= 0xd800 && point < 0xe000))) ||
-        (follow == 3 && (point < 0x10000 || point > 0x10ffff)))
-      return false;
-    i += follow + 1;
-  }
-  return true;
-}
-
 }  // namespace
 
 bool is_gatan(std::span<const std::byte> start) {
@@ -391,13 +351,6 @@ const json& tag_at(const json& tree, std::string_view path, char separator) {
     if (end == std::string_view::npos) return *node;
     path.remove_prefix(end + 1);
   }
-}
-
-std::string utf8_text(std::string_view text) {
-  if (is_utf8(text)) return std::string(text);
-  std::string converted;
-  for (const char c : text) append_utf8(converted, static_cast<unsigned char>(c));
-  return converted;
 }
 
 }  // namespace eelsvae

@@ -43,7 +43,4 @@ GatanTags parse_gatan_tags(std::span<const std::byte> content, const std::string
 // The tag at a path of names with dots between them, null if there is none. `separator` for names with dots.
 const nlohmann::json& tag_at(const nlohmann::json& tree, std::string_view path, char separator = '.');
 
-// UTF-8 from a text that is UTF-8 or Latin-1.
-std::string utf8_text(std::string_view text);
-
 }  // namespace eelsvae

@@ -14,8 +14,7 @@
 namespace eelsvae {
 namespace {
 
-using hdf5::check;
-using hdf5::Handle;
+using hdf5::Object;
 using nlohmann::json;
 
 struct HspyAxis {
@@ -49,11 +48,11 @@ double number_or(const json& value, double otherwise, const std::string& context
   return otherwise;
 }
 
-HspyAxis read_axis(hid_t experiment, size_t dimension, int64_t size, const std::string& context) {
+HspyAxis read_axis(const Object& experiment, size_t dimension, int64_t size, const std::string& context) {
   const std::string name = "axis-" + std::to_string(dimension);
   const std::string where = context + ", " + name;
   if (!hdf5::has_group(experiment, name, context)) throw UserError(where + " is missing");
-  const Handle group = hdf5::open_group(experiment, name, where);
+  const Object group = experiment.member(name);
   const auto attribute = [&](const char* key) { return hdf5::attribute(group, key, where); };
 
   HspyAxis result;
@@ -79,20 +78,21 @@ HspyAxis read_axis(hid_t experiment, size_t dimension, int64_t size, const std::
   return result;
 }
 
-json string_at(hid_t experiment, const char* path_to_group, const char* key, const std::string& context) {
+json string_at(const Object& experiment, const char* path_to_group, const char* key,
+               const std::string& context) {
   std::string path;
   for (const char* p = path_to_group;; ++p) {
     if ((*p == '/' || *p == '\0') && !hdf5::has_group(experiment, path, context)) return nullptr;
     if (*p == '\0') break;
     path += *p;
   }
-  return hdf5::attribute(hdf5::open_group(experiment, path, context), key, context);
+  return hdf5::attribute(experiment.member(path), key, context);
 }
 
-HspyImage read_headers(hid_t experiments, const std::string& group_name, const std::string& path) {
+HspyImage read_headers(const Object& experiments, const std::string& group_name, const std::string& path) {
   const std::string context = path + ": image '" + one_line(group_name) + "'";
-  const Handle group = hdf5::open_group(experiments, group_name, context);
-  const Handle data = hdf5::open_dataset(group, "data", context);
+  const Object group = experiments.member(group_name);
+  const Object data = group.member("data");
 
   HspyImage image;
   image.group = group_name;
@@ -119,13 +119,13 @@ HspyImage read_headers(hid_t experiments, const std::string& group_name, const s
   return image;
 }
 
-std::vector<HspyImage> read_all_headers(hid_t file, const std::string& path) {
+std::vector<HspyImage> read_all_headers(const Object& file, const std::string& path) {
   std::vector<HspyImage> images;
   if (!hdf5::has_group(file, "Experiments", path)) return images;
-  const Handle experiments = hdf5::open_group(file, "Experiments", path);
+  const Object experiments = file.member("Experiments");
   for (const std::string& name : hdf5::members(experiments, path)) {
     if (!hdf5::has_group(experiments, name, path)) continue;
-    const Handle group = hdf5::open_group(experiments, name, path);
+    const Object group = experiments.member(name);
     if (hdf5::has_dataset(group, "data", path)) images.push_back(read_headers(experiments, name, path));
   }
   return images;
@@ -168,33 +168,32 @@ json from_hyperspy(const json& value) {
 // What HyperSpy keeps for itself: folding state, plot markers, the history of loading and saving.
 const std::vector<std::string> bookkeeping = {"_HyperSpy", "Markers", "FileIO"};
 
-json read_metadata(hid_t experiment, const std::string& context) {
+json read_metadata(const Object& experiment, const std::string& context) {
   json result = json::object();
   for (const char* name : {"metadata", "original_metadata"}) {
     if (!hdf5::has_group(experiment, name, context)) continue;
-    const Handle group = hdf5::open_group(experiment, name, context);
+    const Object group = experiment.member(name);
     result[name] = from_hyperspy(hdf5::group_as_json(group, bookkeeping, context + ", " + name));
   }
   return result;
 }
 
 std::vector<StoredImage> open_hspy(const std::string& path) {
-  const hdf5::File file = hdf5::open_file(path);
+  const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
   for (HspyImage& image : read_all_headers(file, path)) {
     const std::string group = "/Experiments/" + image.group;
     const std::string context = path + ": image '" + one_line(image.group) + "'";
-    auto values = hdf5::dataset_values(file, path, group + "/data", std::move(image.order), context);
-    images.push_back(
-        {std::move(image.info), std::move(values),
-         [=] { return read_metadata(hdf5::open_group(hdf5::open_file(path), group, context), context); }});
+    auto values = hdf5::dataset_values(file, group + "/data", std::move(image.order), context);
+    images.push_back({std::move(image.info), std::move(values),
+                      [=] { return read_metadata(hdf5::open_file(path).member(group), context); }});
   }
   return images;
 }
 
 bool recognises_hspy(const std::string& path, std::string_view start) {
   if (!hdf5::has_signature(start)) return false;
-  const hdf5::File file = hdf5::open_file(path);
+  const hdf5::Object file = hdf5::open_file(path);
   return hdf5::attribute(file, "file_format", path) == "HyperSpy" ||
          hdf5::has_group(file, "Experiments", path);
 }

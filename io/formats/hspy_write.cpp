@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "io/containers/chunk_codec.h"
-#include "io/containers/hdf5.h"
 #include "io/containers/hdf5_chunks.h"
+#include "io/containers/hdf5_library.h"
 #include "io/files/atomic_file.h"
 #include "io/files/first_failure.h"
 #include "io/formats/hspy.h"

@@ -14,19 +14,17 @@
 namespace eelsvae {
 namespace {
 
-using hdf5::check;
-using hdf5::Handle;
+using hdf5::Object;
 using nlohmann::json;
 
 constexpr int deepest_group = 16;
 constexpr int most_groups = 10000;
-constexpr int64_t longest_axis = int64_t{1} << 24;
 constexpr double largest_deviation = 0.02;  // of a uniform axis, in channels
 
 // Paths of the groups that hold data.
 class Search {
  public:
-  Search(hid_t file, const std::string& path, bool only_first)
+  Search(const Object& file, const std::string& path, bool only_first)
       : file_(file), context_(path), only_first_(only_first) {
     visit("", 0);
   }
@@ -35,7 +33,7 @@ class Search {
  private:
   void visit(const std::string& path, int depth) {
     if (++groups_ > most_groups || depth > deepest_group || (only_first_ && !found.empty())) return;
-    const Handle group = hdf5::open_group(file_, path.empty() ? "/" : path, context_);
+    const Object group = file_.member(path.empty() ? "/" : path);
     const json type = hdf5::attribute(group, "emd_group_type", context_);
     const json& value = type.is_array() && type.size() == 1 ? type[0] : type;
     if ((value == 1 || value == "1" || value == "array") && hdf5::has_dataset(group, "data", context_))
@@ -45,7 +43,7 @@ class Search {
     }
   }
 
-  hid_t file_;
+  Object file_;
   const std::string& context_;
   bool only_first_;
   int groups_ = 0;  // a group may be reached over several links
@@ -59,23 +57,22 @@ std::string plain_units(std::string units) {
   return units;
 }
 
-std::string text_attribute(hid_t object, const char* name, const std::string& context) {
+std::string text_attribute(const Object& object, const char* name, const std::string& context) {
   const json value = hdf5::attribute(object, name, context);
   return value.is_string() ? one_line(value.get<std::string>()) : "";
 }
 
 // Offset and scale from the positions of the axis' elements.
-void calibrate(Axis& axis, hid_t dim, const std::string& context) {
+void calibrate(Axis& axis, const Object& dim, const std::string& context) {
   const std::vector<int64_t> shape = hdf5::dataset_shape(dim, context);
   const std::string dtype = hdf5::dataset_dtype(dim, context);
   if (!dtype.starts_with("int") && !dtype.starts_with("uint") && !dtype.starts_with("float"))
     return;  // words: channels of different kinds
-  if (shape.size() != 1 || (shape[0] != axis.size && shape[0] != 2) || shape[0] > longest_axis)
+  if (shape.size() != 1 || (shape[0] != axis.size && shape[0] != 2))
     throw UserError(context + ": the vector has the shape " + shape_text(shape) + ", " +
                     std::to_string(axis.size) + " or 2 numbers are needed");
   if (shape[0] == 0) return;
-  std::vector<double> positions(static_cast<size_t>(shape[0]));
-  check(H5Dread(dim, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, positions.data()), context);
+  const std::vector<double> positions = hdf5::numbers(dim, context);
   axis.offset = positions[0];
   if (positions.size() == 1) return;
   axis.scale = (positions.back() - positions[0]) / static_cast<double>(positions.size() - 1);
@@ -123,10 +120,10 @@ std::vector<size_t> display_order(const std::vector<Axis>& axes, std::optional<s
   return order;
 }
 
-StoredImage open_image(hid_t file, const std::string& group_path, const std::string& path) {
+StoredImage open_image(const Object& file, const std::string& group_path, const std::string& path) {
   const std::string context = path + ": group '" + one_line(group_path) + "'";
-  const Handle group = hdf5::open_group(file, group_path.empty() ? "/" : group_path, context);
-  const Handle data = hdf5::open_dataset(group, "data", context);
+  const Object group = file.member(group_path.empty() ? "/" : group_path);
+  const Object data = group.member("data");
   const std::vector<int64_t> shape = hdf5::dataset_shape(data, context);
   const int first_dim = hdf5::has_dataset(group, "dim0", context) ? 0 : 1;
   std::vector<Axis> axes;
@@ -135,7 +132,7 @@ StoredImage open_image(hid_t file, const std::string& group_path, const std::str
     axis.size = shape[i];
     const std::string name = "dim" + std::to_string(first_dim + static_cast<int>(i));
     if (hdf5::has_dataset(group, name, context)) {
-      const Handle dim = hdf5::open_dataset(group, name, context);
+      const Object dim = group.member(name);
       axis.name = text_attribute(dim, "name", context);
       axis.units = plain_units(text_attribute(dim, "units", context));
       calibrate(axis, dim, context + ", " + name);
@@ -165,13 +162,13 @@ StoredImage open_image(hid_t file, const std::string& group_path, const std::str
   info.signal = text_attribute(group, "signal_type", context);  // HyperSpy's
   if (info.signal.empty() && certain && lower(info.axes.back().name).find("loss") != std::string::npos)
     info.signal = "EELS";
-  if (!order.empty()) image.values = hdf5::dataset_values(file, path, group_path + "/data", order, context);
+  if (!order.empty()) image.values = hdf5::dataset_values(file, group_path + "/data", order, context);
   image.metadata = [path] {
-    const hdf5::File again = hdf5::open_file(path);
+    const hdf5::Object again = hdf5::open_file(path);
     json original = json::object();
     for (const char* name : {"microscope", "sample", "user", "comments"}) {
       if (!hdf5::has_group(again, name, path)) continue;
-      original[name] = hdf5::group_as_json(hdf5::open_group(again, name, path), {}, path + ": " + name);
+      original[name] = hdf5::group_as_json(again.member(name), {}, path + ": " + name);
     }
     return json{{"original_metadata", original}};
   };
@@ -179,7 +176,7 @@ StoredImage open_image(hid_t file, const std::string& group_path, const std::str
 }
 
 std::vector<StoredImage> open_ncem(const std::string& path) {
-  const hdf5::File file = hdf5::open_file(path);
+  const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
   for (const std::string& group : Search(file, path, false).found)
     images.push_back(open_image(file, group, path));

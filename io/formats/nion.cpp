@@ -124,7 +124,7 @@ json nion_properties(const std::string& text, const std::string& context) {
     if (depth > 100) throw UserError(context + ": the properties nest deeper than 100");
     return true;
   };
-  const json properties = json::parse(text, shallow, false);
+  const json properties = json::parse(utf8_text(text), shallow, false);
   if (!properties.is_object()) throw UserError(context + ": the properties are not a JSON object");
   return properties;
 }

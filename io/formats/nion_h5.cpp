@@ -11,33 +11,33 @@
 namespace eelsvae {
 namespace {
 
-using hdf5::Handle;
+using hdf5::Object;
 using nlohmann::json;
 
 // Paths of the datasets that have properties.
-std::vector<std::string> datasets(hid_t file, const std::string& path) {
+std::vector<std::string> datasets(const Object& file, const std::string& path) {
   std::vector<std::string> candidates, found;
   if (hdf5::has_dataset(file, "data", path)) {
     candidates.push_back("data");
   } else if (hdf5::has_group(file, "data", path)) {
-    const Handle group = hdf5::open_group(file, "data", path);
+    const Object group = file.member("data");
     for (const std::string& name : hdf5::members(group, path)) {
       if (hdf5::has_dataset(group, name, path)) candidates.push_back("data/" + name);
     }
   }
   for (const std::string& name : candidates) {
-    const Handle dataset = hdf5::open_dataset(file, name, path);
+    const Object dataset = file.member(name);
     if (hdf5::attribute(dataset, "properties", path).is_string()) found.push_back(name);
   }
   return found;
 }
 
 std::vector<StoredImage> open_nion(const std::string& path) {
-  const hdf5::File file = hdf5::open_file(path);
+  const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
   for (const std::string& name : datasets(file, path)) {
     const std::string context = path + ": dataset '" + one_line(name) + "'";
-    const Handle dataset = hdf5::open_dataset(file, name, context);
+    const Object dataset = file.member(name);
     const std::vector<int64_t> shape = hdf5::dataset_shape(dataset, context);
     if (shape == std::vector<int64_t>{0}) continue;  // an item without data
     const json properties = parse_json_object(
@@ -47,7 +47,7 @@ std::vector<StoredImage> open_nion(const std::string& path) {
     if (image.info.title.empty()) image.info.title = std::filesystem::path(path).stem().string();
     std::vector<size_t> order(shape.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    if (image.info.shape == shape) image.values = hdf5::dataset_values(file, path, name, order, context);
+    if (image.info.shape == shape) image.values = hdf5::dataset_values(file, name, order, context);
     image.metadata = [metadata = nion_metadata(properties)] { return metadata; };
     images.push_back(std::move(image));
   }

@@ -112,7 +112,7 @@ class Keys {
 
   [[noreturn]] void fail(const std::string& key, const std::string& wanted) const {
     throw UserError(path_ + ": " + key + " must be " + wanted + ", not '" +
-                    one_line(required(key)).substr(0, 60) + "'");
+                    one_line(required(key).substr(0, 60)) + "'");
   }
 
  private:

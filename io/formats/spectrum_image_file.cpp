@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "engine/image/finite.h"
+#include "io/containers/hdf5.h"
 #include "io/files/mapped_file.h"
 #include "io/files/message_text.h"
 #include "io/files/npy.h"
@@ -147,9 +148,16 @@ void check_axis(const std::string& path, const Axis& axis, const char* which) {
 }  // namespace
 
 std::vector<StoredImage> open_images(const std::string& path) {
+  const auto kept_open = hdf5::open_if_hdf5(path);
   std::vector<StoredImage> images = format_of(path).open(path);
-  for (StoredImage& image : images) {
-    for (Axis& axis : image.info.axes) convert_units(axis);
+  for (auto& [info, values, metadata] : images) {
+    info.title = one_line(info.title);
+    info.signal = one_line(info.signal);
+    for (Axis& axis : info.axes) {
+      axis.name = one_line(axis.name);
+      axis.units = one_line(axis.units);
+      convert_units(axis);
+    }
   }
   return images;
 }
@@ -161,6 +169,7 @@ std::vector<ImageInfo> list_images(const std::string& path) {
 }
 
 std::string image_format_name(const std::string& path) {
+  const auto kept_open = hdf5::open_if_hdf5(path);
   return format_of(path).name;
 }
 
@@ -201,8 +210,7 @@ SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& op
     std::swap(image.y, image.x);
     std::swap(image.y.name, image.x.name);  // the names tell the axes' places
   }
-  // Metadata may hold text in another encoding; JSON is UTF-8.
-  image.metadata = metadata().dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  image.metadata = readable(metadata()).dump();
   image.counts.resize(static_cast<size_t>(image.pixels() * image.energy.size));
   std::vector<int64_t> target = dense_strides(std::vector{image.y.size, image.x.size, image.energy.size});
   if (options.swap_axes) std::swap(target[0], target[1]);

@@ -14,7 +14,7 @@
 namespace eelsvae {
 namespace {
 
-using hdf5::Handle;
+using hdf5::Object;
 using nlohmann::json;
 
 // The value at a path of keys; null if there is none.
@@ -51,22 +51,22 @@ struct Recording {
   json metadata;  // of its first frame; an empty object if it has none
 };
 
-json json_column(hid_t group, const char* name, const std::string& context) {
+json json_column(const Object& group, const char* name, const std::string& context) {
   if (!hdf5::has_dataset(group, name, context)) return json::object();
   return parse_json_object(hdf5::byte_column(group, name, context), context + ": " + name);
 }
 
-std::vector<Recording> recordings(hid_t file, const std::string& kind, const std::string& path) {
+std::vector<Recording> recordings(const Object& file, const std::string& kind, const std::string& path) {
   std::vector<Recording> found;
-  const Handle data = hdf5::open_group(file, "Data", path);
+  const Object data = file.member("Data");
   if (!hdf5::has_group(data, kind, path)) return found;
-  const Handle group = hdf5::open_group(data, kind, path);
+  const Object group = data.member(kind);
   for (const std::string& id : hdf5::members(group, path)) {
     const std::string context = path + ": " + kind + " '" + one_line(id) + "'";
     if (!hdf5::has_group(group, id, context)) continue;
-    const Handle recording = hdf5::open_group(group, id, context);
+    const Object recording = group.member(id);
     if (!hdf5::has_dataset(recording, "Data", context)) continue;
-    const Handle dataset = hdf5::open_dataset(recording, "Data", context);
+    const Object dataset = recording.member("Data");
     found.push_back({"/Data/" + kind + "/" + id, context, hdf5::dataset_shape(dataset, context),
                      hdf5::dataset_dtype(dataset, context), json_column(recording, "Metadata", context)});
   }
@@ -96,7 +96,7 @@ Scan scan_of(const json& metadata) {
 
 // The scan that EELS was recorded in. Its own metadata lack the pixel size; those of the EDS spectrum image
 // or of an image of the same size have it.
-Scan eels_scan(hid_t file, const Recording& eels, const std::string& path) {
+Scan eels_scan(const Object& file, const Recording& eels, const std::string& path) {
   const auto calibrated = [](const json& metadata) {
     return !at(metadata, {"BinaryResult", "PixelSize"}).is_null();
   };
@@ -117,8 +117,8 @@ Axis sized(Axis axis, int64_t size) {
   return axis;
 }
 
-StoredImage open_eels(hid_t file, const Recording& eels, const std::string& path) {
-  const Handle group = hdf5::open_group(file, eels.path, eels.context);
+StoredImage open_eels(const Object& file, const Recording& eels, const std::string& path) {
+  const Object group = file.member(eels.path);
   const json acquisition = json_column(group, "AcquisitionMetadata", eels.context);
   Axis energy;
   energy.name = "Energy loss";
@@ -157,7 +157,7 @@ StoredImage open_eels(hid_t file, const Recording& eels, const std::string& path
         energy.offset + energy.scale * static_cast<double>(std::max<int64_t>(info.shape.back() - 1, 0)));
     info.title += range;
   }
-  image.values = hdf5::dataset_values(file, path, eels.path + "/Data", order, eels.context);
+  image.values = hdf5::dataset_values(file, eels.path + "/Data", order, eels.context);
   json original = eels.metadata;
   original["AcquisitionMetadata"] = acquisition;
   image.metadata = [original = std::move(original)] { return json{{"original_metadata", original}}; };
@@ -229,7 +229,7 @@ StoredImage list_stream(const Recording& recording) {
 }
 
 std::vector<StoredImage> open_velox(const std::string& path) {
-  const hdf5::File file = hdf5::open_file(path);
+  const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
   for (const Recording& eels : recordings(file, "EelsSpectrumImage", path))
     images.push_back(open_eels(file, eels, path));
@@ -247,13 +247,13 @@ std::vector<StoredImage> open_velox(const std::string& path) {
 
 bool recognises_velox(const std::string& path, std::string_view start) {
   if (!hdf5::has_signature(start)) return false;
-  const hdf5::File file = hdf5::open_file(path);
+  const hdf5::Object file = hdf5::open_file(path);
   if (!hdf5::has_group(file, "Data", path)) return false;
   if (hdf5::has_dataset(file, "Version", path)) {  // {"version": "13", "format": "Velox"}
     const json version = hdf5::small_dataset(file, "Version", path);
     if (version.dump().find("Velox") != std::string::npos) return true;
   }
-  const Handle data = hdf5::open_group(file, "Data", path);
+  const Object data = file.member("Data");
   for (const char* kind : {"EelsSpectrumImage", "SpectrumImage", "SpectrumStream"}) {
     if (hdf5::has_group(data, kind, path)) return true;
   }

@@ -97,7 +97,8 @@ std::string as_text(const SafetensorsFile& file) {
   text += fmt::format("   {:<{}} {:<8} {}\n", "tensor", width, "type", "shape");
   for (const std::string& name : names) {
     const TensorView& tensor = file.tensor(name);
-    text += fmt::format("   {:<{}} {:<8} {}\n", name, width, tensor.dtype, shape_text(tensor.shape));
+    text +=
+        fmt::format("   {:<{}} {:<8} {}\n", one_line(name), width, tensor.dtype, shape_text(tensor.shape));
   }
   return file.metadata().empty() ? text : text + "\nmetadata\n" + text_of(metadata_of(file));
 }

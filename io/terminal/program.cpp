@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include "io/files/message_text.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -35,7 +36,7 @@ int run_program(const char* name, const std::function<int()>& body) {
   try {
     return body();
   } catch (const UserError& error) {
-    std::fprintf(stderr, "%s: %s\n", name, error.what());
+    std::fprintf(stderr, "%s: %s\n", name, one_line(error.what()).c_str());
     return 2;
   } catch (const Interrupted&) {
     std::fprintf(stderr, "%s: interrupted; nothing was written\n", name);
@@ -44,7 +45,7 @@ int run_program(const char* name, const std::function<int()>& body) {
     std::fprintf(stderr, "%s: not enough memory\n", name);
     return 2;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s: unexpected failure: %s\n", name, error.what());
+    std::fprintf(stderr, "%s: unexpected failure: %s\n", name, one_line(error.what()).c_str());
     return 1;
   }
 }

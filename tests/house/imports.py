@@ -26,6 +26,7 @@ builds_on = {
     "io/files": ["engine"],
     "io/terminal": ["io/files"],
     "io/containers": ["io/files"],
+    "io/reader": ["io/containers"],
     "io/formats": ["io/containers", "engine/image"],
     "io/config": ["io/files", "engine/study"],
     "io/model": ["io/config"],

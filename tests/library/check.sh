@@ -39,6 +39,9 @@ eelsvae-detect --model run --data film.dm4 --set preprocess.crop_y=8,24 --output
 cat trained
 "$work/build/score" run/model.safetensors film.dm4 > scored
 cat scored
+# An HDF5 file is read by another program, which is found where it was installed.
+"$work/build/score" run/model.safetensors film.hspy > scored_hspy
+cmp scored scored_hspy
 expect() {
   anomalous=$(python3 -c 'import json, sys; s = json.load(open(sys.argv[1])); print(s["anomalous_pixels"], "of", s["pixels"])' \
     "$1/summary.json")

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "io/containers/hdf5.h"
+#include "io/containers/hdf5_library.h"
+#include "io/files/stored_array.h"
 #include "io/formats/spectrum_image_file.h"
 #include "tests/io/file_test.h"
 
@@ -21,6 +22,7 @@ struct Hdf5Storage {
   bool shuffle = false;
   bool deflate = false;
   bool fletcher = false;
+  H5Z_filter_t optional_filter = 0;  // one more, which may be left out where it is not installed
   double fill = 0;
 };
 
@@ -54,6 +56,8 @@ class Hdf5Writer {
     if (storage.shuffle) H5Pset_shuffle(properties);
     if (storage.deflate) H5Pset_deflate(properties, 4);
     if (storage.fletcher) H5Pset_fletcher32(properties);
+    if (storage.optional_filter)
+      H5Pset_filter(properties, storage.optional_filter, H5Z_FLAG_OPTIONAL, 0, nullptr);
     if (storage.fill != 0) H5Pset_fill_value(properties, H5T_NATIVE_DOUBLE, &storage.fill);
     hdf5::Handle data(H5Dcreate2(file_, name.c_str(), storage.type, space, links_, properties, H5P_DEFAULT),
                       H5Dclose);

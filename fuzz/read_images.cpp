@@ -1,0 +1,76 @@
+// Reads every image of the files whose paths stand in standard input, one a line, and writes each as .hspy to
+// the path given: what eelsvae-info and eelsvae-convert do, many times in one process. Says a line of JSON
+// for each file. Usage: read_images SCRATCH.hspy < PATHS
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <iostream>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "io/formats/hspy.h"
+#include "io/formats/spectrum_image_file.h"
+#include "kernels/error.h"
+
+using namespace eelsvae;
+
+namespace {
+
+// "" or the message of the UserError.
+template <class Action>
+std::string message_of(const Action& action) {
+  try {
+    action();
+    return "";
+  } catch (const UserError& error) {
+    return error.what();
+  } catch (const std::bad_alloc&) {
+    return "not enough memory";
+  }
+}
+
+rusage used(int whose) {
+  rusage usage = {};
+  getrusage(whose, &usage);
+  return usage;
+}
+
+// Of processor time so far, also that of processes that ended.
+double seconds() {
+  double sum = 0;
+  for (const int whose : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+    const rusage usage = used(whose);
+    for (const timeval& time : {usage.ru_utime, usage.ru_stime})
+      sum += static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  }
+  return sum;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::cerr << "usage: read_images SCRATCH.hspy < PATHS\n";
+    return 2;
+  }
+  for (std::string path; std::getline(std::cin, path);) {
+    const double began = seconds();
+    std::vector<std::string> messages = {message_of([&] { list_images(path); })};
+    const double listed = seconds();
+    if (messages[0].empty())  // or else reading says the same
+      messages.push_back(message_of([&] {
+        bool finite = true;
+        write_hspy(argv[1], read_spectrum_image(path, {}, &finite));
+      }));
+    std::cout << nlohmann::json{{"path", path},
+                                {"messages", messages},
+                                {"seconds", std::max(listed - began, seconds() - listed)},
+                                {"mb", used(RUSAGE_SELF).ru_maxrss / 1024},
+                                {"reader_mb", used(RUSAGE_CHILDREN).ru_maxrss / 1024}}
+                     .dump()
+              << std::endl;
+  }
+}
