@@ -46,7 +46,8 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
 int run_automatic(const DetectionRequest& request) {
   namespace fs = std::filesystem;
   const auto began = std::chrono::steady_clock::now();
-  check_minutes(request.minutes);
+  const double all_minutes = request.minutes.value_or(5);
+  check_minutes(all_minutes);
   if (request.data.empty())
     throw UserError("no data: give a spectrum image, or --model RUN to look at the image it was trained on");
   if (!request.fit.empty() || !request.config.empty())
@@ -87,8 +88,8 @@ int run_automatic(const DetectionRequest& request) {
   std::optional<Comparison> comparison;
   if (choice.model) {
     const std::chrono::duration<double> reading = std::chrono::steady_clock::now() - began;
-    const double minutes = std::max(share_of_training * request.minutes - reading.count() / 60, 0.0);
-    log->info("Training a model for {:.2g} minutes at most (--minutes {:.3g})", minutes, request.minutes);
+    const double minutes = std::max(share_of_training * all_minutes - reading.count() / 60, 0.0);
+    log->info("Training a model for {:.2g} minutes at most (--minutes {:.3g})", minutes, all_minutes);
     TrainingRequest training;
     training.config = config_file;
     training.output = run.path;
@@ -105,6 +106,7 @@ int run_automatic(const DetectionRequest& request) {
   log->info("{}", winner.reason);
 
   DetectionRequest detection = request;
+  detection.minutes.reset();
   if (winner.model) {
     // Its checkpoint holds what the settings said, but not for good which pixels were excluded.
     detection.model = run.path;

@@ -247,6 +247,9 @@ int run_detection(const DetectionRequest& request) {
   if (!request.model.empty() && !request.baseline.empty())
     throw UserError("give either --model RUN or --baseline NAME");
   if (request.model.empty() && request.baseline.empty()) return run_automatic(request);
+  if (request.minutes)
+    throw UserError(std::string("--minutes is for a model that is still to be trained; leave it out with ") +
+                    (request.model.empty() ? "--baseline" : "--model"));
   if (request.baseline.empty() && !(request.fit.empty() && request.config.empty()))
     throw UserError("--fit and --config belong to --baseline; a model brings its own configuration");
   std::optional<SafetensorsFile> file;

@@ -82,7 +82,7 @@ int run_training(const TrainingRequest& request) {
     throw UserError("no data: give --data FILE or data.data_path in " + request.config);
 
   const RunFolder folder{request.output};
-  if (const std::string file = folder.existing(); !file.empty() && !request.resume && !request.plan)
+  if (const std::string file = folder.existing(); !file.empty() && !request.resume && request.plan.empty())
     throw UserError("there is a run in " + request.output + " (" + file +
                     "); continue it with --resume or choose another --output");
   std::optional<SafetensorsFile> checkpoint;
@@ -117,8 +117,9 @@ int run_training(const TrainingRequest& request) {
   backend = offer.create(choice.variant);
   info.computed_by = choice.variant;
   Model model(*backend, shape, config.loss.reconstruction, config.training.batch_size, Purpose::training);
-  if (request.plan) {
-    std::printf("%s", model.plan().table(backend->memory()).c_str());
+  if (!request.plan.empty()) {
+    std::printf("%s%s", model.plan().summary(backend->memory()).c_str(),
+                request.plan == "full" ? model.plan().table().c_str() : "");
     return 0;
   }
   Trainer trainer(model, config, prepared.image);
