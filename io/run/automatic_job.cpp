@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "engine/detect/automatic.h"
+#include "engine/prepare/preprocess.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
 #include "io/files/output_folder.h"
@@ -41,6 +42,16 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
   return {false, "mean", "The mean spectrum" + by};
 }
 
+// The image as far as the settings crop it: what lies outside is not to be looked at.
+SpectrumImage what_is_used(SpectrumImage image, const Config& given) {
+  PreprocessConfig crops;
+  crops.set_aside = 0;
+  crops.crop_y = given.preprocess.crop_y;
+  crops.crop_x = given.preprocess.crop_x;
+  const bool calibrated = given.preprocess.align == Align::none;  // otherwise alignment tells the energies
+  return eelsvae::reduce(std::move(image), crops, calibrated ? given.data.energy_range : std::nullopt).image;
+}
+
 }  // namespace
 
 int run_automatic(const DetectionRequest& request) {
@@ -69,7 +80,7 @@ int run_automatic(const DetectionRequest& request) {
   AutomaticChoice choice;
   int64_t pixels = 0;
   {
-    const SpectrumImage image = read_image_data(request.data, given.data, interruption());
+    const SpectrumImage image = what_is_used(read_image_data(request.data, given, interruption()), given);
     choice = choose_configuration(image);
     pixels = image.pixels();
   }

@@ -121,7 +121,7 @@ Baseline fit_baseline(const DetectionRequest& request, const Source& source, con
   config.data.exclude_path.reset();
   config.data.exclude.clear();
   const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
-  const PreparedImage normal = prepare(read_image_data(request.fit, config.data, interruption()),
+  const PreparedImage normal = prepare(read_image_data(request.fit, config, interruption()),
                                        config.preprocess, std::nullopt, &fitted, std::nullopt, &backend);
   return Baseline(normal.image, {}, spec);
 }
@@ -143,7 +143,7 @@ std::optional<HeldOut> find_held_out(const Source& source, const std::string& da
   detected.data_path = data;
   if (!(detected == training.data && source.config.preprocess == training.preprocess))
     held_out.image =
-        prepare(read_image_data(training.data.data_path, training.data, interruption()), training.preprocess,
+        prepare(read_image_data(training.data.data_path, training, interruption()), training.preprocess,
                 std::nullopt, &*source.fitted, read_drift_image(training, interruption()), &backend);
   const SpectrumImage& image = held_out.image ? held_out.image->image : prepared.image;
   held_out.pixels = held_out_pixels(split_tiles(image, training.tiles, training.training), image,
@@ -260,7 +260,7 @@ int run_detection(const DetectionRequest& request) {
   const std::string data = request.data.empty() ? config.data.data_path : request.data;
 
   StageTimes times;
-  SpectrumImage image = read_image_data(data, config.data, interruption());
+  SpectrumImage image = read_image_data(data, config, interruption());
   const int64_t height = image.y.size, width = image.x.size;
   std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());
   times.end("reading");

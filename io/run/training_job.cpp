@@ -102,7 +102,7 @@ int run_training(const TrainingRequest& request) {
   std::unique_ptr<Backend> backend = offer.create(offer.variants.front());
   std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());
   PreparedImage prepared =
-      prepare(read_image_data(config.data.data_path, config.data, interruption()), config.preprocess,
+      prepare(read_image_data(config.data.data_path, config, interruption()), config.preprocess,
               config.data.energy_range, nullptr, std::move(drift_image), backend.get());
   check_non_negative(prepared.image, config.loss.reconstruction);
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
