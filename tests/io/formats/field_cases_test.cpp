@@ -278,6 +278,47 @@ TEST_F(FieldCase, TheFormatTagInAnyLetters) {
   EXPECT_EQ(list_images(gatan({without_units})).at(0).kind, "spectrum image");
 }
 
+// 14
+TEST_F(FieldCase, AnArchiveOfPantaRhei) {
+  EXPECT_NE(refusal(npz({{"data.npy", floats("(2, 3, 4)", 24)},
+                         {"meta_data.npy", npy_file("|O", "(1,)", "pickle")},
+                         {"file_format_version.npy", npy_file("<i8", "()", std::string(8, '\2'))}}))
+                .find("is a .prz of PantaRhei"),
+            std::string::npos);
+}
+
+// 17
+TEST_F(FieldCase, EnergiesOfAnArchiveByAnyName) {
+  const std::string cube = floats("(2, 3, 4)", 24);
+  const std::vector<double> energies = {500, 502, 504, 506};
+  for (const char* name :
+       {"energy_eV.npy", "EnergyLoss.npy", "Energy Loss (eV).npy", "x_axis.npy", "e_loss.npy"})
+    EXPECT_EQ(read_spectrum_image(npz({{"data.npy", cube}, {name, doubles("(4,)", energies)}})).energy,
+              (Axis{"Energy loss", "eV", 500, 2, 4}))
+        << name;
+  for (const char* shape : {"(1, 4)", "(4, 1)"})
+    EXPECT_EQ(read_spectrum_image(npz({{"data.npy", cube}, {"energy.npy", doubles(shape, energies)}})).energy,
+              (Axis{"Energy loss", "eV", 500, 2, 4}))
+        << shape;
+}
+
+TEST_F(FieldCase, EnergiesOfAnArchiveThatAreNotCertain) {
+  const std::vector<double> energies = {500, 502, 504, 506};
+  SpectrumImage image = read_spectrum_image(
+      npz({{"data.npy", floats("(2, 3, 4)", 24)}, {"calib.npy", doubles("(4,)", energies)}}));
+  EXPECT_EQ(image.energy.units, "");
+  EXPECT_EQ(image.notes, std::vector<std::string>{
+                             "No array is known to be the energies (data (2, 3, 4), calib (4,)); call it "
+                             "energy, or give data.energy_offset and data.dispersion"});
+  image = read_spectrum_image(
+      npz({{"data.npy", floats("(4, 3, 4)", 48)}, {"energy.npy", doubles("(4,)", energies)}}));
+  EXPECT_EQ(image.energy.offset, 500);
+  EXPECT_EQ(image.notes, std::vector<std::string>{
+                             "The energies in 'energy' fit several axes and are taken for the last (data (4, "
+                             "3, 4), energy (4,)); if they are another's, give data.axes with "
+                             "data.energy_offset and data.dispersion"});
+}
+
 // 18
 TEST_F(FieldCase, ALineScanIsOneRow) {
   SpectrumImage image = read_spectrum_image(npy({5, 4}));
