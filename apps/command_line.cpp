@@ -91,6 +91,11 @@ CommandOption CommandLine::add_flag(const std::string& names, bool& value, const
   return CommandOption(app_->add_flag(names, value, description));
 }
 
+CommandOption CommandLine::add_flag(const std::string& names, std::string& value,
+                                    const std::string& description) {
+  return CommandOption(app_->add_flag(names, value, description));
+}
+
 int CommandLine::run(int argc, char** argv, const std::function<int()>& body) {
   const std::string name = app_->get_name();
   app_->set_version_flag("--version", name + " " + EELSVAE_VERSION);

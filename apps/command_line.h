@@ -51,6 +51,8 @@ class CommandLine {
   template <typename T>
   CommandOption add_option(const std::string& names, T& value, const std::string& description);
   CommandOption add_flag(const std::string& names, bool& value, const std::string& description);
+  // --name{text} takes the text, and --name=other another.
+  CommandOption add_flag(const std::string& names, std::string& value, const std::string& description);
 
   // The whole of a program's main(): reads the command line into the values of the options and runs the body
   // as run_program does. A command line that cannot be understood is one line on stderr and exit status 2,

@@ -22,6 +22,8 @@ int main(int argc, char** argv) {
   app.add_flag("--resume", request.resume, "continue the run in the output folder");
   app.add_option("--weights", request.weights,
                  "start from the weights of this checkpoint instead of random ones");
-  app.add_flag("--plan", request.plan, "print the memory plan and stop");
+  app.add_flag("--plan{summary}", request.plan,
+               "say how much memory the training needs and stop; --plan=full lists every buffer")
+      .check_member({"summary", "full"});
   return app.run(argc, argv, [&] { return run_training(request); });
 }

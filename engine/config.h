@@ -18,16 +18,17 @@ struct ReadOptions {
   int64_t dataset = -1;      // which image of a file; -1: the EELS spectrum image
   std::string axes = "yxE";  // what the image's axes are, in the order in which they are listed
   bool swap_axes = false;    // then exchange y and x
-  std::optional<double> energy_offset = {};  // eV, of the first channel; the file's if absent
-  std::optional<double> dispersion = {};     // eV per channel; the file's if absent
+  std::optional<double> energy_offset = {};                // eV, of the first channel; the file's if absent
+  std::optional<double> dispersion = {};                   // eV per channel; the file's if absent
+  std::optional<std::array<double, 2>> energy_range = {};  // eV that are used; the whole axis if absent
+  std::optional<std::string> frame = {};                   // of a series of images: its number, or "sum"
   bool operator==(const ReadOptions&) const = default;
 };
 
 struct DataConfig : ReadOptions {
   std::string data_path;
-  std::optional<std::array<double, 2>> energy_range;  // eV; the whole axis if absent
-  std::optional<std::string> exclude_path;            // a .npy mask (y, x), not 0: excluded
-  std::vector<std::array<int64_t, 4>> exclude;        // rectangles [y0, x0, y1, x1), pixels
+  std::optional<std::string> exclude_path;      // a .npy mask (y, x), not 0: excluded
+  std::vector<std::array<int64_t, 4>> exclude;  // rectangles [y0, x0, y1, x1), pixels
   bool operator==(const DataConfig&) const = default;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/detect/empirical_null.h"
 #include "engine/prepare/spikes.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
@@ -92,6 +93,11 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
   config.loss.dose = dose > 0 ? std::stod(short_number(dose, 2)) : 30;
   say(dose > 0 ? "loss.dose " + short_number(config.loss.dose) + ", the electrons that the noise speaks of"
                : "loss.dose 30, for the noise does not tell the number of electrons");
+
+  if (image.pixels() < fewest_scores) {
+    config.detection.threshold = 5;
+    say("detection.threshold 5, standard deviations, for so few spectra tell no false-discovery rate");
+  }
 
   config.training.epochs = 1000;
   config.training.batch_size = 4;

@@ -27,7 +27,7 @@ struct AutomaticChoice {
 //   dose       the electrons that one scaled count stands for, from the noise, so that the loss is the
 //              likelihood of what was detected; 30 where it cannot be told
 //   training   until held-out spectra, a tenth, are not predicted better for 10 epochs
-//   detection  as its defaults have it
+//   detection  as its defaults have it; of fewer than 100 spectra, what stands out by 5 standard deviations
 AutomaticChoice choose_configuration(const SpectrumImageView& image);
 
 }  // namespace eelsvae

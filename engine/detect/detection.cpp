@@ -5,6 +5,7 @@
 
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
+#include "engine/image/excluded.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
 
@@ -70,6 +71,8 @@ void check_detection(const SpectrumImageView& prepared, int64_t tile, const Dete
     throw UserError("detection.score=latent needs a model; a baseline has no latent space");
   if (tile == 0 && config.threshold_by(ThresholdMethod::conformal))
     throw UserError("detection.threshold_method=conformal needs a model; a baseline holds no spectra out");
+  if (config.threshold_by(ThresholdMethod::fdr))
+    check_enough_scores(prepared.pixels() - excluded_pixels(prepared.excluded));
   if (std::min(prepared.y.size, prepared.x.size) < tile)
     throw UserError("the image, " + std::to_string(prepared.y.size) + " x " +
                     std::to_string(prepared.x.size) + " pixels, is smaller than the model's tiles, " +

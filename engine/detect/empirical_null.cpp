@@ -201,6 +201,13 @@ double EmpiricalNull::density(double score) const {
          (normal ? exponent * std::pow(std::abs(score), exponent - 1) : 1);
 }
 
+void check_enough_scores(int64_t scores) {
+  if (scores < fewest_scores)
+    throw UserError("a false-discovery rate needs at least " + std::to_string(fewest_scores) +
+                    " scored spectra to learn from; there are " + std::to_string(scores) +
+                    "; detection.threshold=5 takes what stands out by five standard deviations instead");
+}
+
 EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out) {
   expect(left_out.empty() || left_out.size() == scores.size(), "mask of another size than the scores");
   std::vector<double> sorted;
@@ -209,10 +216,7 @@ EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> l
     expect(std::isfinite(scores[i]), "a score that is not finite");
     sorted.push_back(static_cast<double>(scores[i]));
   }
-  constexpr size_t fewest = 100;
-  if (sorted.size() < fewest)
-    throw UserError("a false-discovery rate needs at least " + std::to_string(fewest) +
-                    " scored spectra to learn from; there are " + std::to_string(sorted.size()));
+  check_enough_scores(std::ssize(sorted));
   std::sort(sorted.begin(), sorted.end());
   const double low = quantile(sorted, 0.05);
   if (!(quantile(sorted, 0.6) > low))

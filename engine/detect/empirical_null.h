@@ -40,7 +40,11 @@ const char* name(EmpiricalNull::Family family);
 // never is, half as bad again as the best: so a few anomalies cost next to nothing, and up to 40 % of the
 // spectra may be anomalous, if most of them score higher than normal ones do. Beyond the cut the family is
 // extrapolated; where tails are heavier than exponential too much is found. left_out: pixels without a score
-// (nonzero), or empty. UserError with fewer than 100 scores, or if most of them are equal.
+// (nonzero), or empty. UserError as check_enough_scores, or if most of them are equal.
 EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out = {});
+
+// UserError if so many scores tell nothing of their distribution.
+constexpr int64_t fewest_scores = 100;
+void check_enough_scores(int64_t scores);
 
 }  // namespace eelsvae

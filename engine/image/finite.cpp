@@ -30,4 +30,22 @@ std::string not_finite_text(const SpectrumImageView& image) {
          std::to_string(channel) + ")";
 }
 
+std::vector<uint8_t> finite_channels(const SpectrumImageView& image) {
+  const int64_t channels = image.energy.size;
+  std::vector<uint8_t> finite(static_cast<size_t>(channels), 1);
+#pragma omp parallel
+  {
+    std::vector<uint8_t> here(finite.size(), 1);
+#pragma omp for schedule(static)
+    for (int64_t pixel = 0; pixel < image.pixels(); ++pixel) {
+      if (!image.excluded.empty() && image.excluded[static_cast<size_t>(pixel)]) continue;
+      const float* spectrum = image.spectrum(pixel);
+      for (size_t e = 0; e < here.size(); ++e) here[e] &= std::isfinite(spectrum[e]) ? 1 : 0;
+    }
+#pragma omp critical
+    for (size_t e = 0; e < here.size(); ++e) finite[e] &= here[e];
+  }
+  return finite;
+}
+
 }  // namespace eelsvae

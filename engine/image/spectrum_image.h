@@ -28,10 +28,12 @@ using CountArray = std::vector<float, SpaciousAllocator<float>>;
 // An EELS spectrum image: counts (y, x, E), energy innermost.
 struct SpectrumImage {
   std::string title;
-  Axis y, x, energy;              // energy loss in eV once calibrated
-  CountArray counts;              // y.size * x.size * energy.size
-  std::vector<uint8_t> excluded;  // (y, x), non-zero: left out of training and detection; empty: none
-  std::string metadata = "{}";    // acquisition metadata as JSON text, carried along unread
+  Axis y, x, energy;               // energy loss in eV once calibrated
+  CountArray counts;               // y.size * x.size * energy.size
+  std::vector<uint8_t> excluded;   // (y, x), non-zero: left out of training and detection; empty: none
+  std::string metadata = "{}";     // acquisition metadata as JSON text, carried along unread
+  std::string file;                // that it was read from, for messages; "" if from none
+  std::vector<std::string> notes;  // for the log: what there is to say of how it was read
 
   int64_t pixels() const { return y.size * x.size; }
   const float* spectrum(int64_t pixel) const { return counts.data() + pixel * energy.size; }

@@ -65,12 +65,19 @@ void MemoryPlan::place() {
   }
 }
 
-std::string MemoryPlan::table(const DeviceMemory& memory) const {
+std::string MemoryPlan::summary(const DeviceMemory& memory) const {
+  size_t sum = 0;
+  for (const Buffer& buffer : buffers_) sum += buffer.bytes;
+  return line("%zu buffers, %.3f GiB; sharing by lifetime brings them down to %.3f GiB.\n", buffers_.size(),
+              gib(sum), gib(bytes_)) +
+         line("The device has %.3f GiB, %.3f GiB of them free.\n", gib(memory.total), gib(memory.available));
+}
+
+std::string MemoryPlan::table() const {
   std::vector<const Buffer*> order;
   for (const Buffer& buffer : buffers_) order.push_back(&buffer);
   std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->bytes > b->bytes; });
   std::string text = line("%-34s %-26s %-5s %12s  %s\n", "buffer", "shape", "type", "MiB", "operations");
-  size_t sum = 0;
   for (const Buffer* b : order) {
     std::string shape;
     for (int64_t extent : b->shape) shape += (shape.empty() ? "" : " x ") + std::to_string(extent);
@@ -79,11 +86,7 @@ std::string MemoryPlan::table(const DeviceMemory& memory) const {
     text += line("%-34s %-26s %-5s %12.3f  %s\n", b->name.c_str(), shape.c_str(),
                  b->shape.empty() ? "bytes" : name_of(b->type), static_cast<double>(b->bytes) / (1 << 20),
                  life.c_str());
-    sum += b->bytes;
   }
-  text += line("%zu buffers, %.3f GiB; sharing by lifetime brings them down to %.3f GiB.\n", buffers_.size(),
-               gib(sum), gib(bytes_));
-  text += line("The device has %.3f GiB, %.3f GiB of them free.\n", gib(memory.total), gib(memory.available));
   return text;
 }
 
@@ -93,7 +96,7 @@ Arena::Arena(Backend& backend, const MemoryPlan& plan, const std::string& advice
   if (plan.bytes() > memory.available)
     throw UserError(line("not enough memory on %s: the plan needs %.2f GiB, %.2f GiB are free; ",
                          backend.device().c_str(), gib(plan.bytes()), gib(memory.available)) +
-                    advice + " (--plan lists the buffers)");
+                    advice + " (--plan=full lists the buffers)");
   memory_ = static_cast<char*>(backend.allocate(plan.bytes()));
 }
 

@@ -41,8 +41,9 @@ class MemoryPlan {
   const std::vector<Buffer>& buffers() const { return buffers_; }
   // Size of the one allocation, in bytes; 0 before place().
   size_t bytes() const { return bytes_; }
-  // A line per buffer, largest first, and the total beside the device's memory.
-  std::string table(const DeviceMemory& memory) const;
+  // The total beside the device's memory, two lines; and a line per buffer, largest first.
+  std::string summary(const DeviceMemory& memory) const;
+  std::string table() const;
 
  private:
   std::vector<Buffer> buffers_;

@@ -191,8 +191,11 @@ NoiseModel estimate_noise(const SpectrumImageView& observed, std::span<const flo
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   const Pairs pairs = pairs_apart(observed, lag);
   if (pairs.empty())
-    throw UserError("the noise cannot be measured: no two pixels lie " + std::to_string(lag) +
-                    " pixels apart");
+    throw UserError("the noise cannot be measured: no two pixels of the image, " +
+                    std::to_string(observed.y.size) + " x " + std::to_string(observed.x.size) + ", lie " +
+                    std::to_string(lag) +
+                    " apart that are not excluded; take a larger image, or preprocess.sigma=0 and "
+                    "preprocess.xy_window=1");
   const int64_t channels = observed.energy.size, count = std::ssize(pairs);
   // Pair by pair, for what is observed and expected may lie on a disk: (pairs, channels).
   CountArray differences(static_cast<size_t>(count * channels)), levels(differences.size());

@@ -33,10 +33,50 @@ std::string counted(int64_t n, const char* one, const char* several) {
   return std::to_string(n) + " " + (n == 1 ? one : several);
 }
 
-// what: whose counts, " of the energy range", say, for the message.
-void check_finite(const SpectrumImage& image, const char* what) {
+// what: whose counts, " of the energy range", say, for the message; remedy: besides the usual ones.
+void check_finite(const SpectrumImage& image, const std::string& what, const std::string& remedy = "") {
   if (const std::string text = not_finite_text(image); !text.empty())
-    throw UserError(text + what + "; replace them, or exclude the pixels");
+    throw UserError((image.file.empty() ? "" : image.file + ": ") + text + what +
+                    "; replace them, or leave the pixels out with data.exclude_path or data.exclude" +
+                    remedy);
+}
+
+// The longest run of channels that are finite in every pixel.
+ChannelWindow longest_run(const std::vector<uint8_t>& finite) {
+  ChannelWindow longest, here;
+  for (size_t e = 0; e < finite.size(); ++e) {
+    here.last = static_cast<int64_t>(e) + 1;
+    if (!finite[e]) here.first = here.last;
+    if (here.size() > longest.size()) longest = here;
+  }
+  return longest;
+}
+
+// Only the channels that are used need numbers: others, at the ends of spectra that were aligned, say, are
+// left out before anything looks at the whole axis.
+void leave_out_what_is_not_finite(ReducedImage& reduced, const std::optional<std::array<double, 2>>& range) {
+  SpectrumImage& image = reduced.image;
+  const std::vector<uint8_t> finite = finite_channels(image);
+  if (std::find(finite.begin(), finite.end(), 0) == finite.end()) return;
+  ChannelWindow used{0, image.energy.size};
+  if (range && channels_within(image.energy, *range).size() > 0) used = channels_within(image.energy, *range);
+  const bool whole = used.size() == image.energy.size;
+  ChannelWindow kept = used;
+  while (kept.first > 0 && finite[static_cast<size_t>(kept.first - 1)]) --kept.first;
+  while (kept.last < image.energy.size && finite[static_cast<size_t>(kept.last)]) ++kept.last;
+  const auto energy_at = [&](int64_t channel) {
+    return short_number(image.energy.value(static_cast<double>(channel)), 8);
+  };
+  const ChannelWindow run = longest_run(finite);
+  const std::string remedy = run.size() < channel_multiple
+                                 ? ""
+                                 : "; every pixel is finite in data.energy_range=" + energy_at(run.first) +
+                                       "," + energy_at(run.last - 1);
+  const int64_t before = image.energy.size;
+  crop_energy(image, kept);
+  check_finite(image, whole ? "" : " of the energy range", remedy);
+  reduced.notes.push_back(counted(before - kept.size(), "channel", "channels") +
+                          " outside of the energies used left out, for some pixels are not finite there");
 }
 
 // ---- the steps that yield counts ----
@@ -125,7 +165,8 @@ Axis unbinned(Axis axis, int64_t bin) {
 void crop_range(SpectrumImage& image, const std::array<double, 2>& energy_range) {
   const ChannelWindow window = channels_within(image.energy, energy_range);
   if (window.size() == 0)
-    throw UserError("data.energy_range leaves no channel; the image's axis is " + describe(image.energy));
+    throw UserError((image.file.empty() ? "" : image.file + ": ") +
+                    "data.energy_range leaves no channel; the image's axis is " + describe(image.energy));
   crop_energy(image, window);
 }
 
@@ -205,15 +246,15 @@ ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
   if (drift_image) check_same_scan(image, *drift_image);
   fill_excluded(image.excluded, image.counts, 0);
   ReducedImage reduced;
+  reduced.notes = std::move(image.notes);
   reduced.image = std::move(image);
   crop_pixels(reduced.image, y, x);
   check_pixels_left(reduced.image);
-  const bool whole_axis_matters = config.despike > 0 || config.align != Align::none;
-  if (whole_axis_matters) check_finite(reduced.image, "");
   const Axis left = fitted ? unbinned(fitted->energy, config.bin_energy) : Axis{};
-  set_aside_with_note(
-      reduced, config,
-      fitted ? std::array{left.value(0), left.value(static_cast<double>(left.size - 1))} : energy_range);
+  const std::optional<std::array<double, 2>> used =
+      fitted ? std::array{left.value(0), left.value(static_cast<double>(left.size - 1))} : energy_range;
+  leave_out_what_is_not_finite(reduced, used);
+  set_aside_with_note(reduced, config, used);
   if (config.despike > 0) {
     reduced.spikes = remove_spikes(reduced.image, config.despike);
     for (Spike& spike : reduced.spikes) {
@@ -234,7 +275,6 @@ ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
     crop_to_axis(reduced.image, left);
   else if (energy_range)
     crop_range(reduced.image, *energy_range);
-  if (!whole_axis_matters) check_finite(reduced.image, " of the energy range");
   bin_with_note(reduced, config);
   return reduced;
 }

@@ -49,6 +49,7 @@ struct ReducedImage {
 //   6. binning            sums of counts
 //
 // Excluded pixels may hold anything, NaN as well. They come out as zero spectra, on which nothing depends.
+// Channels beyond energy_range in which a pixel holds NaN are cropped before step 2.
 // UserError: as the steps say; every pixel is excluded; of the others, counts that are not finite; a drift
 // image of another size; a range that misses the axis; a model's axis that the image does not hold. Works in
 // the images' own memory: move them in.

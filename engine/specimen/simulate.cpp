@@ -246,8 +246,7 @@ SimulatedImage simulate(const SimulationSettings& s) {
   DefectPlaces places = place_defects(defects, s.anomalies, specimen, s.seed);
   const ScanCounts scan(s);
   for (int64_t pixel = 0; pixel < s.height * s.width; ++pixel)
-    if (scan.is_vacuum(pixel) || !scan.is_scanned(pixel))
-      places.labels[static_cast<size_t>(pixel)] = 0;
+    if (scan.is_vacuum(pixel) || !scan.is_scanned(pixel)) places.labels[static_cast<size_t>(pixel)] = 0;
   result.labels = places.labels;
   result.truth.resize(places.labels.size());
   std::transform(places.labels.begin(), places.labels.end(), result.truth.begin(),
@@ -288,8 +287,8 @@ SimulatedImage simulate(const SimulationSettings& s) {
         const double mean = expected[static_cast<size_t>(c)];
         const double deviation = std::sqrt(noise_factor * noise_variance(mean));
         const double before = normals[static_cast<size_t>(c > 0 ? c - 1 : s.channels - 1)];
-        counts[c] = static_cast<float>(mean + deviation * (scan.own * normals[static_cast<size_t>(c)] +
-                                                           scan.neighbours * before));
+        counts[c] = static_cast<float>(
+            mean + deviation * (scan.own * normals[static_cast<size_t>(c)] + scan.neighbours * before));
       }
       if (defect && defect->kind == DefectKind::cosmic)
         add_cosmic_ray(counts, s.channels, defect->strength, draw(s.seed, SimulationDraw::cosmic_ray, pixel));

@@ -63,9 +63,9 @@ SimulatedImage simulate(const SimulationSettings& settings);
 // What somebody scores who knows all but where the anomalies are: for every pixel (y, x) of a recording of
 // these settings, which have one defect, the logarithm of the likelihood of its counts with that defect, of
 // the sign that suits it better, over the likelihood without (Neyman & Pearson, Phil. Trans. R. Soc. A 231,
-// 289 (1933)). No score of single spectra finds more; of cosmic rays, whose channel nobody knows, the sum over all channels is
-// taken. Pixels that were not scanned have 0. std::logic_error if the settings have another number of defects
-// or the image another shape.
+// 289 (1933)). No score of single spectra finds more; of cosmic rays, whose channel nobody knows, the sum
+// over all channels is taken. Pixels that were not scanned have 0. std::logic_error if the settings have
+// another number of defects or the image another shape.
 std::vector<float> known_defect_scores(const SimulationSettings& settings, const SpectrumImage& recorded);
 
 // The same specimen without any anomaly: its image is the same, bit by bit, wherever truth is 0.

@@ -259,7 +259,11 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
       if (!std::isfinite(loss.total(weights)) || !std::isfinite(norm))
         throw UserError("the loss is no longer a finite number in epoch " + std::to_string(state.epoch + 1) +
                         ", step " + std::to_string(state.step + 1) +
-                        "; lower training.learning_rate or set training.clip_value");
+                        (config_.preprocess.scaling_method == Scaling::none
+                             ? "; the counts are not scaled: set preprocess.scaling_method to robust_minmax"
+                         : config_.training.clip_value > 0
+                             ? "; lower training.learning_rate or training.clip_value"
+                             : "; lower training.learning_rate or set training.clip_value"));
       state.reconstruction_sum += loss.reconstruction;
       state.kl_sum += loss.kl;
       state.norm_sum += norm;

@@ -59,7 +59,8 @@ template <>
 struct IsListOfText<std::vector<std::string>> : std::true_type {};
 
 template <typename Value>
-constexpr bool is_text = std::is_same_v<Value, std::string> || std::is_enum_v<Value>;
+constexpr bool is_text = std::is_same_v<Value, std::string> ||
+                         std::is_same_v<Value, std::optional<std::string>> || std::is_enum_v<Value>;
 
 // Values of the wrong type are left alone and answered with false.
 inline bool convert(const json& given, std::string& value) {
@@ -393,6 +394,7 @@ template <typename Value>
 json argument_value(const std::string& text) {
   auto parsed = [](const std::string& candidate) { return json::parse(candidate, nullptr, false); };
   if constexpr (is_text<Value>) {
+    if (IsOptional<Value>::value && text == "null") return nullptr;
     if (text.empty() || text.front() != '"') return text;
   }
   json value = parsed(text);

@@ -133,8 +133,18 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
               "all of it"},
         data.energy_range, ascending());
   visit(Field{"data", "dataset", "",
-              "which image of a file, as `eelsvae-info` counts them from 0; -1: its EELS spectrum image"},
+              "which image of a file, as `eelsvae-info` counts them from 0; -1: its EELS spectrum image, of "
+              "several the one that holds energy_range, or else the first that begins above 30 eV"},
         data.dataset, at_least(-1));
+  visit(Field{"data", "frame", "",
+              "of a series of spectrum images (t, y, x, E): which of them, counted from 0, or sum for all "
+              "added up; null: the file holds one image"},
+        data.frame,
+        Rule{"a number from 0 on, or sum", [](const std::string& frame) {
+               return frame == "sum" ||
+                      (!frame.empty() && frame.size() < 10 &&
+                       std::all_of(frame.begin(), frame.end(), [](char c) { return '0' <= c && c <= '9'; }));
+             }});
   visit(
       Field{"data", "axes", "",
             "what the image's axes are, in the order in which `eelsvae-info` lists them; other than yxE for "
@@ -201,9 +211,11 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
               "image in which the drift is measured, of the same scan: the low-loss image of a dual-EELS "
               "acquisition; null: the image itself"},
         preprocess.align_path, Rule{"not empty", [](const std::string& path) { return !path.empty(); }});
-  visit(Field{"preprocess", "align_dataset", "",
-              "which image of `align_path`, counted like `data.dataset`; -1: its EELS spectrum image"},
-        preprocess.align_dataset, at_least(-1));
+  visit(
+      Field{"preprocess", "align_dataset", "",
+            "which image of `align_path`, counted like `data.dataset`; -1: its low-loss image, which begins "
+            "below 30 eV, or else as `data.dataset`"},
+      preprocess.align_dataset, at_least(-1));
   visit(Field{"preprocess", "bin_xy", "pixels",
               "side of the squares of pixels whose counts are added up; 1: off"},
         preprocess.bin_xy, from_to(1, 65536));

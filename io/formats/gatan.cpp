@@ -15,16 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-// Numbers that are damaged: the file's other images can be listed and read.
-class UnreadableValues : public ImageValues {
- public:
-  explicit UnreadableValues(std::string fault) : fault_(std::move(fault)) {}
-  bool read(std::span<const int64_t>, float*, const StopToken&) const override { throw UserError(fault_); }
-
- private:
-  std::string fault_;
-};
-
 // ImageData.Dimensions, the fastest first.
 std::vector<int64_t> dimension_sizes(const json& image, const std::string& context) {
   const json& dimensions = tag_at(image, "ImageData.Dimensions");
@@ -65,17 +55,22 @@ GatanMemoryImage memory_image(const GatanTags& tags, size_t place, uint64_t file
     throw UserError(context + ".ImageData.Dimensions: an image " + shape_text(result.info.shape) +
                     " cannot be");
   result.array = stored_array(described, tags.big_endian);
+  if (elements == 0) return result;
   const uint64_t needed = static_cast<uint64_t>(elements) * element_size(*described.type);
   const auto data = tags.arrays.find(tag + ".ImageData.Data");
   if (data == tags.arrays.end()) {
-    result.fault = context + ": the tag ImageData.Data is missing";
+    result.info.fault =
+        context +
+        ": the tag ImageData.Data is missing; its numbers may lie in a file of their own beside it (.raw, "
+        ".dat, "
+        ".gtg): save it with them in DigitalMicrograph, or read that file through a .rpl (docs/formats.md)";
   } else if (data->second.bytes != needed) {
-    result.fault = context + ".ImageData.Data has " + std::to_string(data->second.bytes) + " bytes, " +
-                   shape_text(result.info.shape) + " " + result.info.dtype + " needs " +
-                   std::to_string(needed);
+    result.info.fault = context + ".ImageData.Data has " + std::to_string(data->second.bytes) + " bytes, " +
+                        shape_text(result.info.shape) + " " + result.info.dtype + " needs " +
+                        std::to_string(needed);
   } else {
     result.offset = data->second.offset;
-    if (needed > file_size - result.offset) result.fault = tags.cut_off;
+    if (needed > file_size - result.offset) result.info.fault = tags.cut_off;
   }
   return result;
 }
@@ -93,14 +88,6 @@ std::vector<GatanMemoryImage> memory_images(const GatanTags& tags, const std::ve
   return images;
 }
 
-std::shared_ptr<const ImageValues> image_values(const GatanMemoryImage& image,
-                                                std::shared_ptr<const MappedFile> file) {
-  if (!image.array) return nullptr;
-  if (!image.fault.empty()) return std::make_shared<UnreadableValues>(image.fault);
-  const std::string context = file->path();
-  return mapped_values(std::move(file), image.offset, *image.array, context);
-}
-
 std::vector<StoredImage> open_gatan(const std::string& path) {
   const auto file = std::make_shared<const MappedFile>(path);
   const auto tags = std::make_shared<const GatanTags>(parse_gatan_tags(file->bytes(), path));
@@ -108,7 +95,9 @@ std::vector<StoredImage> open_gatan(const std::string& path) {
   std::vector<StoredImage> images;
   for (GatanMemoryImage& image : memory_images(*tags, places, file->size(), path)) {
     const size_t place = places[images.size()];
-    auto values = image_values(image, file);
+    std::shared_ptr<const ImageValues> values;
+    if (image.array && image.info.fault.empty())
+      values = mapped_values(file, image.offset, *image.array, path);
     images.push_back({image.info, std::move(values),
                       [=, info = image.info] { return gatan_metadata(tags->tree, place, info); }});
   }

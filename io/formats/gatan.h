@@ -18,10 +18,9 @@ extern const ImageFormat gatan_hdf5_format;
 
 // An image of a DM3 or DM4 file in memory.
 struct GatanMemoryImage {
-  ImageInfo info;
+  ImageInfo info;                    // with the fault, if the numbers cannot be read
   uint64_t offset = 0;               // of its first element
   std::optional<StoredArray> array;  // none if the elements are no numbers
-  std::string fault;                 // why they cannot be read; "" if they can
 };
 
 // The images of a whole file; `name` is the file to name in a UserError.

@@ -73,7 +73,8 @@ std::vector<StoredImage> open_gatan_hdf5(const std::string& path) {
   const Object root = file.member("/");
   const auto tags = std::make_shared<const json>(as_gatan_tags(hdf5::group_as_json(root, {"Data"}, path)));
   std::vector<StoredImage> images;
-  for (const size_t place : gatan_images(*tags)) images.push_back(stored_image(file, path, tags, place));
+  for (const size_t place : gatan_images(*tags))
+    images.push_back(or_fault("", [&] { return stored_image(file, path, tags, place); }));
   return images;
 }
 

@@ -1,6 +1,7 @@
 #include "io/formats/gatan_image.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <iterator>
 #include <string_view>
@@ -72,13 +73,15 @@ bool is_energy(const std::string& units) {
 // such tag, which scripts and old versions leave, are taken for a spectrum image too.
 std::optional<size_t> signal_dimension(const json& image, const std::vector<Axis>& axes) {
   if (axes.size() == 1) return 0;
-  const std::string format = text_at(image, "ImageTags.Meta Data.Format");
-  const bool spectra = format == "Spectrum image" || format == "Spectrum" || format == "Line scan" ||
-                       !tag_at(image, "ImageTags.spim").is_null();
-  if (!spectra && !format.empty()) return std::nullopt;
   for (size_t d = axes.size(); d-- > 0;) {
     if (is_energy(axes[d].units)) return d;
   }
+  std::string format = text_at(image, "ImageTags.Meta Data.Format");
+  std::transform(format.begin(), format.end(), format.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  const bool spectra = format == "spectrum image" || format == "spectrum" || format == "line scan" ||
+                       !tag_at(image, "ImageTags.spim").is_null();
+  if (!spectra && !format.empty()) return std::nullopt;
   if (spectra) return axes.size() == 2 ? 0 : 2;
   if (axes.size() == 3 && axes[2].units.empty()) return 2;
   return std::nullopt;

@@ -8,7 +8,7 @@
 
 #include "io/containers/hdf5.h"
 #include "io/files/message_text.h"
-#include "io/files/npy.h"
+#include "io/formats/hdf5_positions.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -20,12 +20,6 @@ using nlohmann::json;
 struct HspyAxis {
   Axis axis;
   std::optional<bool> navigate;
-};
-
-struct HspyImage {
-  std::string group;          // name below /Experiments
-  std::vector<size_t> order;  // axes of `data` in display order: navigation first
-  ImageInfo info;
 };
 
 std::string text_or(const json& value, const std::string& otherwise) {
@@ -56,9 +50,6 @@ HspyAxis read_axis(const Object& experiment, size_t dimension, int64_t size, con
   const auto attribute = [&](const char* key) { return hdf5::attribute(group, key, where); };
 
   HspyAxis result;
-  const std::string type = text_or(attribute("_type"), "UniformDataAxis");
-  if (type != "UniformDataAxis")
-    throw UserError(where + " is not uniform (" + type + "); interpolate the data to a uniform axis first");
   const double stated = number_or(attribute("size"), static_cast<double>(size), where + ": size");
   if (stated != static_cast<double>(size)) {
     char text[80];
@@ -68,9 +59,17 @@ HspyAxis read_axis(const Object& experiment, size_t dimension, int64_t size, con
   }
   result.axis.name = defined_text(attribute("name"));
   result.axis.units = defined_text(attribute("units"));
-  result.axis.offset = number_or(attribute("offset"), 0, where + ": offset");
-  result.axis.scale = number_or(attribute("scale"), 1, where + ": scale");
   result.axis.size = size;
+  const std::string type = text_or(attribute("_type"), "UniformDataAxis");
+  if (hdf5::has_dataset(group, "axis", where)) {  // of a DataAxis, which may be even all the same
+    calibrate_by_dataset(result.axis, group.member("axis"), where);
+  } else if (type == "UniformDataAxis") {
+    result.axis.offset = number_or(attribute("offset"), 0, where + ": offset");
+    result.axis.scale = number_or(attribute("scale"), 1, where + ": scale");
+  } else {
+    throw UserError(where + " is not uniform (" + type +
+                    "); interpolate the data first, in HyperSpy by s.interpolate_on_axis(\"uniform\", -1)");
+  }
   const json navigate = attribute("navigate");
   if (!navigate.is_null())
     result.navigate =
@@ -87,48 +86,6 @@ json string_at(const Object& experiment, const char* path_to_group, const char* 
     path += *p;
   }
   return hdf5::attribute(experiment.member(path), key, context);
-}
-
-HspyImage read_headers(const Object& experiments, const std::string& group_name, const std::string& path) {
-  const std::string context = path + ": image '" + one_line(group_name) + "'";
-  const Object group = experiments.member(group_name);
-  const Object data = group.member("data");
-
-  HspyImage image;
-  image.group = group_name;
-  image.info.title = text_or(string_at(group, "metadata/General", "title", context), "");
-  if (image.info.title.empty() && group_name != "__unnamed__") image.info.title = one_line(group_name);
-  image.info.signal = text_or(string_at(group, "metadata/Signal", "signal_type", context), "");
-  image.info.dtype = hdf5::dataset_dtype(data, context);
-
-  const std::vector<int64_t> shape = hdf5::dataset_shape(data, context);
-  std::vector<HspyAxis> axes;
-  for (size_t i = 0; i < shape.size(); ++i) axes.push_back(read_axis(group, i, shape[i], context));
-  // Files before version 2.1 say "spectrum" or "image" instead of marking axes.
-  const bool old_image = text_or(string_at(group, "metadata/Signal", "record_by", context), "") == "image";
-  const size_t old_signal_axes = std::min<size_t>(old_image ? 2 : 1, axes.size());
-  for (const bool navigation : {true, false}) {
-    for (size_t i = 0; i < axes.size(); ++i) {
-      if (axes[i].navigate.value_or(i + old_signal_axes < axes.size()) != navigation) continue;
-      image.order.push_back(i);
-      image.info.shape.push_back(shape[i]);
-      image.info.axes.push_back(axes[i].axis);
-    }
-    if (navigation) image.info.kind = image_kind(image.order.size(), axes.size() - image.order.size());
-  }
-  return image;
-}
-
-std::vector<HspyImage> read_all_headers(const Object& file, const std::string& path) {
-  std::vector<HspyImage> images;
-  if (!hdf5::has_group(file, "Experiments", path)) return images;
-  const Object experiments = file.member("Experiments");
-  for (const std::string& name : hdf5::members(experiments, path)) {
-    if (!hdf5::has_group(experiments, name, path)) continue;
-    const Object group = experiments.member(name);
-    if (hdf5::has_dataset(group, "data", path)) images.push_back(read_headers(experiments, name, path));
-  }
-  return images;
 }
 
 // HyperSpy spells lists as members "_list_x" and "_list_3_x", empty ones as attributes "_list_empty_x", and
@@ -178,15 +135,50 @@ json read_metadata(const Object& experiment, const std::string& context) {
   return result;
 }
 
+// name: of its group below /Experiments.
+StoredImage open_experiment(const Object& file, const std::string& name, const std::string& path) {
+  const std::string place = "/Experiments/" + name;
+  const std::string context = path + ": image '" + one_line(name) + "'";
+  const Object group = file.member(place);
+  const Object data = group.member("data");
+
+  StoredImage image;
+  ImageInfo& info = image.info;
+  info.title = text_or(string_at(group, "metadata/General", "title", context), "");
+  if (info.title.empty() && name != "__unnamed__") info.title = one_line(name);
+  info.signal = text_or(string_at(group, "metadata/Signal", "signal_type", context), "");
+  info.dtype = hdf5::dataset_dtype(data, context);
+
+  const std::vector<int64_t> shape = hdf5::dataset_shape(data, context);
+  std::vector<HspyAxis> axes;
+  for (size_t i = 0; i < shape.size(); ++i) axes.push_back(read_axis(group, i, shape[i], context));
+  // Files before version 2.1 say "spectrum" or "image" instead of marking axes.
+  const bool old_image = text_or(string_at(group, "metadata/Signal", "record_by", context), "") == "image";
+  const size_t old_signal_axes = std::min<size_t>(old_image ? 2 : 1, axes.size());
+  std::vector<size_t> order;  // axes of `data` in display order: navigation first
+  for (const bool navigation : {true, false}) {
+    for (size_t i = 0; i < axes.size(); ++i) {
+      if (axes[i].navigate.value_or(i + old_signal_axes < axes.size()) != navigation) continue;
+      order.push_back(i);
+      info.shape.push_back(shape[i]);
+      info.axes.push_back(axes[i].axis);
+    }
+    if (navigation) info.kind = image_kind(order.size(), axes.size() - order.size());
+  }
+  image.values = hdf5::dataset_values(file, place + "/data", std::move(order), context);
+  image.metadata = [=] { return read_metadata(hdf5::open_file(path).member(place), context); };
+  return image;
+}
+
 std::vector<StoredImage> open_hspy(const std::string& path) {
   const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
-  for (HspyImage& image : read_all_headers(file, path)) {
-    const std::string group = "/Experiments/" + image.group;
-    const std::string context = path + ": image '" + one_line(image.group) + "'";
-    auto values = hdf5::dataset_values(file, group + "/data", std::move(image.order), context);
-    images.push_back({std::move(image.info), std::move(values),
-                      [=] { return read_metadata(hdf5::open_file(path).member(group), context); }});
+  if (!hdf5::has_group(file, "Experiments", path)) return images;
+  const Object experiments = file.member("Experiments");
+  for (const std::string& name : hdf5::members(experiments, path)) {
+    if (!hdf5::has_group(experiments, name, path)) continue;
+    if (!hdf5::has_dataset(experiments.member(name), "data", path)) continue;
+    images.push_back(or_fault(one_line(name), [&] { return open_experiment(file, name, path); }));
   }
   return images;
 }

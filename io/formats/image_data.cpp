@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "engine/image/excluded.h"
-#include "engine/image/finite.h"
 #include "io/files/message_text.h"
 #include "io/files/npy.h"
 #include "io/formats/spectrum_image_file.h"
@@ -40,17 +39,14 @@ void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
                     std::to_string(image.pixels()) + " pixels");
 }
 
-void check_finite(const SpectrumImage& image, const std::string& path) {
-  if (const std::string text = not_finite_text(image); !text.empty())
-    throw UserError(path + ": " + text +
-                    "; replace them, or leave the pixels out with data.exclude_path or data.exclude");
-}
-
-SpectrumImage read_image_data(const std::string& path, const DataConfig& data, const StopToken& stop) {
-  bool all_finite = true;
-  SpectrumImage image = read_spectrum_image(path, data, &all_finite, stop);
-  exclude_pixels(image, data);
-  if (!all_finite) check_finite(image, path);
+SpectrumImage read_image_data(const std::string& path, const Config& config, const StopToken& stop) {
+  ReadOptions options = config.data;
+  // The range then means energies that the image has only after it was aligned.
+  if (config.preprocess.align == Align::zero_loss && !config.preprocess.align_path)
+    options.energy_range.reset();
+  bool finite_or_not = true;
+  SpectrumImage image = read_spectrum_image(path, options, &finite_or_not, stop);
+  exclude_pixels(image, config.data);
   return image;
 }
 
@@ -60,6 +56,8 @@ std::optional<SpectrumImage> read_drift_image(const Config& config, const StopTo
   options.dataset = config.preprocess.align_dataset;
   options.energy_offset.reset();
   options.dispersion.reset();
+  options.energy_range.reset();
+  if (options.dataset < 0) options.dataset = low_loss_image(*config.preprocess.align_path);
   return read_spectrum_image(*config.preprocess.align_path, options, nullptr, stop);
 }
 

@@ -14,13 +14,10 @@ namespace eelsvae {
 // has not the image's shape, a rectangle reaches beyond the image, or no pixel is left.
 void exclude_pixels(SpectrumImage& image, const DataConfig& data);
 
-// UserError, naming the file and the first, if a pixel that is not excluded holds a count that is not finite.
-void check_finite(const SpectrumImage& image, const std::string& path);
-
 // The image that a program works on: read from the file (not from data.data_path) as the configuration tells,
-// with its excluded pixels marked. UserError as read_spectrum_image, exclude_pixels and
-// check_finite.
-SpectrumImage read_image_data(const std::string& path, const DataConfig& data, const StopToken& stop = {});
+// with its excluded pixels marked. Counts may be no numbers: reduce() (engine/prepare/preprocess.h) says
+// which matter. UserError as read_spectrum_image and exclude_pixels.
+SpectrumImage read_image_data(const std::string& path, const Config& config, const StopToken& stop = {});
 
 // The image of preprocess.align_path, if there is one; the calibration that the configuration gives is not
 // meant for it.

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,8 @@ struct ImageInfo {
   std::vector<int64_t> shape;
   std::string dtype;  // as NumPy names it: "int16"
   std::vector<Axis> axes;
+  std::string fault;               // why it cannot be read, as a UserError has it; "" if it can
+  std::vector<std::string> notes;  // what there is to say of how it was understood
 };
 
 // An image in a file, nothing but headers read so far.
@@ -49,6 +52,14 @@ struct ImageFormat {
 
 // "spectrum image" for two navigation axes and one signal axis, "line scan", "single spectrum", "image", ...
 std::string image_kind(size_t navigation_axes, size_t signal_axes);
+
+// What open() gives, or, where that throws a UserError, an image of this title that has no axes, the kind
+// "damaged image" and that fault: the file's other images can be read.
+StoredImage or_fault(const std::string& title, const std::function<StoredImage()>& open);
+
+// Gives an axis the line through the first and the last of its positions. UserError, which begins with
+// `context`, if one of them is off it by more than a tenth of a step.
+void calibrate_by_positions(Axis& axis, std::span<const double> positions, const std::string& context);
 
 // Converts energies to eV and lengths to nm if the axis has a unit that is known; leaves it alone otherwise.
 void convert_units(Axis& axis);

@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cmath>
 #include <numeric>
 #include <optional>
 
 #include "io/containers/hdf5.h"
 #include "io/files/message_text.h"
-#include "io/files/npy.h"
+#include "io/formats/hdf5_positions.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -19,7 +18,6 @@ using nlohmann::json;
 
 constexpr int deepest_group = 16;
 constexpr int most_groups = 10000;
-constexpr double largest_deviation = 0.02;  // of a uniform axis, in channels
 
 // Paths of the groups that hold data.
 class Search {
@@ -60,28 +58,6 @@ std::string plain_units(std::string units) {
 std::string text_attribute(const Object& object, const char* name, const std::string& context) {
   const json value = hdf5::attribute(object, name, context);
   return value.is_string() ? one_line(value.get<std::string>()) : "";
-}
-
-// Offset and scale from the positions of the axis' elements.
-void calibrate(Axis& axis, const Object& dim, const std::string& context) {
-  const std::vector<int64_t> shape = hdf5::dataset_shape(dim, context);
-  const std::string dtype = hdf5::dataset_dtype(dim, context);
-  if (!dtype.starts_with("int") && !dtype.starts_with("uint") && !dtype.starts_with("float"))
-    return;  // words: channels of different kinds
-  if (shape.size() != 1 || (shape[0] != axis.size && shape[0] != 2))
-    throw UserError(context + ": the vector has the shape " + shape_text(shape) + ", " +
-                    std::to_string(axis.size) + " or 2 numbers are needed");
-  if (shape[0] == 0) return;
-  const std::vector<double> positions = hdf5::numbers(dim, context);
-  axis.offset = positions[0];
-  if (positions.size() == 1) return;
-  axis.scale = (positions.back() - positions[0]) / static_cast<double>(positions.size() - 1);
-  for (size_t i = 0; i < positions.size(); ++i) {
-    const double expected = positions[0] + axis.scale * static_cast<double>(i);
-    if (!(std::abs(positions[i] - expected) <= largest_deviation * std::abs(axis.scale)))
-      throw UserError(context + ": the axis is not uniform at element " + std::to_string(i) +
-                      "; interpolate the data to a uniform axis first");
-  }
 }
 
 std::string lower(std::string text) {
@@ -135,7 +111,7 @@ StoredImage open_image(const Object& file, const std::string& group_path, const 
       const Object dim = group.member(name);
       axis.name = text_attribute(dim, "name", context);
       axis.units = plain_units(text_attribute(dim, "units", context));
-      calibrate(axis, dim, context + ", " + name);
+      calibrate_by_dataset(axis, dim, context + ", " + name);
     }
     axes.push_back(std::move(axis));
   }
@@ -179,7 +155,7 @@ std::vector<StoredImage> open_ncem(const std::string& path) {
   const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
   for (const std::string& group : Search(file, path, false).found)
-    images.push_back(open_image(file, group, path));
+    images.push_back(or_fault(one_line(group), [&] { return open_image(file, group, path); }));
   return images;
 }
 

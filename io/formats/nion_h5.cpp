@@ -32,24 +32,29 @@ std::vector<std::string> datasets(const Object& file, const std::string& path) {
   return found;
 }
 
+StoredImage open_item(const Object& file, const std::string& name, const std::vector<int64_t>& shape,
+                      const std::string& path) {
+  const std::string context = path + ": dataset '" + one_line(name) + "'";
+  const Object dataset = file.member(name);
+  const json properties = parse_json_object(
+      hdf5::attribute(dataset, "properties", context).get<std::string>(), context + ", properties");
+  StoredImage image;
+  image.info = nion_image_info(properties, shape, hdf5::dataset_dtype(dataset, context), context);
+  if (image.info.title.empty()) image.info.title = std::filesystem::path(path).stem().string();
+  std::vector<size_t> order(shape.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (image.info.shape == shape) image.values = hdf5::dataset_values(file, name, order, context);
+  image.metadata = [metadata = nion_metadata(properties)] { return metadata; };
+  return image;
+}
+
 std::vector<StoredImage> open_nion(const std::string& path) {
   const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
   for (const std::string& name : datasets(file, path)) {
-    const std::string context = path + ": dataset '" + one_line(name) + "'";
-    const Object dataset = file.member(name);
-    const std::vector<int64_t> shape = hdf5::dataset_shape(dataset, context);
+    const std::vector<int64_t> shape = hdf5::dataset_shape(file.member(name), path);
     if (shape == std::vector<int64_t>{0}) continue;  // an item without data
-    const json properties = parse_json_object(
-        hdf5::attribute(dataset, "properties", context).get<std::string>(), context + ", properties");
-    StoredImage image;
-    image.info = nion_image_info(properties, shape, hdf5::dataset_dtype(dataset, context), context);
-    if (image.info.title.empty()) image.info.title = std::filesystem::path(path).stem().string();
-    std::vector<size_t> order(shape.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    if (image.info.shape == shape) image.values = hdf5::dataset_values(file, name, order, context);
-    image.metadata = [metadata = nion_metadata(properties)] { return metadata; };
-    images.push_back(std::move(image));
+    images.push_back(or_fault(one_line(name), [&] { return open_item(file, name, shape, path); }));
   }
   return images;
 }

@@ -38,6 +38,9 @@ ImageInfo array_info(const std::string& title, const NpyHeader& header) {
     info.kind = image_kind(2, 1);
     info.axes = {uncalibrated("y", header.shape[0]), uncalibrated("x", header.shape[1]),
                  uncalibrated("Energy loss", header.shape[2])};
+  } else if (header.shape.size() == 2 && header.type != ElementType::boolean) {
+    info.kind = image_kind(1, 1);
+    info.axes = {uncalibrated("x", header.shape[0]), uncalibrated("Energy loss", header.shape[1])};
   } else {
     info.kind = "array";
     for (size_t i = 0; i < header.shape.size(); ++i)

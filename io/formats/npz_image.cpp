@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cctype>
-#include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <optional>
@@ -21,7 +19,6 @@ namespace {
 
 constexpr size_t header_limit = size_t{64} << 10;  // a version 1 header's longest
 constexpr size_t axis_limit = size_t{16} << 20;    // two million channels
-constexpr double tolerance = 0.1;                  // of a channel
 
 struct Member {
   const ZipMember* member;
@@ -30,22 +27,37 @@ struct Member {
   bool is_axis = false;
 };
 
-std::string lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
+// The name's letters and digits, in small letters: "Energy_Loss" is "energyloss".
+std::string plain(const std::string& name) {
+  std::string letters;
+  for (const unsigned char c : name) {
+    if (std::isalnum(c)) letters += static_cast<char>(std::tolower(c));
+  }
+  return letters;
 }
 
 bool is_energy(const std::string& name) {
-  const std::string lower = lower_case(name);
-  for (const char* known : {"energy", "ev", "e", "energy_loss", "eloss", "energies", "energy_axis"}) {
-    if (lower == known) return true;
-  }
-  return false;
+  const std::string letters = plain(name);
+  return letters == "e" || letters == "ev" || letters == "loss" ||
+         letters.find("energ") != std::string::npos || letters.find("eloss") != std::string::npos;
+}
+
+// The axis of a plot of spectra, which is the energy if its length is that of no other axis.
+bool may_be_energy(const std::string& name) {
+  const std::string letters = plain(name);
+  return letters == "axis" || letters == "xaxis" || letters == "signalaxis" || letters == "spectralaxis";
+}
+
+// (n,), (1, n) or (n, 1)
+bool is_vector(const NpyHeader& header) {
+  return header.shape.size() == 1 ||
+         (header.shape.size() == 2 && std::min(header.shape[0], header.shape[1]) == 1);
 }
 
 bool names_axis(const Member& m) {
-  const std::string lower = lower_case(m.name);
-  return m.header.shape.size() == 1 && (is_energy(lower) || lower == "x" || lower == "y");
+  const std::string letters = plain(m.name);
+  return is_vector(m.header) &&
+         (is_energy(m.name) || may_be_energy(m.name) || letters == "x" || letters == "y");
 }
 
 // The arrays of numbers, `data` first. Members of other types only describe something, unless there is
@@ -87,28 +99,10 @@ std::vector<double> read_numbers(const ZipArchive& archive, const Member& m) {
   return values;
 }
 
-// The line through the first and the last of the numbers.
-void calibrate(Axis& axis, const std::vector<double>& numbers, const char* units,
-               const std::string& context) {
-  axis.units = units;
-  axis.offset = numbers.front();
-  axis.scale = numbers.size() == 1 ? 1 : (numbers.back() - numbers.front()) / double(numbers.size() - 1);
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    const double even = axis.value(double(i)), off = std::abs(numbers[i] - even);
-    if (off <= tolerance * std::abs(axis.scale)) continue;
-    char text[200];
-    std::snprintf(text, sizeof text,
-                  " is not even: number %zu is %.7g, %.7g was expected, more than %g of a step off; "
-                  "interpolate the data to an even axis first",
-                  i, numbers[i], even, tolerance);
-    throw UserError(context + text);
-  }
-}
-
-// Which axis an energy array of this length belongs to.
-std::optional<size_t> energy_axis(const std::vector<int64_t>& shape, int64_t length) {
+// Which axis an energy array of this length belongs to; of several, the last, if the array's name is certain.
+std::optional<size_t> energy_axis(const std::vector<int64_t>& shape, int64_t length, bool certain) {
   if (length == 0 || shape.empty()) return std::nullopt;
-  if (shape.back() == length) return shape.size() - 1;
+  if (certain && shape.back() == length) return shape.size() - 1;
   if (std::count(shape.begin(), shape.end(), length) != 1) return std::nullopt;
   return static_cast<size_t>(std::find(shape.begin(), shape.end(), length) - shape.begin());
 }
@@ -124,7 +118,13 @@ class Archive {
   explicit Archive(const std::string& path)
       : path_(path),
         archive_(std::make_shared<const ZipArchive>(std::make_shared<const MappedFile>(path))),
-        members_(read_headers(*archive_)) {}
+        members_(read_headers(*archive_)) {
+    // Its axes lie in a pickle, which is a program in Python.
+    if (archive_->find("meta_data.npy") && archive_->find("file_format_version.npy"))
+      throw UserError(path +
+                      ": is a .prz of PantaRhei, whose axes only Python can read; save it as .hspy in "
+                      "HyperSpy: hs.load(\"in.prz\").save(\"out.hspy\")");
+  }
 
   std::vector<StoredImage> images() {
     std::vector<StoredImage> images;
@@ -135,19 +135,46 @@ class Archive {
     for (const Member& m : members_) {
       if (m.is_axis && is_energy(m.name) && !images.empty() && !std::count(used_.begin(), used_.end(), &m))
         throw UserError(archive_->context(*m.member) + ": " + std::to_string(m.header.elements) +
-                        " energies, but no array has an axis of that length");
+                        " energies, but no array has one axis of that length: " + arrays());
     }
     return images;
   }
 
  private:
+  // "data (24, 24, 96), x_axis (96,)", for messages.
+  std::string arrays() const {
+    std::string text;
+    for (const Member& m : members_)
+      text += (text.empty() ? "" : ", ") + one_line(m.name) + " " + shape_text(m.header.shape);
+    return text;
+  }
+
+  // What should be known of the energies of an image (y, x, E) of this shape.
+  std::vector<std::string> notes(const std::vector<int64_t>& shape, const Member* energies) const {
+    if (energies && std::count(shape.begin(), shape.end(), energies->header.elements) > 1)
+      return {"The energies in '" + one_line(energies->name) +
+              "' fit several axes and are taken for the last (" + arrays() +
+              "); if they are another's, give data.axes with data.energy_offset and data.dispersion"};
+    const bool unused = !energies && std::ranges::any_of(members_, [&](const Member& m) {
+      return is_vector(m.header) && std::count(shape.begin(), shape.end(), m.header.elements) > 0 &&
+             plain(m.name) != "x" && plain(m.name) != "y";
+    });
+    if (!unused) return {};
+    return {"No array is known to be the energies (" + arrays() +
+            "); call it energy, or give data.energy_offset and data.dispersion"};
+  }
+
   StoredImage image(const Member& m) {
     StoredArray array = stored_array(m.header);
     ImageInfo info = array_info(one_line(m.name), m.header);
+    const Member* energies = nullptr;
     for (const Member& axis : members_) {
-      const auto place =
-          axis.is_axis && is_energy(axis.name) ? energy_axis(info.shape, axis.header.elements) : std::nullopt;
+      const bool certain = is_energy(axis.name);
+      const auto place = axis.is_axis && (certain || may_be_energy(axis.name))
+                             ? energy_axis(info.shape, axis.header.elements, certain)
+                             : std::nullopt;
       if (!place) continue;
+      energies = &axis;
       move_last(array.shape, *place);
       move_last(array.stride, *place);
       info.shape = array.shape;
@@ -160,9 +187,10 @@ class Archive {
       use(axis, info.axes.back(), "eV");
       break;
     }
+    info.notes = notes(info.shape, energies);
     for (const Member& axis : members_) {
       for (Axis& target : info.axes) {
-        if (axis.is_axis && lower_case(axis.name) == target.name && axis.header.elements == target.size &&
+        if (axis.is_axis && plain(axis.name) == target.name && axis.header.elements == target.size &&
             target.size > 0)
           use(axis, target, "nm");
       }
@@ -172,7 +200,8 @@ class Archive {
   }
 
   void use(const Member& m, Axis& axis, const char* units) {
-    calibrate(axis, read_numbers(*archive_, m), units, archive_->context(*m.member));
+    axis.units = units;
+    calibrate_by_positions(axis, read_numbers(*archive_, m), archive_->context(*m.member));
     used_.push_back(&m);
   }
 

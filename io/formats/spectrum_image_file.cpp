@@ -6,11 +6,16 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <iterator>
 #include <limits>
+#include <numeric>
 #include <optional>
+#include <utility>
 
+#include "engine/image/energy_axis.h"
 #include "engine/image/finite.h"
+#include "engine/short_number.h"
 #include "io/containers/hdf5.h"
 #include "io/files/mapped_file.h"
 #include "io/files/message_text.h"
@@ -47,6 +52,16 @@ const ImageFormat* const formats[] = {
 };
 
 const ImageFormat& format_of(const std::string& path) {
+  if (std::filesystem::is_directory(path)) {
+    const auto holds = [&](const char* file) {
+      return std::filesystem::exists(std::filesystem::path(path) / file);
+    };
+    if (holds(".zgroup") || holds("zarr.json"))
+      throw UserError(path +
+                      ": is a Zarr folder (.zspy), which is not read; save it as .hspy in HyperSpy: "
+                      "hs.load(\"in.zspy\").save(\"out.hspy\")");
+    throw UserError(path + ": is a directory; give the file of the spectrum image");
+  }
   std::string start;
   {
     const MappedFile file(path);
@@ -62,36 +77,117 @@ const ImageFormat& format_of(const std::string& path) {
   throw UserError(path + ": not in a known format; known are " + known);
 }
 
+const std::string default_axes = "yxE";
+
 std::string describe(const ImageInfo& image) {
   const bool vowel =
       !image.kind.empty() && std::string_view("aeiou").find(image.kind[0]) != std::string_view::npos;
   return (vowel ? "an " : "a ") + image.kind + " " + shape_text(image.shape);
 }
 
-// Index of the image to read.
-size_t choose(const std::string& path, const std::vector<StoredImage>& images, int64_t dataset) {
-  const auto count = static_cast<int64_t>(images.size());
-  if (images.empty()) throw UserError(path + ": holds no image");
-  if (dataset < -1 || dataset >= count)
-    throw UserError(path + ": has no image " + std::to_string(dataset) + ", " +
-                    (count == 1 ? "only image 0" : "it holds 0 to " + std::to_string(count - 1)));
-  if (dataset >= 0) return static_cast<size_t>(dataset);
-  for (const char* signal : {"EELS", ""}) {
-    for (size_t i = 0; i < images.size(); ++i) {
-      if (images[i].info.signal == signal && images[i].info.kind == "spectrum image") return i;
-    }
-  }
-  if (count == 1 && images[0].info.kind != "spectrum image") return 0;  // check_shape() says what it is
-  std::string found;
-  for (size_t i = 0; i < std::min<size_t>(images.size(), 4); ++i) {
-    found += (i ? "; " : "") + std::to_string(i) + ": " + describe(images[i].info) +
-             (images[i].info.signal.empty() ? "" : " of " + images[i].info.signal);
-  }
-  throw UserError(path + ": holds no spectrum image (y, x, E) of EELS (" + found +
-                  (count > 4 ? "; ..." : "") + "); choose one by data.dataset");
+// "2 'low loss', a spectrum image (4, 3, 5), -20 to 80 eV", for messages.
+std::string described(const std::vector<StoredImage>& images, size_t i) {
+  const ImageInfo& info = images[i].info;
+  std::string text = std::to_string(i) + (info.title.empty() ? "" : " '" + info.title + "'") + ", ";
+  if (info.shape.empty()) return text + "damaged";
+  text += describe(info) + (info.signal.empty() ? "" : " of " + info.signal);
+  if (const Axis& last = info.axes.back(); last.units == "eV")
+    text += ", " + short_number(last.offset) + " to " +
+            short_number(last.value(static_cast<double>(last.size - 1))) + " eV";
+  return text + (info.fault.empty() ? "" : ", unreadable");
 }
 
-const std::string default_axes = "yxE";
+std::string described(const std::vector<StoredImage>& images, const std::vector<size_t>& which) {
+  constexpr size_t most = 4;
+  std::string text;
+  for (size_t i = 0; i < std::min(which.size(), most); ++i)
+    text += (i ? "; " : "") + described(images, which[i]);
+  return text + (which.size() > most ? "; ..." : "");
+}
+
+// Whether the image can be worked on as the options have it.
+bool fits(const ImageInfo& info, const ReadOptions& options) {
+  if (options.frame) return info.axes.size() == 4;
+  return info.kind == "spectrum image" || info.kind == "line scan" ||
+         (options.axes != default_axes && info.axes.size() == 3);
+}
+
+// What may be done about an image that does not fit.
+std::string remedy(const ImageInfo& info, const ReadOptions& options) {
+  if (options.frame) return "a series of spectrum images (t, y, x, E) is needed for data.frame; leave it out";
+  const std::string needed = "a spectrum image (y, x, E) or a line scan (x, E) is needed";
+  if (info.axes.size() == 3)
+    return needed + "; if the first axis listed is energy, give data.axes=Eyx, if another, data.axes too";
+  if (info.axes.size() == 4)
+    return needed +
+           "; if the first axis counts frames, data.frame=0 takes one and data.frame=sum adds them up";
+  return needed;
+}
+
+// How much of an energy range (eV) an axis holds.
+double overlap(const Axis& energy, const std::array<double, 2>& range) {
+  if (energy.units != "eV") return 0;
+  const double first = energy.offset, last = energy.value(static_cast<double>(energy.size - 1));
+  return std::max(std::min(std::max(first, last), range[1]) - std::max(std::min(first, last), range[0]), 0.0);
+}
+
+bool is_low_loss(const Axis& energy) {
+  constexpr double plasmons_ev = 30;
+  return energy.units == "eV" &&
+         std::min(energy.offset, energy.value(static_cast<double>(energy.size - 1))) < plasmons_ev;
+}
+
+// Of several images of one kind: the one that holds most of the energy range, or else the first that is no
+// low loss, or else the first.
+size_t best_of(const std::vector<StoredImage>& images, const std::vector<size_t>& candidates,
+               const ReadOptions& options) {
+  const auto rank = [&](size_t i) {
+    const Axis& energy = images[i].info.axes.back();
+    return std::pair{options.energy_range ? overlap(energy, *options.energy_range) : 0, !is_low_loss(energy)};
+  };
+  return *std::max_element(candidates.begin(), candidates.end(),
+                           [&](size_t a, size_t b) { return rank(a) < rank(b); });
+}
+
+// Index of the image to read. A choice that the user did not make goes into its notes.
+size_t choose(const std::string& path, std::vector<StoredImage>& images, const ReadOptions& options) {
+  const auto count = static_cast<int64_t>(images.size());
+  if (images.empty()) throw UserError(path + ": holds no image");
+  if (options.dataset < -1 || options.dataset >= count)
+    throw UserError(path + ": has no image " + std::to_string(options.dataset) + ", " +
+                    (count == 1 ? "only image 0" : "it holds 0 to " + std::to_string(count - 1)));
+  if (options.dataset >= 0) return static_cast<size_t>(options.dataset);
+  if (count == 1) return 0;
+  // Spectrum images before line scans, those of EELS before those that name no signal.
+  std::vector<size_t> candidates, unreadable;
+  for (const std::string kind : {"spectrum image", "line scan"}) {
+    for (const std::string signal : {"EELS", ""}) {
+      if (!candidates.empty()) break;
+      for (size_t i = 0; i < images.size(); ++i) {
+        const ImageInfo& info = images[i].info;
+        if (info.signal == signal && (options.frame ? info.axes.size() == 4 : info.kind == kind))
+          (info.fault.empty() ? candidates : unreadable).push_back(i);
+      }
+    }
+  }
+  if (candidates.empty() && !unreadable.empty()) return unreadable.front();  // reading says why
+  if (candidates.empty()) {
+    std::vector<size_t> all(images.size());
+    std::iota(all.begin(), all.end(), size_t{0});
+    throw UserError(path + ": holds no spectrum image (y, x, E) of EELS (" + described(images, all) +
+                    "); choose one by data.dataset");
+  }
+  const size_t best = best_of(images, candidates, options);
+  std::vector<size_t> others;
+  for (size_t i = 0; i < images.size(); ++i) {
+    const std::string& kind = images[i].info.kind;
+    if (i != best && (kind == images[best].info.kind || images[i].info.axes.empty())) others.push_back(i);
+  }
+  if (!others.empty())
+    images[best].info.notes.push_back("Image " + described(images, best) + " is taken; the file also holds " +
+                                      described(images, others) + "; data.dataset chooses");
+  return best;
+}
 
 // Where y, x and E stand among the axes of the file.
 std::array<size_t, 3> places(const std::string& axes) {
@@ -113,10 +209,10 @@ void calibrate(const std::string& path, const ReadOptions& options, Axis& energy
   energy.scale = dispersion.value_or(energy.scale);
 }
 
-// shape: (y, x, E)
-void check_shape(const std::string& path, const std::array<int64_t, 3>& shape) {
+// shape: (y, x, E), of each frame
+void check_shape(const std::string& path, const std::array<int64_t, 3>& shape, int64_t frames) {
   const char* names[] = {"y", "x", "E"};
-  int64_t bytes = sizeof(float);
+  int64_t bytes = sizeof(float) * std::max<int64_t>(frames, 1);
   for (size_t i = 0; i < 3; ++i) {
     if (shape[i] <= 0)
       throw UserError(path + ": the spectrum image is empty: " + names[i] + " has size " +
@@ -135,14 +231,87 @@ void check_shape(const std::string& path, const std::array<int64_t, 3>& shape) {
 }
 
 void check_axis(const std::string& path, const Axis& axis, const char* which) {
-  const bool usable = std::isfinite(axis.scale) && std::isfinite(axis.offset) && axis.scale != 0;
-  if (!usable || (which[0] == 'E' && axis.scale < 0)) {
-    char text[160];
-    std::snprintf(text, sizeof text, ": axis %s has offset %g and scale %g; %s", which, axis.offset,
-                  axis.scale,
-                  usable ? "energy must rise with the channel" : "both must be finite and the scale not 0");
-    throw UserError(path + text);
+  if (std::isfinite(axis.scale) && std::isfinite(axis.offset) && axis.scale != 0) return;
+  char text[160];
+  std::snprintf(text, sizeof text,
+                ": axis %s has offset %g and scale %g; both must be finite and the scale not 0", which,
+                axis.offset, axis.scale);
+  throw UserError(path + text);
+}
+
+void check_energies(const std::string& path, const ReadOptions& options, const Axis& energy) {
+  check_axis(path, energy, "E");
+  if (!energy.units.empty() && energy.units != "eV")
+    throw UserError(
+        path + ": the energy axis is in " + energy.units +
+        ", which is no energy; if another axis is the energy, give data.axes, if the unit is wrong, "
+        "data.energy_offset and data.dispersion in eV");
+  if (options.energy_range && energy.units == "eV" && overlap(energy, *options.energy_range) == 0)
+    throw UserError(path + ": data.energy_range leaves no channel; the image's axis is " + describe(energy));
+}
+
+// The values of an image whose axes are shown in another order: its axis i is axis order[i] of `inner`.
+class ReorderedValues : public ImageValues {
+ public:
+  ReorderedValues(std::shared_ptr<const ImageValues> inner, std::vector<size_t> order)
+      : inner_(std::move(inner)), order_(std::move(order)) {}
+  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
+    std::vector<int64_t> strides(order_.size());
+    for (size_t i = 0; i < order_.size(); ++i) strides[order_[i]] = out_stride[i];
+    return inner_->read(strides, out, stop);
   }
+
+ private:
+  std::shared_ptr<const ImageValues> inner_;
+  std::vector<size_t> order_;
+};
+
+// A single axis in eV is that of the spectra, wherever a file has it and whatever the file calls a signal.
+void put_energy_last(StoredImage& image) {
+  ImageInfo& info = image.info;
+  const auto in_ev = [](const Axis& axis) { return axis.units == "eV"; };
+  if (std::count_if(info.axes.begin(), info.axes.end(), in_ev) != 1 || in_ev(info.axes.back())) return;
+  std::vector<size_t> order(info.axes.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto energy = std::find_if(info.axes.begin(), info.axes.end(), in_ev) - info.axes.begin();
+  std::rotate(order.begin() + energy, order.begin() + energy + 1, order.end());
+  if (order.size() == 3 && info.axes[order[0]].name == "x" && info.axes[order[1]].name == "y")
+    std::swap(order[0], order[1]);
+  const ImageInfo before = info;
+  for (size_t i = 0; i < order.size(); ++i) {
+    info.axes[i] = before.axes[order[i]];
+    info.shape[i] = before.shape[order[i]];
+  }
+  info.kind = image_kind(order.size() - 1, 1);
+  if (image.values) image.values = std::make_shared<ReorderedValues>(image.values, std::move(order));
+}
+
+// Energies rise with the channel.
+void flip_energies(SpectrumImage& image) {
+  Axis& energy = image.energy;
+#pragma omp parallel for schedule(static)
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
+    std::reverse(image.spectrum(pixel), image.spectrum(pixel) + energy.size);
+  energy.offset = energy.value(static_cast<double>(energy.size - 1));
+  energy.scale = -energy.scale;
+  image.notes.push_back("The energies fall with the channel; the spectra were turned round");
+}
+
+// Leaves one frame of the counts (t, y, x, E), or their sum.
+void take_frame(SpectrumImage& image, int64_t frames, const std::string& frame) {
+  const int64_t size = image.pixels() * image.energy.size;
+  float* counts = image.counts.data();
+  if (frame == "sum") {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < size; ++i) {
+      double sum = 0;
+      for (int64_t t = 0; t < frames; ++t) sum += static_cast<double>(counts[t * size + i]);
+      counts[i] = static_cast<float>(sum);
+    }
+  } else if (const int64_t t = std::stoll(frame); t > 0) {
+    std::copy_n(counts + t * size, size, counts);
+  }
+  image.counts.resize(static_cast<size_t>(size));
 }
 
 }  // namespace
@@ -150,14 +319,21 @@ void check_axis(const std::string& path, const Axis& axis, const char* which) {
 std::vector<StoredImage> open_images(const std::string& path) {
   const auto kept_open = hdf5::open_if_hdf5(path);
   std::vector<StoredImage> images = format_of(path).open(path);
-  for (auto& [info, values, metadata] : images) {
+  const bool damaged = !images.empty() && std::ranges::all_of(images, [](const StoredImage& image) {
+    return image.info.axes.empty() && !image.info.fault.empty();
+  });
+  if (damaged) throw UserError(images.front().info.fault);
+  for (StoredImage& image : images) {
+    ImageInfo& info = image.info;
     info.title = one_line(info.title);
     info.signal = one_line(info.signal);
+    info.fault = one_line(info.fault);
     for (Axis& axis : info.axes) {
       axis.name = one_line(axis.name);
       axis.units = one_line(axis.units);
       convert_units(axis);
     }
+    put_energy_last(image);
   }
   return images;
 }
@@ -178,26 +354,44 @@ std::vector<std::string> image_files(const std::string& path) {
   return format.files ? format.files(path) : std::vector{path};
 }
 
+int64_t low_loss_image(const std::string& path) {
+  const std::vector<ImageInfo> images = list_images(path);
+  const auto low = std::ranges::find_if(images, [](const ImageInfo& info) {
+    return info.fault.empty() && (info.signal == "EELS" || info.signal.empty()) &&
+           (info.kind == "spectrum image" || info.kind == "line scan") && is_low_loss(info.axes.back());
+  });
+  return low == images.end() ? -1 : low - images.begin();
+}
+
 SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options, bool* all_finite,
                                   const StopToken& stop) {
   std::vector<StoredImage> images = open_images(path);
-  auto& [info, values, metadata] = images[choose(path, images, options.dataset)];
-  const bool reordered = options.axes != default_axes;
-  if (info.kind != "spectrum image" && !(reordered && info.axes.size() == 3))
-    throw UserError(path + ": holds " + describe(info) + ", a spectrum image (y, x, E) is needed");
+  const auto& [info, values, metadata] = images[choose(path, images, options)];
+  if (!info.fault.empty()) throw UserError(info.fault);
+  if (!fits(info, options))
+    throw UserError(path + ": holds " + describe(info) + ", " + remedy(info, options));
+  std::vector<Axis> axes = info.axes;
+  const int64_t frames = options.frame ? axes.front().size : 1;
+  if (options.frame) axes.erase(axes.begin());
+  if (options.frame && *options.frame != "sum" && std::stoll(*options.frame) >= frames)
+    throw UserError(path + ": has no frame " + *options.frame + ", data.frame is 0 to " +
+                    std::to_string(frames - 1) + ", or sum");
+  const bool line_scan = axes.size() == 2;
+  if (line_scan) axes.insert(axes.begin(), Axis{"y", "", 0, 1, 1});  // one row
   const std::array<size_t, 3> place = places(options.axes);
-  const std::array<int64_t, 3> shape = {info.shape[place[0]], info.shape[place[1]], info.shape[place[2]]};
-  check_shape(path, shape);
+  check_shape(path, {axes[place[0]].size, axes[place[1]].size, axes[place[2]].size}, frames);
   if (!values)
-    throw UserError(path + ": the spectrum image holds data of type " + info.dtype +
+    throw UserError(path + ": the " + info.kind + " holds data of type " + info.dtype +
                     ", integers or floats are needed");
 
   SpectrumImage image;
+  image.file = path;
+  image.notes = info.notes;
   image.title = info.title;
-  image.y = info.axes[place[0]];
-  image.x = info.axes[place[1]];
-  image.energy = info.axes[place[2]];
-  if (reordered) {  // a file that misplaces its axes also misnames them
+  image.y = axes[place[0]];
+  image.x = axes[place[1]];
+  image.energy = axes[place[2]];
+  if (options.axes != default_axes) {  // a file that misplaces its axes also misnames them
     image.y.name = "y";
     image.x.name = "x";
     image.energy.name = "Energy loss";
@@ -205,18 +399,26 @@ SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& op
   calibrate(path, options, image.energy);
   check_axis(path, image.y, "y");
   check_axis(path, image.x, "x");
-  check_axis(path, image.energy, "E");
+  check_energies(path, options, image.energy);
   if (options.swap_axes) {
     std::swap(image.y, image.x);
     std::swap(image.y.name, image.x.name);  // the names tell the axes' places
   }
   image.metadata = readable(metadata()).dump();
-  image.counts.resize(static_cast<size_t>(image.pixels() * image.energy.size));
+  const int64_t size = image.pixels() * image.energy.size;
+  image.counts.resize(static_cast<size_t>(frames * size));
   std::vector<int64_t> target = dense_strides(std::vector{image.y.size, image.x.size, image.energy.size});
   if (options.swap_axes) std::swap(target[0], target[1]);
   std::vector<int64_t> strides(3);  // of the file's axes
   for (size_t i = 0; i < 3; ++i) strides[place[i]] = target[i];
-  const bool finite = values->read(strides, image.counts.data(), stop);
+  if (line_scan) strides.erase(strides.begin());
+  if (options.frame) strides.insert(strides.begin(), size);
+  bool finite = values->read(strides, image.counts.data(), stop);
+  if (options.frame) {
+    take_frame(image, frames, *options.frame);
+    finite = finite || not_finite_text(image).empty();
+  }
+  if (image.energy.scale < 0) flip_energies(image);
   if (all_finite)
     *all_finite = finite;
   else if (!finite)

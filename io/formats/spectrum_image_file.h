@@ -21,12 +21,18 @@ std::string image_format_name(const std::string& path);
 std::vector<std::string> image_files(const std::string& path);
 
 // Reads a spectrum image (y, x, E) with energy in eV and lengths in nm. The dataset is an index into
-// list_images(); -1 takes the first spectrum image of signal EELS, or else the first that names no signal.
-// UserError if there is no such image, if it is not a spectrum image (any three axes will do where the
-// options name another order than yxE), is empty, has an unusable axis, does not fit into memory, or holds a
-// value that is not finite; Interrupted if it was asked to stop.
-// `all_finite`, if not null, is told whether all values are, and then none is refused.
+// list_images(); -1 chooses among the spectrum images of signal EELS, or else those that name no signal, or
+// else the line scans, which are one row: the image that holds most of the energy range, or else the first
+// that is no low loss. SpectrumImage::notes then says which, and names the others. UserError if there is no
+// such image, if it is not a spectrum image (any three axes will do where the options name another order than
+// yxE), is empty, has an unusable axis, none of the energy range, or a unit that is no energy, does not fit
+// into memory, or holds a value that is not finite; Interrupted if it was asked to stop. `all_finite`, if not
+// null, is told whether all values are, and then none is refused.
 SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options = {},
                                   bool* all_finite = nullptr, const StopToken& stop = {});
+
+// Which image of a file is a low loss: the first readable one of EELS, or without a signal, whose energies
+// begin below 30 eV; an index into list_images(), -1 if there is none.
+int64_t low_loss_image(const std::string& path);
 
 }  // namespace eelsvae

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <optional>
 
 #include "io/containers/hdf5.h"
@@ -232,10 +233,13 @@ std::vector<StoredImage> open_velox(const std::string& path) {
   const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
   for (const Recording& eels : recordings(file, "EelsSpectrumImage", path))
-    images.push_back(open_eels(file, eels, path));
+    images.push_back(or_fault("EELS", [&] { return open_eels(file, eels, path); }));
   // Their ids are random.
-  std::stable_sort(images.begin(), images.end(), [](const StoredImage& a, const StoredImage& b) {
-    return a.info.axes.back().offset < b.info.axes.back().offset;
+  const auto first_energy = [](const StoredImage& image) {
+    return image.info.axes.empty() ? std::numeric_limits<double>::infinity() : image.info.axes.back().offset;
+  };
+  std::stable_sort(images.begin(), images.end(), [&](const StoredImage& a, const StoredImage& b) {
+    return first_energy(a) < first_energy(b);
   });
   for (const Recording& image : recordings(file, "Image", path)) images.push_back(list_image(image));
   for (const Recording& spectrum : recordings(file, "Spectrum", path))

@@ -57,8 +57,4 @@ void load_checkpoint(const SafetensorsFile& file, Model& model, bool moments);
 // One epoch as it stands in metrics.jsonl.
 nlohmann::json metrics_of(const EpochRecord& record);
 
-// As it stands in a checkpoint and in a detection's summary.
-nlohmann::json to_json(const Comparison& comparison);
-Comparison comparison_from(const nlohmann::json& json);  // nlohmann::json::exception where it is none
-
 }  // namespace eelsvae

@@ -2,10 +2,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "io/config/comparison_json.h"
 #include "io/config/config_fields.h"
 #include "io/files/atomic_file.h"
 #include "io/files/json_text.h"
-#include "io/model/checkpoint.h"
 #include "kernels/error.h"
 
 namespace eelsvae {

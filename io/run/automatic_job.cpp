@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "engine/detect/automatic.h"
+#include "engine/prepare/preprocess.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
 #include "io/files/output_folder.h"
@@ -41,12 +42,23 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
   return {false, "mean", "The mean spectrum" + by};
 }
 
+// The image as far as the settings crop it: what lies outside is not to be looked at.
+SpectrumImage what_is_used(SpectrumImage image, const Config& given) {
+  PreprocessConfig crops;
+  crops.set_aside = 0;
+  crops.crop_y = given.preprocess.crop_y;
+  crops.crop_x = given.preprocess.crop_x;
+  const bool calibrated = given.preprocess.align == Align::none;  // otherwise alignment tells the energies
+  return eelsvae::reduce(std::move(image), crops, calibrated ? given.data.energy_range : std::nullopt).image;
+}
+
 }  // namespace
 
 int run_automatic(const DetectionRequest& request) {
   namespace fs = std::filesystem;
   const auto began = std::chrono::steady_clock::now();
-  check_minutes(request.minutes);
+  const double all_minutes = request.minutes.value_or(5);
+  check_minutes(all_minutes);
   if (request.data.empty())
     throw UserError("no data: give a spectrum image, or --model RUN to look at the image it was trained on");
   if (!request.fit.empty() || !request.config.empty())
@@ -68,7 +80,7 @@ int run_automatic(const DetectionRequest& request) {
   AutomaticChoice choice;
   int64_t pixels = 0;
   {
-    const SpectrumImage image = read_image_data(request.data, given.data, interruption());
+    const SpectrumImage image = what_is_used(read_image_data(request.data, given, interruption()), given);
     choice = choose_configuration(image);
     pixels = image.pixels();
   }
@@ -87,8 +99,8 @@ int run_automatic(const DetectionRequest& request) {
   std::optional<Comparison> comparison;
   if (choice.model) {
     const std::chrono::duration<double> reading = std::chrono::steady_clock::now() - began;
-    const double minutes = std::max(share_of_training * request.minutes - reading.count() / 60, 0.0);
-    log->info("Training a model for {:.2g} minutes at most (--minutes {:.3g})", minutes, request.minutes);
+    const double minutes = std::max(share_of_training * all_minutes - reading.count() / 60, 0.0);
+    log->info("Training a model for {:.2g} minutes at most (--minutes {:.3g})", minutes, all_minutes);
     TrainingRequest training;
     training.config = config_file;
     training.output = run.path;
@@ -108,6 +120,7 @@ int run_automatic(const DetectionRequest& request) {
   detection.choices = choice.reasons;
   if (comparison) detection.choices.push_back(describe(*comparison));
   detection.choices.push_back(winner.reason);
+  detection.minutes.reset();
   if (winner.model) {
     // Its checkpoint holds what the settings said, but not for good which pixels were excluded.
     detection.model = run.path;

@@ -77,7 +77,7 @@ int run_conversion(const ConversionRequest& request) {
   const Config config = configuration(request);
   auto log = make_console_log();
 
-  SpectrumImage image = read_image_data(request.input, config.data, interruption());
+  SpectrumImage image = read_image_data(request.input, config, interruption());
   const int64_t excluded = excluded_pixels(image.excluded);
   const auto& crop_x = config.preprocess.crop_x;
   const int64_t columns = crop_x ? (*crop_x)[1] - (*crop_x)[0] : image.x.size;

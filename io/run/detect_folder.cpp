@@ -3,12 +3,12 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/image/excluded.h"
+#include "io/config/comparison_json.h"
 #include "io/config/config.h"
 #include "io/config/config_fields.h"
 #include "io/files/atomic_file.h"
 #include "io/files/npy.h"
 #include "io/formats/hspy.h"
-#include "io/model/checkpoint.h"
 #include "io/reports/score_pictures.h"
 
 namespace eelsvae {

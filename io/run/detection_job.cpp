@@ -137,7 +137,7 @@ Baseline fit_baseline(const DetectionRequest& request, const Source& source, con
   config.data.exclude_path.reset();
   config.data.exclude.clear();
   const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
-  const PreparedImage normal = prepare(read_image_data(request.fit, config.data, interruption()),
+  const PreparedImage normal = prepare(read_image_data(request.fit, config, interruption()),
                                        config.preprocess, std::nullopt, &fitted, std::nullopt, &backend);
   return Baseline(normal.image, {}, spec);
 }
@@ -163,7 +163,7 @@ std::optional<HeldOut> find_held_out(const Source& source, const std::string& da
   detected.data_path = data;
   if (!(detected == training.data && source.config.preprocess == training.preprocess))
     held_out.image =
-        prepare(read_image_data(training.data.data_path, training.data, interruption()), training.preprocess,
+        prepare(read_image_data(training.data.data_path, training, interruption()), training.preprocess,
                 std::nullopt, &*source.fitted, read_drift_image(training, interruption()), &backend);
   held_out.pixels = held_out_pixels(held_out.image ? held_out.image->image : prepared.image, training);
   if (std::ranges::count(held_out.pixels, 1) == 0)
@@ -193,6 +193,9 @@ int run_detection(const DetectionRequest& request) {
   if (!request.model.empty() && !request.baseline.empty())
     throw UserError("give either --model RUN or --baseline NAME");
   if (request.model.empty() && request.baseline.empty()) return run_automatic(request);
+  if (request.minutes)
+    throw UserError(std::string("--minutes is for a model that is still to be trained; leave it out with ") +
+                    (request.model.empty() ? "--baseline" : "--model"));
   if (request.baseline.empty() && !(request.fit.empty() && request.config.empty()))
     throw UserError("--fit and --config belong to --baseline; a model brings its own configuration");
   std::optional<SafetensorsFile> file;
@@ -204,7 +207,7 @@ int run_detection(const DetectionRequest& request) {
   StageTimes times;
   std::future<std::vector<InputFile>> inputs =
       std::async(std::launch::async, record_inputs, image_files(data));
-  SpectrumImage image = read_image_data(data, config.data, interruption());
+  SpectrumImage image = read_image_data(data, config, interruption());
   const int64_t height = image.y.size, width = image.x.size;
   std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());
   times.end("reading");

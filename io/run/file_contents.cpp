@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -26,7 +27,7 @@ const char* plural(size_t count) {
   return count == 1 ? "" : "s";
 }
 
-ordered_json as_json(const std::vector<ImageInfo>& images) {
+ordered_json as_json(const std::string& path, const std::vector<ImageInfo>& images) {
   ordered_json list = ordered_json::array();
   for (const ImageInfo& image : images) {
     ordered_json axes = ordered_json::array();
@@ -38,11 +39,14 @@ ordered_json as_json(const std::vector<ImageInfo>& images) {
                       {"units", axis.units}});
     list.push_back({{"title", image.title},
                     {"signal", image.signal},
+                    {"kind", image.kind},
                     {"shape", image.shape},
                     {"dtype", image.dtype},
-                    {"axes", axes}});
+                    {"axes", axes},
+                    {"notes", image.notes},
+                    {"fault", image.fault}});
   }
-  return {{"images", list}};
+  return {{"format", image_format_name(path)}, {"images", list}};
 }
 
 std::string as_text(const std::string& path, const std::vector<ImageInfo>& images) {
@@ -50,8 +54,12 @@ std::string as_text(const std::string& path, const std::vector<ImageInfo>& image
                                  plural(images.size()));
   for (size_t i = 0; i < images.size(); ++i) {
     const ImageInfo& image = images[i];
-    text += fmt::format("\n{}  {}\n   {}{}{} {}, {}\n", i, named(image.title, "(no title)"), image.signal,
-                        image.signal.empty() ? "" : " ", image.kind, shape_text(image.shape), image.dtype);
+    text += fmt::format("\n{}  {}\n   {}{}{}", i, named(image.title, "(no title)"), image.signal,
+                        image.signal.empty() ? "" : " ", image.kind);
+    text += image.axes.empty() ? "\n" : fmt::format(" {}, {}\n", shape_text(image.shape), image.dtype);
+    for (const std::string& note : image.notes) text += "   " + note + "\n";
+    if (!image.fault.empty()) text += "   cannot be read: " + image.fault + "\n";
+    if (image.axes.empty()) continue;
     text += fmt::format("   {:<16} {:>8} {:>12} {:>12} {:>12}  {}\n", "axis", "size", "first", "last", "step",
                         "units");
     for (const Axis& axis : image.axes)
@@ -106,12 +114,12 @@ std::string as_text(const SafetensorsFile& file) {
 }  // namespace
 
 std::string contents_of(const std::string& path, bool json) {
-  if (looks_like_safetensors(path)) {
+  if (!std::filesystem::is_directory(path) && looks_like_safetensors(path)) {
     const SafetensorsFile file(path);
     return json ? text_of(as_json(file)) : as_text(file);
   }
   const std::vector<ImageInfo> images = list_images(path);
-  return json ? text_of(as_json(images)) : as_text(path, images);
+  return json ? text_of(as_json(path, images)) : as_text(path, images);
 }
 
 }  // namespace eelsvae

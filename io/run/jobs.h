@@ -21,7 +21,7 @@ struct TrainingRequest {
   std::vector<std::string> settings;  // KEY=VALUE, here and below
   std::optional<double> minutes;      // to train, at most
   bool resume = false;
-  bool plan = false;  // print the memory plan and stop
+  std::string plan;  // print the memory plan and stop: "summary", or "full" with every buffer
 };
 int run_training(const TrainingRequest& request);
 
@@ -33,7 +33,7 @@ struct DetectionRequest {
   std::string baseline, fit, config;  // its name, the image it is fitted to, the configuration it takes
   std::string data, output = "found", truth;
   std::vector<std::string> settings;
-  double minutes = 5;  // for everything, where a model is to be trained
+  std::optional<double> minutes;  // for everything, where a model is to be trained; 5 if absent
   bool save_reconstruction = false;
   std::vector<std::string> choices;  // that were made on the way to this request
 };

@@ -106,7 +106,7 @@ int run_training(const TrainingRequest& request) {
     throw UserError("no data: give --data FILE or data.data_path in " + request.config);
 
   const RunFolder folder{request.output};
-  if (const std::string file = folder.existing(); !file.empty() && !request.resume && !request.plan)
+  if (const std::string file = folder.existing(); !file.empty() && !request.resume && request.plan.empty())
     throw UserError("there is a run in " + request.output + " (" + file +
                     "); continue it with --resume or choose another --output");
   std::optional<SafetensorsFile> checkpoint;
@@ -123,7 +123,7 @@ int run_training(const TrainingRequest& request) {
   std::string fallback;
   const BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
   std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());
-  PreparedImage prepared = prepare(read_image_data(config.data.data_path, config.data, interruption()),
+  PreparedImage prepared = prepare(read_image_data(config.data.data_path, config, interruption()),
                                    config.preprocess, config.data.energy_range, nullptr,
                                    std::move(drift_image), offer.create(offer.variants.front()).get());
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
@@ -136,8 +136,9 @@ int run_training(const TrainingRequest& request) {
   const Backend& backend = job.backend();
   Model& model = job.model();
   const Trainer& trainer = job.trainer();
-  if (request.plan) {
-    std::printf("%s", model.plan().table(backend.memory()).c_str());
+  if (!request.plan.empty()) {
+    std::printf("%s%s", model.plan().summary(backend.memory()).c_str(),
+                request.plan == "full" ? model.plan().table().c_str() : "");
     return 0;
   }
   if (checkpoint) {

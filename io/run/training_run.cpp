@@ -61,9 +61,17 @@ std::string model_file(const std::string& run_or_file) {
   if (!fs::exists(run_or_file)) throw UserError(run_or_file + ": no such run folder or model file");
   if (!fs::is_directory(run_or_file)) return run_or_file;
   std::string best = RunFolder{run_or_file}.best();
-  if (!fs::exists(best))
-    throw UserError(run_or_file + ": holds no model.safetensors; has eelsvae-train finished an epoch there?");
-  return best;
+  if (fs::exists(best)) return best;
+  const RunFolder inside{fs::path(run_or_file) / "model"};  // where eelsvae-detect trains one
+  if (fs::exists(inside.best()))
+    throw UserError(run_or_file + ": holds no model.safetensors; give " + inside.path.string() +
+                    ", which does");
+  if (RunFolder{run_or_file}.existing().empty())
+    throw UserError(run_or_file +
+                    ": is no run folder; give the --output of eelsvae-train, or a model.safetensors");
+  throw UserError(run_or_file +
+                  ": holds no model.safetensors, for no epoch was finished; continue the training with " +
+                  "eelsvae-train --resume");
 }
 
 void check_minutes(double minutes) {

@@ -31,9 +31,13 @@ TEST_F(InfoTest, MeasuredSpectrumImage) {
   EXPECT_EQ(json::parse(info.out), (json{{"images",
                                           {{{"title", "EELS Spectrum Image"},
                                             {"signal", "EELS"},
+                                            {"kind", "spectrum image"},
                                             {"shape", {50, 40, 162}},
                                             {"dtype", "int16"},
-                                            {"axes", {y, x, energy}}}}}}));
+                                            {"axes", {y, x, energy}},
+                                            {"notes", json::array()},
+                                            {"fault", ""}}}},
+                                         {"format", "HyperSpy"}}));
 }
 
 TEST_F(InfoTest, TablesSayWhatIsThere) {
@@ -81,7 +85,7 @@ TEST_F(InfoTest, AMistakeIsOneLineAndStatusTwo) {
     EXPECT_EQ(info.err, "eelsvae-info: " + message + "\n");
   };
   expect_error({path("missing.hspy")}, "cannot read " + path("missing.hspy") + ": No such file or directory");
-  expect_error({path(".")}, "cannot read " + path(".") + ": Is a directory");
+  expect_error({path(".")}, path(".") + ": is a directory; give the file of the spectrum image");
   write_bytes(path("empty"), "");
   expect_error({path("empty")}, path("empty") + ": empty file");
   expect_error({fixture("hspy/bad_axis_missing.hspy"), "--json"},

@@ -132,9 +132,13 @@ TEST_F(MainJobTest, PlanPrintsAndWritesNothing) {
   simulate_film();
   write_config();
   const auto before = contents(path("."));
-  const ProgramResult plan = train("run", {"--plan"});
+  const ProgramResult summary = train("run", {"--plan"});
+  EXPECT_EQ(summary.status, 0);
+  EXPECT_EQ(std::count(summary.out.begin(), summary.out.end(), '\n'), 2) << summary.out;
+  const ProgramResult plan = train("run", {"--plan=full"});
   EXPECT_EQ(plan.status, 0);
   EXPECT_EQ(plan.err, "");
+  EXPECT_TRUE(plan.out.starts_with(summary.out.substr(0, summary.out.find('\n')))) << plan.out;
   for (const char* text : {"encoder.9.weight", "Adam m", "always", "sharing by lifetime", "The device has "})
     EXPECT_NE(plan.out.find(text), std::string::npos) << text << "\n" << plan.out;
   // More than there is: a plan still says how much.

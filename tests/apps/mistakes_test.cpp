@@ -135,7 +135,7 @@ TEST_F(MistakesTest, Data) {
                                data("inf.npy", {"inf.npy", "not finite", not_finite}),
                                data("constant.npy", {"equal"}),
                                data("zero.npy", {"equal"}),
-                               data("flat.npy", {"flat.npy", "spectrum image (y, x, E)"}),
+                               data("flat.npy", {"1 x 100", "8 x 8", "tiles.image_size"}),
                                data("small.npy", {"4 x 25", "8 x 8", "tiles.image_size"}),
                                data("narrow.npy", {"8 channels", "16"}),
                                {{"tiny.json", "--output", "run", "--data", "negative.npy", "--set",
@@ -163,7 +163,7 @@ TEST_F(MistakesTest, CutOffData) {
 TEST_F(MistakesTest, ALineScanIsNoSpectrumImage) {
   const std::string file = shared_data("LSMO_linescan.hspy");
   if (file.empty()) GTEST_SKIP() << "shared/data is missing";
-  expect_no_trace("train", {data(file, {"LSMO_linescan.hspy", "line scan", "spectrum image (y, x, E)"})});
+  expect_no_trace("train", {data(file, {"1 x 40", "8 x 8", "tiles.image_size"})});
 }
 
 TEST_F(MistakesTest, OutputFolder) {
@@ -266,6 +266,9 @@ TEST_F(MistakesTest, DetectionWithABaseline) {
           with({"--set", "detection.fdr=2"}, {"detection.fdr", "between 0 and 1"}),
           {{"missing.dm4"}, {"missing.dm4"}},
           {{"film.hspy", "--minutes", "nan"}, {"--minutes", "from 0 to 100000"}},
+          with({"--baseline", "mean", "--minutes", "1"}, {"--minutes", "leave it out with --baseline"}),
+          with({"--model", "run", "--minutes", "1"}, {"--minutes", "leave it out with --model"}),
+          with({"--model", "."}, {"is no run folder", "--output of eelsvae-train", "model.safetensors"}),
           with({"--model", "run", "--baseline", "mean"}, {"--model RUN or --baseline NAME"}),
           with({"--baseline", "median"}, {"median", "mean", "pca", "rx"}),
           with({"--baseline", "pca:none"}, {"pca:none"}),

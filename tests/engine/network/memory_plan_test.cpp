@@ -86,7 +86,7 @@ TEST(MemoryPlan, TableListsBuffersLargestFirstAndTotals) {
   plan.add("other big thing", {1 << 20, 256}, DType::f32, 4, 5);
   plan.add_bytes("scratch", 1000);
   plan.place();
-  const std::string table = squeezed(plan.table({size_t{8} << 30, size_t{3} << 29}));
+  const std::string table = squeezed(plan.table() + plan.summary({size_t{8} << 30, size_t{3} << 29}));
   EXPECT_LT(table.find("big thing"), table.find("small thing")) << table;
   EXPECT_NE(table.find("\nsmall thing 2 x 3 bf16 0.000 4 to 7\n"), std::string::npos) << table;
   EXPECT_NE(table.find("\nscratch bytes 0.001 always\n"), std::string::npos) << table;

@@ -525,8 +525,12 @@ TEST_P(TrainerTest, SaysWhenTheLossIsNoNumberAnyMore) {
   EXPECT_EQ(message(config, image), "");
   image.counts[100] = image.counts[image.counts.size() - 100] = NAN;
   EXPECT_EQ(message(config, image),
-            "the loss is no longer a finite number in epoch 1, step 1; lower training.learning_rate or set "
+            "the loss is no longer a finite number in epoch 1, step 1; lower training.learning_rate or "
             "training.clip_value");
+  config.preprocess.scaling_method = Scaling::none;
+  EXPECT_NE(message(config, image).find("the counts are not scaled: set preprocess.scaling_method"),
+            std::string::npos);
+  config.preprocess.scaling_method = Scaling::robust_minmax;
 
   image = random_image(1, 2, small_shape());
   config.training.learning_rate = 1e100;  // the first step takes the weights out of range

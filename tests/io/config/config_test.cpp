@@ -73,6 +73,7 @@ constexpr const char* every_key = R"({
     "data_path": "a \"b\" ü.dm4",
     "energy_range": [423.3, 816.6],
     "dataset": 2,
+    "frame": "sum",
     "axes": "Eyx",
     "swap_axes": true,
     "energy_offset": 420.0,

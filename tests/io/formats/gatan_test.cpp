@@ -248,7 +248,7 @@ TEST_F(GatanTest, SeveralImagesInAnyOrder) {
   EXPECT_EQ(read_spectrum_image(file).energy.size, 5);
   EXPECT_EQ(read_spectrum_image(file, {.dataset = 1}).energy, (Axis{"Energy", "eV", 0, 1000, 3}));
   EXPECT_EQ(user_error([&] { read_spectrum_image(file, {.dataset = 0}); }),
-            file + ": holds an image (4, 4), a spectrum image (y, x, E) is needed");
+            file + ": holds an image (4, 4), a spectrum image (y, x, E) or a line scan (x, E) is needed");
 }
 
 TEST_F(GatanTest, TagsOfEveryKind) {
@@ -380,7 +380,8 @@ TEST_F(GatanTest, SaysWhatIsWrongWithAnImage) {
             tag + ".ImageData.Data has 32 bytes, (2, 2, 3) float32 needs 48");
   EXPECT_EQ(message(12, {{2}, {2}, {2}}, data),
             tag + ".ImageData.Data has 32 bytes, (2, 2, 2) float64 needs 64");
-  EXPECT_EQ(message(2, {{2}, {2}, {2}}, f.u32("no data", 1)), tag + ": the tag ImageData.Data is missing");
+  EXPECT_TRUE(message(2, {{2}, {2}, {2}}, f.u32("no data", 1))
+                  .starts_with(tag + ": the tag ImageData.Data is missing; "));
   EXPECT_EQ(message(2, {}, data), tag + ": the tag ImageData.Dimensions is missing");
   EXPECT_EQ(message(2, {{~0u}, {~0u}, {~0u}}, data),
             tag + ".ImageData.Dimensions: an image (4294967295, 4294967295, 4294967295) cannot be");
@@ -419,7 +420,7 @@ void expect_part_of(const std::vector<GatanMemoryImage>& images, const std::vect
                     std::span<const std::byte> content) {
   ASSERT_LE(images.size(), whole.size() + 1);  // without the tag Thumbnails a thumbnail is an image
   for (const GatanMemoryImage& image : images) {
-    if (!image.array || !image.fault.empty()) continue;
+    if (!image.array || !image.info.fault.empty()) continue;
     std::vector<float> values(static_cast<size_t>(element_count(image.info.shape, 1)));
     convert_array(content.data() + image.offset, *image.array, dense_strides(image.info.shape),
                   values.data());
@@ -477,7 +478,7 @@ TEST_F(GatanTest, SurvivesChangedBytes) {
       const auto content = std::as_bytes(std::span(bytes));
       const std::string message = user_error([&] {
         for (const GatanMemoryImage& image : list_gatan_images(content, "f")) {
-          if (!image.array || !image.fault.empty()) continue;
+          if (!image.array || !image.info.fault.empty()) continue;
           const size_t element = element_size(image.array->type);
           const int64_t elements = element_count(image.info.shape, element);
           ASSERT_GE(elements, 0);

@@ -118,13 +118,13 @@ TEST_F(NcemTest, RefusesAxesThatAreNotUniform) {
   energies[7] += 0.005;  // within what rounding does
   EXPECT_EQ(user_error([&] { read_spectrum_image(write("g", {2, 3, 20}, dims())); }), "");
   energies[7] += 0.1;
-  EXPECT_EQ(
-      user_error([&] {
-        read_spectrum_image(write("g", {2, 3, 20}, dims()));
-      }),
-      path("a.emd") +
-          ": group '/g', dim3: the axis is not uniform at element 7; interpolate the data to a uniform axis "
-          "first");
+  EXPECT_EQ(user_error([&] {
+              read_spectrum_image(write("g", {2, 3, 20}, dims()));
+            }),
+            path("a.emd") +
+                ": group '/g', dim3 is not even: number 7 is 403.605, 403.5 was expected, more than 0.1 of a "
+                "step off; "
+                "interpolate the data first, in HyperSpy by s.interpolate_on_axis(\"uniform\", -1)");
   energies.pop_back();
   EXPECT_EQ(user_error([&] {
               read_spectrum_image(write("g", {2, 3, 20}, dims()));

@@ -70,8 +70,9 @@ TEST_F(NionNdataTest, ColoursAreListedButNotRead) {
                                   {"metadata.json", R"({"title": "photo", "collection_dimension_count": 0,
                                    "datum_dimension_count": 2})"}});
   EXPECT_EQ(list_images(file).at(0).kind, "colour image");
-  EXPECT_EQ(user_error([&] { read_spectrum_image(file); }),
-            file + ": holds a colour image (2, 5), a spectrum image (y, x, E) is needed");
+  EXPECT_EQ(
+      user_error([&] { read_spectrum_image(file); }),
+      file + ": holds a colour image (2, 5), a spectrum image (y, x, E) or a line scan (x, E) is needed");
 }
 
 TEST_F(NionNdataTest, SaysWhatIsWrong) {

@@ -104,14 +104,12 @@ TEST_F(NpzTest, EnergiesMustBeEvenToATenthOfAChannel) {
   EXPECT_EQ(error_of({{"X.npy", cube}, {"ev.npy", doubles({10, 12.19, 14, 16})}}), "");
   EXPECT_EQ(error_of({{"X.npy", cube}, {"ev.npy", doubles({10, 12.5, 14, 16})}}),
             ": member 'ev.npy' is not even: number 1 is 12.5, 12 was expected, more than 0.1 of a step off; "
-            "interpolate the data to an even axis first");
+            "interpolate the data first, in HyperSpy by s.interpolate_on_axis(\"uniform\", -1)");
   EXPECT_NE(error_of({{"X.npy", cube}, {"ev.npy", doubles({10, 12, std::nan(""), 16})}}), "");
-  EXPECT_EQ(error_of({{"X.npy", cube}, {"ev.npy", doubles({16, 14, 12, 10})}}),
-            ": axis E has offset 16 and scale -2; energy must rise with the channel");
   EXPECT_EQ(error_of({{"X.npy", cube}, {"ev.npy", doubles({3, 3, 3, 3})}}),
             ": axis E has offset 3 and scale 0; both must be finite and the scale not 0");
   EXPECT_EQ(error_of({{"X.npy", cube}, {"ev.npy", doubles({1, 2, 3, 4, 5})}}),
-            ": member 'ev.npy': 5 energies, but no array has an axis of that length");
+            ": member 'ev.npy': 5 energies, but no array has one axis of that length: X (1, 2, 4), ev (5,)");
 }
 
 TEST_F(NpzTest, SaysWhatIsWrong) {
@@ -119,8 +117,8 @@ TEST_F(NpzTest, SaysWhatIsWrong) {
       error_of({{"X.npy", npy_file("|O", "(2,)", "pickle")}}),
       ": member 'X.npy': holds elements of type '|O'; bool, integers of 1 to 8 bytes and floats of 2, 4 "
       "or 8 bytes can be read");
-  EXPECT_EQ(error_of({{"X.npy", floats("(2, 3)", 6)}}),
-            ": holds an array (2, 3), a spectrum image (y, x, E) is needed");
+  EXPECT_EQ(error_of({{"X.npy", floats("(6,)", 6)}}),
+            ": holds an array (6,), a spectrum image (y, x, E) or a line scan (x, E) is needed");
   EXPECT_EQ(error_of({{"X.npy", floats("(1, 2, 3)", 6), true, false, 1}}),
             ": member 'X.npy' is encrypted, which cannot be read");
   EXPECT_EQ(error_of({{"X.npy", floats("(1, 2, 3)", 6)}, {"X.npy", floats("(1, 2, 3)", 6)}}),

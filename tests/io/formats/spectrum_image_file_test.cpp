@@ -135,7 +135,7 @@ TEST_F(SpectrumImageFileTest, SaysWhatIsWrongWithAFile) {
   const auto message = [](const std::string& file) { return user_error([&] { read_spectrum_image(file); }); };
   EXPECT_EQ(message(path("missing.npy")),
             "cannot read " + path("missing.npy") + ": No such file or directory");
-  EXPECT_EQ(message(path(".")), "cannot read " + path(".") + ": Is a directory");
+  EXPECT_EQ(message(path(".")), path(".") + ": is a directory; give the file of the spectrum image");
   write_bytes(path("empty.npy"), "");
   EXPECT_EQ(message(path("empty.npy")), path("empty.npy") + ": empty file");
   write_bytes(path("text.npy"), "hello");
@@ -144,10 +144,9 @@ TEST_F(SpectrumImageFileTest, SaysWhatIsWrongWithAFile) {
   for (const char* known : {", Velox (.emd)", ", Nion Swift (.h5)", ", NCEM (.emd)", ", NumPy (.npy)"})
     EXPECT_NE(unknown.find(known), std::string::npos) << unknown;
   EXPECT_EQ(unknown.find("()"), std::string::npos) << unknown;  // what refuses other HDF5 files is none
-  std::string file = write(counted(24), {4, 6});
-  EXPECT_EQ(message(file), file + ": holds an array (4, 6), a spectrum image (y, x, E) is needed");
-  file = write(counted(24), {24});
-  EXPECT_EQ(message(file), file + ": holds an array (24,), a spectrum image (y, x, E) is needed");
+  std::string file = write(counted(24), {24});
+  EXPECT_EQ(message(file),
+            file + ": holds an array (24,), a spectrum image (y, x, E) or a line scan (x, E) is needed");
   file = write({}, {4, 6, 0});
   EXPECT_EQ(message(file), file + ": the spectrum image is empty: E has size 0");
 }

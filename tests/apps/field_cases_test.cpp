@@ -1,0 +1,109 @@
+// Scans as people in the field have them, through the programs.
+#include <algorithm>
+#include <random>
+
+#include "io/files/npy.h"
+#include "io/formats/spectrum_image_file.h"
+#include "tests/apps/programs_test.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+class FieldCase : public ProgramsTest {
+ protected:
+  // Poisson-like counts of spectra (..., E) with an edge, by a fixed rule; pixel `odd` lacks the edge.
+  void write(const std::string& name, std::vector<int64_t> shape, int64_t odd = -1) const {
+    const int64_t channels = shape.back();
+    int64_t pixels = 1;
+    for (size_t d = 0; d + 1 < shape.size(); ++d) pixels *= shape[d];
+    std::mt19937 random(1);
+    std::vector<float> counts;
+    for (int64_t pixel = 0; pixel < pixels; ++pixel)
+      for (int64_t e = 0; e < channels; ++e) {
+        const double expected = 400 + (e >= channels / 2 && pixel != odd ? 200 : 0);
+        counts.push_back(static_cast<float>(std::poisson_distribution<int>(expected)(random)));
+      }
+    write_npy(path(name), shape, counts.data());
+  }
+};
+
+// 18
+TEST_F(FieldCase, LineScansFromEndToEnd) {
+  write("line.npy", {160, 64}, 70);
+  for (const std::string baseline : {"mean", "pca:auto", "rx:auto"}) {
+    const std::string found = "found-" + baseline.substr(0, 3);
+    const ProgramResult result =
+        program("detect", {"line.npy", "--baseline", baseline, "--output", found, "--set",
+                           "preprocess.sigma=0", "--set", "preprocess.xy_window=1"});
+    ASSERT_EQ(result.status, 0) << result.err;
+    const NpyArray mask = read_npy(path(found + "/mask.npy"));
+    EXPECT_EQ(mask.shape, (std::vector<int64_t>{1, 160}));
+    if (baseline != "rx:auto") {
+      EXPECT_EQ(mask.values[70], 1) << baseline;
+    }
+  }
+  // By itself, of so few spectra that only a fixed threshold is left.
+  write("short.npy", {40, 64}, 20);
+  const ProgramResult alone = program("detect", {"short.npy", "--output", "alone"});
+  ASSERT_EQ(alone.status, 0) << alone.err;
+  const NpyArray mask = read_npy(path("alone/mask.npy"));
+  EXPECT_EQ(mask.values[20], 1);
+  EXPECT_EQ(std::count(mask.values.begin(), mask.values.end(), 1.f), 1);
+
+  ASSERT_EQ(program("convert", {"line.npy", "line.hspy"}).status, 0);
+  EXPECT_EQ(read_spectrum_image(path("line.hspy")).counts, read_spectrum_image(path("line.npy")).counts);
+  write_config();
+  expect_mistake(program("train", {"tiny.json", "--data", "line.npy"}), {"1 x 160", "tiles.image_size"});
+}
+
+// 20
+TEST_F(FieldCase, InfoAsJsonHoldsWhatTheTextHolds) {
+  write("a.npy", {3, 4, 16});
+  const ProgramResult info = program("info", {"a.npy", "--json"});
+  ASSERT_EQ(info.status, 0) << info.err;
+  const json content = json::parse(info.out);
+  EXPECT_EQ(content["format"], "NumPy");
+  EXPECT_EQ(content["images"][0]["kind"], "spectrum image");
+  EXPECT_EQ(content["images"][0]["fault"], "");
+}
+
+// 21
+TEST_F(FieldCase, TooFewSpectraForAThreshold) {
+  write("one.npy", {1, 1, 64});
+  write("small.npy", {9, 11, 64});
+  const auto detect = [&](const std::string& data, std::vector<std::string> more) {
+    more.insert(more.begin(), {data, "--baseline", "mean", "--output", "found"});
+    return program("detect", more);
+  };
+  expect_mistake(detect("small.npy", {}), {"at least 100", "there are 99", "detection.threshold=5"});
+  const ProgramResult one = detect("one.npy", {"--set", "detection.threshold=5"});
+  EXPECT_EQ(one.status, 2);
+  EXPECT_NE(one.err.find("the image, 1 x 1, lie "), std::string::npos) << one.err;
+  EXPECT_EQ(detect("small.npy", {"--set", "detection.threshold=5"}).status, 0);
+}
+
+// What a setting asks for in vain is said before anything is written.
+TEST_F(FieldCase, AnEnergyRangeThatMissesTheImage) {
+  write("a.npy", {12, 12, 64});
+  const ProgramResult result =
+      program("detect", {"a.npy", "--output", "found", "--set", "data.energy_offset=500", "--set",
+                         "data.dispersion=1", "--set", "data.energy_range=100,200"});
+  expect_mistake(result, {"a.npy", "data.energy_range leaves no channel", "500 to 563 eV"});
+  EXPECT_FALSE(std::filesystem::exists(path("found")));
+}
+
+// A folder of eelsvae-detect holds the run in another.
+TEST_F(FieldCase, AFolderThatIsNoRun) {
+  write("a.npy", {12, 12, 64});
+  std::filesystem::create_directories(path("empty"));
+  expect_mistake(program("detect", {"a.npy", "--model", "empty"}),
+                 {"empty: is no run folder", "--output of"});
+  std::filesystem::create_directories(path("found/model"));
+  write_bytes(path("found/model/model.safetensors"), "");
+  expect_mistake(program("detect", {"a.npy", "--model", "found"}), {"give found/model"});
+}
+
+}  // namespace
+}  // namespace eelsvae
