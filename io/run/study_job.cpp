@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "engine/study/study_plan.h"
 #include "engine/study/study_runner.h"
@@ -55,6 +56,52 @@ class StudyProgress final : public StudyObserver {
   int64_t done_ = 0;
 };
 
+constexpr int64_t trial_epochs = 3, trial_images = 2;
+
+// Seconds of an epoch and of an image's scoring, from the first model's first epochs and images.
+class Trial final : public StudyObserver {
+ public:
+  void on_epoch(const StudyUnit&, int64_t, double) override {
+    const double seconds = since_last();
+    if (epochs_++ % trial_epochs > 0) epoch_ = std::max(epoch_, seconds);  // a training's first has all else
+  }
+  // What is made once for all images of a model falls to the first; the last one counts.
+  void on_result(const StudyResult&) override { image_ = since_last(); }
+  void on_note(const std::string&) override {}
+  StopToken stop() override { return interruption(); }
+
+  double seconds_of(const std::vector<StudyUnit>& units, bool train_on_scored) const {
+    double seconds = 0;
+    for (const StudyUnit& unit : units) {
+      const auto scored = std::ranges::count(unit.cells, StudyCell::Part::defects, &StudyCell::part);
+      const auto trainings = static_cast<double>(1 + (train_on_scored ? scored : 0));
+      seconds += trainings * static_cast<double>(unit.config.training.epochs) * epoch_ +
+                 static_cast<double>(unit.cells.size()) * image_;
+    }
+    return seconds;
+  }
+
+ private:
+  double since_last() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(before_, now)).count();
+  }
+  std::chrono::steady_clock::time_point before_ = std::chrono::steady_clock::now();
+  double epoch_ = 0, image_ = 0;
+  int64_t epochs_ = 0;
+};
+
+// How long a study takes at most: trainings may end before their last epoch.
+double estimate(const Study& study, const std::vector<StudyUnit>& plan) {
+  StudyUnit first = plan.front();
+  first.config.training.epochs = trial_epochs;
+  first.cells.erase(first.cells.begin(), first.cells.end() - std::min(trial_images, std::ssize(first.cells)));
+  Trial trial;
+  if (!run_unit(first, study, find_backend(study.config.device, study.config.precision, "auto"), trial))
+    throw Interrupted();
+  return trial.seconds_of(plan, study.evaluation.train_on_scored);
+}
+
 }  // namespace
 
 int run_study(const StudyRequest& request) {
@@ -86,7 +133,16 @@ int run_study(const StudyRequest& request) {
   }
   std::erase_if(units, [](const StudyUnit& unit) { return unit.cells.empty(); });
   if (request.plan) {
-    std::printf("%zu models to train, %lld images to score\n", plan.size(), static_cast<long long>(images));
+    const bool on_scored = study.evaluation.train_on_scored;
+    size_t models = plan.size();
+    for (const StudyUnit& unit : plan)
+      if (on_scored)
+        models +=
+            static_cast<size_t>(std::ranges::count(unit.cells, StudyCell::Part::defects, &StudyCell::part));
+    std::printf("%zu models to train, %lld images to score\n", models, static_cast<long long>(images));
+    std::fflush(stdout);  // the rest takes a few epochs
+    std::printf("%s at most on this machine, by three epochs and two images\n",
+                format_duration(estimate(study, plan)).c_str());
     return 0;
   }
   std::string fallback;

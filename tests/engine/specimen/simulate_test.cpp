@@ -365,5 +365,49 @@ TEST(Simulate, MakesAnomaliesThatTheMeanSpectrumFinds) {
   EXPECT_GT(*m.roc_auc, 0.99);
 }
 
+// A likelihood ratio has the mean 1 where its denominator holds, whatever the defect; that holds for no other
+// noise, no other spectrum and no other correlation than the simulator's.
+TEST(Simulate, WhoKnowsTheDefectScoresByItsLikelihoodRatio) {
+  for (const char* text : {"scattering:0.03", "extra-noise:0.08"})
+    for (double correlation : {0.0, 0.3}) {
+      SCOPED_TRACE(std::string(text) + " " + std::to_string(correlation));
+      SimulationSettings settings = small();
+      settings.channels = 192;
+      settings.energy_offset_ev = 680;
+      settings.correlation = correlation;
+      settings.defects = {parse_defect(text)};
+      const std::vector<float> scores =
+          known_defect_scores(settings, simulate(without_defects(settings)).image);
+      double sum = 0, squares = 0, least = 0;
+      for (float score : scores) {
+        const double ratio = std::exp(static_cast<double>(score));
+        sum += ratio;
+        squares += ratio * ratio;
+        least = std::min(least, static_cast<double>(score));
+      }
+      const auto n = static_cast<double>(scores.size());
+      const double mean = sum / n, error = std::sqrt((squares / n - mean * mean) / n);
+      EXPECT_NEAR(mean, 1, 4 * error);
+      EXPECT_LT(error, 0.1);
+      EXPECT_LT(least, -0.5) << "the ratio tells nothing";
+    }
+}
+
+TEST(Simulate, WhoKnowsTheDefectFindsIt) {
+  SimulationSettings settings = small();
+  settings.channels = 192;
+  settings.energy_offset_ev = 680;
+  settings.unscanned = 0.25;
+  for (const char* text : {"fe-shift:4@30", "cosmic:4000@30"}) {
+    settings.defects = {parse_defect(text)};
+    const SimulatedImage simulated = simulate(settings);
+    const std::vector<float> scores = known_defect_scores(settings, simulated.image);
+    EXPECT_GT(detection_metrics(scores, simulated.truth, 0).average_precision, 0.95) << text;
+    EXPECT_EQ(scores.back(), 0);
+  }
+  settings.defects.clear();
+  EXPECT_THROW(known_defect_scores(settings, simulate(settings).image), std::logic_error);
+}
+
 }  // namespace
 }  // namespace eelsvae

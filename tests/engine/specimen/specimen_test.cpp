@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <utility>
+
 #include <cmath>
 
 #include "engine/image/energy_axis.h"
@@ -278,6 +281,37 @@ TEST(Specimen, RefusesWhatCannotBe) {
   EXPECT_NE(message([](auto& p) { p.interface_width_nm = -1; }).find("width"), std::string::npos);
   EXPECT_NE(user_error_of([] { preset_named("gold"); }).find("hetero"), std::string::npos);
   for (const std::string& name : preset_names()) EXPECT_EQ(preset_name(preset_named(name)), name);
+}
+
+TEST(Specimen, PolycrystalHasFourPhasesWithNarrowBoundaries) {
+  const SpecimenParameters p = preset_parameters(Preset::polycrystal);
+  const Specimen specimen = make_specimen(p, 64, 80, 1, 3);
+  std::map<std::pair<double, double>, int> pure;
+  int mixed = 0;
+  for (const PixelMaterial& m : specimen.materials) {
+    const auto near = [](double share, double value) { return std::abs(share - value) < 0.01; };
+    const std::pair<double, double> phase = {near(m.substrate, 1)     ? 1
+                                             : near(m.substrate, 0.5) ? 0.5
+                                                                      : 0,
+                                             near(m.manganese, 0.5) ? 0.5 : 0};
+    if (near(m.substrate, phase.first) && near(m.manganese, phase.second))
+      ++pure[phase];
+    else
+      ++mixed;
+    EXPECT_GE(m.substrate, 0);
+    EXPECT_LE(m.substrate + m.manganese, 1 + 1e-12);
+  }
+  for (const auto& phase : {std::pair{0.0, 0.0}, {0.0, 0.5}, {1.0, 0.0}, {0.5, 0.0}})
+    EXPECT_GT(pure[phase], 200) << phase.first << " " << phase.second;
+  EXPECT_EQ(pure.size(), 4u);
+  EXPECT_GT(mixed, 100);
+  EXPECT_LT(mixed, 64 * 80 / 3);
+  EXPECT_TRUE(make_specimen(p, 64, 80, 1, 3).materials[777].substrate == specimen.materials[777].substrate);
+  // Nothing is mixed where boundaries have no width.
+  SpecimenParameters sharp = p;
+  sharp.interface_width_nm = 0;
+  for (const PixelMaterial& m : make_specimen(sharp, 64, 80, 1, 3).materials)
+    EXPECT_TRUE(m.substrate == 0 || m.substrate == 0.5 || m.substrate == 1);
 }
 
 }  // namespace

@@ -330,5 +330,45 @@ TEST(StudySummary, VerdictsCompareTheIntervalWithTheRequest) {
   EXPECT_EQ(t.verdict(), "inside");
 }
 
+TEST(StudyProtocol, SpecimensNameWhatTheirScansHaveBesides) {
+  const SimulationSettings s = parse_specimen("interface:vacuum=0.25:correlation=0.3");
+  EXPECT_EQ(s.preset, Preset::interface);
+  EXPECT_EQ(s.vacuum, 0.25);
+  EXPECT_EQ(s.correlation, 0.3);
+  EXPECT_EQ(s.unscanned, 0);
+  for (const char* wrong :
+       {"interface:vacuum", "interface:vacuum=", "interface:vacuum=0.2x", "interface:haze=1", "nothing"})
+    EXPECT_THROW(parse_specimen(wrong), UserError) << wrong;
+  EvaluationConfig e = small_evaluation();
+  EXPECT_EQ(recording_settings(e, "bfo:unscanned=0.5", 1, 0).unscanned, 0.5);
+}
+
+TEST(StudyPlan, SeedsThatSettingsWereChosenOnAreNotJudgedBy) {
+  Study study = small_study();
+  study.evaluation.tuning_seeds = {101};
+  EXPECT_FALSE(plan_study(study).empty());
+  study.evaluation.tuning_seeds = {101, 5};
+  try {
+    plan_study(study);
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("tuning_seeds: seed 5"), std::string::npos) << error.what();
+  }
+}
+
+// Pixels without counts count for nobody, and only images that are scored as they were recorded have a
+// ceiling.
+TEST(StudyProtocol, RecordingsLeaveOutWhatWasNotScanned) {
+  const Study study = small_study();
+  const SimulationSettings s =
+      recording_settings(study.evaluation, "drift:unscanned=0.5", 4, 3, parse_defect("fe-shift:4"), 5);
+  const StudyImage image = record(s, study.config, nullptr, nullptr);
+  EXPECT_EQ(image.left_out.back(), 1);
+  EXPECT_EQ(image.ceiling.size(), image.truth.size());
+  Config filtered = study.config;
+  filtered.preprocess.xy_window = 3;
+  EXPECT_TRUE(record(s, filtered, nullptr, nullptr).ceiling.empty());
+}
+
 }  // namespace
 }  // namespace eelsvae
