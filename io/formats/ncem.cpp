@@ -154,7 +154,8 @@ StoredImage open_image(const Object& file, const std::string& group_path, const 
 std::vector<StoredImage> open_ncem(const std::string& path) {
   const hdf5::Object file = hdf5::open_file(path);
   std::vector<StoredImage> images;
-  for (const std::string& group : Search(file, path, false).found)
+  const Search search(file, path, false);
+  for (const std::string& group : search.found)
     images.push_back(or_fault(one_line(group), [&] { return open_image(file, group, path); }));
   return images;
 }
