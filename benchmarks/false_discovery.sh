@@ -45,19 +45,17 @@ for case in $cases; do
     done
   done
 done
-"${PYTHON:-python3}" - "$work" "$seeds" $cases <<'END'
+"${PYTHON:-python3}" - "$work" "$seeds" "$expectation" $cases <<'END'
 import json
-import os
 import sys
 import h5py, numpy
 from scipy.stats import beta, binom
 
-work, seeds = sys.argv[1], int(sys.argv[2])
+work, seeds, with_model = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "model"
 print(f"{'specimen':20} {'asked':>6} {'found':>6} {'false':>6} {'delivered':>9}  95 % interval    {'recall':>6}  trusted   "
       "AP 2.4  1.2 eV  deviance  without anomalies: images with an alarm")
-with_model = not os.path.exists(f"{work}/{sys.argv[3]}-1-fe-shift:1.2-truth.npy")
 everything = {}
-for case in sys.argv[3:]:
+for case in sys.argv[4:]:
     for rate in ("0.01", "0.05", "0.1"):
         found = false = missed = trusted = alarms = 0
         precision = {"2.4": 0} if with_model else {"2.4": 0, "1.2": 0}

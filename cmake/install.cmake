@@ -25,7 +25,8 @@ install(FILES ${kernel_headers} DESTINATION ${header_folder}/kernels)
 # Not those that need another library's headers: no other header includes them.
 foreach(rooms engine io/files io/config io/model io/formats io/reports)
   install(DIRECTORY ${rooms}/ DESTINATION ${header_folder}/${rooms} FILES_MATCHING PATTERN "*.h"
-          PATTERN report_page EXCLUDE PATTERN leading_eigenvectors.h EXCLUDE)
+          PATTERN report_page EXCLUDE PATTERN leading_eigenvectors.h EXCLUDE
+          PATTERN hdf5_positions.h EXCLUDE)
 endforeach()
 
 # What the libraries were built with has to be found again by who links them.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/detect/empirical_null.h"
+#include "engine/image/excluded.h"
 #include "engine/prepare/spikes.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
@@ -94,7 +95,7 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
   say(dose > 0 ? "loss.dose " + short_number(config.loss.dose) + ", the electrons that the noise speaks of"
                : "loss.dose 30, for the noise does not tell the number of electrons");
 
-  if (image.pixels() < fewest_scores) {
+  if (image.pixels() - excluded_pixels(image.excluded) < fewest_scores) {
     config.detection.threshold = 5;
     say("detection.threshold 5, standard deviations, for so few spectra tell no false-discovery rate");
   }

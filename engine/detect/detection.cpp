@@ -22,7 +22,8 @@ std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores,
 }
 
 // A false-discovery rate rests on what is known of normal scores, and on anomalies being rare.
-std::vector<std::string> doubts(const Detection& found, const DetectionConfig& config, int64_t held_out) {
+std::vector<std::string> doubts(const Detection& found, const DetectionConfig& config,
+                                std::span<const float> normal) {
   constexpr double largest_misfit = 3, largest_share = 0.05;
   constexpr double fewest_found = 20;  // anomalies that a conformal threshold must be able to find
   std::vector<std::string> doubts;
@@ -37,19 +38,34 @@ std::vector<std::string> doubts(const Detection& found, const DetectionConfig& c
         ", about 1 where one holds): the specimen may have several kinds of normal spectra; a model, or "
         "--baseline pca:auto, may describe them better, and data.exclude leaves regions out");
   // Found or not: the null says how many spectra it has no room for.
-  const double share = std::max(anomalous / scored, by_null ? 1 - found.null->normal_share : 0.0);
+  const double beyond_null = by_null ? 1 - found.null->normal_share : 0.0;
+  const double share = std::max(anomalous / scored, beyond_null);
   if (share > largest_share)
     doubts.push_back(
         short_number(100 * share, 3) +
-        " % of the spectra do not fit: so many are a material of their own, or show that too little is "
+        (beyond_null > anomalous / scored
+             ? " % of the spectra have scores that normal ones do not have, more than are found: so many"
+             : " % of the spectra do not fit: so many") +
+        " are a material of their own, or show that too little is "
         "known of the normal ones; a model of this specimen, or --baseline pca:auto, may know more, and "
         "preprocess.crop_y, crop_x and data.exclude leave regions out");
+  const auto held_out = std::ssize(normal);
   if (const double needed = scored / (fewest_found * config.fdr);
       config.threshold_by(ThresholdMethod::conformal) && static_cast<double>(held_out) < needed)
     doubts.push_back(std::to_string(held_out) + " spectra were held out of training, and " +
                      short_number(needed, 6) + " are needed to find " + short_number(fewest_found) +
                      " among " + short_number(scored, 9) +
                      " at that rate; hold more out, or use detection.threshold_method=fdr");
+  if (config.threshold_by(ThresholdMethod::conformal) && !normal.empty()) {
+    const auto beyond =
+        std::ranges::count_if(found.scores, [&](float score) { return score > normal.back(); });
+    if (beyond > 0 && anomalous == 0)
+      doubts.push_back(short_number(static_cast<double>(beyond)) +
+                       (beyond == 1 ? " spectrum has a higher score" : " spectra have higher scores") +
+                       " than each of the " + std::to_string(held_out) +
+                       " that were held out, which are too few to find so few; hold more out, or use "
+                       "detection.threshold_method=fdr");
+  }
   return doubts;
 }
 
@@ -100,7 +116,7 @@ Detection detect(const SpectrumImageView& prepared, const Expectation& expectati
   else
     found.threshold = otsu_threshold(found.scores, prepared.excluded);
   found.mask = anomalous(found.scores, found.threshold);
-  found.doubts = doubts(found, config, std::ssize(held_out));
+  found.doubts = doubts(found, config, held_out);
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
   return found;
 }

@@ -137,8 +137,10 @@ std::optional<InjectedChanges> inject_changes(const SpectrumImageView& whole, in
     if (!(square > 0)) continue;
     const double factor = (smallest + (largest - smallest) * uniform(kind.v[2])) / std::sqrt(square);
     float* counts = result.image.spectrum(pixel);
-    for (int64_t e = 0; e < prepared.energy.size; ++e)
-      counts[e] = std::max(counts[e] + static_cast<float>(factor * change[static_cast<size_t>(e)]), 0.0f);
+    for (int64_t e = 0; e < prepared.energy.size; ++e) {
+      const float changed = counts[e] + static_cast<float>(factor * change[static_cast<size_t>(e)]);
+      counts[e] = std::max(changed, std::min(counts[e], 0.0f));  // no change makes counts negative
+    }
     result.truth[static_cast<size_t>(pixel)] = 1;
     --left;
   }

@@ -102,8 +102,10 @@ std::vector<double> smoothed(const std::vector<double>& spectrum, double sigma) 
 std::array<std::vector<double>, 3> spectral_changes(const std::vector<double>& mean, const NoiseModel& noise,
                                                     const Axis& energy) {
   constexpr double fine = 1.5;  // channels: less is noise
-  const double background = std::max(4 * fine, edge_width / std::abs(energy.scale));
   const int64_t channels = std::ssize(mean);
+  // An axis that is hardly wider than an edge has no slower background than its own quarter.
+  const double background =
+      std::max(4 * fine, std::min(edge_width / std::abs(energy.scale), static_cast<double>(channels) / 4));
   const std::vector<double> s = smoothed(mean, fine), smooth = smoothed(mean, background);
   std::array<std::vector<double>, 3> changes;
   for (int64_t e = 0; e < channels; ++e) {

@@ -27,7 +27,9 @@ TileGrid make_tile_grid(int64_t height, int64_t width, int64_t tile, int64_t str
   if (std::min(height, width) < tile)
     throw UserError("the image, " + std::to_string(height) + " x " + std::to_string(width) +
                     " pixels, is smaller than a tile, " + std::to_string(tile) + " x " +
-                    std::to_string(tile) + "; lower tiles.image_size");
+                    std::to_string(tile) +
+                    (std::min(height, width) < 4 ? "; a network needs 4 x 4 pixels, baselines do without"
+                                                 : "; lower tiles.image_size"));
   std::vector<int64_t> ys = tile_starts(height, tile, stride), xs = tile_starts(width, tile, stride);
   TileGrid grid{tile, static_cast<int64_t>(ys.size()), static_cast<int64_t>(xs.size()), {}};
   for (int64_t y : ys)

@@ -9,8 +9,9 @@
 namespace eelsvae {
 
 std::vector<float> gaussian_weights(double sigma) {
-  if (!(sigma >= 0 && sigma <= 100))
-    throw UserError("preprocess.sigma is " + std::to_string(sigma) + "; it must lie between 0 and 100");
+  constexpr double widest = 1e5;
+  if (!(sigma >= 0 && sigma <= widest))
+    throw UserError("a Gaussian filter's sigma of " + std::to_string(sigma) + " is not between 0 and 100000");
   if (sigma == 0) return {1};
   const auto radius = static_cast<int64_t>(4 * sigma + 0.5);
   std::vector<double> weights;

@@ -326,13 +326,15 @@ std::vector<float> known_defect_scores(const SimulationSettings& s, const Spectr
       if (defect.kind == DefectKind::cosmic) {
         ratio = cosmic_ratio(counts, mean, defect.strength);
       } else {
-        double best = -std::numeric_limits<double>::infinity();
+        double best = -std::numeric_limits<double>::infinity(), other = best;
         for (ExpectedSpectra::Line* line : {&of_raised, &of_lowered}) {
           line->spectrum(x, changed.data());
           scan.apply(pixel, changed.data());
-          best = std::max(best, likelihood(counts, changed, variance, s.correlation));
+          other = 0.5 * likelihood(counts, changed, variance, s.correlation);
+          if (other > best) std::swap(best, other);
         }
-        ratio = 0.5 * (best - likelihood(counts, mean, 1, s.correlation));
+        ratio = best + std::log((1 + std::exp(other - best)) / 2) -
+                0.5 * likelihood(counts, mean, 1, s.correlation);
       }
       scores[static_cast<size_t>(pixel)] = static_cast<float>(ratio);
     }

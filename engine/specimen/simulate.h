@@ -60,12 +60,12 @@ struct SimulatedImage {
 // anomalies that cannot be.
 SimulatedImage simulate(const SimulationSettings& settings);
 
-// What somebody scores who knows all but where the anomalies are: for every pixel (y, x) of a recording of
-// these settings, which have one defect, the logarithm of the likelihood of its counts with that defect, of
-// the sign that suits it better, over the likelihood without (Neyman & Pearson, Phil. Trans. R. Soc. A 231,
-// 289 (1933)). No score of single spectra finds more; of cosmic rays, whose channel nobody knows, the sum
-// over all channels is taken. Pixels that were not scanned have 0. std::logic_error if the settings have
-// another number of defects or the image another shape.
+// What somebody scores who knows all but where the anomalies are and of which sign: for every pixel (y, x) of
+// a recording of these settings, which have one defect, the logarithm of the likelihood of its counts with
+// that defect, the mean of both signs', over the likelihood without (Neyman & Pearson, Phil. Trans. R. Soc. A
+// 231, 289 (1933)). No score of single spectra finds more. Of a cosmic ray, whose channel nobody knows, it is
+// the mean over all channels, as if it never hit two. Pixels that were not scanned have 0. std::logic_error
+// if the settings have another number of defects or the image another shape.
 std::vector<float> known_defect_scores(const SimulationSettings& settings, const SpectrumImage& recorded);
 
 // The same specimen without any anomaly: its image is the same, bit by bit, wherever truth is 0.

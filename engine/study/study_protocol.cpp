@@ -97,8 +97,10 @@ StudyImage record(const SimulationSettings& settings, const Config& config, cons
   result.truth = reduce_mask(simulated.truth, settings.height, settings.width, preprocess);
   hot = reduce_mask(hot, settings.height, settings.width, preprocess);
   const SpectrumImage& scan = simulated.image;
-  if (settings.defects.size() == 1 && settings.noise && std::ssize(result.truth) == scan.pixels() &&
-      preprocess.sigma == 0 && preprocess.xy_window <= 1 && !preprocess.crop_y && !preprocess.crop_x)
+  // Noise of neighbours that correlates by half has no inverse.
+  if (settings.defects.size() == 1 && settings.noise && settings.correlation < 0.49 &&
+      std::ssize(result.truth) == scan.pixels() && preprocess.sigma == 0 && preprocess.xy_window <= 1 &&
+      !preprocess.crop_y && !preprocess.crop_x)
     result.ceiling = known_defect_scores(settings, scan);
   result.prepared = prepare(std::move(simulated.image), preprocess,
                             fitted ? std::nullopt : config.data.energy_range, fitted, std::nullopt, backend);

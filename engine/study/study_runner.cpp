@@ -95,7 +95,7 @@ class UnitRun {
     for (const std::string& note : job.backend().notes()) observer_.on_note(note);
     UnitWeights best(unit_, job.model(), observer_);
     if (!job.run(best)) throw Interrupted();
-    active_units_ = job.state().history.back().active_latent_units;
+    if (active_units_ < 0) active_units_ = job.state().history.back().active_latent_units;
     if (const PredictionSample* held_out = job.trainer().held_out())
       comparison = compare_baselines(*held_out, image, held_out_pixels(job.trainer().split(), image, 1));
     if (comparison) comparison->model = std::ranges::min_element(job.state().history, {}, counted)->deviance;
@@ -305,7 +305,7 @@ class UnitRun {
   FittedPreprocess fitted_;
   std::optional<StudyImage> held_out_;
   TrainedModel trained_;
-  int64_t active_units_ = 0;
+  int64_t active_units_ = -1;  // of the unit's own model, which is the first
   std::vector<Source> clean_sources_;
 };
 

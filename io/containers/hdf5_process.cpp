@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -38,8 +39,10 @@ std::vector<fs::path> program_folders() {
   std::vector<fs::path> folders;
   std::error_code failed;
   Dl_info place = {};
-  if (dladdr(reinterpret_cast<const void*>(&program_folders), &place) && place.dli_fname) {
-    const fs::path module = fs::canonical(place.dli_fname, failed);  // a program's own name may be no path
+  // A program's own name may be no path, and is then not looked for in the current folder.
+  if (dladdr(reinterpret_cast<const void*>(&program_folders), &place) && place.dli_fname &&
+      std::strchr(place.dli_fname, '/')) {
+    const fs::path module = fs::canonical(place.dli_fname, failed);
     if (!failed) folders.push_back(module.parent_path());
   }
   const fs::path running = fs::read_symlink("/proc/self/exe", failed);

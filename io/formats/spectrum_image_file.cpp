@@ -350,6 +350,7 @@ std::string image_format_name(const std::string& path) {
 }
 
 std::vector<std::string> image_files(const std::string& path) {
+  const auto kept_open = hdf5::open_if_hdf5(path);
   const ImageFormat& format = format_of(path);
   return format.files ? format.files(path) : std::vector{path};
 }
@@ -391,6 +392,12 @@ SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& op
   image.y = axes[place[0]];
   image.x = axes[place[1]];
   image.energy = axes[place[2]];
+  if (image.energy.units.empty() && !options.energy_offset && options.axes == default_axes &&
+      image.notes.empty())
+    image.notes.push_back(
+        "No energies are known: the last axis is taken for them, by the numbers of its channels; "
+        "data.axes=Eyx if it is the "
+        "first, data.energy_offset and data.dispersion calibrate it");
   if (options.axes != default_axes) {  // a file that misplaces its axes also misnames them
     image.y.name = "y";
     image.x.name = "x";

@@ -267,12 +267,13 @@ void add_trust(const StudyReport& report, std::vector<StudyTable>& tables) {
       }
     }
   }
-  StudyTable table{"The model beside the mean spectrum",
-                   "By average precision of the configured score. Of the images in which the model has 0.01 "
-                   "less, those in which its "
-                   "predictive deviance was no better, so that the program had said so.",
-                   {"preset", "source", "images", "mean difference", "0.01 worse", "of these, said so"},
-                   {}};
+  StudyTable table{
+      "The model beside the mean spectrum",
+      "By average precision of the configured score. Of the images in which the model has 0.01 less, those "
+      "of which the program had "
+      "said so, by the predictive deviance or by what is found of changes that it put into the scan.",
+      {"preset", "source", "images", "mean difference", "0.01 worse", "of these, said so"},
+      {}};
   for (const auto& [names, count] : counts)
     table.rows.push_back({names.first, names.second, std::to_string(count.images),
                           decimals(count.difference / count.images, 3), std::to_string(count.worse),

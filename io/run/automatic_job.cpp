@@ -89,6 +89,8 @@ int run_automatic(const DetectionRequest& request) {
   for (const std::string& setting : request.settings) set_value(choice.config, setting);
   check_config(choice.config, "--set");
 
+  if (goes_on && fs::exists(run.config()))
+    check_same_run(read_config(run.config(), {}), choice.config, run.config());
   prepare_output_folder(output);
   write_file(config_file, to_json_text(choice.config));
   std::shared_ptr<spdlog::logger> log = make_run_log(output, true);
@@ -106,6 +108,8 @@ int run_automatic(const DetectionRequest& request) {
     training.output = run.path;
     training.minutes = minutes;
     training.resume = goes_on;
+    training.go_on = "eelsvae-train " + run.config() + " --output " + run.path.string() +
+                     " --resume, or, where it was interrupted, the same command,";
     if (const int status = run_training(training); status != 0) {
       log->info("The same command goes on with it");
       return status;

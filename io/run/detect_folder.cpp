@@ -46,7 +46,8 @@ nlohmann::ordered_json summarize(const DetectionReport& o) {
   summary["predictive_deviance"] = o.comparison ? to_json(*o.comparison) : nlohmann::json();
   if (detection.threshold_by_rate()) summary["fdr"] = detection.fdr;
   if (const std::optional<EmpiricalNull>& null = o.detection.null) {
-    summary["expected_false_alarms"] = *o.detection.expected_false_alarms();
+    if (!detection.threshold_by(ThresholdMethod::conformal))
+      summary["expected_false_alarms"] = *o.detection.expected_false_alarms();
     summary["null"] = {{"family", name(null->family)},
                        {"location", null->location},
                        {"scale", null->scale},

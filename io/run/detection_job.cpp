@@ -86,6 +86,12 @@ struct Source {
   bool forgotten = false;                 // the training excluded pixels
 };
 
+// Whether a detection's image is the one that the model was trained on, but for pixels that are excluded.
+bool reads_training_image(const std::string& data, const Config& now, const Config& training) {
+  const ReadOptions &here = now.data, &there = training.data;
+  return data == training.data.data_path && here == there && now.preprocess == training.preprocess;
+}
+
 Source model_source(const DetectionRequest& request, const SafetensorsFile& file) {
   CheckpointInfo info = read_checkpoint_info(file);
   const bool drift_elsewhere = info.config.preprocess.align_path.has_value();
@@ -107,7 +113,7 @@ Source model_source(const DetectionRequest& request, const SafetensorsFile& file
   source.fitted = FittedPreprocess{info.energy, info.scaling, info.alignment};
   source.name = file.path();
   source.description = {SourceDescription::Kind::model, info.config.tiles.image_size, info.comparison,
-                        data == source.training.data.data_path};
+                        reads_training_image(data, info.config, source.training)};
   source.history = std::move(info.history);
   source.normal_scores = std::move(info.normal_scores);
   source.config = std::move(info.config);
@@ -149,6 +155,17 @@ struct HeldOut {
   std::vector<uint8_t> pixels;         // (y, x)
 };
 
+SpectrumImage read_training_image(const Source& source) {
+  try {
+    return read_image_data(source.training.data.data_path, source.training, interruption());
+  } catch (const UserError& error) {
+    throw UserError(
+        std::string(error.what()) +
+        "; it was trained on, and a conformal threshold needs it, for the checkpoint has no scores that were "
+        "made like these: train with detection.threshold_method=conformal and this score, or use fdr");
+  }
+}
+
 // Where the threshold asks for them. The checkpoint has their scores if these are made as the training was
 // told, otherwise the training image is read again. `data` and `prepared`: the image under detection.
 std::optional<HeldOut> find_held_out(const Source& source, const std::string& data,
@@ -162,9 +179,8 @@ std::optional<HeldOut> find_held_out(const Source& source, const std::string& da
   DataConfig detected = source.config.data;
   detected.data_path = data;
   if (!(detected == training.data && source.config.preprocess == training.preprocess))
-    held_out.image =
-        prepare(read_image_data(training.data.data_path, training, interruption()), training.preprocess,
-                std::nullopt, &*source.fitted, read_drift_image(training, interruption()), &backend);
+    held_out.image = prepare(read_training_image(source), training.preprocess, std::nullopt, &*source.fitted,
+                             read_drift_image(training, interruption()), &backend);
   held_out.pixels = held_out_pixels(held_out.image ? held_out.image->image : prepared.image, training);
   if (std::ranges::count(held_out.pixels, 1) == 0)
     throw UserError("detection.threshold_method=conformal needs spectra that were held out of training; " +
@@ -205,8 +221,16 @@ int run_detection(const DetectionRequest& request) {
   const std::string data = request.data.empty() ? config.data.data_path : request.data;
 
   StageTimes times;
+  std::vector<std::string> files = image_files(data);
+  const auto add_image = [&](const std::string& path) {
+    for (const std::string& part : image_files(path)) files.push_back(part);
+  };
+  if (!request.fit.empty()) add_image(request.fit);
+  if (config.preprocess.align_path) add_image(*config.preprocess.align_path);
+  if (file) files.push_back(file->path());
+  if (config.data.exclude_path) files.push_back(*config.data.exclude_path);
   std::future<std::vector<InputFile>> inputs =
-      std::async(std::launch::async, record_inputs, image_files(data));
+      std::async(std::launch::async, record_inputs, files, interruption());
   SpectrumImage image = read_image_data(data, config, interruption());
   const int64_t height = image.y.size, width = image.x.size;
   std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());

@@ -21,6 +21,7 @@ struct TrainingRequest {
   std::vector<std::string> settings;  // KEY=VALUE, here and below
   std::optional<double> minutes;      // to train, at most
   bool resume = false;
+  std::string go_on = "--resume";  // what the user does to train on
   std::string plan;  // print the memory plan and stop: "summary", or "full" with every buffer
 };
 int run_training(const TrainingRequest& request);

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <utility>
 
 #include "engine/detect/comparison.h"
 #include "engine/detect/job.h"
@@ -55,6 +56,8 @@ void judge(const Config& config, const TrainingState& state, std::optional<Compa
     log.info("{}", describe(*comparison));
     if (*best.deviance < comparison->mean && !remark_on(*comparison).empty())
       log.warn("{}", remark_on(*comparison));
+    if (*best.deviance < comparison->mean && last.active_latent_units == 0)
+      log.warn("{}", likely_cause(config, last, *comparison, settled));
     if (*best.deviance >= comparison->mean)
       log.warn("The model describes this specimen no better than the mean spectrum does: {}",
                likely_cause(config, last, *comparison, settled));
@@ -131,23 +134,31 @@ int run_training(const TrainingRequest& request) {
       (saved.energy != info.energy || saved.scaling != info.scaling || saved.alignment != info.alignment))
     throw UserError(config.data.data_path + ": is not the image that the run in " + request.output +
                     " was started on");
-  TrainingJob job(offer, config, prepared.image, saved.computed_by);
-  info.computed_by = job.choice().variant;
-  const Backend& backend = job.backend();
-  Model& model = job.model();
-  const Trainer& trainer = job.trainer();
+  std::optional<TrainingJob> job(std::in_place, offer, config, prepared.image, saved.computed_by);
+  info.computed_by = job->choice().variant;
+  const Backend& backend = job->backend();
+  Model& model = job->model();
+  const Trainer& trainer = job->trainer();
   if (!request.plan.empty()) {
     std::printf("%s%s", model.plan().summary(backend.memory()).c_str(),
                 request.plan == "full" ? model.plan().table().c_str() : "");
     return 0;
   }
+  info.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}},
+                     record_inputs(image_files(config.data.data_path), interruption()),
+                     prepared.notes};
+  if (!job->kernels_note().empty()) info.provenance.choices.push_back(job->kernels_note());
+  if (!saved.provenance.inputs.empty() && !std::ranges::equal(saved.provenance.inputs, info.provenance.inputs,
+                                                              {}, &InputFile::sha256, &InputFile::sha256))
+    throw UserError(config.data.data_path + ": was changed since the run in " + request.output +
+                    " was started on it; choose another --output");
   if (checkpoint) {
-    job.resume(*saved.training, [&](Model& to) { load_checkpoint(*checkpoint, to, true); });
+    job->resume(*saved.training, [&](Model& to) { load_checkpoint(*checkpoint, to, true); });
   } else {
-    job.start();
+    job->start();
     if (!request.weights.empty()) load_checkpoint(SafetensorsFile(request.weights), model, false);
   }
-  const TrainingState& state = job.state();
+  const TrainingState& state = job->state();
 
   // Nothing was written until here, and from here on only the machine can fail. A checkpoint is written
   // beside the one it replaces.
@@ -157,7 +168,7 @@ int run_training(const TrainingRequest& request) {
   std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, request.resume);
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend.description());
-  if (!job.kernels_note().empty()) log->info("{}", job.kernels_note());
+  if (!job->kernels_note().empty()) log->info("{}", job->kernels_note());
   for (const std::string& note : backend.notes()) log->warn("{}", note);
   for (const std::string& note : prepared.notes) log->info("{}", note);
   log->info("{}: {} x {} pixels, {} channels from {:.6g} eV; {} tiles to train on, {} for validation",
@@ -184,27 +195,37 @@ int run_training(const TrainingRequest& request) {
     log->info(
         "No spectra are held out, so nothing will tell how well normal ones are predicted "
         "(training.validation_fraction)");
-  info.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}},
-                     record_inputs(image_files(config.data.data_path)),
-                     prepared.notes};
-  if (!job.kernels_note().empty()) info.provenance.choices.push_back(job.kernels_note());
-  TrainingRun run(folder, model, info, state, trainer, prepared.image, comparison, request.minutes, *log);
+  std::optional<TrainingRun> run(std::in_place, folder, model, info, state, trainer, prepared.image,
+                                 comparison, request.minutes, *log);
   checkpoint.reset();  // the run replaces the file
-  const bool complete = job.run(run) || run.time_is_up();
-  run.finish(state, complete);
+  const bool complete = job->run(*run) || run->time_is_up();
+  run->finish(state, complete);
   if (!complete) {
-    log->info("Interrupted after {} steps; continue with --resume", state.step);
+    log->info("Interrupted after {} steps; continue with {}", state.step, request.go_on);
     return interrupted_status;
   }
   if (state.history.empty()) {
     log->warn("No epoch was complete in {:.3g} minutes", *request.minutes);
     return 0;
   }
-  if (run.time_is_up())
-    log->info("Ended after {} epoch{}, at the end of {:.3g} minutes; --resume trains on", state.epoch,
-              state.epoch == 1 ? "" : "s", *request.minutes);
-  if (trainer.held_out()) comparison = complete_checkpoint(folder.best(), prepared, offer, *log);
-  judge(config, state, comparison, *log);
+  if (run->time_is_up())
+    log->info("Ended after {} epoch{}, at the end of {:.3g} minutes; {} trains on", state.epoch,
+              state.epoch == 1 ? "" : "s", *request.minutes, request.go_on);
+  const TrainingState ended = state;
+  if (trainer.held_out()) {
+    // The network is loaded a second time, into the memory of the training.
+    run.reset();
+    job.reset();
+    try {
+      comparison = complete_checkpoint(folder.best(), prepared, offer, *log);
+    } catch (const Interrupted&) {
+      log->info("Interrupted after the training; {} measures what the model finds", request.go_on);
+      return interrupted_status;
+    } catch (const UserError& error) {
+      log->warn("What the model finds was not measured: {}", error.what());
+    }
+  }
+  judge(config, ended, comparison, *log);
   log->info("Model: {}, report: {}", folder.best(), folder.report());
   return 0;
 }

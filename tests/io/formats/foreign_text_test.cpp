@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "io/formats/hspy.h"
 #include "io/formats/spectrum_image_file.h"
@@ -19,7 +21,7 @@ namespace {
 struct Title {
   std::string stored, shown;
 };
-const Title titles[] = {
+const std::vector<Title> all_titles = {
     {"caf\xe9", "caf\u00e9"},                                   // Latin-1
     {"red \x1b[31m and\nbell \x07.", "red  [31m and bell  ."},  // obeyed by a terminal
     {"U+9B: \u009b31m", "U+9B:  31m"},
@@ -29,7 +31,8 @@ class ForeignTextTest : public FileTest {
  protected:
   // write(title, path) makes a file of one spectrum image.
   void expect_shown(const std::string& name,
-                    const std::function<void(const std::string&, const std::string&)>& write) {
+                    const std::function<void(const std::string&, const std::string&)>& write,
+                    const std::vector<Title>& titles = all_titles) {
     for (const Title& title : titles) {
       const std::string file = path(name);
       write(title.stored, file);
@@ -46,18 +49,26 @@ class ForeignTextTest : public FileTest {
   }
 };
 
+// Its text is an array of numbers, and one that holds a terminal's is taken for no text.
 TEST_F(ForeignTextTest, Gatan) {
-  expect_shown("a.dm3", [](const std::string& title, const std::string& file) {
-    GatanFile gatan;
-    gatan.version = 3;
-    std::u16string name;  // Latin-1 units are those of UTF-16
-    for (const char c : title) name += static_cast<unsigned char>(c);
-    const std::string data = gatan.value("Data", {20, 6, 24}, std::string(24 * 4, '\0'));
-    write_bytes(
-        file,
-        gatan.file({gatan.group("ImageList", {gatan.image(name, 2, {{3}, {2}, {4, 0, 1, u"eV"}}, data,
-                                                          {gatan.meta_data(u"Spectrum image", u"EELS")})})}));
-  });
+  const std::vector<Title> titles = {all_titles[0],
+                                     {all_titles[1].stored, ""},
+                                     {"U+9B: \x9b"
+                                      "31m",
+                                      all_titles[2].shown}};
+  expect_shown(
+      "a.dm3",
+      [](const std::string& title, const std::string& file) {
+        GatanFile gatan;
+        gatan.version = 3;
+        std::u16string name;  // Latin-1 units are those of UTF-16
+        for (const char c : title) name += static_cast<unsigned char>(c);
+        const std::string data = gatan.value("Data", {20, 6, 24}, std::string(24 * 4, '\0'));
+        write_bytes(file, gatan.file({gatan.group(
+                              "ImageList", {gatan.image(name, 2, {{3}, {2}, {4, 0, 1, u"eV"}}, data,
+                                                        {gatan.meta_data(u"Spectrum image", u"EELS")})})}));
+      },
+      titles);
 }
 
 TEST_F(ForeignTextTest, HyperSpy) {
@@ -67,7 +78,8 @@ TEST_F(ForeignTextTest, HyperSpy) {
     writer.dataset("Experiments/a/data", {2, 3, 4}, {}, [](int64_t i) { return static_cast<double>(i); });
     for (const char* axis : {"axis-0", "axis-1", "axis-2"}) {
       writer.group(std::string("Experiments/a/") + axis);
-      writer.attribute(std::string("Experiments/a/") + axis, "units", title);
+      writer.attribute(std::string("Experiments/a/") + axis, "units",
+                       std::string(axis) == "axis-2" ? "eV" : title);
     }
     for (const char* group : {"metadata/General", "original_metadata"}) {
       writer.group(std::string("Experiments/a/") + group);
