@@ -43,8 +43,13 @@ TEST_F(AutomaticTest, AScanAloneIsEnough) {
   EXPECT_EQ(again.status, 2);
   EXPECT_NE(again.err.find("there is a model in found/model"), std::string::npos) << again.err;
 
-  // As after an interruption.
+  // As after an interruption. What does not fit to the run is refused and leaves no trace.
   std::filesystem::remove(path("found/summary.json"));
+  const std::string before = read_bytes(path("found/config.json"));
+  const ProgramResult other =
+      program("detect", {"film.hspy", "--output", "found", "--set", "data.energy_range=700,750"});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_EQ(read_bytes(path("found/config.json")), before);
   const ProgramResult gone_on =
       program("detect", {"film.hspy", "--minutes", "0.1", "--truth", "truth.npy", "--output", "found"});
   ASSERT_EQ(gone_on.status, 0) << gone_on.err;

@@ -341,6 +341,16 @@ TEST(Detection, DoubtsWhatNoNullAllows) {
       << doubts(held_out)[0];
   held_out.push_back(4);
   EXPECT_TRUE(doubts(held_out).empty());
+  // Enough for twenty, but what exceeds every held-out score are fewer, and none is found.
+  const std::vector<float> scores =
+      detect(sample.image, sample.expectation, unfiltered(), config, held_out).scores;
+  std::vector<float> sorted = scores;
+  std::ranges::sort(sorted, std::greater<>());
+  for (float& score : held_out) score = sorted[2];
+  const auto few = doubts(held_out);
+  ASSERT_EQ(few.size(), 1u);
+  EXPECT_EQ(few[0].find("2 spectra have higher scores than each of the 4096 that were held out"), 0u)
+      << few[0];
   // Every tenth pixel is of another material.
   config = {};
   for (int64_t pixel = 0; pixel < sample.image.pixels(); pixel += 10)
@@ -350,6 +360,18 @@ TEST(Detection, DoubtsWhatNoNullAllows) {
   EXPECT_NE(doubts().back().find("% of the spectra do not fit: so many are a material of their own"),
             std::string::npos)
       << doubts().back();
+}
+
+// Monochromated spectra: an axis narrower than what an edge takes elsewhere.
+TEST(Detection, WorksAtAnyDispersion) {
+  Film sample = film(Preset::bfo, "mean", 1);
+  DetectionConfig config;
+  const auto found = [&](double dispersion) {
+    sample.image.energy.scale = dispersion;
+    return detect(sample.image, sample.expectation, unfiltered(), config).anomalous_pixels();
+  };
+  const int64_t usual = found(0.3);
+  for (double dispersion : {0.05, 0.002}) EXPECT_NEAR(found(dispersion), usual, 0.3 * usual) << dispersion;
 }
 
 // A particle in vacuum, and a scan that was broken off: counts that are none must neither set the measure for
