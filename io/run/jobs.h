@@ -22,7 +22,7 @@ struct TrainingRequest {
   std::optional<double> minutes;      // to train, at most
   bool resume = false;
   std::string go_on = "--resume";  // what the user does to train on
-  std::string plan;  // print the memory plan and stop: "summary", or "full" with every buffer
+  std::string plan;                // print the memory plan and stop: "summary", or "full" with every buffer
 };
 int run_training(const TrainingRequest& request);
 
