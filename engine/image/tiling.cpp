@@ -25,11 +25,11 @@ std::vector<int64_t> tile_starts(int64_t size, int64_t tile, int64_t stride) {
 
 TileGrid make_tile_grid(int64_t height, int64_t width, int64_t tile, int64_t stride) {
   if (std::min(height, width) < tile)
-    throw UserError("the image, " + std::to_string(height) + " x " + std::to_string(width) +
-                    " pixels, is smaller than a tile, " + std::to_string(tile) + " x " +
-                    std::to_string(tile) +
-                    (std::min(height, width) < 4 ? "; a network needs 4 x 4 pixels, baselines do without"
-                                                 : "; lower tiles.image_size"));
+    throw UserError(
+        "the image, " + std::to_string(height) + " x " + std::to_string(width) +
+        " pixels, is smaller than a tile, " + std::to_string(tile) + " x " + std::to_string(tile) +
+        (std::min(height, width) < 4 ? "; a network needs 4 x 4 pixels, a baseline (mean, pca, rx) does not"
+                                     : "; lower tiles.image_size"));
   std::vector<int64_t> ys = tile_starts(height, tile, stride), xs = tile_starts(width, tile, stride);
   TileGrid grid{tile, static_cast<int64_t>(ys.size()), static_cast<int64_t>(xs.size()), {}};
   for (int64_t y : ys)

@@ -147,7 +147,6 @@ int run_training(const TrainingRequest& request) {
   info.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}},
                      record_inputs(image_files(config.data.data_path), interruption()),
                      prepared.notes};
-  if (!job->kernels_note().empty()) info.provenance.choices.push_back(job->kernels_note());
   if (!saved.provenance.inputs.empty() && !std::ranges::equal(saved.provenance.inputs, info.provenance.inputs,
                                                               {}, &InputFile::sha256, &InputFile::sha256))
     throw UserError(config.data.data_path + ": was changed since the run in " + request.output +

@@ -55,7 +55,7 @@ TEST_F(FieldCase, LineScansFromEndToEnd) {
   ASSERT_EQ(program("convert", {"line.npy", "line.hspy"}).status, 0);
   EXPECT_EQ(read_spectrum_image(path("line.hspy")).counts, read_spectrum_image(path("line.npy")).counts);
   write_config();
-  expect_mistake(program("train", {"tiny.json", "--data", "line.npy"}), {"1 x 160", "tiles.image_size"});
+  expect_mistake(program("train", {"tiny.json", "--data", "line.npy"}), {"1 x 160", "baseline"});
 }
 
 // 20

@@ -135,7 +135,7 @@ TEST_F(MistakesTest, Data) {
                                data("inf.npy", {"inf.npy", "not finite", not_finite}),
                                data("constant.npy", {"equal"}),
                                data("zero.npy", {"equal"}),
-                               data("flat.npy", {"1 x 100", "8 x 8", "tiles.image_size"}),
+                               data("flat.npy", {"1 x 100", "8 x 8", "baseline"}),
                                data("small.npy", {"4 x 25", "8 x 8", "tiles.image_size"}),
                                data("narrow.npy", {"8 channels", "16"}),
                                {{"tiny.json", "--output", "run", "--data", "negative.npy", "--set",
@@ -163,7 +163,7 @@ TEST_F(MistakesTest, CutOffData) {
 TEST_F(MistakesTest, ALineScanIsNoSpectrumImage) {
   const std::string file = shared_data("LSMO_linescan.hspy");
   if (file.empty()) GTEST_SKIP() << "shared/data is missing";
-  expect_no_trace("train", {data(file, {"1 x 40", "8 x 8", "tiles.image_size"})});
+  expect_no_trace("train", {data(file, {"1 x 40", "8 x 8", "baseline"})});
 }
 
 TEST_F(MistakesTest, OutputFolder) {
