@@ -23,7 +23,7 @@ std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores,
 
 // A false-discovery rate rests on what is known of normal scores, and on anomalies being rare.
 std::vector<std::string> doubts(const Detection& found, const DetectionConfig& config,
-                                std::span<const float> normal) {
+                                std::span<const float> normal, std::span<const uint8_t> excluded) {
   constexpr double largest_misfit = 3, largest_share = 0.05;
   constexpr double fewest_found = 20;  // anomalies that a conformal threshold must be able to find
   std::vector<std::string> doubts;
@@ -56,15 +56,16 @@ std::vector<std::string> doubts(const Detection& found, const DetectionConfig& c
                      short_number(needed, 6) + " are needed to find " + short_number(fewest_found) +
                      " among " + short_number(scored, 9) +
                      " at that rate; hold more out, or use detection.threshold_method=fdr");
-  if (config.threshold_by(ThresholdMethod::conformal) && !normal.empty()) {
-    const auto beyond =
-        std::ranges::count_if(found.scores, [&](float score) { return score > normal.back(); });
-    if (beyond > 0 && anomalous == 0)
-      doubts.push_back(short_number(static_cast<double>(beyond)) +
-                       (beyond == 1 ? " spectrum has a higher score" : " spectra have higher scores") +
-                       " than each of the " + std::to_string(held_out) +
-                       " that were held out, which are too few to find so few; hold more out, or use "
-                       "detection.threshold_method=fdr");
+  // The image's own bulk is another witness of what normal scores are.
+  if (config.threshold_by(ThresholdMethod::conformal) && found.null) {
+    const double own = fdr_threshold(found.scores, *found.null, config.fdr, excluded);
+    const auto by_bulk = std::ranges::count_if(found.scores, [&](float score) { return score > own; });
+    if (2 * anomalous < static_cast<double>(by_bulk))
+      doubts.push_back(
+          std::to_string(by_bulk) + " spectra would be found by the bulk of this image's scores, " +
+          short_number(anomalous) + " are by the " + std::to_string(held_out) +
+          " that were held out of training: these are too few, or hold anomalies themselves; hold more out, "
+          "train on a scan without anomalies, or use detection.threshold_method=fdr");
   }
   return doubts;
 }
@@ -116,7 +117,7 @@ Detection detect(const SpectrumImageView& prepared, const Expectation& expectati
   else
     found.threshold = otsu_threshold(found.scores, prepared.excluded);
   found.mask = anomalous(found.scores, found.threshold);
-  found.doubts = doubts(found, config, held_out);
+  found.doubts = doubts(found, config, held_out, prepared.excluded);
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
   return found;
 }
