@@ -42,6 +42,13 @@ bool is_energy(const std::string& name) {
          letters.find("energ") != std::string::npos || letters.find("eloss") != std::string::npos;
 }
 
+// "energy_keV" says its unit. A name without one is in eV.
+const char* energy_unit(const std::string& name) {
+  for (const char* unit : {"keV", "meV", "MeV"})
+    if (name.find(unit) != std::string::npos) return unit;
+  return "eV";
+}
+
 // The axis of a plot of spectra, which is the energy if its length is that of no other axis.
 bool may_be_energy(const std::string& name) {
   const std::string letters = plain(name);
@@ -184,7 +191,7 @@ class Archive {
       info.axes = array_info("", reordered).axes;
       info.axes.back().name = "Energy loss";
       if (info.axes.size() == 2) info.axes[0].name = "x";  // of a line scan
-      use(axis, info.axes.back(), "eV");
+      use(axis, info.axes.back(), energy_unit(axis.name));
       break;
     }
     info.notes = notes(info.shape, energies);

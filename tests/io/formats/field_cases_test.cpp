@@ -296,6 +296,13 @@ TEST_F(FieldCase, EnergiesOfAnArchiveByAnyName) {
     EXPECT_EQ(read_spectrum_image(npz({{"data.npy", cube}, {name, doubles("(4,)", energies)}})).energy,
               (Axis{"Energy loss", "eV", 500, 2, 4}))
         << name;
+  const Axis read =
+      read_spectrum_image(
+          npz({{"data.npy", cube}, {"energy_keV.npy", doubles("(4,)", {0.5, 0.502, 0.504, 0.506})}}))
+          .energy;
+  EXPECT_EQ(read.units, "eV");
+  EXPECT_NEAR(read.offset, 500, 1e-9);
+  EXPECT_NEAR(read.scale, 2, 1e-9);
   for (const char* shape : {"(1, 4)", "(4, 1)"})
     EXPECT_EQ(read_spectrum_image(npz({{"data.npy", cube}, {"energy.npy", doubles(shape, energies)}})).energy,
               (Axis{"Energy loss", "eV", 500, 2, 4}))
