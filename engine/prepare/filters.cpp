@@ -11,7 +11,7 @@ namespace eelsvae {
 std::vector<float> gaussian_weights(double sigma) {
   constexpr double widest = 1e5;
   if (!(sigma >= 0 && sigma <= widest))
-    throw UserError("a Gaussian filter's sigma of " + std::to_string(sigma) + " is not between 0 and 100000");
+    throw UserError("preprocess.sigma is " + std::to_string(sigma) + "; a Gaussian filter takes 0 to 100000");
   if (sigma == 0) return {1};
   const auto radius = static_cast<int64_t>(4 * sigma + 0.5);
   std::vector<double> weights;
