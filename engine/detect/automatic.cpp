@@ -6,6 +6,7 @@
 
 #include "engine/detect/empirical_null.h"
 #include "engine/image/excluded.h"
+#include "engine/image/middle.h"
 #include "engine/prepare/spikes.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
@@ -14,27 +15,6 @@ namespace eelsvae {
 namespace {
 
 constexpr double first_loss_ev = 5, spike_threshold = 8;
-
-// The middle of the image, up to 32 x 32 pixels, without excluded ones' counts.
-SpectrumImage piece_of(const SpectrumImageView& image) {
-  constexpr int64_t side = 32;
-  const int64_t height = std::min(side, image.y.size), width = std::min(side, image.x.size),
-                top = (image.y.size - height) / 2, left = (image.x.size - width) / 2,
-                channels = image.energy.size;
-  SpectrumImage piece;
-  piece.energy = image.energy;
-  piece.y.size = height;
-  piece.x.size = width;
-  for (int64_t y = top; y < top + height; ++y) {
-    const float* row = image.spectrum(y * image.x.size + left);
-    piece.counts.insert(piece.counts.end(), row, row + width * channels);
-    if (!image.excluded.empty()) {
-      const auto mask = image.excluded.begin() + y * image.x.size + left;
-      piece.excluded.insert(piece.excluded.end(), mask, mask + width);
-    }
-  }
-  return piece;
-}
 
 // Electrons that a count scaled to the image's range stands for.
 double electrons_per_unit(const SpectrumImage& piece) {
@@ -66,7 +46,7 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
     say("energies from " + short_number(first_loss_ev) + " eV on, beyond the zero-loss peak");
   }
 
-  const SpectrumImage piece = piece_of(image);
+  const SpectrumImage piece = middle_of(image, 32);
   config.preprocess.sigma = 0;
   config.preprocess.xy_window = 1;
   config.preprocess.percentiles = {0.01, 99.99};

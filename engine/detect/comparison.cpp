@@ -189,8 +189,7 @@ std::string remark_on(const Comparison& here) {
   if (here.model && *here.model < here.mean) {
     if (!here.finds || here.finds->model >= here.finds->mean - clearly) return "";
     return "Less is found by the model than by the mean spectrum of changes that were put into single "
-           "spectra "
-           "(average precision " +
+           "spectra (average precision " +
            short_number(here.finds->model, 2) + ", " + short_number(here.finds->mean, 2) +
            "); for such changes --baseline mean may find more";
   }
