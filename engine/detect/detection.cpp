@@ -84,8 +84,8 @@ std::optional<double> Detection::expected_false_alarms() const {
 
 void check_detection(const SpectrumImageView& prepared, int64_t tile, const DetectionConfig& config) {
   if (config.window) channel_window(prepared.energy, *config.window);
-  if (tile == 0 && config.score == Score::latent)
-    throw UserError("detection.score=latent needs a model; a baseline has no latent space");
+  if (tile == 0 && needs_model(config.score))
+    throw UserError("detection.score: the score needs a model, for a baseline has no latent space");
   if (tile == 0 && config.threshold_by(ThresholdMethod::conformal))
     throw UserError("detection.threshold_method=conformal needs a model; a baseline holds no spectra out");
   if (config.threshold_by(ThresholdMethod::fdr))

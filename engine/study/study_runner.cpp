@@ -118,10 +118,9 @@ class UnitRun {
     return {"model", footing, expect, Kind::configured, evaluation_.scores, comparison};
   }
 
-  // Those that need no model.
   std::vector<Score> scores_of_baselines() const {
     std::vector<Score> scores = evaluation_.scores;
-    std::erase(scores, Score::latent);
+    std::erase_if(scores, needs_model);
     return scores;
   }
 

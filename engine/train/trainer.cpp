@@ -136,7 +136,8 @@ double counted(const EpochRecord& record) {
 bool has_settled(const std::vector<EpochRecord>& history, const Config& config) {
   constexpr double least_fall = 1e-4;
   const int64_t patience = config.training.patience, epochs = std::ssize(history);
-  if (patience == 0 || epochs <= config.loss.kl_warmup_epochs + patience || !history.back().deviance)
+  if (patience == 0 || epochs <= epochs_before_kl_weight_stays(config.loss) + patience ||
+      !history.back().deviance)
     return false;
   double before = std::numeric_limits<double>::infinity(), lately = before;
   for (int64_t i = 0; i < epochs; ++i) {

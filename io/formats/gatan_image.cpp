@@ -6,6 +6,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "engine/image/units.h"
 #include "io/files/message_text.h"
 #include "io/formats/gatan_tags.h"
 #include "kernels/error.h"
@@ -64,17 +65,13 @@ std::string signal_type(const json& image) {
   return "";
 }
 
-bool is_energy(const std::string& units) {
-  return units == "eV" || units == "ev" || units == "keV" || units == "meV";
-}
-
 // The dimension of the spectra, none for images. A dimension in eV is it wherever it stands. Otherwise the
 // tags decide: spectrum images are [x, y, E] and line scans [E, x]. Three uncalibrated dimensions without any
 // such tag, which scripts and old versions leave, are taken for a spectrum image too.
 std::optional<size_t> signal_dimension(const json& image, const std::vector<Axis>& axes) {
   if (axes.size() == 1) return 0;
   for (size_t d = axes.size(); d-- > 0;) {
-    if (is_energy(axes[d].units)) return d;
+    if (electronvolts(axes[d].units)) return d;
   }
   std::string format = text_at(image, "ImageTags.Meta Data.Format");
   std::transform(format.begin(), format.end(), format.begin(),

@@ -3,30 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <iterator>
 
 #include "kernels/error.h"
 
 namespace eelsvae {
-namespace {
-
-struct Unit {
-  const char* name;
-  const char* target;
-  double factor;
-};
-
-// The micro sign and the angstrom each have two code points, and a Latin-1 byte that is not UTF-8.
-constexpr Unit units[] = {
-    {"eV", "eV", 1},        {"ev", "eV", 1},      {"meV", "eV", 1e-3},     {"keV", "eV", 1e3},
-    {"MeV", "eV", 1e6},     {"nm", "nm", 1},      {"pm", "nm", 1e-3},      {"\u00b5m", "nm", 1e3},
-    {"\u03bcm", "nm", 1e3}, {"\xb5m", "nm", 1e3}, {"um", "nm", 1e3},       {"micron", "nm", 1e3},
-    {"mm", "nm", 1e6},      {"m", "nm", 1e9},     {"\u00c5", "nm", 0.1},   {"\u212b", "nm", 0.1},
-    {"\xc5", "nm", 0.1},    {"A", "nm", 0.1},     {"Angstrom", "nm", 0.1}, {"angstrom", "nm", 0.1},
-};
-
-}  // namespace
-
 std::string image_kind(size_t navigation_axes, size_t signal_axes) {
   if (signal_axes == 1) {
     if (navigation_axes == 0) return "single spectrum";
@@ -69,15 +49,6 @@ void calibrate_by_positions(Axis& axis, std::span<const double> positions, const
                   i, positions[i], even, tolerance);
     throw UserError(context + text);
   }
-}
-
-void convert_units(Axis& axis) {
-  const auto unit =
-      std::find_if(std::begin(units), std::end(units), [&](const Unit& u) { return axis.units == u.name; });
-  if (unit == std::end(units)) return;
-  axis.units = unit->target;
-  axis.scale *= unit->factor;
-  axis.offset *= unit->factor;
 }
 
 }  // namespace eelsvae

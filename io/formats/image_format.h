@@ -61,7 +61,4 @@ StoredImage or_fault(const std::string& title, const std::function<StoredImage()
 // `context`, if one of them is off it by more than a tenth of a step.
 void calibrate_by_positions(Axis& axis, std::span<const double> positions, const std::string& context);
 
-// Converts energies to eV and lengths to nm if the axis has a unit that is known; leaves it alone otherwise.
-void convert_units(Axis& axis);
-
 }  // namespace eelsvae

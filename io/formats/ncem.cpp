@@ -5,6 +5,7 @@
 #include <numeric>
 #include <optional>
 
+#include "engine/image/units.h"
 #include "io/containers/hdf5.h"
 #include "io/files/message_text.h"
 #include "io/formats/hdf5_positions.h"
@@ -67,16 +68,12 @@ std::string lower(std::string text) {
 
 bool is_energy(const Axis& axis) {
   const std::string name = lower(axis.name);
-  Axis converted = axis;
-  convert_units(converted);
-  return converted.units == "eV" || name.find("energy") != std::string::npos || name == "ev";
+  return electronvolts(axis.units) || name.find("energy") != std::string::npos || name == "ev";
 }
 
 // Whether positions along it are lengths or their reciprocals.
 bool is_space(const Axis& axis) {
-  Axis converted = axis;
-  convert_units(converted);
-  return converted.units == "nm" || axis.units.find("^-1") != std::string::npos ||
+  return nanometres(axis.units) || axis.units.find("^-1") != std::string::npos ||
          axis.units.starts_with("1/");
 }
 

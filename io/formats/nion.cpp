@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engine/image/units.h"
 #include "io/files/message_text.h"
 #include "kernels/error.h"
 
@@ -61,10 +62,6 @@ std::string signal_type(const json& properties, const json& described) {
   return "";
 }
 
-bool is_energy(const std::string& units) {
-  return units == "eV" || units == "meV" || units == "keV";
-}
-
 void name_axes(std::vector<Axis>& axes, size_t sequence, size_t collection) {
   const auto name = [&](size_t begin, size_t end) {
     if (end - begin == 2) axes[begin].name = "y";
@@ -73,7 +70,7 @@ void name_axes(std::vector<Axis>& axes, size_t sequence, size_t collection) {
   if (sequence) axes[0].name = "Sequence";
   name(sequence, sequence + collection);
   name(sequence + collection, axes.size());
-  if (is_energy(axes.back().units)) axes.back().name = "Energy loss";
+  if (electronvolts(axes.back().units)) axes.back().name = "Energy loss";
 }
 
 }  // namespace
@@ -106,7 +103,7 @@ ImageInfo nion_image_info(const json& properties, std::vector<int64_t> shape, co
   if (!calibrations.is_array()) calibrations = json::array();
   for (size_t i = 0; i < shape.size(); ++i) info.axes.push_back(axis_of(calibrations, i, shape[i], context));
   name_axes(info.axes, sequence, static_cast<size_t>(collection));
-  if (signal_type(properties, described) == "eels" || (datum == 1 && is_energy(info.axes.back().units)))
+  if (signal_type(properties, described) == "eels" || (datum == 1 && electronvolts(info.axes.back().units)))
     info.signal = "EELS";
   info.kind = colour ? "colour image"
                      : image_kind(static_cast<size_t>(sequence + collection), static_cast<size_t>(datum));

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/image/units.h"
 #include "io/containers/zip_archive.h"
 #include "io/files/message_text.h"
 #include "io/files/npy.h"
@@ -43,10 +44,9 @@ bool is_energy(const std::string& name) {
 }
 
 // "energy_keV" says its unit. A name without one is in eV.
-const char* energy_unit(const std::string& name) {
-  for (const char* unit : {"keV", "meV", "MeV"})
-    if (name.find(unit) != std::string::npos) return unit;
-  return "eV";
+std::string energy_unit(const std::string& name) {
+  const std::string_view unit = energy_unit_in(name);
+  return std::string(unit.empty() ? "eV" : unit);
 }
 
 // The axis of a plot of spectra, which is the energy if its length is that of no other axis.

@@ -15,6 +15,7 @@
 
 #include "engine/image/energy_axis.h"
 #include "engine/image/finite.h"
+#include "engine/image/units.h"
 #include "engine/short_number.h"
 #include "io/containers/hdf5.h"
 #include "io/files/mapped_file.h"

@@ -3,21 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/image/units.h"
 #include "io/files/number_text.h"
 
 namespace eelsvae {
 namespace {
-
-// Nanometres per unit, or 0 for what is not a length.
-double nanometres(const std::string& units) {
-  if (units == "nm") return 1;
-  if (units == "\u00b5m" || units == "\u03bcm" || units == "um" || units == "micron") return 1e3;
-  if (units == "\u00c5" || units == "A" || units == "Angstrom" || units == "angstrom") return 0.1;
-  if (units == "pm") return 1e-3;
-  if (units == "mm") return 1e6;
-  if (units == "m") return 1e9;
-  return 0;
-}
 
 // The largest of 1, 2 and 5 times a power of ten that does not exceed a positive value.
 double round_length(double value) {
@@ -111,7 +101,7 @@ double pixel_aspect(const Axis& y, const Axis& x) {
 }
 
 ScaleBar scale_bar(const Axis& x) {
-  double pixel_nm = std::abs(x.scale) * nanometres(x.units);
+  double pixel_nm = std::abs(x.scale) * nanometres(x.units).value_or(0);
   const double target =
       static_cast<double>(std::max<int64_t>(x.size, 1)) * 0.3;  // so that 1-2-5 gives 0.12 to 0.3
   if (!(pixel_nm > 1e-9 && pixel_nm < 1e15)) {

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/image/units.h"
 #include "io/files/message_text.h"
 #include "io/files/npy.h"
 #include "io/formats/image_format.h"

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "engine/image/units.h"
 #include "io/files/npy.h"
 #include "io/formats/hspy.h"
 #include "io/formats/image_format.h"
