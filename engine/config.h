@@ -108,6 +108,10 @@ constexpr bool needs_model(Score score) {
   return score == Score::latent;
 }
 enum class ThresholdMethod { fdr, otsu, conformal };
+// Whether the method's threshold is made for a false-discovery rate.
+constexpr bool keeps_rate(ThresholdMethod method) {
+  return method == ThresholdMethod::fdr || method == ThresholdMethod::conformal;
+}
 
 struct DetectionConfig {
   Score score = Score::whitened;
@@ -128,10 +132,7 @@ struct DetectionConfig {
   }
   // Whether a method decides: a number that is given takes precedence.
   bool threshold_by(ThresholdMethod method) const { return !threshold && threshold_method == method; }
-  // Whether the threshold is made for a false-discovery rate.
-  bool threshold_by_rate() const {
-    return threshold_by(ThresholdMethod::fdr) || threshold_by(ThresholdMethod::conformal);
-  }
+  bool threshold_by_rate() const { return !threshold && keeps_rate(threshold_method); }
 };
 
 struct Config {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
@@ -70,6 +71,21 @@ std::vector<std::string> doubts(const Detection& found, const DetectionConfig& c
   return doubts;
 }
 
+// found: its scores and null.
+double threshold_of(const Detection& found, const DetectionConfig& config, std::span<const float> held_out,
+                    std::span<const uint8_t> excluded) {
+  if (config.threshold) return *config.threshold;
+  switch (config.threshold_method) {
+    case ThresholdMethod::fdr:
+      return fdr_threshold(found.scores, *found.null, config.fdr, excluded);
+    case ThresholdMethod::conformal:
+      return conformal_threshold(found.scores, held_out, config.fdr, excluded);
+    case ThresholdMethod::otsu:
+      return otsu_threshold(found.scores, excluded);
+  }
+  throw std::logic_error("internal error: unknown threshold");
+}
+
 }  // namespace
 
 int64_t Detection::anomalous_pixels() const {
@@ -108,14 +124,7 @@ Detection detect(const SpectrumImageView& prepared, const Expectation& expectati
   const bool by_null = config.threshold_by(ThresholdMethod::fdr);
   found.null =
       by_null ? fit_null(found.scores, prepared.excluded) : null_if_any(found.scores, prepared.excluded);
-  if (config.threshold)
-    found.threshold = *config.threshold;
-  else if (by_null)
-    found.threshold = fdr_threshold(found.scores, *found.null, config.fdr, prepared.excluded);
-  else if (config.threshold_by(ThresholdMethod::conformal))
-    found.threshold = conformal_threshold(found.scores, held_out, config.fdr, prepared.excluded);
-  else
-    found.threshold = otsu_threshold(found.scores, prepared.excluded);
+  found.threshold = threshold_of(found, config, held_out, prepared.excluded);
   found.mask = anomalous(found.scores, found.threshold);
   found.doubts = doubts(found, config, held_out, prepared.excluded);
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);

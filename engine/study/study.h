@@ -68,7 +68,7 @@ struct StudyCell {
 // What a threshold on a score made of the pixels that count.
 struct ThresholdOutcome {
   ThresholdMethod method = ThresholdMethod::fdr;
-  double rate = 0;  // requested; 0 with otsu
+  double rate = 0;  // requested; 0 with methods that keep none
   int64_t hits = 0, false_alarms = 0, missed = 0, rightly_left = 0;
 
   // Of the found ones; 0 where nothing is found.

@@ -19,7 +19,7 @@ Spread spread_of(const std::vector<double>& values);
 // A threshold's outcomes over several images.
 struct PooledThreshold {
   ThresholdMethod method = ThresholdMethod::fdr;
-  double rate = 0;  // requested; 0 with otsu
+  double rate = 0;  // requested; 0 with methods that keep none
   int64_t images = 0, images_with_false_alarms = 0;
   int64_t hits = 0, false_alarms = 0, missed = 0, rightly_left = 0;
   Spread f1, precision, recall;  // over the images

@@ -61,7 +61,7 @@ class TrainingObserver {
   virtual ~TrainingObserver() = default;
   // After every optimizer step. batches: of the epoch.
   virtual void on_step(const TrainingState& state, int64_t batches, double loss) = 0;
-  // After every epoch; improved: what counts() of the epoch is the lowest so far.
+  // After every epoch; improved: what counted() of the epoch is the lowest so far.
   virtual void on_epoch(const TrainingState& state, bool improved) = 0;
   // Asked after every step; true ends the run with everything in `state`.
   virtual bool stop_requested() = 0;

@@ -1,6 +1,7 @@
 #include "io/formats/image_data.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "engine/image/excluded.h"
 #include "io/files/message_text.h"
@@ -48,6 +49,13 @@ SpectrumImage read_image_data(const std::string& path, const Config& config, con
   SpectrumImage image = read_spectrum_image(path, options, &finite_or_not, stop);
   exclude_pixels(image, config.data);
   return image;
+}
+
+std::vector<std::string> input_files(const std::string& path, const Config& config) {
+  std::vector<std::string> files = image_files(path);
+  for (const std::optional<std::string>& other : {config.preprocess.align_path, config.data.exclude_path})
+    if (other) std::ranges::copy(image_files(*other), std::back_inserter(files));
+  return files;
 }
 
 std::optional<SpectrumImage> read_drift_image(const Config& config, const StopToken& stop) {

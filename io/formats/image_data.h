@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/config.h"
 #include "engine/image/spectrum_image.h"
@@ -18,6 +19,10 @@ void exclude_pixels(SpectrumImage& image, const DataConfig& data);
 // with its excluded pixels marked. Counts may be no numbers: reduce() (engine/prepare/preprocess.h) says
 // which matter. UserError as read_spectrum_image and exclude_pixels.
 SpectrumImage read_image_data(const std::string& path, const Config& config, const StopToken& stop = {});
+
+// Every file that work on this image reads as the configuration tells: the image's own, those of its low-loss
+// image, its mask. Who records what a result was made from, asks here. Errors as image_files.
+std::vector<std::string> input_files(const std::string& path, const Config& config);
 
 // The image of preprocess.align_path, if there is one; the calibration that the configuration gives is not
 // meant for it.

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "engine/image/units.h"
@@ -44,9 +45,9 @@ bool is_energy(const std::string& name) {
 }
 
 // "energy_keV" says its unit. A name without one is in eV.
-std::string energy_unit(const std::string& name) {
+std::string_view energy_unit(const std::string& name) {
   const std::string_view unit = energy_unit_in(name);
-  return std::string(unit.empty() ? "eV" : unit);
+  return unit.empty() ? "eV" : unit;
 }
 
 // The axis of a plot of spectra, which is the energy if its length is that of no other axis.
@@ -206,7 +207,7 @@ class Archive {
             [] { return nlohmann::json::object(); }};
   }
 
-  void use(const Member& m, Axis& axis, const char* units) {
+  void use(const Member& m, Axis& axis, std::string_view units) {
     axis.units = units;
     calibrate_by_positions(axis, read_numbers(*archive_, m), archive_->context(*m.member));
     used_.push_back(&m);

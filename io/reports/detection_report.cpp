@@ -28,7 +28,9 @@ std::string percent(double share) {
 
 // How the threshold was found.
 std::string threshold_text(const DetectionConfig& config) {
-  return config.threshold ? "given" : config.threshold_by_rate() ? "false-discovery rate" : "Otsu";
+  if (config.threshold) return "given";
+  return keeps_rate(config.threshold_method) ? "false-discovery rate"
+                                             : std::string(name_of(config.threshold_method));
 }
 
 std::string headline(const DetectionReport& report) {

@@ -35,7 +35,7 @@ json row_json(const SummaryRow& row) {
                           {"rightly_left", t.rightly_left},
                           {"delivered", delivered ? json(*delivered) : json(nullptr)},
                           {"interval", t.interval()},
-                          {"verdict", t.method == ThresholdMethod::otsu ? json(nullptr) : json(t.verdict())},
+                          {"verdict", keeps_rate(t.method) ? json(t.verdict()) : json(nullptr)},
                           {"f1", spread(t.f1)},
                           {"precision", spread(t.precision)},
                           {"recall", spread(t.recall)}});

@@ -28,13 +28,14 @@ std::string text(const Spread& s, int digits = 3) {
 
 const PooledThreshold* find(const SummaryRow& row, ThresholdMethod method, double rate) {
   for (const PooledThreshold& t : row.thresholds)
-    if (t.method == method && (method == ThresholdMethod::otsu || t.rate == rate)) return &t;
+    if (t.method == method && (!keeps_rate(method) || t.rate == rate)) return &t;
   return nullptr;
 }
 
 std::string threshold_text(ThresholdMethod method, double rate) {
-  if (method == ThresholdMethod::otsu) return "otsu";
-  return std::string(name_of(method)) + " " + number_text(100 * rate) + " %";
+  std::string text(name_of(method));
+  if (keeps_rate(method)) text += " " + number_text(100 * rate) + " %";
+  return text;
 }
 
 // Rows that differ in one thing become one row with a column for each of its values.
@@ -212,7 +213,7 @@ void add_rates(const StudyReport& report, std::vector<StudyTable>& tables) {
           const auto [low, high] = t.interval();
           cell = number_text(100 * *delivered) + " % (" + number_text(100 * low) + " to " +
                  number_text(100 * high) + "), " + count_text(t.hits + t.false_alarms) + " found";
-          if (t.method != ThresholdMethod::otsu && t.verdict() != "inside") cell += ", " + t.verdict();
+          if (keeps_rate(t.method) && t.verdict() != "inside") cell += ", " + t.verdict();
         }
         pivot.set({source_text(row.outcome.source, row.outcome.footing), score_text(row.outcome)},
                   threshold_text(t.method, t.rate), cell);

@@ -54,8 +54,8 @@ ordered_json report_of(const ConversionRequest& request, const Config& config, c
                          {"configuration", ordered_json::parse(to_json_text(config))},
                          {"notes", reduced.notes},
                          {"spikes", std::move(spikes)}};
-  report.update(
-      to_json(Provenance{{{"eelsvae", EELSVAE_VERSION}}, record_inputs(image_files(request.input)), {}}));
+  report.update(to_json(
+      Provenance{{{"eelsvae", EELSVAE_VERSION}}, record_inputs(input_files(request.input, config)), {}}));
   if (!reduced.shifts_ev.empty()) {
     ordered_json map = ordered_json::array();
     for (auto row = reduced.shifts_ev.begin(); row != reduced.shifts_ev.end(); row += columns)

@@ -47,11 +47,11 @@ bool apply(const std::vector<std::string>& settings, Config& config) {
     std::string key = setting.substr(0, setting.find('='));
     if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
         key != "precision" && std::find(image_keys.begin(), image_keys.end(), key) == image_keys.end())
-      throw UserError("--set " + key +
-                      ": belongs to the trained model; a detection can set detection.*, data.*, "
-                      "preprocess.crop_y, preprocess.crop_x, preprocess.set_aside, preprocess.align_path, "
-                      "preprocess.align_dataset, "
-                      "device and precision");
+      throw UserError(
+          "--set " + key +
+          fmt::format(": belongs to the trained model; a detection can set detection.*, data.*, {}, "
+                      "device and precision",
+                      fmt::join(image_keys, ", ")));
     set_value(config, setting);
   }
   check_config(config, "--set");
@@ -221,14 +221,9 @@ int run_detection(const DetectionRequest& request) {
   const std::string data = request.data.empty() ? config.data.data_path : request.data;
 
   StageTimes times;
-  std::vector<std::string> files = image_files(data);
-  const auto add_image = [&](const std::string& path) {
-    for (const std::string& part : image_files(path)) files.push_back(part);
-  };
-  if (!request.fit.empty()) add_image(request.fit);
-  if (config.preprocess.align_path) add_image(*config.preprocess.align_path);
+  std::vector<std::string> files = input_files(data, config);
+  if (!request.fit.empty()) std::ranges::copy(image_files(request.fit), std::back_inserter(files));
   if (file) files.push_back(file->path());
-  if (config.data.exclude_path) files.push_back(*config.data.exclude_path);
   std::future<std::vector<InputFile>> inputs =
       std::async(std::launch::async, record_inputs, files, interruption());
   SpectrumImage image = read_image_data(data, config, interruption());

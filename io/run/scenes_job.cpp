@@ -65,11 +65,11 @@ std::string cell(const json& value) {
 }
 
 std::string row(const std::string& scene, const std::string& method, const json& s) {
-  const auto found = s["anomalous_pixels"].get<int64_t>();
-  const std::string delivered = found == 0 ? "-" : cell(1 - s["precision"].get<double>());
-  return "| " + scene + " | " + method + " | " + cell(s["average_precision"]) + " | " + cell(s["roc_auc"]) +
-         " | " + cell(s["f1"]) + " | " + std::to_string(found) + " | " + delivered + " | " +
-         (s["trusted"].get<bool>() ? "yes" : "no") + " |\n";
+  const auto found = s.at("anomalous_pixels").get<int64_t>();
+  const std::string delivered = found == 0 ? "-" : cell(1 - s.at("precision").get<double>());
+  return "| " + scene + " | " + method + " | " + cell(s.at("average_precision")) + " | " +
+         cell(s.at("roc_auc")) + " | " + cell(s.at("f1")) + " | " + std::to_string(found) + " | " +
+         delivered + " | " + (s.at("trusted").get<bool>() ? "yes" : "no") + " |\n";
 }
 
 }  // namespace

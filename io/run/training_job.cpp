@@ -130,6 +130,18 @@ int run_training(const TrainingRequest& request) {
                                    config.preprocess, config.data.energy_range, nullptr,
                                    std::move(drift_image), offer.create(offer.variants.front()).get());
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
+  if (request.plan.empty())
+    info.provenance = {
+        {}, record_inputs(input_files(config.data.data_path, config), interruption()), prepared.notes};
+  if (checkpoint && request.plan.empty()) {
+    // Checkpoints of older programs have the image alone, or nothing.
+    const auto changed = std::ranges::mismatch(info.provenance.inputs, saved.provenance.inputs, {},
+                                               &InputFile::sha256, &InputFile::sha256);
+    if (changed.in2 != saved.provenance.inputs.end())
+      throw UserError((changed.in1 != info.provenance.inputs.end() ? *changed.in1 : *changed.in2).path +
+                      ": is not the file, or not as it was, with which the run in " + request.output +
+                      " was started; choose another --output");
+  }
   if (checkpoint &&
       (saved.energy != info.energy || saved.scaling != info.scaling || saved.alignment != info.alignment))
     throw UserError(config.data.data_path + ": is not the image that the run in " + request.output +
@@ -144,13 +156,7 @@ int run_training(const TrainingRequest& request) {
                 request.plan == "full" ? model.plan().table().c_str() : "");
     return 0;
   }
-  info.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}},
-                     record_inputs(image_files(config.data.data_path), interruption()),
-                     prepared.notes};
-  if (!saved.provenance.inputs.empty() && !std::ranges::equal(saved.provenance.inputs, info.provenance.inputs,
-                                                              {}, &InputFile::sha256, &InputFile::sha256))
-    throw UserError(config.data.data_path + ": was changed since the run in " + request.output +
-                    " was started on it; choose another --output");
+  info.provenance.versions = {{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}};
   if (checkpoint) {
     job->resume(*saved.training, [&](Model& to) { load_checkpoint(*checkpoint, to, true); });
   } else {

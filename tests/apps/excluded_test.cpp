@@ -124,6 +124,11 @@ TEST_F(ExcludedTest, ARunGoesOnOnlyWithItsOwnExclusions) {
                                            "run",       "--resume", "--set",    "training.epochs=4"};
   expect_mistake(program("train", resume), {"data.exclude", "own configuration"});
   EXPECT_EQ(program("train", with_exclusions(resume)).status, 0);
+
+  std::vector<uint8_t> others(rows * columns);
+  others[310] = 1;
+  write_npy(path("dead.npy"), {rows, columns}, others.data());
+  expect_mistake(program("train", with_exclusions(resume)), {"dead.npy", "not as it was", "the run in run"});
 }
 
 }  // namespace

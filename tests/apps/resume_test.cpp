@@ -254,7 +254,7 @@ TEST_F(ResumeTest, WhatCannotGoOnIsRefusedAndLeftAlone) {
   expect_mistake(train("begun", {"--resume", "--set", "training.seed=9"}),
                  {"training.seed: ", "begun/config.json"});
   expect_mistake(program("train", {"tiny.json", "--data", "other.hspy", "--output", "run", "--resume"}),
-                 {"other.hspy", "not the image"});
+                 {"other.hspy", "is not the file"});
   EXPECT_EQ(contents(path(".")), before);
 
   // A checkpoint without optimizer state, a damaged one.

@@ -5,7 +5,7 @@ const percent = (share) => `${numberText(100 * share)} %`;
 const amountText = (amount) => amount < 1 ? percent(amount) : `${numberText(amount)} anomalies`;
 const sourceText = (row) => row.footing === 'contaminated' ? `${row.source} (contaminated)` : row.source;
 const thresholdOf = (row, method, rate) =>
-    row.thresholds.find((t) => t.method === method && (method === 'otsu' || t.rate === rate));
+    row.thresholds.find((t) => t.method === method && (t.rate === 0 || t.rate === rate));
 
 // Fills a menu with [value, text] and draws anew when another entry is chosen.
 function fillMenu(id, entries, draw) {

@@ -348,8 +348,8 @@ TEST(Report, SaysHowItsThresholdWasFound) {
   config.threshold.reset();
   config.threshold_method = ThresholdMethod::otsu;
   auto data = sample.data();
-  EXPECT_EQ(data["headline"], "1 of 20 spectra does not fit (5 %), threshold 0.312 (Otsu)");
-  EXPECT_EQ(data["thresholdMethod"], "Otsu");
+  EXPECT_EQ(data["headline"], "1 of 20 spectra does not fit (5 %), threshold 0.312 (otsu)");
+  EXPECT_EQ(data["thresholdMethod"], "otsu");
   config.threshold_method = ThresholdMethod::fdr;
   config.fdr = 0.05;
   // A null that expects so many of the 20 spectra above the threshold.
