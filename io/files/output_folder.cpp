@@ -25,7 +25,7 @@ std::string human_bytes(uint64_t bytes) {
   return text;
 }
 
-void prepare_output_folder(const fs::path& folder, uint64_t required_bytes) {
+bool prepare_output_folder(const fs::path& folder, uint64_t required_bytes) {
   const std::string name = folder.string();
   if (folder.empty()) throw UserError("output folder: the name is empty");
   std::error_code error;
@@ -44,7 +44,8 @@ void prepare_output_folder(const fs::path& folder, uint64_t required_bytes) {
                       ", but its disk has only " + human_bytes(space.available) + " free");
   }
 
-  fs::create_directories(folder, error);
+  // A name that ends with a slash names the folder in the one before it, which does not have to be made.
+  const bool made = fs::create_directories(folder.has_filename() ? folder : folder.parent_path(), error);
   if (error) throw UserError("output folder " + name + ": cannot create: " + error.message());
 
   // Only making a file tells: permissions do not bind root, and disks can be mounted read-only.
@@ -53,6 +54,7 @@ void prepare_output_folder(const fs::path& folder, uint64_t required_bytes) {
   if (file < 0) throw UserError("output folder " + name + ": not writable: " + std::strerror(errno));
   ::close(file);
   ::unlink(probe.c_str());
+  return made;
 }
 
 }  // namespace eelsvae

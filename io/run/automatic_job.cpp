@@ -6,7 +6,6 @@
 #include "engine/prepare/preprocess.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
-#include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
 #include "io/model/checkpoint.h"
 #include "io/run/automatic_job.h"
@@ -54,7 +53,7 @@ SpectrumImage what_is_used(SpectrumImage image, const Config& given) {
 
 }  // namespace
 
-int run_automatic(const DetectionRequest& request) {
+int run_automatic(const DetectionRequest& request, JobFolder& folder) {
   namespace fs = std::filesystem;
   const auto began = std::chrono::steady_clock::now();
   const double all_minutes = request.minutes.value_or(5);
@@ -91,9 +90,10 @@ int run_automatic(const DetectionRequest& request) {
 
   if (goes_on && fs::exists(run.config()))
     check_same_run(read_config(run.config(), {}), choice.config, run.config());
-  prepare_output_folder(output);
+  folder.prepare();
   write_file(config_file, to_json_text(choice.config));
   std::shared_ptr<spdlog::logger> log = make_run_log(output, true);
+  folder.warn(*log);
   if (!goes_on)  // otherwise they stand in the log already
     for (const std::string& reason : choice.reasons) log->info("Chosen: {}", reason);
   log->info("Configuration: {}", config_file);
@@ -134,7 +134,7 @@ int run_automatic(const DetectionRequest& request) {
     detection.baseline = winner.baseline;
     detection.config = config_file;
   }
-  return run_detection(detection);
+  return detect_into(folder, detection);
 }
 
 }  // namespace eelsvae

@@ -1,10 +1,14 @@
 #pragma once
 
+#include "io/run/job_folder.h"
 #include "io/run/jobs.h"
 
 namespace eelsvae {
 
-// A detection that was given neither a model nor a baseline.
-int run_automatic(const DetectionRequest& request);
+// A detection for which everything is chosen, into its folder, which it prepares.
+int run_automatic(const DetectionRequest& request, JobFolder& output);
+
+// A detection by a model or a baseline, into its folder, which it prepares unless that is done.
+int detect_into(JobFolder& output, const DetectionRequest& request);
 
 }  // namespace eelsvae

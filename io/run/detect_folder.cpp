@@ -1,6 +1,7 @@
 #include "io/run/detect_folder.h"
 
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "engine/image/excluded.h"
 #include "io/config/comparison_json.h"
@@ -10,6 +11,7 @@
 #include "io/files/npy.h"
 #include "io/formats/hspy.h"
 #include "io/reports/score_pictures.h"
+#include "kernels/error.h"
 
 namespace eelsvae {
 namespace {
@@ -80,6 +82,15 @@ void write_detect_folder(const std::filesystem::path& folder, const DetectionRep
                          bool save_reconstruction) {
   const std::vector<int64_t> shape = {o.prepared.y.size, o.prepared.x.size};
   const nlohmann::ordered_json summary = summarize(o);
+  // What an earlier detection left is replaced as a set: without a summary it is none any more.
+  for (const char* file : {"summary.json", "reconstruction.npy"}) {
+    std::error_code error;
+    std::filesystem::remove(folder / file, error);
+    if (error) throw UserError("cannot replace " + (folder / file).string() + ": " + error.message());
+  }
+  Config config = o.config;
+  config.data.data_path = o.data_file;
+  write_file(folder / "config.json", to_json_text(config));
   write_npy(folder / "scores.npy", shape, o.detection.scores.data());
   write_npy(folder / "mask.npy", shape, o.detection.mask.data());
   if (save_reconstruction)

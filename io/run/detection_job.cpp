@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <future>
 #include <optional>
 #include <utility>
@@ -13,7 +14,6 @@
 #include "engine/train/trainer.h"
 #include "io/config/config.h"
 #include "io/files/npy.h"
-#include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
 #include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
@@ -21,6 +21,7 @@
 #include "io/model/trained_model.h"
 #include "io/run/automatic_job.h"
 #include "io/run/detect_folder.h"
+#include "io/run/job_folder.h"
 #include "io/run/jobs.h"
 #include "io/run/training_run.h"
 #include "io/terminal/program.h"
@@ -203,12 +204,29 @@ Expectation reconstruct(Model& model, const SpectrumImageView& image, const Dete
   return expectation;
 }
 
+// A folder in which a model was trained keeps it, so only detections by that model belong there.
+void check_model_inside(const DetectionRequest& request) {
+  namespace fs = std::filesystem;
+  const RunFolder inside{fs::path(request.output) / "model"};
+  if (inside.existing().empty()) return;
+  std::error_code ignored;
+  if (!request.model.empty() && fs::equivalent(model_file(request.model), inside.best(), ignored)) return;
+  throw UserError("output folder " + request.output + ": holds a model of its own, " + inside.path.string() +
+                  ", and takes only what that finds; choose another --output");
+}
+
 }  // namespace
 
 int run_detection(const DetectionRequest& request) {
   if (!request.model.empty() && !request.baseline.empty())
     throw UserError("give either --model RUN or --baseline NAME");
-  if (request.model.empty() && request.baseline.empty()) return run_automatic(request);
+  JobFolder output(request.output, JobFolder::Kind::detection);
+  if (request.model.empty() && request.baseline.empty()) return run_automatic(request, output);
+  check_model_inside(request);
+  return detect_into(output, request);
+}
+
+int detect_into(JobFolder& output, const DetectionRequest& request) {
   if (request.minutes)
     throw UserError(std::string("--minutes is for a model that is still to be trained; leave it out with ") +
                     (request.model.empty() ? "--baseline" : "--model"));
@@ -256,8 +274,9 @@ int run_detection(const DetectionRequest& request) {
   std::optional<HeldOut> held_out = find_held_out(source, data, prepared, *trained.backend);
 
   // From here on only the machine can fail.
-  prepare_output_folder(request.output, detect_folder_bytes(prepared.image, request.save_reconstruction));
+  output.prepare(detect_folder_bytes(prepared.image, request.save_reconstruction));
   const auto log = make_run_log(request.output, true);
+  output.warn(*log);
   std::vector<std::string> choices = request.choices;
   const auto choose = [&](const std::string& note) {
     if (note.empty()) return;

@@ -12,7 +12,7 @@
 #include "io/files/npy.h"
 #include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
-#include "io/run/automatic_job.h"
+#include "io/run/job_folder.h"
 #include "io/run/scenes_job.h"
 #include "io/run/training_run.h"
 #include "io/terminal/program.h"
@@ -82,9 +82,11 @@ int run_scenes(const StudyRequest& request) {
   std::ranges::sort(archives);
   if (archives.empty()) throw UserError(request.scenes + ": holds no scene, .npz with data and truth");
   const fs::path output = request.output;
+  JobFolder folder_of_all(output, JobFolder::Kind::study);
   if (fs::exists(output / "scenes.md") && !request.resume)
     throw UserError("there are results in " + request.output + "; choose another --output, or --resume");
 
+  folder_of_all.prepare();
   json all = json::array();
   std::string table =
       "| scene | by | average precision | ROC-AUC | F1 | found | false among them | trusted |\n"

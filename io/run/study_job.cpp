@@ -10,10 +10,10 @@
 #include "engine/study/study_runner.h"
 #include "io/config/study_config.h"
 #include "io/files/atomic_file.h"
-#include "io/files/output_folder.h"
 #include "io/reports/study_json.h"
 #include "io/reports/study_report.h"
 #include "io/reports/study_tables.h"
+#include "io/run/job_folder.h"
 #include "io/run/jobs.h"
 #include "io/run/scenes_job.h"
 #include "io/terminal/program.h"
@@ -110,6 +110,8 @@ int run_study(const StudyRequest& request) {
   if (!request.scenes.empty()) return run_scenes(request);
   const Study study = read_study(request.config, request.settings);
   const StudyFolder folder{request.output};
+  std::optional<JobFolder> output;
+  if (!request.plan) output.emplace(folder.path, JobFolder::Kind::study);
   if (const std::string file = folder.existing(); !file.empty() && !request.resume && !request.plan)
     throw UserError("there is a study in " + request.output + " (" + file +
                     "); continue it with --resume or choose another --output");
@@ -149,8 +151,9 @@ int run_study(const StudyRequest& request) {
   const BackendOffer offer = find_backend(study.config.device, study.config.precision, "auto", &fallback);
   const std::string device = offer.create(offer.variants.front())->processor();
 
-  prepare_output_folder(folder.path, uint64_t{64} << 20);
+  output->prepare(uint64_t{64} << 20);
   std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, request.resume);
+  output->warn(*log);
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", device);
   log->info("{} models to train, {} images to score{}", units.size(), images - std::ssize(finished),

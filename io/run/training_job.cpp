@@ -16,6 +16,7 @@
 #include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
 #include "io/model/trained_model.h"
+#include "io/run/job_folder.h"
 #include "io/run/jobs.h"
 #include "io/run/training_run.h"
 #include "io/terminal/program.h"
@@ -109,6 +110,8 @@ int run_training(const TrainingRequest& request) {
     throw UserError("no data: give --data FILE or data.data_path in " + request.config);
 
   const RunFolder folder{request.output};
+  std::optional<JobFolder> output;
+  if (request.plan.empty()) output.emplace(folder.path, JobFolder::Kind::training);
   if (const std::string file = folder.existing(); !file.empty() && !request.resume && request.plan.empty())
     throw UserError("there is a run in " + request.output + " (" + file +
                     "); continue it with --resume or choose another --output");
@@ -167,10 +170,10 @@ int run_training(const TrainingRequest& request) {
 
   // Nothing was written until here, and from here on only the machine can fail. A checkpoint is written
   // beside the one it replaces.
-  prepare_output_folder(
-      folder.path, 2 * checkpoint_bytes(model.shape(), true) + 2 * checkpoint_bytes(model.shape(), false));
+  output->prepare(2 * checkpoint_bytes(model.shape(), true) + 2 * checkpoint_bytes(model.shape(), false));
   folder.remove_leftovers();
   std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, request.resume);
+  output->warn(*log);
   if (!fallback.empty()) log->info("{}", fallback);
   log->info("{}", backend.description());
   if (!job->kernels_note().empty()) log->info("{}", job->kernels_note());

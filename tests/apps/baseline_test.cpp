@@ -45,7 +45,7 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
   const json summary = found_by("mean", "found");
   EXPECT_EQ(names_in(path("found")),
             (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png",
-                                   "summary.json", "report.html", "log.txt"}));
+                                   "config.json", "summary.json", "report.html", "log.txt"}));
   EXPECT_EQ(summary["model"], "mean spectrum, fitted to 1600 spectra");
   ASSERT_EQ(summary["inputs"].size(), 1u);
   EXPECT_EQ(summary["inputs"][0]["sha256"].get<std::string>().size(), 64u);

@@ -68,8 +68,9 @@ TEST_F(FullDiskTest, Detection) {
   EXPECT_NE(result.err.find("eelsvae-detect: cannot write found/report.html: "), std::string::npos)
       << result.err;
   // The summary comes last: where it is missing, so may be others.
-  EXPECT_EQ(names_in(path("found")), (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy",
-                                                            "scores.png", "histogram.png", "log.txt"}));
+  EXPECT_EQ(names_in(path("found")),
+            (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png",
+                                   "config.json", "log.txt"}));
 }
 
 TEST_F(FullDiskTest, Simulation) {
