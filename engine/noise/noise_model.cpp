@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -18,6 +19,15 @@ constexpr int64_t most_pairs = 8192;
 // filter that takes it for white loses at most 4 r^2 of the squared signal-to-noise ratio (Kantorovich's
 // inequality): 1 %.
 constexpr double least_correlation = 0.05;
+
+// A channel may have less noise than the affine law says, if it has some, less by a quarter and by four
+// standard deviations (2.9 / sqrt(n) of a variance from the median of n differences that share pixels), and
+// values that are not clipped: of subtracted backgrounds what is below 0 is cut off, and what is above has
+// noise that does not grow.
+constexpr double some_noise = 0.05, most_clipped = 0.01;
+double clearly_less(int64_t differences) {
+  return 1 - std::max(0.25, 4 * 2.9 / std::sqrt(static_cast<double>(differences)));
+}
 
 using Pairs = std::vector<std::pair<int64_t, int64_t>>;
 
@@ -176,6 +186,28 @@ NoiseModel fit_line(const std::vector<double>& level, const std::vector<double>&
   return model;
 }
 
+// (E) Nonzero: more than a hundredth of a channel's values, at the first pixels of the pairs, are the largest
+// or the smallest of all.
+std::vector<uint8_t> clipped_channels(const SpectrumImageView& observed, const Pairs& pairs) {
+  const int64_t channels = observed.energy.size;
+  float least = std::numeric_limits<float>::infinity(), most = -least;
+  for (const auto& [pixel, other] : pairs)
+    for (const float value : std::span(observed.spectrum(pixel), static_cast<size_t>(channels))) {
+      least = std::min(least, value);
+      most = std::max(most, value);
+    }
+  std::vector<int64_t> at_an_end(static_cast<size_t>(channels));
+  for (const auto& [pixel, other] : pairs)
+    for (int64_t e = 0; e < channels; ++e) {
+      const float value = observed.spectrum(pixel)[e];
+      at_an_end[static_cast<size_t>(e)] += value == least || value == most;
+    }
+  std::vector<uint8_t> clipped;
+  for (const int64_t count : at_an_end)
+    clipped.push_back(static_cast<double>(count) > most_clipped * static_cast<double>(std::ssize(pairs)));
+  return clipped;
+}
+
 }  // namespace
 
 double NoiseModel::variance(int64_t pixel, int64_t channel, double expected) const {
@@ -219,6 +251,7 @@ NoiseModel estimate_noise(const SpectrumImageView& observed, std::span<const flo
     throw UserError("the noise cannot be measured: neighbouring pixels do not differ");
   NoiseModel model = fit_line(level, variance);
   model.channel_factor.resize(static_cast<size_t>(channels));
+  const std::vector<uint8_t> clipped = clipped_channels(observed, pairs);
   constexpr int64_t block = 16;  // channels that are gathered together, a cache line of each pair
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < channels; first += block) {
@@ -231,9 +264,12 @@ NoiseModel estimate_noise(const SpectrumImageView& observed, std::span<const flo
         differences[i] /= static_cast<float>(std::sqrt(affine));
         of_channel[static_cast<size_t>(e - first)].push_back(std::abs(differences[i]));
       }
-    for (int64_t e = first; e < last; ++e)
-      model.channel_factor[static_cast<size_t>(e)] =
-          static_cast<float>(std::max(variance_of(of_channel[static_cast<size_t>(e - first)]), 1.0));
+    for (int64_t e = first; e < last; ++e) {
+      const double factor = variance_of(of_channel[static_cast<size_t>(e - first)]);
+      const bool believed = factor >= 1 || (factor < clearly_less(count) && factor > some_noise &&
+                                            !clipped[static_cast<size_t>(e)]);
+      model.channel_factor[static_cast<size_t>(e)] = believed ? static_cast<float>(factor) : 1;
+    }
   }
   model.correlation = correlation_along_energy(differences, model.channel_factor);
   model.pixel_factor = std::move(pixel_factor);

@@ -14,9 +14,9 @@ namespace eelsvae {
 //   variance(pixel, e) = pixel factor(pixel) * channel factor(e) * (floor + gain * expected)
 struct NoiseModel {
   double floor = 0, gain = 0;
-  // (E) what channels have more than the affine law says. Never less than 1: where counts are clipped to the
-  // scaling's range they hardly spread, and the few that are not clipped would seem far too many deviations
-  // off. Empty: 1 everywhere.
+  // (E) what channels have more than the affine law says, or clearly less. Where counts are clipped,
+  // to the scaling's range or at 0, never less than 1: they hardly spread, and the few that are not clipped
+  // would seem far too many deviations off. Empty: 1 everywhere.
   std::vector<float> channel_factor = {};
   // (y, x) what filters leave in pixels at borders beyond what they leave in others (filtered_noise.h).
   // Empty: 1 everywhere.

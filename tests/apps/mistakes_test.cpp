@@ -278,7 +278,7 @@ TEST_F(MistakesTest, DetectionWithABaseline) {
           with({"--baseline", "mean", "--config", "missing.json"}, {"missing.json"}),
           with({"--baseline", "mean", "--set", "detection.window=100,200"}, {"100 to 200 eV"}),
           with({"--baseline", "mean", "--set", "detection.score=latent"},
-               {"detection.score=latent", "model"}),
+               {"detection.score", "needs a model"}),
           with({"--baseline", "mean", "--set", "detection.threshold_method=conformal"},
                {"detection.threshold_method=conformal", "model"}),
           with({"--baseline", "mean", "--set", "detection.fdr=2"}, {"detection.fdr", "between 0 and 1"}),

@@ -110,6 +110,24 @@ TEST(NoiseModel, KnowsChannelsThatDiffer) {
   EXPECT_EQ(model.channel_factor[41], 1);
 }
 
+// A background was subtracted and what is below 0 cut off: the values of most channels spread by a third of
+// the noise, and two lines stand above that with all of it, which does not grow with them.
+TEST(NoiseModel, KnowsLinesThatHaveNoMoreNoiseThanTheirSurroundings) {
+  Noisy film = noisy(48, 48, 64, 1, 0);
+  std::mt19937 generator(3);
+  std::normal_distribution<float> normal;
+  const auto line = [](int64_t e) { return e == 20 ? 12.0f : e == 21 || e == 40 ? 6.0f : 0.0f; };
+  for (int64_t pixel = 0; pixel < 48 * 48; ++pixel)
+    for (int64_t e = 0; e < 64; ++e) {
+      const auto i = static_cast<size_t>(pixel * 64 + e);
+      film.image.counts[i] = std::max(line(e) + normal(generator), 0.0f);
+      film.expected[i] = line(e) > 0 ? line(e) : 0.399f;
+    }
+  const NoiseModel model = estimate_noise(film.image, film.expected, 1);
+  for (const int64_t e : {20, 21, 40})
+    EXPECT_NEAR(model.variance(100, e, static_cast<double>(line(e))), 1, 0.2) << e;
+}
+
 TEST(NoiseModel, LooksAlongYWhereTheImageIsNarrow) {
   const Noisy film = noisy(2000, 2, 32, 81, 2.7);
   EXPECT_NEAR(estimate_noise(film.image, film.expected, 5).gain, 2.7, 0.2);
