@@ -3,13 +3,16 @@
 
 Inputs that a fuzzer found are kept beside them, named after what they showed.
 """
+import gzip
 import io
 import json
 import os
 import pathlib
 import struct
 import zipfile
+import zlib
 
+import numcodecs
 import numpy as np
 from numpy.lib import format as npy_format
 
@@ -98,6 +101,43 @@ save("safetensors", "two", safetensors(
      "b.weight": {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]}}, bytes(32)))
 save("safetensors", "none", safetensors({}, b""))
 save("safetensors", "scalar", safetensors({"step": {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}}, bytes(8)))
+
+
+
+def zarr2(name, chunk, array=cube.astype("<f4"), **more):
+    metadata = {"zarr_format": 2, "shape": array.shape, "chunks": array.shape, "dtype": array.dtype.str, "compressor": None,
+                "fill_value": 0, "filters": None, "order": "C", **more}
+    save("zarr", name, json.dumps(metadata).encode() + b"\0" + chunk)
+
+
+def zarr3(name, chunk, packed, array=cube.astype("<f4"), **more):
+    metadata = {"zarr_format": 3, "node_type": "array", "shape": array.shape, "data_type": array.dtype.name,
+                "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": array.shape}},
+                "chunk_key_encoding": {"name": "default"}, "fill_value": 0, "attributes": {},
+                "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, *packed], **more}
+    save("zarr", name, json.dumps(metadata).encode() + b"\0" + chunk)
+
+
+plain_chunk = np.repeat(np.arange(6), 4).astype("<f4").tobytes()
+zarr2("plain", plain_chunk)
+zarr2("fortran", plain_chunk, order="F", dimension_separator="/", fill_value="NaN")
+zarr2("edges", plain_chunk, chunks=[1, 4, 6], fill_value=-1.5)
+zarr2("zlib", zlib.compress(plain_chunk), compressor={"id": "zlib", "level": 1})
+for cname, shuffle in [("lz4", 0), ("lz4", 2), ("blosclz", 1), ("zstd", 1), ("zlib", 0)]:
+    codec = numcodecs.Blosc(cname, 5, shuffle)
+    long = np.zeros((2, 3, 400), "<u2")
+    long[:, :, ::7] = 3
+    zarr2(f"blosc_{cname}_{shuffle}", codec.encode(long), long, compressor=codec.get_config())
+zarr2("text", struct.pack("<II", 2, 2) + b"Fe" + struct.pack("<I", 0), np.zeros(2), dtype="|O",
+      filters=[{"id": "vlen-utf8"}])
+zarr2("list", np.arange(3).astype(">i2").tobytes(), np.zeros(3, ">i2"))
+zarr3("v3_plain", plain_chunk, [])
+zarr3("v3_zstd", bytes(numcodecs.Zstd(1).encode(plain_chunk)), [{"name": "zstd"}])
+zarr3("v3_gzip", gzip.compress(plain_chunk, mtime=0), [{"name": "gzip"}], chunk_key_encoding={"name": "v2"})
+zarr3("v3_transposed", plain_chunk, [], fill_value="0x7fc00000", codecs=[
+    {"name": "transpose", "configuration": {"order": [2, 0, 1]}}, {"name": "bytes", "configuration": {"endian": "big"}}])
+zarr3("v3_checked", b"123456789" + struct.pack("<I", 0xe3069283), [{"name": "crc32c"}], np.zeros((1, 3, 3), "u1"))
+zarr3("v3_sharded", plain_chunk, [], codecs=[{"name": "sharding_indexed", "configuration": {}}])
 
 for name in sorted(os.listdir(root.parent.parent / "configs")):
     save("config", name[:-5], (root.parent.parent / "configs" / name).read_bytes())

@@ -1,7 +1,10 @@
 #include "io/containers/chunk_codec.h"
 
+#include <blosc.h>
 #include <libdeflate.h>
+#include <zstd.h>
 
+#include <array>
 #include <bit>
 #include <cstring>
 #include <new>
@@ -52,10 +55,62 @@ T* allocated(T* object) {
   return object;
 }
 
+uint64_t largest_ratio(Compression compression) {
+  switch (compression) {
+    case Compression::deflate:
+    case Compression::gzip:
+      return largest_deflate_ratio;
+    case Compression::lzf:
+      return largest_lzf_ratio;
+    default:
+      return largest_zstd_ratio;
+  }
+}
+
+void free_zstd(ZSTD_DCtx* context) {
+  ZSTD_freeDCtx(context);
+}
+
+// What the bytes 0 to 255 add to the remainder; the polynomial is 0x1edc6f41, its bits the other way round.
+constexpr std::array<uint32_t, 256> crc32c_table = [] {
+  std::array<uint32_t, 256> table = {};
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    uint32_t remainder = byte;
+    for (int bit = 0; bit < 8; ++bit) remainder = remainder >> 1 ^ (remainder & 1 ? 0x82f63b78 : 0);
+    table[byte] = remainder;
+  }
+  return table;
+}();
+
 }  // namespace
 
-ChunkDecoder::ChunkDecoder()
-    : decompressor_(allocated(libdeflate_alloc_decompressor()), libdeflate_free_decompressor) {}
+uint32_t crc32c(std::span<const std::byte> bytes) {
+  uint32_t remainder = ~uint32_t{0};
+  for (const std::byte byte : bytes)
+    remainder = remainder >> 8 ^ crc32c_table[(remainder ^ std::to_integer<uint32_t>(byte)) & 255];
+  return ~remainder;
+}
+
+ChunkDecoder::ChunkDecoder(int threads)
+    : threads_(threads),
+      decompressor_(allocated(libdeflate_alloc_decompressor()), libdeflate_free_decompressor),
+      zstd_(nullptr, free_zstd) {}
+
+size_t lzf_size(std::span<const std::byte> packed) {
+  size_t size = 0;
+  for (size_t from = 0; from < packed.size();) {
+    const size_t control = std::to_integer<size_t>(packed[from]);
+    if (control < 32) {
+      size += control + 1;
+      from += control + 2;
+      continue;
+    }
+    const bool longer = control >> 5 == 7 && from + 1 < packed.size();
+    size += (control >> 5) + 2 + (longer ? std::to_integer<size_t>(packed[from + 1]) : 0);
+    from += longer ? 3 : 2;
+  }
+  return size;
+}
 
 // A control byte below 32 announces that many and one bytes, which follow. Any other begins a repetition: its
 // upper three bits, with one more byte if they are all set, are the length less 2, its lower five and the
@@ -83,17 +138,42 @@ bool unpack_lzf(std::span<const std::byte> packed, std::span<std::byte> out) {
   return to == out.size();
 }
 
+std::optional<size_t> ChunkDecoder::unpack(std::span<const std::byte> stored, Compression compression,
+                                           std::span<std::byte> out) {
+  size_t size = 0;
+  const auto when = [&](bool right) { return right ? std::optional(size) : std::nullopt; };
+  switch (compression) {
+    case Compression::none:
+      break;
+    case Compression::deflate:
+      return when(libdeflate_zlib_decompress(decompressor_.get(), stored.data(), stored.size(), out.data(),
+                                             out.size(), &size) == LIBDEFLATE_SUCCESS);
+    case Compression::gzip:
+      return when(libdeflate_gzip_decompress(decompressor_.get(), stored.data(), stored.size(), out.data(),
+                                             out.size(), &size) == LIBDEFLATE_SUCCESS);
+    case Compression::lzf:
+      size = lzf_size(stored);
+      return when(size <= out.size() && unpack_lzf(stored, out.first(size)));
+    case Compression::zstd:
+      if (!zstd_) zstd_.reset(allocated(ZSTD_createDCtx()));
+      size = ZSTD_decompressDCtx(zstd_.get(), out.data(), out.size(), stored.data(), stored.size());
+      return when(!ZSTD_isError(size));
+    case Compression::blosc:
+      // Without this check damaged chunks are read and written beyond their ends.
+      return when(stored.size() >= BLOSC_MIN_HEADER_LENGTH &&
+                  blosc_cbuffer_validate(stored.data(), stored.size(), &size) == 0 && size <= out.size() &&
+                  blosc_decompress_ctx(stored.data(), out.data(), out.size(), threads_) ==
+                      static_cast<int64_t>(size));
+  }
+  return std::nullopt;
+}
+
 const std::byte* ChunkDecoder::decode(std::span<const std::byte> stored, Compression compression,
                                       bool shuffled, size_t element_bytes, size_t bytes) {
   if (compression != Compression::none) {
-    const bool deflated = compression == Compression::deflate;
-    if (bytes / (deflated ? largest_deflate_ratio : largest_lzf_ratio) > stored.size()) return nullptr;
+    if (bytes / largest_ratio(compression) > stored.size()) return nullptr;
     unpacked_.resize(bytes);
-    // Without a place for the length it must be exactly `bytes`.
-    if (!(deflated ? libdeflate_zlib_decompress(decompressor_.get(), stored.data(), stored.size(),
-                                                unpacked_.data(), bytes, nullptr) == LIBDEFLATE_SUCCESS
-                   : unpack_lzf(stored, unpacked_)))
-      return nullptr;
+    if (unpack(stored, compression, unpacked_) != bytes) return nullptr;
     stored = unpacked_;
   }
   if (stored.size() != bytes) return nullptr;
@@ -101,6 +181,15 @@ const std::byte* ChunkDecoder::decode(std::span<const std::byte> stored, Compres
   unshuffled_.resize(bytes);
   unshuffle(stored.data(), bytes / element_bytes, element_bytes, unshuffled_.data());
   return unshuffled_.data();
+}
+
+std::optional<std::span<const std::byte>> ChunkDecoder::decode_text(std::span<const std::byte> stored,
+                                                                    Compression compression, size_t most) {
+  if (compression == Compression::none) return stored.size() <= most ? std::optional(stored) : std::nullopt;
+  unpacked_.resize(most);
+  const auto size = unpack(stored, compression, unpacked_);
+  if (!size) return std::nullopt;
+  return std::span<const std::byte>(unpacked_).first(*size);
 }
 
 ChunkEncoder::ChunkEncoder(int level)

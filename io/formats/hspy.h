@@ -9,10 +9,7 @@
 
 namespace eelsvae {
 
-// HyperSpy's HDF5 files (https://hyperspy.org/rosettasciio/file_specification/hspy.html). One image lies in
-// /Experiments/<title>: `data`, a group `axis-i` per dimension, `metadata` and `original_metadata`, which are
-// read without large arrays. The signal axis may stand anywhere.
-
+// HyperSpy's HDF5 files; what they hold is told in io/formats/hyperspy.h.
 extern const ImageFormat hspy_format;
 
 // Writes an EELS signal with navigation axes y, x and signal axis E, float32, compressed, all or nothing. The

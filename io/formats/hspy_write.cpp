@@ -5,8 +5,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "io/containers/boxes.h"
 #include "io/containers/chunk_codec.h"
-#include "io/containers/hdf5_chunks.h"
 #include "io/containers/hdf5_library.h"
 #include "io/files/atomic_file.h"
 #include "io/files/first_failure.h"
@@ -164,7 +164,7 @@ class HspyFile {
   // All threads pack chunks; HDF5 takes them one by one, in their order, so that the file is always the same.
   void write_chunks(hid_t data, const std::vector<int64_t>& shape, const std::vector<int64_t>& chunk,
                     const float* values) {
-    const hdf5::Grid grid(shape, chunk);
+    const Grid grid(shape, chunk);
     const auto threads = static_cast<int>(std::min<int64_t>(grid.total(), omp_get_max_threads()));
     struct Worker {
       StoredArray array;
@@ -179,15 +179,15 @@ class HspyFile {
     FirstFailure failure;
 #pragma omp parallel for num_threads(threads) ordered schedule(static, 1)
     for (int64_t i = 0; i < grid.total(); ++i) {
-      hdf5::Box box;
+      Box box;
       std::span<const std::byte> packed;
       failure.guard([&] {
         Worker& worker = workers[static_cast<size_t>(omp_get_thread_num())];
         box = grid[i];
         worker.numbers.assign(static_cast<size_t>(element_count(chunk, 1)), 0.f);
-        worker.array.shape.assign(box.size.begin(), box.size.end());
+        worker.array.shape = box.size;
         const float* first = values;
-        for (size_t d = 0; d < shape.size(); ++d) first += static_cast<int64_t>(box.start[d]) * stride[d];
+        for (size_t d = 0; d < shape.size(); ++d) first += box.start[d] * stride[d];
         convert_array(reinterpret_cast<const std::byte*>(first), worker.array, chunk_stride,
                       worker.numbers.data());
         packed = worker.encoder.encode(worker.numbers);
@@ -195,7 +195,8 @@ class HspyFile {
 #pragma omp ordered
       failure.guard([&] {
         const hdf5::Silence silence;  // HDF5 keeps this for each thread
-        check(H5Dwrite_chunk(data, H5P_DEFAULT, 0, box.start.data(), packed.size(), packed.data()), context_);
+        const std::vector<hsize_t> start(box.start.begin(), box.start.end());
+        check(H5Dwrite_chunk(data, H5P_DEFAULT, 0, start.data(), packed.size(), packed.data()), context_);
       });
     }
     failure.rethrow();

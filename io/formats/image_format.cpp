@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "io/files/message_text.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -49,6 +50,16 @@ void calibrate_by_positions(Axis& axis, std::span<const double> positions, const
                   i, positions[i], even, tolerance);
     throw UserError(context + text);
   }
+}
+
+void calibrate_by_vector(Axis& axis, const std::vector<int64_t>& shape, const std::string& dtype,
+                         const std::function<std::vector<double>()>& numbers, const std::string& context) {
+  constexpr int64_t longest_axis = int64_t{1} << 24;
+  if (!dtype.starts_with("int") && !dtype.starts_with("uint") && !dtype.starts_with("float")) return;
+  if (shape.size() != 1 || (shape[0] != axis.size && shape[0] != 2) || shape[0] > longest_axis)
+    throw UserError(context + ": the vector has the shape " + shape_text(shape) + ", " +
+                    std::to_string(axis.size) + " or 2 numbers are needed");
+  if (shape[0] > 0) calibrate_by_positions(axis, numbers(), context);
 }
 
 }  // namespace eelsvae

@@ -40,7 +40,7 @@ struct ImageFormat {
   const char* name;       // "HyperSpy"
   const char* extension;  // ".hspy", for messages; files are recognised by their content
 
-  // `start` is the file's first 4096 bytes, or fewer if it is shorter.
+  // `start` is the file's first 4096 bytes, or fewer if it is shorter; none of a folder.
   bool (*recognises)(const std::string& path, std::string_view start);
 
   // All images of the file, from its headers, with units as in the file. UserError if they are damaged.
@@ -60,5 +60,10 @@ StoredImage or_fault(const std::string& title, const std::function<StoredImage()
 // Gives an axis the line through the first and the last of its positions. UserError, which begins with
 // `context`, if one of them is off it by more than a tenth of a step.
 void calibrate_by_positions(Axis& axis, std::span<const double> positions, const std::string& context);
+
+// The same by an array of a file, which has a number for each place of the axis, or two, those of the first
+// two; one of another type than integers or floats says nothing. UserError, too, if it has another shape.
+void calibrate_by_vector(Axis& axis, const std::vector<int64_t>& shape, const std::string& dtype,
+                         const std::function<std::vector<double>()>& numbers, const std::string& context);
 
 }  // namespace eelsvae

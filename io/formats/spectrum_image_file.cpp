@@ -11,6 +11,7 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "engine/image/energy_axis.h"
@@ -31,6 +32,7 @@
 #include "io/formats/other_hdf5.h"
 #include "io/formats/ripple.h"
 #include "io/formats/velox.h"
+#include "io/formats/zspy.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -40,6 +42,7 @@ namespace {
 // before NumPy's, and Ripple is the last, as it takes any other .raw file.
 const ImageFormat* const formats[] = {
     &hspy_format,        //
+    &zspy_format,        //
     &velox_format,       //
     &nion_h5_format,     //
     &gatan_hdf5_format,  //
@@ -53,18 +56,10 @@ const ImageFormat* const formats[] = {
 };
 
 const ImageFormat& format_of(const std::string& path) {
-  if (std::filesystem::is_directory(path)) {
-    const auto holds = [&](const char* file) {
-      return std::filesystem::exists(std::filesystem::path(path) / file);
-    };
-    if (holds(".zgroup") || holds("zarr.json"))
-      throw UserError(path +
-                      ": is a Zarr folder (.zspy), which is not read; save it as .hspy in HyperSpy: "
-                      "hs.load(\"in.zspy\").save(\"out.hspy\")");
-    throw UserError(path + ": is a directory; give the file of the spectrum image");
-  }
-  std::string start;
-  {
+  std::error_code ignored;
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  std::string start;  // a folder has none
+  if (!folder) {
     const MappedFile file(path);
     if (file.size() == 0) throw UserError(path + ": empty file");
     start.assign(reinterpret_cast<const char*>(file.data()), std::min<size_t>(file.size(), 4096));
@@ -75,6 +70,7 @@ const ImageFormat& format_of(const std::string& path) {
     if (*format->extension == '\0') continue;
     known += std::string(known.empty() ? "" : ", ") + format->name + " (" + format->extension + ")";
   }
+  if (folder) throw UserError(path + ": is a directory; give the file of the spectrum image");
   throw UserError(path + ": not in a known format; known are " + known);
 }
 

@@ -4,9 +4,10 @@
 #include <bit>
 #include <cstdlib>
 #include <filesystem>
+#include <span>
 #include <utility>
 
-#include "io/containers/hdf5_chunks.h"
+#include "io/containers/boxes.h"
 #include "io/files/message_text.h"
 #include "io/files/stored_array.h"
 #include "io/reader/hdf5_objects.h"
@@ -105,16 +106,15 @@ void check_sources(hid_t file, hid_t properties, const std::string& context) {
   }
 }
 
-// HDF5's interface of a filter, which must take memory of malloc.
-size_t lzf(unsigned flags, size_t value_count, const unsigned values[], size_t bytes, size_t* buffer_bytes,
-           void** buffer) {
-  // The third value is the length of an unpacked chunk.
-  if (!(flags & H5Z_FLAG_REVERSE) || value_count < 3 || values[2] / largest_lzf_ratio > bytes) return 0;
-  const size_t unpacked = values[2];
+// HDF5's interface of a filter, which must take memory of malloc. The third value says how long an unpacked
+// chunk is, but h5py has it wrong for texts.
+size_t lzf(unsigned flags, size_t, const unsigned[], size_t bytes, size_t* buffer_bytes, void** buffer) {
+  if (!(flags & H5Z_FLAG_REVERSE)) return 0;
+  const std::span packed(static_cast<const std::byte*>(*buffer), bytes);
+  const size_t unpacked = lzf_size(packed);
   void* out = std::malloc(unpacked);
   if (!out) return 0;
-  if (unpacked == 0 || !unpack_lzf({static_cast<const std::byte*>(*buffer), bytes},
-                                   {static_cast<std::byte*>(out), unpacked})) {
+  if (unpacked == 0 || !unpack_lzf(packed, {static_cast<std::byte*>(out), unpacked})) {
     std::free(out);
     return 0;
   }
@@ -236,32 +236,33 @@ std::span<const std::byte> Dataset::load(int64_t index, uint32_t& skipped) {
 
 std::span<const std::byte> Dataset::load_chunk(int64_t index, uint32_t& skipped) {
   const Box box = Grid(description_.shape, description_.box)[index];
+  const std::vector<hsize_t> start(box.start.begin(), box.start.end());
   hsize_t size = 0;
-  if (H5Dget_chunk_storage_size(data_, box.start.data(), &size) < 0) {
+  if (H5Dget_chunk_storage_size(data_, start.data(), &size) < 0) {
     // HDF5 1.10 fails for chunks that were never written, later versions say 0. This one looks through all.
     haddr_t place = HADDR_UNDEF;
     unsigned filters = 0;
-    check(H5Dget_chunk_info_by_coord(data_, box.start.data(), &filters, &place, &size), context_);
+    check(H5Dget_chunk_info_by_coord(data_, start.data(), &filters, &place, &size), context_);
     if (place == HADDR_UNDEF) return {};
     fail(context_ + ": " + chunk_text(box));
   }
   if (size > file_bytes_) throw UserError(context_ + ": " + chunk_text(box) + " is longer than the file");
   if (size == 0) return {};
   if (buffer_.size() < size) buffer_.resize(static_cast<size_t>(size));
-  check(H5Dread_chunk(data_, H5P_DEFAULT, box.start.data(), &skipped, buffer_.data()), context_);
+  check(H5Dread_chunk(data_, H5P_DEFAULT, start.data(), &skipped, buffer_.data()), context_);
   return std::span<const std::byte>(buffer_).first(static_cast<size_t>(size));
 }
 
 std::span<const std::byte> Dataset::load_block(int64_t index) {
   const Box box = Grid(description_.shape, description_.box)[index];
+  const std::vector<hsize_t> start(box.start.begin(), box.start.end()),
+      size(box.size.begin(), box.size.end());
   const Handle file_space(check(H5Dget_space(data_), context_), H5Sclose);
   const Handle memory_space(
-      check(H5Screate_simple(static_cast<int>(box.size.size()), box.size.data(), nullptr), context_),
-      H5Sclose);
-  check(H5Sselect_hyperslab(file_space, H5S_SELECT_SET, box.start.data(), nullptr, box.size.data(), nullptr),
+      check(H5Screate_simple(static_cast<int>(size.size()), size.data(), nullptr), context_), H5Sclose);
+  check(H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start.data(), nullptr, size.data(), nullptr),
         context_);
-  const std::vector<int64_t> size(box.size.begin(), box.size.end());
-  buffer_.resize(static_cast<size_t>(element_count(size, 1)) * element_size(description_.type));
+  buffer_.resize(static_cast<size_t>(element_count(box.size, 1)) * element_size(description_.type));
   if (H5Dread(data_, converted_ ? H5T_NATIVE_FLOAT : static_cast<hid_t>(type_), memory_space, file_space,
               H5P_DEFAULT, buffer_.data()) < 0) {
     if (!missing_filter_.empty()) throw UserError(context_ + missing_filter_);

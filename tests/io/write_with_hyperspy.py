@@ -1,6 +1,6 @@
 """Writes an EELS spectrum image (y, x, E) = (3, 4, 50) with HyperSpy, the i-th value being i.
 
-    /usr/bin/python3 tests/io/write_with_hyperspy.py FILE.hspy|FILE.emd
+    /usr/bin/python3 tests/io/write_with_hyperspy.py FILE.hspy|FILE.zspy|FILE.emd
 
 Exit status 77 if HyperSpy is not installed.
 """

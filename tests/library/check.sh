@@ -14,7 +14,7 @@ cmake -S "$sources" -B "$work/build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_P
 cmake --build "$work/build" > "$work/log" || { cat "$work/log"; exit 1; }
 # They ask for nothing that they do not use, and are compiled as they like.
 for program in describe train; do
-  for library in hdf5 zip cairo spdlog crypto; do
+  for library in hdf5 zip blosc zstd cairo spdlog crypto; do
     if ldd "$work/build/$program" | grep "lib$library"; then echo "$program needs lib$library"; exit 1; fi
   done
 done

@@ -1,6 +1,6 @@
 #pragma once
 
-// Internal to io/: going through a dataset box by box.
+// Internal to io/: going through an array box by box.
 
 #include <algorithm>
 #include <cstdint>
@@ -8,22 +8,21 @@
 #include <utility>
 #include <vector>
 
-#include "io/containers/hdf5_library.h"
 #include "io/files/message_text.h"
 
-namespace eelsvae::hdf5 {
+namespace eelsvae {
 
-// A part of a dataset, along the dataset's axes.
+// A part of an array, along the array's axes.
 struct Box {
-  std::vector<hsize_t> start, size;
+  std::vector<int64_t> start, size;
 };
 
 // "the chunk of the data that begins at (0, 3, 256)", for messages.
 inline std::string chunk_text(const Box& box) {
-  return "the chunk of the data that begins at " + shape_text({box.start.begin(), box.start.end()});
+  return "the chunk of the data that begins at " + shape_text(box.start);
 }
 
-// A dataset cut into boxes of one shape; those at the far edges may be smaller. No size is 0.
+// An array cut into boxes of one shape; those at the far edges may be smaller. No size is 0.
 class Grid {
  public:
   Grid(std::vector<int64_t> shape, std::vector<int64_t> box)
@@ -38,11 +37,10 @@ class Grid {
 
   // In C order.
   Box operator[](int64_t index) const {
-    Box box{std::vector<hsize_t>(shape_.size()), std::vector<hsize_t>(shape_.size())};
+    Box box{std::vector<int64_t>(shape_.size()), std::vector<int64_t>(shape_.size())};
     for (size_t d = shape_.size(); d-- > 0; index /= counts_[d]) {
-      const int64_t start = index % counts_[d] * box_[d];
-      box.start[d] = static_cast<hsize_t>(start);
-      box.size[d] = static_cast<hsize_t>(std::min(box_[d], shape_[d] - start));
+      box.start[d] = index % counts_[d] * box_[d];
+      box.size[d] = std::min(box_[d], shape_[d] - box.start[d]);
     }
     return box;
   }
@@ -52,4 +50,4 @@ class Grid {
   int64_t total_ = 1;
 };
 
-}  // namespace eelsvae::hdf5
+}  // namespace eelsvae
