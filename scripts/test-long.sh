@@ -14,6 +14,7 @@ run() {
   echo "$(nproc) x $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1); $(g++ --version | head -1); $(uname -sr)"
   stage packages scripts/install-packages.sh --tests || finish
   stage "packages: fuzz" scripts/install-packages.sh --fuzz || finish
+  stage writers scripts/install-writers.sh
   rm -f build/*/junit.xml  # an old one would hide that there is no new one
   stage "release: configure" cmake --preset release &&
     stage "release: build" cmake --build --preset release --target benchmark_streams_vs_ceilings benchmark_forward_vs_primitives &&

@@ -8,6 +8,8 @@ stage packages scripts/install-packages.sh --tests || finish
 # Continuous integration compiles GPU code for one architecture only; nothing runs it there.
 stage configure cmake --preset release ${CI:+-DEELSVAE_CUDA_ARCHITECTURES=90a-real} || finish
 stage build cmake --build --preset release || finish
+# What other programs write is read by tests; where no package index is reached, they are skipped.
+stage writers scripts/install-writers.sh
 rm -f build/*/junit.xml  # an old one would hide that there is no new one
 stage tests ctest --preset release --output-junit junit.xml
 stage "sanitizers: configure" cmake --preset sanitize-ci &&

@@ -28,6 +28,10 @@ std::string reason() {
     text.erase(0, begin + quoted.size());
     text.erase(std::min(text.find('\''), text.size()));
   }
+  if (text.starts_with("bad version number"))
+    text +=
+        ", of a later HDF5 than is read here, or damaged; write it with h5py.File(..., libver=('earliest', "
+        "'v110'))";
   return text.empty() ? "HDF5 gave no reason" : one_line(text);
 }
 

@@ -1,0 +1,137 @@
+"""Writes spectrum images with HyperSpy and RosettaSciIO, h5py, zarr-python 2, ncempy and nionswift-io.
+
+    build/writers/hyperspy/bin/python tests/io/writers/write_with_the_field.py FOLDER
+"""
+import itertools
+import sys
+import warnings
+
+warnings.simplefilter("ignore")  # the libraries' own, about each other
+import h5py
+import hyperspy.api as hs
+import ncempy.io.emd
+import numcodecs
+import numpy as np
+import zarr
+from nion.data import Calibration, DataAndMetadata
+from nionswift_plugin.DM_IO import dm3_image_utils
+
+from expected import ENERGY, PLACES, Cases, axes, cube
+
+hs.preferences.General.show_progressbar = False
+cases = Cases(sys.argv[1])
+dtypes = [order + kind for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")
+          for order in ("<", ">") if order == "<" or kind[1] != "1"]
+
+
+def signal(data, of=None):
+    result = hs.signals.Signal1D(data, axes=[dict(axis, size=size, navigate=axis is not ENERGY)
+                                             for axis, size in zip(of or axes(data.ndim - 1), data.shape)])
+    result.set_signal_type("EELS")
+    result.metadata.General.title = "a scan \u00b5"
+    result.metadata.set_item("Acquisition_instrument.TEM.beam_energy", 200.5)
+    result.original_metadata.add_dictionary({
+        "numbers": [1, 2, 3], "pair": (0.5, 1.5), "names": ["Fe", "O\u00b2", ""], "mixed": [1, "a", [2, 3]], "none": None,
+        "empty": [], "live": True, "deep": {"er": {"still": 1}}, "array": np.arange(5, dtype=">i2"),
+        "halves": np.array([0.5, -1], "f2")})
+    return result
+
+
+# .hspy: every type, and every filter that HDF5 or h5py itself has.
+hdf5_filters = itertools.cycle([
+    dict(compression=None), dict(compression="gzip"), dict(compression="lzf"), dict(compression="gzip", shuffle=True),
+    dict(compression="lzf", shuffle=True), dict(compression=None, chunks=(1, 2, 16)),
+    dict(compression="gzip", chunks=(3, 5, 37)), dict(compression="gzip", chunks=(4, 5, 7), compression_opts=9)])
+for dtype in dtypes:
+    data = cube(2, dtype)
+    name = f"{dtype[1:]}_{'big' if dtype[0] == '>' else 'little'}.hspy"
+    signal(data).save(cases.path(name), **next(hdf5_filters))
+    cases.add(name, data)
+
+# .zspy: every type, and every compressor that is read.
+blosc = [numcodecs.Blosc(cname=cname, clevel=clevel, shuffle=shuffle) for cname, clevel in
+         (("lz4", 1), ("blosclz", 5), ("zstd", 1), ("lz4hc", 9), ("zlib", 5), ("snappy", 1)) for shuffle in (0, 1, 2)
+         if cname in numcodecs.blosc.list_compressors()]
+compressors = itertools.cycle([None, *blosc, numcodecs.Zstd(3), numcodecs.Zlib(6), numcodecs.GZip(1)])
+zarr_chunks = itertools.cycle([None, (1, 1, 37), (2, 3, 16), (4, 5, 37), (3, 2, 37)])
+for dtype in dtypes:
+    data = cube(2, dtype)
+    name = f"{dtype[1:]}_{'big' if dtype[0] == '>' else 'little'}.zspy"
+    signal(data).save(cases.path(name), compressor=next(compressors), chunks=next(zarr_chunks))
+    cases.add(name, data, metadata_of=name.replace(".zspy", ".hspy"))
+
+# Each compressor with chunks that it makes smaller.
+smooth = (np.arange(4 * 5 * 37) // 50).astype("<u4").reshape(4, 5, 37)
+for i, compressor in enumerate([*blosc, numcodecs.Zstd(3), numcodecs.Zlib(6), numcodecs.GZip(1)]):
+    name = f"compressor{i}.zspy"
+    signal(smooth).save(cases.path(name), compressor=compressor, chunks=(3, 5, 20))
+    cases.add(name, smooth)
+
+# What HyperSpy does not ask zarr and HDF5 for, but reads.
+for i, options in enumerate([dict(order="F"), dict(order="F", compressor=None), dict(compressor=None),
+                             dict(dimension_separator="."), dict(dimension_separator=".", order="F"),
+                             dict(fill_value=None), dict(fill_value=7, write_empty_chunks=False)]):
+    name = f"options{i}.zspy"
+    data = cube(2, "<f4")
+    if "fill_value" in options:
+        data[:2] = 7
+    signal(data).save(cases.path(name))
+    group = zarr.open_group(cases.path(name), "a")["Experiments/a scan \u00b5"]
+    del group["data"]
+    group.create_dataset("data", shape=data.shape, dtype=data.dtype, chunks=(2, 5, 16), **options)[:] = data
+    cases.add(name, data)
+for i, options in enumerate([dict(), dict(chunks=(4, 5, 37), compression="szip"), dict(chunks=(2, 2, 37), scaleoffset=0),
+                             dict(chunks=(2, 2, 37), fletcher32=True), dict(chunks=(1, 1, 8), maxshape=(None, 5, 37))]):
+    name = f"options{i}.hspy"
+    data = cube(2, "<i4") // 2**20 if "scaleoffset" in options else cube(2, "<i4")
+    signal(data).save(cases.path(name))
+    if options.get("compression") == "szip" and not h5py.h5z.filter_avail(h5py.h5z.FILTER_SZIP):
+        continue
+    with h5py.File(cases.path(name), "a", libver=("earliest", "v110") if i % 2 else "earliest") as file:
+        group = file["Experiments/a scan \u00b5"]
+        del group["data"]
+        group.create_dataset("data", data=data, **options)
+    cases.add(name, data)
+
+# From a spectrum to a time series, and the energy elsewhere in the file.
+for places, suffix in itertools.product(range(4), ("hspy", "zspy")):
+    data = cube(places, "<f4")
+    name = f"places{places}.{suffix}"
+    signal(data).save(cases.path(name))
+    cases.add(name, data)
+for order, suffix in itertools.product([(2, 0, 1), (0, 2, 1)], ("hspy", "zspy")):
+    data = cube(2, ">u2")
+    name = f"order{''.join(map(str, order))}.{suffix}"
+    signal(np.ascontiguousarray(data.transpose(order)), [axes(2)[i] for i in order]).save(cases.path(name))
+    cases.add(name, data)
+for suffix in ("hspy", "zspy"):  # an axis that lists its positions
+    data = cube(2, "<f4")
+    name = f"positions.{suffix}"
+    listed = signal(data)
+    listed.axes_manager[-1].convert_to_non_uniform_axis()
+    listed.save(cases.path(name))
+    cases.add(name, data)
+
+# NCEM's EMD.
+for dtype, options in zip(dtypes, itertools.cycle([{}, dict(compression="gzip"), dict(compression="lzf", chunks=(2, 5, 37))])):
+    data = cube(2, dtype)
+    name = f"{dtype[1:]}_{'big' if dtype[0] == '>' else 'little'}.emd"
+    dims = tuple((axis["offset"] + axis["scale"] * np.arange(size), axis["name"], axis["units"])
+                 for axis, size in zip(axes(2), data.shape))
+    with ncempy.io.emd.fileEMD(cases.path(name), readonly=False) as file:
+        assert file.put_emdgroup("scan", data, dims, **options) is not None
+    cases.add(name, data)
+
+# DigitalMicrograph's, from Nion Swift.
+for version, dtype in itertools.product((3, 4), ("<i2", "<u2", "<i4", "<u4", "<f4", "<f8")):
+    data = cube(2, dtype)
+    name = f"{dtype[1:]}.dm{version}"
+    calibrations = [Calibration.Calibration(axis["offset"], axis["scale"], axis["units"]) for axis in axes(2)]
+    with open(cases.path(name), "w+b") as file:
+        dm3_image_utils.save_image(DataAndMetadata.new_data_and_metadata(
+            data, dimensional_calibrations=calibrations, data_descriptor=DataAndMetadata.DataDescriptor(False, 2, 1)),
+            file, version)
+    unnamed = [dict(axis, name=None) for axis in axes(2)]
+    cases.add(name, data, unnamed)
+
+cases.finish()
