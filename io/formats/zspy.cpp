@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "io/containers/zarr.h"
+#include "io/containers/zip_archive.h"
 #include "io/files/message_text.h"
 #include "io/formats/hyperspy.h"
 #include "kernels/error.h"
@@ -58,6 +59,9 @@ class HspyInZarr : public HyperspyFile {
 };
 
 std::vector<StoredImage> open_zspy(const std::string& path) {
+  if (!zarr::is_tree(path))
+    throw UserError(path +
+                    ": is a zipped .zspy; unpack it into a folder and give that: unzip -d scan.zspy FILE");
   const auto file = std::make_shared<const HspyInZarr>(path);
   const zarr::Tree& root = file->root();
   if (!root.has_group("Experiments")) {
@@ -73,7 +77,10 @@ std::vector<StoredImage> open_zspy(const std::string& path) {
 }
 
 bool recognises_zspy(const std::string& path, std::string_view start) {
-  return start.empty() && zarr::is_tree(path);
+  if (start.empty()) return zarr::is_tree(path);
+  const std::string_view first = first_zip_member(start);
+  return first.ends_with(".zgroup") || first.ends_with(".zattrs") || first.ends_with(".zarray") ||
+         first.ends_with("zarr.json");
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 namespace eelsvae {
 
 // HyperSpy's folders (.zspy): what a .hspy holds (io/formats/hyperspy.h), kept in Zarr. Any other folder of
-// Zarr is refused with what to do.
+// Zarr, and one that was zipped, is refused with what to do.
 extern const ImageFormat zspy_format;
 
 }  // namespace eelsvae

@@ -11,6 +11,7 @@
 #include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
 #include "tests/io/containers/zarr_folder.h"
+#include "tests/io/containers/zip_file.h"
 #include "tests/io/file_test.h"
 
 namespace eelsvae {
@@ -276,6 +277,13 @@ TEST_F(ZspyTest, OtherFoldersOfZarr) {
   const ZarrFolder empty(path("c.zspy"), 3);
   empty.group("Experiments");
   EXPECT_EQ(user_error([&] { read_spectrum_image(path("c.zspy")); }), path("c.zspy") + ": holds no image");
+}
+
+TEST_F(ZspyTest, AZippedFolderIsNamed) {
+  write_bytes(path("a.zspy"), zip_file({{".zgroup", "{\"zarr_format\": 2}"}}));
+  EXPECT_EQ(
+      refusal(),
+      path("a.zspy") + ": is a zipped .zspy; unpack it into a folder and give that: unzip -d scan.zspy FILE");
 }
 
 TEST_F(ZspyTest, DeepJsonIsRefused) {
