@@ -130,6 +130,7 @@ for cname, shuffle in [("lz4", 0), ("lz4", 2), ("blosclz", 1), ("zstd", 1), ("zl
     zarr2(f"blosc_{cname}_{shuffle}", codec.encode(long), long, compressor=codec.get_config())
 zarr2("text", struct.pack("<II", 2, 2) + b"Fe" + struct.pack("<I", 0), np.zeros(2), dtype="|O",
       filters=[{"id": "vlen-utf8"}])
+zarr2("text_json", b'["Fe", "", "|O", [2]]', np.zeros(2), dtype="|O", filters=[{"id": "json2"}])
 zarr2("list", np.arange(3).astype(">i2").tobytes(), np.zeros(3, ">i2"))
 zarr3("v3_plain", plain_chunk, [])
 zarr3("v3_zstd", bytes(numcodecs.Zstd(1).encode(plain_chunk)), [{"name": "zstd"}])

@@ -4,8 +4,8 @@
 # nothing is missing.
 set -eu
 packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
-  libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libblosc-dev libzstd-dev libcairo2-dev libzip-dev libssl-dev zlib1g-dev
-  libeigen3-dev libboost-dev libjs-chart.js"
+  libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libblosc-dev libzstd-dev libcairo2-dev libzip-dev libssl-dev
+  zlib1g-dev libeigen3-dev libboost-dev libjs-chart.js"
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
   # oneDNN only to compare our kernels with, QEMU for a processor without AVX-512.

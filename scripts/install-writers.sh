@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 lists=tests/io/writers
 into=build/writers
+export PIP_DEFAULT_TIMEOUT=60 PIP_RETRIES=2  # seconds; an index that does not answer is given up soon
 mkdir -p $into
 rm -f $into/no-index
 for list in $lists/requirements-*.txt; do

@@ -105,9 +105,11 @@ Array read_version_2(const json& metadata) {
   if (metadata.value("order", "C") == "F") std::reverse(array.order.begin(), array.order.end());
   array.key_separator = metadata.value("dimension_separator", ".") == "/" ? '/' : '.';
   const json filters = metadata.value("filters", json());
-  if (array.dtype == "object" && filters.is_array() && filters.size() == 1 &&
-      filters[0].at("id") == "vlen-utf8")
-    array.text = true;
+  const json filter = filters.is_array() && filters.size() == 1 ? filters[0].at("id") : json();
+  if (array.dtype == "object" && filter == "vlen-utf8")
+    array.texts = Array::utf8_texts;
+  else if (array.dtype == "object" && filter == "json2")  // of HyperSpy 1.7
+    array.texts = Array::json_texts;
   else if (filters.is_array() && !filters.empty())
     array.unreadable = "passed through the filter " + in_quotes(filters.back().at("id"));
   if (const json compressor = metadata.value("compressor", json()); !compressor.is_null()) {
@@ -139,7 +141,8 @@ void read_codecs(Array& array, const json& codecs) {
       array.big_endian = configuration.value("endian", "little") == "big";
       are_bytes = true;
     } else if (name == "vlen-utf8" && !are_bytes) {
-      are_bytes = array.text = true;
+      array.texts = Array::utf8_texts;
+      are_bytes = true;
     } else if (name == "crc32c" && are_bytes) {
       ++(compressed ? array.outer_checksums : array.inner_checksums);
     } else if (compression && are_bytes && !compressed) {

@@ -28,7 +28,7 @@ struct Array {
   std::string dtype;                // "int16"; what the file calls it if it is none of ElementType
   std::optional<ElementType> type;  // nothing: not numbers
   bool big_endian = false;
-  bool text = false;  // of any length each
+  enum Texts { no_texts, utf8_texts, json_texts } texts = no_texts;  // of any length each
 
   std::vector<int64_t> chunk;  // its shape; chunks at the far edges are as large as the others
   std::vector<size_t> order;   // of a chunk's axes in its file, the slowest first

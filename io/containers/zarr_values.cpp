@@ -10,6 +10,7 @@
 
 #include "io/containers/box_reading.h"
 #include "io/containers/zarr.h"
+#include "io/files/json_text.h"
 #include "io/files/message_text.h"
 #include "kernels/error.h"
 
@@ -127,6 +128,15 @@ json element(const std::byte* place, ElementType type, bool big_endian) {
   }
 }
 
+// A list of JSON, behind whose elements numcodecs puts what they are.
+bool read_json(std::span<const std::byte> bytes, int64_t count, const std::string& context, json& texts) {
+  const std::string list(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const json parsed = parse_json_object("{\"list\": " + list + "}", context).value("list", json());
+  if (!parsed.is_array() || static_cast<int64_t>(parsed.size()) < count) return false;
+  texts.insert(texts.end(), parsed.begin(), parsed.begin() + count);
+  return true;
+}
+
 // A number of texts, then the length and the bytes of each, all numbers little-endian in four bytes.
 bool read_texts(std::span<const std::byte> bytes, int64_t count, json& texts) {
   const auto number = [&]() -> std::optional<size_t> {
@@ -190,7 +200,8 @@ class ArrayValues : public ImageValues {
 
 std::optional<json> Tree::small_array(const Array& array, int64_t most) const {
   const int64_t count = element_count(array.shape, 1);
-  if (array.shape.size() > 1 || count > most || !array.unreadable.empty() || (!array.type && !array.text))
+  if (array.shape.size() > 1 || count > most || !array.unreadable.empty() ||
+      (!array.type && array.texts == Array::no_texts))
     return std::nullopt;
   if ((array.type && bytes_of_chunk(array) > longest_values) ||
       Grid(array.shape, array.chunk).total() > most_small_chunks)
@@ -202,16 +213,20 @@ std::optional<json> Tree::small_array(const Array& array, int64_t most) const {
   for (int64_t begin = 0; begin < count; begin += length) {
     const int64_t here = std::min(length, count - begin);
     const std::vector<int64_t> index(array.shape.size(), begin / length);
+    const bool numbers = array.type.has_value();
     const auto chunk = Chunk::read(*this, array, index,
-                                   array.text ? std::nullopt : std::optional(bytes_of_chunk(array)), decoder);
+                                   numbers ? std::optional(bytes_of_chunk(array)) : std::nullopt, decoder);
     if (!chunk) {
-      for (int64_t i = 0; i < here; ++i) values.push_back(array.text ? json("") : json(array.missing));
-      continue;
+      for (int64_t i = 0; i < here; ++i) values.push_back(numbers ? json(array.missing) : json(""));
+    } else if (numbers) {
+      for (int64_t i = 0; i < here; ++i)
+        values.push_back(element(chunk->content.data() + static_cast<size_t>(i) * element_size(*array.type),
+                                 *array.type, array.big_endian));
+    } else if (!(array.texts == Array::utf8_texts
+                     ? read_texts(chunk->content, here, values)
+                     : read_json(chunk->content, here, place(chunk->name), values))) {
+      chunk->fail_damaged(*this);
     }
-    if (array.text && !read_texts(chunk->content, here, values)) chunk->fail_damaged(*this);
-    for (int64_t i = 0; !array.text && i < here; ++i)
-      values.push_back(element(chunk->content.data() + static_cast<size_t>(i) * element_size(*array.type),
-                               *array.type, array.big_endian));
   }
   return readable(array.shape.empty() ? values.at(0) : values);
 }

@@ -23,5 +23,5 @@ signal = hs.signals.Signal1D(np.arange(600, dtype="f4").reshape(3, 4, 50), axes=
 ])
 signal.set_signal_type("EELS")
 signal.metadata.General.title = "made by HyperSpy"
-signal.original_metadata.add_dictionary({"microscope": {"voltage": 300.0, "name": "TEM"}})
-signal.save(sys.argv[1])
+signal.original_metadata.add_dictionary({"microscope": {"voltage": 300.0, "name": "TEM", "edges": ["Fe", "O", ""]}})
+signal.save(sys.argv[1], **({"compression": "lzf"} if sys.argv[1].endswith(".hspy") else {}))

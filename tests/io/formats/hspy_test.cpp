@@ -264,7 +264,7 @@ TEST_F(HspyTest, ReadsWhatHyperSpyWrites) {
     EXPECT_EQ(image.energy, (Axis{"Energy loss", "eV", 420, 0.3, 50}));
     for (size_t i = 0; i < image.counts.size(); ++i) ASSERT_EQ(image.counts[i], static_cast<float>(i));
     EXPECT_EQ(json::parse(image.metadata).at("original_metadata"),
-              (json{{"microscope", {{"voltage", 300.0}, {"name", "TEM"}}}}));
+              (json{{"microscope", {{"voltage", 300.0}, {"name", "TEM"}, {"edges", {"Fe", "O", ""}}}}}));
   }
 }
 

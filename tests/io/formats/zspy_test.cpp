@@ -249,6 +249,9 @@ TEST_F(ZspyTest, MetadataAsInHdf5) {
   const json texts = {{"dtype", "|O"}, {"filters", {{{"id", "vlen-utf8"}}}}};
   made.array("Experiments/a/original_metadata/_list_names", {2}, {2}, texts);
   made.write("Experiments/a/original_metadata/_list_names/0", little(2) + little(2) + "Fe" + little(0));
+  made.array("Experiments/a/original_metadata/_list_old", {2}, {2},
+             {{"dtype", "|O"}, {"filters", {{{"id", "json2"}}}}});
+  made.write("Experiments/a/original_metadata/_list_old/0", R"(["Fe", "", "|O", [2]])");
   made.array("Experiments/a/original_metadata/image", {100, 100}, {100, 100});  // too large for metadata
   const SpectrumImage image = read_spectrum_image(path("a.zspy"));
   EXPECT_EQ(image.title, "shown ");
@@ -258,7 +261,8 @@ TEST_F(ZspyTest, MetadataAsInHdf5) {
                                                  {"live", true},
                                                  {"mixed", {1.5, "b"}},
                                                  {"counts", {1, -1, 3}},
-                                                 {"names", {"Fe", ""}}}));
+                                                 {"names", {"Fe", ""}},
+                                                 {"old", {"Fe", ""}}}));
   // What lies about its lengths is one line.
   for (const std::string& wrong :
        {little(1) + little(2) + "Fe", little(2) + little(2) + "F", little(2), std::string()}) {
