@@ -31,6 +31,11 @@ StoredImage only_image(const std::string& file) {
 
 void expect_read(const std::string& folder, const json& expected) {
   const std::string file = folder + "/" + expected["file"].get<std::string>();
+  if (expected.contains("refused")) {
+    const std::string said = user_error([&] { read_spectrum_image(file); });
+    EXPECT_NE(said.find(expected["refused"].get<std::string>()), std::string::npos) << said;
+    return;
+  }
   const StoredImage image = only_image(file);
   json axes = axes_of(image.info);
   for (size_t i = 0; i < axes.size(); ++i)

@@ -52,5 +52,9 @@ class Cases:
                           "axes": [dict(axis, size=size) for axis, size in zip(of or axes(places), data.shape)],
                           **({"metadata_of": metadata_of} if metadata_of else {}), **more})
 
+    def refuse(self, name, words):
+        """A file that is refused with words that contain these."""
+        self.list.append({"file": name, "refused": words})
+
     def finish(self):
         (self.folder / "cases.json").write_text(json.dumps(self.list))

@@ -134,4 +134,16 @@ for version, dtype in itertools.product((3, 4), ("<i2", "<u2", "<i4", "<u4", "<f
     unnamed = [dict(axis, name=None) for axis in axes(2)]
     cases.add(name, data, unnamed)
 
+# What is refused says what to do.
+scan = cube(2, "<f4")
+signal(scan).save(cases.path("later.hspy"))
+with h5py.File(cases.path("later.hspy"), "a", libver="latest") as file:
+    del file["Experiments/a scan \u00b5/data"]
+    file["Experiments/a scan \u00b5"].create_dataset("data", data=scan, chunks=(2, 2, 37), fletcher32=True)
+cases.refuse("later.hspy", "libver=('earliest', 'v110')")
+signal(scan).save(cases.path("lz4.zspy"), compressor=numcodecs.LZ4())
+cases.refuse("lz4.zspy", "compressed by 'lz4'")
+signal(scan).save(cases.path("scan.prz"))
+cases.refuse("scan.prz", "allow_restricted_pickle=True")
+
 cases.finish()
