@@ -112,9 +112,12 @@ class ScratchFile {
     if (descriptor_ < 0) fail(bytes, std::strerror(errno));
     unlink(name.c_str());
     struct statfs system = {};
+    const bool known = fstatfs(descriptor_, &system) == 0;
     std::string reason;
-    if (fstatfs(descriptor_, &system) == 0 && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC))
+    if (known && (system.f_type == TMPFS_MAGIC || system.f_type == RAMFS_MAGIC))
       reason = "lies in memory itself";
+    else if (known && system.f_blocks > 0 && bytes / static_cast<size_t>(system.f_bsize) >= system.f_bavail)
+      reason = std::strerror(ENOSPC);  // at once, and not after the disk was filled
     else if (const int error = posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes)))
       reason = std::strerror(error);
     if (!reason.empty()) {

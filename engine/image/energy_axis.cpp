@@ -65,8 +65,7 @@ void crop_energy(SpectrumImage& image, ChannelWindow window) {
   image.energy.size = kept;
 }
 
-void crop_to_axis(SpectrumImage& image, const Axis& model_energy) {
-  const Axis& axis = image.energy;
+ChannelWindow channels_of_model(const Axis& axis, const Axis& model_energy) {
   constexpr double tolerance = 0.1;  // channels
   double channels = static_cast<double>(model_energy.size);
   double first = axis.index(model_energy.value(0));
@@ -79,7 +78,7 @@ void crop_to_axis(SpectrumImage& image, const Axis& model_energy) {
     throw UserError("the image's energy axis, " + describe(axis) + ", does not hold the model's, " +
                     describe(model_energy));
   auto begin = static_cast<int64_t>(start);
-  crop_energy(image, {begin, begin + model_energy.size});
+  return {begin, begin + model_energy.size};
 }
 
 }  // namespace eelsvae

@@ -30,8 +30,8 @@ ChannelWindow channel_window(const Axis& energy, const std::array<double, 2>& ra
 // Keeps the channels of the window, in place.
 void crop_energy(SpectrumImage& image, ChannelWindow window);
 
-// Keeps the channels on which a model was trained. UserError, naming both axes, unless the image has all of
-// them, each within a tenth of a channel of its place.
-void crop_to_axis(SpectrumImage& image, const Axis& model_energy);
+// The channels on which a model was trained. UserError, naming both axes, unless the axis has all of them,
+// each within a tenth of a channel of its place.
+ChannelWindow channels_of_model(const Axis& energy, const Axis& model_energy);
 
 }  // namespace eelsvae

@@ -3,7 +3,9 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cstring>
 #include <string>
+#include <utility>
 
 #include "kernels/error.h"
 
@@ -68,21 +70,30 @@ std::vector<uint8_t> bin_mask(const std::vector<uint8_t>& mask, int64_t height, 
   return binned;
 }
 
-void crop_pixels(SpectrumImage& image, const PixelRange& crop_y, const PixelRange& crop_x) {
-  const std::array<int64_t, 2> y = checked_range(crop_y, image.y.size, "crop_y");
-  const std::array<int64_t, 2> x = checked_range(crop_x, image.x.size, "crop_x");
-  const int64_t height = y[1] - y[0], width = x[1] - x[0], channels = image.energy.size;
-  if (height == image.y.size && width == image.x.size) return;
-  float* counts = image.counts.data();
-  // Forward, each line moves to where earlier ones have already left.
-  for (int64_t row = 0; row < height; ++row) {
-    const float* from = image.spectrum((y[0] + row) * image.x.size + x[0]);
-    std::copy(from, from + width * channels, counts + row * width * channels);
+SpectrumImage take_part(ImageToRead from, const ImagePart& part, bool& all_finite) {
+  SpectrumImage image = std::move(from.image);
+  const auto [y, x, energy] = part;
+  const int64_t height = y[1] - y[0], width = x[1] - x[0], channels = energy.size();
+  const int64_t size = height * width * channels;
+  all_finite = false;
+  if (from.read) {
+    all_finite = from.read(part, image.counts);
+    expect(std::ssize(image.counts) == size, "a part of an image was read that was not asked for");
+  } else if (std::ssize(image.counts) != size) {
+    float* counts = image.counts.data();
+    // Forward, each spectrum moves to where earlier ones have already left.
+    for (int64_t pixel = 0; pixel < height * width; ++pixel) {
+      const float* spectrum = image.spectrum((y[0] + pixel / width) * image.x.size + x[0] + pixel % width);
+      std::memmove(counts + pixel * channels, spectrum + energy.first,
+                   static_cast<size_t>(channels) * sizeof(float));
+    }
+    image.counts.resize(static_cast<size_t>(size));
   }
   image.excluded = crop_mask(image.excluded, image.x.size, y, x);
-  image.counts.resize(static_cast<size_t>(height * width * channels));
   crop_axis(image.y, y);
   crop_axis(image.x, x);
+  crop_axis(image.energy, {energy.first, energy.last});
+  return image;
 }
 
 void bin(SpectrumImage& image, int64_t pixels, int64_t channels) {

@@ -5,15 +5,16 @@
 #include <optional>
 #include <vector>
 
-#include "engine/image/spectrum_image.h"
+#include "engine/image/image_to_read.h"
 
 namespace eelsvae {
 
 // Pixels [first, last) of an axis, as preprocess.crop_y and crop_x name them.
 using PixelRange = std::optional<std::array<int64_t, 2>>;
 
-// Keeps these pixels, in place; absent: all. UserError if a range is empty or leaves the image.
-void crop_pixels(SpectrumImage& image, const PixelRange& y, const PixelRange& x);
+// The image with nothing but this part, of which at least a pixel and a channel is left: read, or cropped in
+// the image's own memory. `all_finite` is told whether all counts are finite; false where that is not known.
+SpectrumImage take_part(ImageToRead from, const ImagePart& part, bool& all_finite);
 
 // Adds up the counts of `pixels` x `pixels` pixels and of `channels` channels. What does not fill a bin is
 // left out: rows at the bottom, columns on the right, channels at the high-energy end. A bin's coordinate is
@@ -28,7 +29,8 @@ std::vector<uint8_t> crop_mask(const std::vector<uint8_t>& mask, int64_t width, 
 std::vector<uint8_t> bin_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
                               int64_t pixels);
 
-// The range that crop_pixels() takes of an axis of `size` pixels; key: for the UserError.
+// The pixels that a key keeps of an axis of `size` pixels; absent: all. UserError, with the key, if the range
+// is empty or leaves the image.
 std::array<int64_t, 2> checked_range(const PixelRange& range, int64_t size, const char* key);
 
 }  // namespace eelsvae

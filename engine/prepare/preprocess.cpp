@@ -54,13 +54,17 @@ ChannelWindow longest_run(const std::vector<uint8_t>& finite) {
 
 // Only the channels that are used need numbers: others, at the ends of spectra that were aligned, say, are
 // left out before anything looks at the whole axis.
-void leave_out_what_is_not_finite(ReducedImage& reduced, const std::optional<std::array<double, 2>>& range) {
+//
+// cropped: the image has no channels but those.
+void leave_out_what_is_not_finite(ReducedImage& reduced, const std::optional<std::array<double, 2>>& range,
+                                  bool cropped) {
   SpectrumImage& image = reduced.image;
   const std::vector<uint8_t> finite = finite_channels(image);
   if (std::find(finite.begin(), finite.end(), 0) == finite.end()) return;
   ChannelWindow used{0, image.energy.size};
-  if (range && channels_within(image.energy, *range).size() > 0) used = channels_within(image.energy, *range);
-  const bool whole = used.size() == image.energy.size;
+  if (!cropped && range && channels_within(image.energy, *range).size() > 0)
+    used = channels_within(image.energy, *range);
+  const bool whole = !cropped && used.size() == image.energy.size;
   ChannelWindow kept = used;
   while (kept.first > 0 && finite[static_cast<size_t>(kept.first - 1)]) --kept.first;
   while (kept.last < image.energy.size && finite[static_cast<size_t>(kept.last)]) ++kept.last;
@@ -162,16 +166,20 @@ Axis unbinned(Axis axis, int64_t bin) {
   return axis;
 }
 
-void crop_range(SpectrumImage& image, const std::array<double, 2>& energy_range) {
-  const ChannelWindow window = channels_within(image.energy, energy_range);
+// The channels that are left in the end.
+ChannelWindow channels_used(const SpectrumImage& image, const Axis* of_model,
+                            const std::optional<std::array<double, 2>>& energy_range) {
+  if (of_model) return channels_of_model(image.energy, *of_model);
+  if (!energy_range) return {0, image.energy.size};
+  const ChannelWindow window = channels_within(image.energy, *energy_range);
   if (window.size() == 0)
     throw UserError((image.file.empty() ? "" : image.file + ": ") +
                     "data.energy_range leaves no channel; the image's axis is " + describe(image.energy));
-  crop_energy(image, window);
+  return window;
 }
 
-// Before alignment, so only nearly the channels that are left in the end. The whole axis where the range
-// misses it, which the crop will tell.
+// Of an image that is not cropped yet, only nearly the channels that are left in the end, for it may still be
+// aligned. Nothing where the range misses the axis, which the crop will tell.
 void set_aside_with_note(ReducedImage& reduced, const PreprocessConfig& config,
                          const std::optional<std::array<double, 2>>& energy_range) {
   if (config.set_aside == 0) return;
@@ -233,27 +241,33 @@ Backend* with_room(Backend* backend, const SpectrumImage& image, std::vector<std
 
 }  // namespace
 
-ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
+ReducedImage reduce(ImageToRead given, const PreprocessConfig& config,
                     const std::optional<std::array<double, 2>>& energy_range, const FittedPreprocess* fitted,
-                    std::optional<SpectrumImage> drift_image) {
-  expect(
-      static_cast<int64_t>(image.counts.size()) == image.pixels() * image.energy.size && image.pixels() > 0,
-      "a spectrum image's counts do not match its axes");
-  expect(image.excluded.empty() || static_cast<int64_t>(image.excluded.size()) == image.pixels(),
+                    std::optional<ImageToRead> drift_image) {
+  const SpectrumImage& whole = given.image;
+  expect((given.read || std::ssize(whole.counts) == whole.pixels() * whole.energy.size) && whole.pixels() > 0,
+         "a spectrum image's counts do not match its axes");
+  expect(whole.excluded.empty() || std::ssize(whole.excluded) == whole.pixels(),
          "a spectrum image's mask of excluded pixels does not match its axes");
-  const std::array<int64_t, 2> y = checked_range(config.crop_y, image.y.size, "crop_y"),
-                               x = checked_range(config.crop_x, image.x.size, "crop_x");
-  if (drift_image) check_same_scan(image, *drift_image);
-  fill_excluded(image.excluded, image.counts, 0);
-  ReducedImage reduced;
-  reduced.notes = std::move(image.notes);
-  reduced.image = std::move(image);
-  crop_pixels(reduced.image, y, x);
-  check_pixels_left(reduced.image);
+  const std::array<int64_t, 2> y = checked_range(config.crop_y, whole.y.size, "crop_y"),
+                               x = checked_range(config.crop_x, whole.x.size, "crop_x");
+  if (drift_image) check_same_scan(whole, drift_image->image);
   const Axis left = fitted ? unbinned(fitted->energy, config.bin_energy) : Axis{};
-  const std::optional<std::array<double, 2>> used =
-      fitted ? std::array{left.value(0), left.value(static_cast<double>(left.size - 1))} : energy_range;
-  leave_out_what_is_not_finite(reduced, used);
+  const Axis* of_model = fitted ? &left : nullptr;
+  // Spikes are looked for, and spectra shifted, over the whole axis.
+  const bool crop_first = config.despike == 0 && config.align == Align::none;
+  const ChannelWindow all{0, whole.energy.size},
+      kept = crop_first ? channels_used(whole, of_model, energy_range) : all;
+  ReducedImage reduced;
+  reduced.notes = whole.notes;
+  bool finite = false;
+  reduced.image = take_part(std::move(given), {y, x, kept}, finite);
+  fill_excluded(reduced.image.excluded, reduced.image.counts, 0);
+  check_pixels_left(reduced.image);
+  std::optional<std::array<double, 2>> used;  // of what is there still
+  if (!crop_first)
+    used = fitted ? std::array{left.value(0), left.value(static_cast<double>(left.size - 1))} : energy_range;
+  if (!finite) leave_out_what_is_not_finite(reduced, used, kept.size() < all.size());
   set_aside_with_note(reduced, config, used);
   if (config.despike > 0) {
     reduced.spikes = remove_spikes(reduced.image, config.despike);
@@ -265,16 +279,15 @@ ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
   }
   if (config.align != Align::none) {
     expect(!fitted || fitted->alignment, "a model that aligns carries no reference");
+    std::optional<SpectrumImage> drift;
     if (drift_image) {
-      crop_pixels(*drift_image, y, x);
-      check_finite(*drift_image, " of preprocess.align_path");
+      const ChannelWindow channels{0, drift_image->image.energy.size};
+      drift = take_part(std::move(*drift_image), {y, x, channels}, finite);
+      if (!finite) check_finite(*drift, " of preprocess.align_path");
     }
-    align(reduced, config, fitted ? &*fitted->alignment : nullptr, drift_image ? &*drift_image : nullptr);
+    align(reduced, config, fitted ? &*fitted->alignment : nullptr, drift ? &*drift : nullptr);
   }
-  if (fitted)
-    crop_to_axis(reduced.image, left);
-  else if (energy_range)
-    crop_range(reduced.image, *energy_range);
+  if (!crop_first) crop_energy(reduced.image, channels_used(reduced.image, of_model, energy_range));
   bin_with_note(reduced, config);
   return reduced;
 }
@@ -304,11 +317,11 @@ ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig&
   return scaling;
 }
 
-PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
+PreparedImage prepare(ImageToRead image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
-                      const FittedPreprocess* fitted, std::optional<SpectrumImage> drift_image,
+                      const FittedPreprocess* fitted, std::optional<ImageToRead> drift_image,
                       Backend* backend) {
-  const Axis whole = image.energy;
+  const Axis whole = image.image.energy;
   ReducedImage reduced = reduce(std::move(image), config, energy_range, fitted, std::move(drift_image));
   PreparedImage prepared{
       std::move(reduced.image), {}, std::move(reduced.alignment), std::move(reduced.notes)};

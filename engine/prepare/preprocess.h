@@ -8,7 +8,7 @@
 
 #include "engine/config.h"
 #include "engine/image/energy_axis.h"
-#include "engine/image/spectrum_image.h"
+#include "engine/image/image_to_read.h"
 #include "engine/prepare/alignment.h"
 #include "engine/prepare/scaling.h"
 #include "engine/prepare/spikes.h"
@@ -35,7 +35,9 @@ struct ReducedImage {
 // The steps that yield counts, in this order; with the default configuration only the crop in energy and the
 // pixels set aside.
 //
-//   1. crop in pixels     first, because nothing outside matters
+//   1. crop in pixels     first, because nothing outside matters; in energy too, where neither 3 nor 4
+//   follows
+//                         and needs the whole axis. No more than that is read of an image that is still to be
 //   2. pixels set aside   that hold no counts, before anything is measured in them
 //   3. spikes replaced    before anything spreads them over channels, and while noise is white
 //   4. energy alignment   before the crop in energy, so that measured counts are shifted in from beyond it.
@@ -49,14 +51,14 @@ struct ReducedImage {
 //   6. binning            sums of counts
 //
 // Excluded pixels may hold anything, NaN as well. They come out as zero spectra, on which nothing depends.
-// Channels beyond energy_range in which a pixel holds NaN are cropped before step 2.
-// UserError: as the steps say; every pixel is excluded; of the others, counts that are not finite; a drift
-// image of another size; a range that misses the axis; a model's axis that the image does not hold. Works in
-// the images' own memory: move them in.
-ReducedImage reduce(SpectrumImage image, const PreprocessConfig& config,
+// Channels beyond energy_range in which a pixel holds NaN are cropped before step 2 if they were not in
+// step 1. UserError: as the steps and reading say; every pixel is excluded; of the others, counts that are
+// not finite; a drift image of another size; a range that misses the axis; a model's axis that the image does
+// not hold. Works in the images' own memory: move them in.
+ReducedImage reduce(ImageToRead image, const PreprocessConfig& config,
                     const std::optional<std::array<double, 2>>& energy_range,
                     const FittedPreprocess* fitted = nullptr,
-                    std::optional<SpectrumImage> drift_image = std::nullopt);
+                    std::optional<ImageToRead> drift_image = std::nullopt);
 
 // A mask (y, x) of the image as it was given, brought to the size of the reduced image: non-zero where any
 // pixel of a bin is.
@@ -84,10 +86,10 @@ struct PreparedImage {
 // then not looked at.
 // Works in the image's own memory: move it in.
 // UserError: as these; the range leaves fewer than 16 channels.
-PreparedImage prepare(SpectrumImage image, const PreprocessConfig& config,
+PreparedImage prepare(ImageToRead image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
                       const FittedPreprocess* fitted = nullptr,
-                      std::optional<SpectrumImage> drift_image = std::nullopt, Backend* backend = nullptr);
+                      std::optional<ImageToRead> drift_image = std::nullopt, Backend* backend = nullptr);
 
 // Cross-entropy takes spectra as distributions over energy. UserError, with a way out, if the loss is
 // cross_entropy and the prepared image has negative values.

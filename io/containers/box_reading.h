@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,47 +18,55 @@
 
 namespace eelsvae {
 
-// Where the numbers of an array go whose axis order[i] is the image's axis i: as ImageValues::read has it.
+// Where the elements of the part that is wanted of an array go. order, part and stride: as the image has its
+// axes, of which axis i is the array's axis order[i] (ImageValues::read).
 class BoxTarget {
  public:
-  BoxTarget(std::span<const size_t> order, std::span<const int64_t> stride, float* out)
-      : order_(order), stride_(stride), out_(out) {}
-
-  // Places a box whose first number is `numbers` and whose axes are `stored.stride` bytes wide. Returns
-  // whether all are finite.
-  bool place(const Box& box, const StoredArray& stored, const std::byte* numbers) const {
-    StoredArray array{stored.type, stored.big_endian, {}, {}};
-    for (const size_t axis : order_) {
-      array.shape.push_back(box.size[axis]);
-      array.stride.push_back(stored.stride[axis]);
+  BoxTarget(std::span<const size_t> order, const ArrayPart& part, std::span<const int64_t> stride, float* out)
+      : wanted_(part), stride_(stride.begin(), stride.end()), out_(out) {
+    for (size_t i = 0; i < order.size(); ++i) {
+      wanted_.first[order[i]] = part.first[i];
+      wanted_.size[order[i]] = part.size[i];
+      stride_[order[i]] = stride[i];
     }
-    return convert_array(numbers, array, stride_, first(box));
+  }
+
+  bool wants(const Box& box) const { return overlap(box).has_value(); }
+
+  // Places what is wanted of a box, whose first number is `numbers` and which begins the array `stored`.
+  // Returns whether all of that are finite.
+  bool place(const Box& box, const StoredArray& stored, const std::byte* numbers) const {
+    const std::optional<Overlap> shared = overlap(box);
+    if (!shared) return true;
+    const auto [part, begin] = part_of(stored, shared->in_box);
+    return convert_array(numbers + begin, part, stride_, first(*shared));
   }
 
   // Returns whether the value is finite.
   bool fill(const Box& box, float value) const {
-    fill(box, 0, first(box), value);
+    if (const std::optional<Overlap> shared = overlap(box))
+      fill(shared->in_box.size, 0, first(*shared), value);
     return value * 0 == 0;
   }
 
  private:
-  float* first(const Box& box) const {
+  std::optional<Overlap> overlap(const Box& box) const { return overlap_of(box.start, box.size, wanted_); }
+  float* first(const Overlap& shared) const {
     float* place = out_;
-    for (size_t i = 0; i < order_.size(); ++i) place += box.start[order_[i]] * stride_[i];
+    for (size_t d = 0; d < stride_.size(); ++d) place += shared.in_wanted[d] * stride_[d];
     return place;
   }
-  void fill(const Box& box, size_t i, float* place, float value) const {
-    const int64_t size = box.size[order_[i]];
-    for (int64_t k = 0; k < size; ++k) {
-      if (i + 1 == order_.size())
-        place[k * stride_[i]] = value;
+  void fill(const std::vector<int64_t>& size, size_t d, float* place, float value) const {
+    for (int64_t k = 0; k < size[d]; ++k) {
+      if (d + 1 == size.size())
+        place[k * stride_[d]] = value;
       else
-        fill(box, i + 1, place + k * stride_[i], value);
+        fill(size, d + 1, place + k * stride_[d], value);
     }
   }
 
-  std::span<const size_t> order_;
-  std::span<const int64_t> stride_;
+  ArrayPart wanted_;             // these along the array's axes
+  std::vector<int64_t> stride_;  // floats
   float* out_;
 };
 

@@ -16,17 +16,18 @@ class DatasetValues : public ImageValues {
   DatasetValues(Object dataset, std::vector<size_t> order, std::string context)
       : dataset_(std::move(dataset)), order_(std::move(order)), context_(std::move(context)) {}
 
-  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
+  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+            const StopToken& stop) const override {
     const StoredDataset stored = stored_dataset(dataset_, context_);
     const std::vector<int64_t>& shape = stored.shape;
     expect(order_.size() == shape.size() && !shape.empty(), "order names every axis of the dataset");
     if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return true;
-    const BoxTarget target(order_, out_stride, out);
+    const BoxTarget target(order_, part, out_stride, out);
     bool finite = true;
     if (stored.way == StoredDataset::never_written) {
       finite = target.fill(Grid(shape, shape)[0], stored.missing);
     } else if (stored.way == StoredDataset::contiguous) {
-      finite = read_contiguous(stored, out_stride, out, stop);
+      finite = read_contiguous(stored, part, out_stride, out, stop);
     } else {
       finite = read_boxes(stored, target, stop);
     }
@@ -36,8 +37,8 @@ class DatasetValues : public ImageValues {
 
  private:
   // The numbers lie in the file as in an array.
-  bool read_contiguous(const StoredDataset& stored, std::span<const int64_t> out_stride, float* out,
-                       const StopToken& stop) const {
+  bool read_contiguous(const StoredDataset& stored, const ArrayPart& part,
+                       std::span<const int64_t> out_stride, float* out, const StopToken& stop) const {
     StoredArray array{stored.type, stored.big_endian, {}, {}};
     const std::vector<int64_t> dense = dense_strides(stored.shape);
     for (const size_t axis : order_) {
@@ -45,7 +46,7 @@ class DatasetValues : public ImageValues {
       array.stride.push_back(dense[axis] * static_cast<int64_t>(element_size(stored.type)));
     }
     return mapped_values(dataset_.process().file(), stored.offset, std::move(array), context_)
-        ->read(out_stride, out, stop);
+        ->read(part, out_stride, out, stop);
   }
 
   // The reading process hands out the boxes one after the other; unpacking them takes much longer and is done
@@ -63,6 +64,7 @@ class DatasetValues : public ImageValues {
     std::vector<Worker> workers(
         static_cast<size_t>(threads_for_boxes(grid.total(), static_cast<int64_t>(bytes))));
     return for_each_box(grid, workers, stop, [&](Worker& worker, int64_t i, const Box& box) {
+      if (!target.wants(box)) return true;
       uint32_t skipped = 0;  // filters that were not applied to this chunk, a bit for each
       const std::span<const std::byte> numbers = dataset_.process().ask_box(
           nlohmann::json::array({"box", dataset_.path(), i}), largest, stop, worker.stored, skipped);

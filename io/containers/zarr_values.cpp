@@ -161,11 +161,12 @@ class ArrayValues : public ImageValues {
   ArrayValues(std::shared_ptr<const Tree> tree, Array array, std::vector<size_t> order)
       : tree_(std::move(tree)), array_(std::move(array)), order_(std::move(order)) {}
 
-  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
+  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+            const StopToken& stop) const override {
     const std::vector<int64_t>& shape = array_.shape;
     expect(order_.size() == shape.size() && !shape.empty(), "order names every axis of the array");
     if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return true;
-    const BoxTarget target(order_, out_stride, out);
+    const BoxTarget target(order_, part, out_stride, out);
     const Grid grid(shape, array_.chunk);
     const StoredArray chunk = StoredArray::dense(*array_.type, array_.big_endian, array_.chunk, array_.order);
     const size_t bytes = bytes_of_chunk(array_);
@@ -176,6 +177,7 @@ class ArrayValues : public ImageValues {
     std::atomic<bool> found = false;
     const bool finite =
         for_each_box(grid, decoders, stop, [&](ChunkDecoder& decoder, int64_t, const Box& box) {
+          if (!target.wants(box)) return true;
           std::vector<int64_t> index = box.start;
           for (size_t d = 0; d < index.size(); ++d) index[d] /= array_.chunk[d];
           const auto numbers = Chunk::read(*tree_, array_, index, bytes, decoder);
@@ -184,7 +186,7 @@ class ArrayValues : public ImageValues {
           return target.place(box, chunk, numbers->content.data());
         });
     if (!found)
-      throw UserError(tree_->place(array_.name) + ": none of its chunks is there, as " +
+      throw UserError(tree_->place(array_.name) + ": none of the chunks that are needed is there, as " +
                       chunk_name(array_, std::vector<int64_t>(shape.size())).substr(array_.name.size() + 1) +
                       "; copy the folder again from where it was written");
     return finite;

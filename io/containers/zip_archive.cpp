@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -42,7 +43,8 @@ class PackedValues : public ImageValues {
         array_(std::move(array)),
         block_bytes_(block_bytes) {}
 
-  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override;
+  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+            const StopToken& stop) const override;
 
  private:
   std::shared_ptr<const ZipArchive> archive_;
@@ -63,9 +65,10 @@ class PlainValues : public ImageValues {
         context_(context),
         values_(std::move(values)) {}
 
-  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
+  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+            const StopToken& stop) const override {
     if (checksum() != member_.crc) throw UserError(context_ + " is damaged: its checksum is wrong");
-    return values_->read(out_stride, out, stop);
+    return values_->read(part, out_stride, out, stop);
   }
 
  private:
@@ -166,10 +169,11 @@ namespace {
 // slowest axis as fit into a block, or a step at a time where one does not.
 class BlockReader {
  public:
-  BlockReader(ZipStream& stream, const StoredArray& array, std::span<const int64_t> out_stride,
-              int64_t block_bytes, const StopToken& stop)
+  BlockReader(ZipStream& stream, const StoredArray& array, const ArrayPart& wanted,
+              std::span<const int64_t> out_stride, int64_t block_bytes, const StopToken& stop)
       : stream_(stream),
         array_(array),
+        wanted_(wanted),
         out_stride_(out_stride.begin(), out_stride.end()),
         block_bytes_(block_bytes),
         stop_(stop) {
@@ -181,53 +185,67 @@ class BlockReader {
     });
   }
 
-  bool read(float* out) { return axes_.empty() ? convert(0, 1, out) : read(0, out); }
+  // out: of the part that is wanted.
+  bool read(float* out) {
+    out_ = out;
+    place_.assign(axes_.size(), 0);
+    return axes_.empty() ? convert(0, 1) : read_from(0);
+  }
 
  private:
   // The part of the array that the axes from `level` on span.
-  bool read(size_t level, float* out) {
+  bool read_from(size_t level) {
     const size_t axis = axes_[level];
     const int64_t size = array_.shape[axis], stride = array_.stride[axis];
+    const bool steps = stride > block_bytes_ && level + 1 < axes_.size();
+    const int64_t step = steps ? 1 : std::clamp<int64_t>(block_bytes_ / stride, 1, size);
     bool finite = true;
-    if (stride > block_bytes_ && level + 1 < axes_.size()) {
-      for (int64_t i = 0; i < size; ++i) finite &= read(level + 1, out + i * out_stride_[axis]);
-      return finite;
+    for (int64_t i = 0; i < size; i += step) {
+      place_[axis] = i;
+      finite &= steps ? read_from(level + 1) : convert(level, std::min(step, size - i));
     }
-    const int64_t step = std::clamp<int64_t>(block_bytes_ / stride, 1, size);
-    for (int64_t i = 0; i < size; i += step)
-      finite &= convert(level, std::min(step, size - i), out + i * out_stride_[axis]);
+    place_[axis] = 0;
     return finite;
   }
 
-  // `count` steps of the axis axes_[level], the slower ones standing still.
-  bool convert(size_t level, int64_t count, float* out) {
-    StoredArray part = array_;
-    for (size_t i = 0; i < axes_.size() && i <= level; ++i) part.shape[axes_[i]] = i == level ? count : 1;
+  // `count` steps of the axis axes_[level] from place_ on, the slower ones standing still.
+  bool convert(size_t level, int64_t count) {
+    StoredArray block = array_;
+    for (size_t i = 0; i < axes_.size() && i <= level; ++i) block.shape[axes_[i]] = i == level ? count : 1;
     const auto bytes =
-        element_count(part.shape, element_size(part.type)) * static_cast<int64_t>(element_size(part.type));
+        element_count(block.shape, element_size(block.type)) * static_cast<int64_t>(element_size(block.type));
     block_.resize(static_cast<size_t>(bytes));
     stop_.stop_if_requested();
     stream_.read(block_);
     if (bytes >= block_bytes_ / 2) stream_.release();
-    return convert_array(block_.data(), part, out_stride_, out);
+    const std::optional<Overlap> overlap = overlap_of(place_, block.shape, wanted_);
+    if (!overlap) return true;
+    float* out = out_;
+    for (size_t d = 0; d < place_.size(); ++d) out += overlap->in_wanted[d] * out_stride_[d];
+    const auto [part, begin] = part_of(block, overlap->in_box);
+    return convert_array(block_.data() + begin, part, out_stride_, out);
   }
 
   ZipStream& stream_;
   const StoredArray& array_;
+  const ArrayPart& wanted_;
   std::vector<int64_t> out_stride_;
   int64_t block_bytes_;
   const StopToken& stop_;
-  std::vector<size_t> axes_;  // slowest first
+  std::vector<size_t> axes_;    // slowest first
+  std::vector<int64_t> place_;  // where the stream stands, along the array's axes
+  float* out_ = nullptr;
   std::vector<std::byte, HostAllocator<std::byte>> block_;
 };
 
-bool PackedValues::read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const {
+bool PackedValues::read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+                        const StopToken& stop) const {
   ZipStream stream(*archive_, member_);
   std::vector<std::byte> header(static_cast<size_t>(offset_));
   stream.read(header);
   bool finite = true;
   if (element_count(array_.shape, element_size(array_.type)) > 0)
-    finite = BlockReader(stream, array_, out_stride, block_bytes_, stop).read(out);
+    finite = BlockReader(stream, array_, part, out_stride, block_bytes_, stop).read(out);
   stream.finish();
   return finite;
 }

@@ -142,13 +142,15 @@ constexpr int64_t longest_piece = int64_t{1} << 16;  // elements of a row that a
 template <class E>
 bool convert_rows(const std::byte* in, std::vector<Dimension> axes, float* out, const Done& done) {
   const Dimension row = axes.back();
+  int64_t extent = E::size;  // of the source, with what is stepped over
+  for (const Dimension& axis : axes) extent += (axis.size - 1) * axis.from;
   axes.pop_back();
   // Rows in pieces, so that a single long one is shared among the threads as well.
   const int64_t pieces = (row.size + longest_piece - 1) / longest_piece;
   const Indices rows(axes);
   const int64_t count = rows.count() * pieces;
   const int64_t piece_size = (row.size + pieces - 1) / pieces;
-  const int64_t batch = std::max<int64_t>(batch_bytes / (piece_size * E::size), 1);
+  const int64_t batch = std::max<int64_t>(batch_bytes / std::max(piece_size * E::size, extent / count), 1);
   float check = 0;
   for (int64_t begin = 0; begin < count; begin += batch) {
     const int64_t end = std::min(begin + batch, count);
@@ -330,9 +332,11 @@ class MappedValues : public ImageValues {
   MappedValues(std::shared_ptr<const MappedFile> file, size_t offset, StoredArray array)
       : file_(std::move(file)), offset_(offset), array_(std::move(array)) {}
 
-  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
+  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+            const StopToken& stop) const override {
     stop.stop_if_requested();
-    return convert_array(file_->data() + offset_, array_, out_stride, out,
+    const PartOfArray wanted = part_of(array_, part);
+    return convert_array(file_->data() + offset_ + wanted.begin, wanted.array, out_stride, out,
                          [&](const std::byte* begin, const std::byte* end) {
                            file_->release(begin, end);
                            stop.stop_if_requested();
@@ -358,6 +362,37 @@ StoredArray StoredArray::dense(ElementType type, bool big_endian, std::vector<in
     stride *= array.shape[order[i]];
   }
   return array;
+}
+
+ArrayPart whole_of(std::span<const int64_t> shape) {
+  return {std::vector<int64_t>(shape.size()), {shape.begin(), shape.end()}};
+}
+
+PartOfArray part_of(const StoredArray& array, const ArrayPart& part) {
+  expect(part.first.size() == array.shape.size() && part.size.size() == array.shape.size(),
+         "a part of an array has a place along every axis");
+  PartOfArray result{array, 0};
+  for (size_t d = 0; d < array.shape.size(); ++d) {
+    expect(0 <= part.first[d] && 0 <= part.size[d] && part.size[d] <= array.shape[d] - part.first[d],
+           "a part lies within its array");
+    result.array.shape[d] = part.size[d];
+    result.begin += part.first[d] * array.stride[d];
+  }
+  return result;
+}
+
+std::optional<Overlap> overlap_of(std::span<const int64_t> start, std::span<const int64_t> size,
+                                  const ArrayPart& wanted) {
+  Overlap overlap;
+  for (size_t d = 0; d < start.size(); ++d) {
+    const int64_t first = std::max(start[d], wanted.first[d]),
+                  last = std::min(start[d] + size[d], wanted.first[d] + wanted.size[d]);
+    if (first >= last) return std::nullopt;
+    overlap.in_box.first.push_back(first - start[d]);
+    overlap.in_box.size.push_back(last - first);
+    overlap.in_wanted.push_back(first - wanted.first[d]);
+  }
+  return overlap;
 }
 
 int64_t element_count(std::span<const int64_t> shape, size_t element_bytes) {

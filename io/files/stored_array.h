@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,15 +45,40 @@ using Done = std::function<void(const std::byte* begin, const std::byte* end)>;
 bool convert_array(const std::byte* first, const StoredArray& array, std::span<const int64_t> out_stride,
                    float* out, const Done& done = {});
 
+// A part of an array: from first[d] on, size[d] elements along each axis.
+struct ArrayPart {
+  std::vector<int64_t> first, size;
+};
+
+ArrayPart whole_of(std::span<const int64_t> shape);
+
+// The part alone, as an array, and how many bytes after the array's first element it begins.
+struct PartOfArray {
+  StoredArray array;
+  int64_t begin = 0;
+};
+PartOfArray part_of(const StoredArray& array, const ArrayPart& part);
+
+// What a box of an array, from `start` on, shares with the part that is wanted of it; nothing if they do not
+// meet.
+struct Overlap {
+  ArrayPart in_box;                // from the box's first element on
+  std::vector<int64_t> in_wanted;  // where it begins there
+};
+std::optional<Overlap> overlap_of(std::span<const int64_t> start, std::span<const int64_t> size,
+                                  const ArrayPart& wanted);
+
 // The numbers of one image of a file.
 class ImageValues {
  public:
   virtual ~ImageValues() = default;
 
-  // Reads all of them as floats: the element at (i0, i1, ...) of the image's axes goes to
-  // out[sum(i_d * out_stride[d])]. Returns whether all are finite. UserError if the file cannot be read,
-  // Interrupted if it was asked to stop.
-  virtual bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop = {}) const = 0;
+  // Reads a part of them as floats: the element at (i0, i1, ...) of the part, along the image's axes, goes to
+  // out[sum(i_d * out_stride[d])]. Returns whether all are finite. What lies elsewhere in the file is not
+  // looked at where it can be stepped over. UserError if the file cannot be read, Interrupted if it was asked
+  // to stop.
+  virtual bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+                    const StopToken& stop = {}) const = 0;
 };
 
 // Numbers that lie plainly in a file, from a byte on. UserError that begins with `context` if the file ends

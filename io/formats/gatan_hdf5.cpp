@@ -18,8 +18,10 @@ using nlohmann::json;
 class LoneSpectrum : public ImageValues {
  public:
   explicit LoneSpectrum(std::shared_ptr<const ImageValues> line_scan) : line_scan_(std::move(line_scan)) {}
-  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
-    return line_scan_->read(std::vector<int64_t>{0, out_stride[0]}, out, stop);
+  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+            const StopToken& stop) const override {
+    return line_scan_->read({{0, part.first[0]}, {1, part.size[0]}}, std::vector<int64_t>{0, out_stride[0]},
+                            out, stop);
   }
 
  private:

@@ -40,14 +40,13 @@ void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
                     std::to_string(image.pixels()) + " pixels");
 }
 
-SpectrumImage read_image_data(const std::string& path, const Config& config, const StopToken& stop) {
+ImageToRead open_image_data(const std::string& path, const Config& config, const StopToken& stop) {
   ReadOptions options = config.data;
   // The range then means energies that the image has only after it was aligned.
   if (config.preprocess.align == Align::zero_loss && !config.preprocess.align_path)
     options.energy_range.reset();
-  bool finite_or_not = true;
-  SpectrumImage image = read_spectrum_image(path, options, &finite_or_not, stop);
-  exclude_pixels(image, config.data);
+  ImageToRead image = open_spectrum_image(path, options, stop);
+  exclude_pixels(image.image, config.data);
   return image;
 }
 
@@ -58,7 +57,7 @@ std::vector<std::string> input_files(const std::string& path, const Config& conf
   return files;
 }
 
-std::optional<SpectrumImage> read_drift_image(const Config& config, const StopToken& stop) {
+std::optional<ImageToRead> open_drift_image(const Config& config, const StopToken& stop) {
   if (!config.preprocess.align_path) return std::nullopt;
   ReadOptions options = config.data;
   options.dataset = config.preprocess.align_dataset;
@@ -66,7 +65,7 @@ std::optional<SpectrumImage> read_drift_image(const Config& config, const StopTo
   options.dispersion.reset();
   options.energy_range.reset();
   if (options.dataset < 0) options.dataset = low_loss_image(*config.preprocess.align_path);
-  return read_spectrum_image(*config.preprocess.align_path, options, nullptr, stop);
+  return open_spectrum_image(*config.preprocess.align_path, options, stop);
 }
 
 }  // namespace eelsvae

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/config.h"
-#include "engine/image/spectrum_image.h"
+#include "engine/image/image_to_read.h"
 #include "engine/stop_token.h"
 
 namespace eelsvae {
@@ -15,10 +15,10 @@ namespace eelsvae {
 // has not the image's shape, a rectangle reaches beyond the image, or no pixel is left.
 void exclude_pixels(SpectrumImage& image, const DataConfig& data);
 
-// The image that a program works on: read from the file (not from data.data_path) as the configuration tells,
-// with its excluded pixels marked. Counts may be no numbers: reduce() (engine/prepare/preprocess.h) says
-// which matter. UserError as read_spectrum_image and exclude_pixels.
-SpectrumImage read_image_data(const std::string& path, const Config& config, const StopToken& stop = {});
+// The image that a program works on, in the file (not that of data.data_path), as the configuration tells,
+// with its excluded pixels marked. reduce() (engine/prepare/preprocess.h) reads what it needs of it, and says
+// which counts have to be numbers. UserError as open_spectrum_image and exclude_pixels.
+ImageToRead open_image_data(const std::string& path, const Config& config, const StopToken& stop = {});
 
 // Every file that work on this image reads as the configuration tells: the image's own, those of its low-loss
 // image, its mask. Who records what a result was made from, asks here. Errors as image_files.
@@ -26,6 +26,6 @@ std::vector<std::string> input_files(const std::string& path, const Config& conf
 
 // The image of preprocess.align_path, if there is one; the calibration that the configuration gives is not
 // meant for it.
-std::optional<SpectrumImage> read_drift_image(const Config& config, const StopToken& stop = {});
+std::optional<ImageToRead> open_drift_image(const Config& config, const StopToken& stop = {});
 
 }  // namespace eelsvae

@@ -1,14 +1,11 @@
 #include "io/formats/spectrum_image_file.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <system_error>
@@ -206,25 +203,15 @@ void calibrate(const std::string& path, const ReadOptions& options, Axis& energy
   energy.scale = dispersion.value_or(energy.scale);
 }
 
-// shape: (y, x, E), of each frame
 void check_shape(const std::string& path, const std::array<int64_t, 3>& shape, int64_t frames) {
   const char* names[] = {"y", "x", "E"};
-  int64_t bytes = sizeof(float) * std::max<int64_t>(frames, 1);
-  for (size_t i = 0; i < 3; ++i) {
+  for (size_t i = 0; i < 3; ++i)
     if (shape[i] <= 0)
       throw UserError(path + ": the spectrum image is empty: " + names[i] + " has size " +
                       std::to_string(shape[i]));
-    if (__builtin_mul_overflow(bytes, shape[i], &bytes)) bytes = std::numeric_limits<int64_t>::max();
-    if (bytes == std::numeric_limits<int64_t>::max()) break;
-  }
-  const double memory =
-      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  if (static_cast<double>(bytes) > memory) {
-    char text[96];
-    std::snprintf(text, sizeof text, " needs %.1f GB as float32, this machine has %.1f GB",
-                  static_cast<double>(bytes) * 1e-9, memory * 1e-9);
-    throw UserError(path + ": the spectrum image " + shape_text({shape[0], shape[1], shape[2]}) + text);
-  }
+  if (element_count(std::array{frames, shape[0], shape[1], shape[2]}, sizeof(float)) < 0)
+    throw UserError(path + ": the spectrum image " + shape_text({shape[0], shape[1], shape[2]}) +
+                    " is larger than any memory");
 }
 
 void check_axis(const std::string& path, const Axis& axis, const char* which) {
@@ -252,10 +239,16 @@ class ReorderedValues : public ImageValues {
  public:
   ReorderedValues(std::shared_ptr<const ImageValues> inner, std::vector<size_t> order)
       : inner_(std::move(inner)), order_(std::move(order)) {}
-  bool read(std::span<const int64_t> out_stride, float* out, const StopToken& stop) const override {
+  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+            const StopToken& stop) const override {
     std::vector<int64_t> strides(order_.size());
-    for (size_t i = 0; i < order_.size(); ++i) strides[order_[i]] = out_stride[i];
-    return inner_->read(strides, out, stop);
+    ArrayPart inner = part;
+    for (size_t i = 0; i < order_.size(); ++i) {
+      strides[order_[i]] = out_stride[i];
+      inner.first[order_[i]] = part.first[i];
+      inner.size[order_[i]] = part.size[i];
+    }
+    return inner_->read(inner, strides, out, stop);
   }
 
  private:
@@ -283,32 +276,72 @@ void put_energy_last(StoredImage& image) {
   if (image.values) image.values = std::make_shared<ReorderedValues>(image.values, std::move(order));
 }
 
-// Energies rise with the channel.
-void flip_energies(SpectrumImage& image) {
-  Axis& energy = image.energy;
-#pragma omp parallel for schedule(static)
-  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
-    std::reverse(image.spectrum(pixel), image.spectrum(pixel) + energy.size);
-  energy.offset = energy.value(static_cast<double>(energy.size - 1));
-  energy.scale = -energy.scale;
-  image.notes.push_back("The energies fall with the channel; the spectra were turned round");
+// The counts of an image, as the file has them and as they are wanted.
+struct Counts {
+  std::shared_ptr<const ImageValues> values;
+  std::string path;
+  std::array<size_t, 3> place;       // of y, x and E among the file's axes without frames
+  bool line_scan, swapped, falling;  // has no y; y and x are exchanged; energies fall
+  std::optional<std::string> frame;  // of so many:
+  int64_t frames, channels;
+
+  bool read(const ImagePart& part, CountArray& counts, const StopToken& stop) const;
+};
+
+int64_t size_of(const std::array<int64_t, 2>& range) {
+  return range[1] - range[0];
 }
 
-// Leaves one frame of the counts (t, y, x, E), or their sum.
-void take_frame(SpectrumImage& image, int64_t frames, const std::string& frame) {
-  const int64_t size = image.pixels() * image.energy.size;
-  float* counts = image.counts.data();
-  if (frame == "sum") {
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < size; ++i) {
-      double sum = 0;
-      for (int64_t t = 0; t < frames; ++t) sum += static_cast<double>(counts[t * size + i]);
-      counts[i] = static_cast<float>(sum);
-    }
-  } else if (const int64_t t = std::stoll(frame); t > 0) {
-    std::copy_n(counts + t * size, size, counts);
+bool Counts::read(const ImagePart& part, CountArray& counts, const StopToken& stop) const {
+  const int64_t height = size_of(part.y), width = size_of(part.x), kept = part.energy.size();
+  const int64_t size = height * width * kept;
+  const bool sum = frame && *frame == "sum";
+  const int64_t frames_read = sum ? frames : 1;
+  try {
+    counts.resize(static_cast<size_t>(frames_read * size));
+  } catch (const UserError& error) {
+    throw UserError(path + ": " + error.what() +
+                    "; data.energy_range, preprocess.crop_y and preprocess.crop_x read less of it");
   }
-  image.counts.resize(static_cast<size_t>(size));
+  const std::vector<int64_t> target = dense_strides(std::vector{height, width, kept});
+  const std::array<size_t, 3> at = swapped ? std::array{place[1], place[0], place[2]} : place;
+  ArrayPart of_file{std::vector<int64_t>(3), std::vector<int64_t>(3)};
+  std::vector<int64_t> strides(3);
+  const auto set = [&](size_t axis, int64_t first, int64_t count, int64_t stride) {
+    of_file.first[axis] = first;
+    of_file.size[axis] = count;
+    strides[axis] = stride;
+  };
+  set(at[0], part.y[0], height, target[0]);
+  set(at[1], part.x[0], width, target[1]);
+  set(at[2], falling ? channels - part.energy.last : part.energy.first, kept, target[2]);
+  if (line_scan)
+    for (std::vector<int64_t>* list : {&of_file.first, &of_file.size, &strides}) list->erase(list->begin());
+  if (frame) {
+    of_file.first.insert(of_file.first.begin(), sum ? 0 : std::stoll(*frame));
+    of_file.size.insert(of_file.size.begin(), frames_read);
+    strides.insert(strides.begin(), size);
+  }
+  bool finite = values->read(of_file, strides, counts.data(), stop);
+  if (sum) {
+    float* first = counts.data();
+    bool sums_finite = true;
+#pragma omp parallel for schedule(static) reduction(&& : sums_finite)
+    for (int64_t i = 0; i < size; ++i) {
+      double total = 0;
+      for (int64_t t = 0; t < frames; ++t) total += static_cast<double>(first[t * size + i]);
+      first[i] = static_cast<float>(total);
+      sums_finite = sums_finite && std::isfinite(first[i]);
+    }
+    finite = sums_finite;
+    counts.resize(static_cast<size_t>(size));
+  }
+  if (falling) {
+#pragma omp parallel for schedule(static)
+    for (int64_t pixel = 0; pixel < height * width; ++pixel)
+      std::reverse(counts.data() + pixel * kept, counts.data() + (pixel + 1) * kept);
+  }
+  return finite;
 }
 
 }  // namespace
@@ -361,8 +394,7 @@ int64_t low_loss_image(const std::string& path) {
   return low == images.end() ? -1 : low - images.begin();
 }
 
-SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options, bool* all_finite,
-                                  const StopToken& stop) {
+ImageToRead open_spectrum_image(const std::string& path, const ReadOptions& options, const StopToken& stop) {
   std::vector<StoredImage> images = open_images(path);
   const auto& [info, values, metadata] = images[choose(path, images, options)];
   if (!info.fault.empty()) throw UserError(info.fault);
@@ -409,20 +441,23 @@ SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& op
     std::swap(image.y.name, image.x.name);  // the names tell the axes' places
   }
   image.metadata = readable(metadata()).dump();
-  const int64_t size = image.pixels() * image.energy.size;
-  image.counts.resize(static_cast<size_t>(frames * size));
-  std::vector<int64_t> target = dense_strides(std::vector{image.y.size, image.x.size, image.energy.size});
-  if (options.swap_axes) std::swap(target[0], target[1]);
-  std::vector<int64_t> strides(3);  // of the file's axes
-  for (size_t i = 0; i < 3; ++i) strides[place[i]] = target[i];
-  if (line_scan) strides.erase(strides.begin());
-  if (options.frame) strides.insert(strides.begin(), size);
-  bool finite = values->read(strides, image.counts.data(), stop);
-  if (options.frame) {
-    take_frame(image, frames, *options.frame);
-    finite = finite || not_finite_text(image).empty();
+  Axis& energy = image.energy;
+  const bool falling = energy.scale < 0;
+  const Counts counts{values,  path,          place,  line_scan,  options.swap_axes,
+                      falling, options.frame, frames, energy.size};
+  if (falling) {  // energies rise with the channel
+    energy.offset = energy.value(static_cast<double>(energy.size - 1));
+    energy.scale = -energy.scale;
+    image.notes.push_back("The energies fall with the channel; the spectra were turned round");
   }
-  if (image.energy.scale < 0) flip_energies(image);
+  return {std::move(image),
+          [counts, stop](const ImagePart& part, CountArray& to) { return counts.read(part, to, stop); }};
+}
+
+SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options, bool* all_finite,
+                                  const StopToken& stop) {
+  auto [image, read] = open_spectrum_image(path, options, stop);
+  const bool finite = read({{0, image.y.size}, {0, image.x.size}, {0, image.energy.size}}, image.counts);
   if (all_finite)
     *all_finite = finite;
   else if (!finite)

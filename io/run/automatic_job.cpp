@@ -42,7 +42,7 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
 }
 
 // The image as far as the settings crop it: what lies outside is not to be looked at.
-SpectrumImage what_is_used(SpectrumImage image, const Config& given) {
+SpectrumImage what_is_used(ImageToRead image, const Config& given) {
   PreprocessConfig crops;
   crops.set_aside = 0;
   crops.crop_y = given.preprocess.crop_y;
@@ -79,7 +79,7 @@ int run_automatic(const DetectionRequest& request, JobFolder& folder) {
   AutomaticChoice choice;
   int64_t pixels = 0;
   {
-    const SpectrumImage image = what_is_used(read_image_data(request.data, given, interruption()), given);
+    const SpectrumImage image = what_is_used(open_image_data(request.data, given, interruption()), given);
     choice = choose_configuration(image);
     pixels = image.pixels();
   }

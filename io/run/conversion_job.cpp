@@ -77,12 +77,12 @@ int run_conversion(const ConversionRequest& request) {
   const Config config = configuration(request);
   auto log = make_console_log();
 
-  SpectrumImage image = read_image_data(request.input, config, interruption());
-  const int64_t excluded = excluded_pixels(image.excluded);
+  ImageToRead image = open_image_data(request.input, config, interruption());
+  const int64_t excluded = excluded_pixels(image.image.excluded);
   const auto& crop_x = config.preprocess.crop_x;
-  const int64_t columns = crop_x ? (*crop_x)[1] - (*crop_x)[0] : image.x.size;
+  const int64_t columns = crop_x ? (*crop_x)[1] - (*crop_x)[0] : image.image.x.size;
   ReducedImage reduced = reduce(std::move(image), config.preprocess, config.data.energy_range, nullptr,
-                                read_drift_image(config, interruption()));
+                                open_drift_image(config, interruption()));
   smooth_and_scale(reduced.image, config.preprocess);
   if (excluded > 0)
     reduced.notes.push_back(std::to_string(excluded) + " excluded pixels are written as zeros");

@@ -144,7 +144,7 @@ Baseline fit_baseline(const DetectionRequest& request, const Source& source, con
   config.data.exclude_path.reset();
   config.data.exclude.clear();
   const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
-  const PreparedImage normal = prepare(read_image_data(request.fit, config, interruption()),
+  const PreparedImage normal = prepare(open_image_data(request.fit, config, interruption()),
                                        config.preprocess, std::nullopt, &fitted, std::nullopt, &backend);
   return Baseline(normal.image, {}, spec);
 }
@@ -156,9 +156,9 @@ struct HeldOut {
   std::vector<uint8_t> pixels;         // (y, x)
 };
 
-SpectrumImage read_training_image(const Source& source) {
+ImageToRead open_training_image(const Source& source) {
   try {
-    return read_image_data(source.training.data.data_path, source.training, interruption());
+    return open_image_data(source.training.data.data_path, source.training, interruption());
   } catch (const UserError& error) {
     throw UserError(
         std::string(error.what()) +
@@ -180,8 +180,8 @@ std::optional<HeldOut> find_held_out(const Source& source, const std::string& da
   DataConfig detected = source.config.data;
   detected.data_path = data;
   if (!(detected == training.data && source.config.preprocess == training.preprocess))
-    held_out.image = prepare(read_training_image(source), training.preprocess, std::nullopt, &*source.fitted,
-                             read_drift_image(training, interruption()), &backend);
+    held_out.image = prepare(open_training_image(source), training.preprocess, std::nullopt, &*source.fitted,
+                             open_drift_image(training, interruption()), &backend);
   held_out.pixels = held_out_pixels(held_out.image ? held_out.image->image : prepared.image, training);
   if (std::ranges::count(held_out.pixels, 1) == 0)
     throw UserError("detection.threshold_method=conformal needs spectra that were held out of training; " +
@@ -244,10 +244,15 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   if (file) files.push_back(file->path());
   std::future<std::vector<InputFile>> inputs =
       std::async(std::launch::async, record_inputs, files, interruption());
-  SpectrumImage image = read_image_data(data, config, interruption());
-  const int64_t height = image.y.size, width = image.x.size;
-  std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());
-  times.end("reading");
+  ImageToRead image = open_image_data(data, config, interruption());
+  const int64_t height = image.image.y.size, width = image.image.x.size;
+  image.read = [&times, read = std::move(image.read)](const ImagePart& part, CountArray& counts) {
+    times.end("starting");
+    const bool finite = read(part, counts);
+    times.end("reading");
+    return finite;
+  };
+  std::optional<ImageToRead> drift_image = open_drift_image(config, interruption());
   std::string fallback;
   const BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
   TrainedModel trained;

@@ -38,7 +38,7 @@ Scene unpack(const fs::path& archive_path, const fs::path& folder) {
     throw UserError(path + ": is no scene; it needs the arrays data (y, x, E) and truth (y, x)");
   const std::vector<std::byte> bytes = archive.read(*truth, size_t{1} << 30);
   write_file(scene.truth, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-  const SpectrumImage image = read_image_data(path, Config{}, interruption());
+  const SpectrumImage image = open_image_data(path, Config{}, interruption()).image;
   if (image.energy.units.empty()) scene.settings = {"data.energy_offset=400", "data.dispersion=1"};
   read_npy_mask(scene.truth, image.y.size, image.x.size);
   return scene;

@@ -128,8 +128,8 @@ int run_training(const TrainingRequest& request) {
 
   std::string fallback;
   const BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
-  std::optional<SpectrumImage> drift_image = read_drift_image(config, interruption());
-  PreparedImage prepared = prepare(read_image_data(config.data.data_path, config, interruption()),
+  std::optional<ImageToRead> drift_image = open_drift_image(config, interruption());
+  PreparedImage prepared = prepare(open_image_data(config.data.data_path, config, interruption()),
                                    config.preprocess, config.data.energy_range, nullptr,
                                    std::move(drift_image), offer.create(offer.variants.front()).get());
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};

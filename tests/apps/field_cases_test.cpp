@@ -29,6 +29,23 @@ class FieldCase : public ProgramsTest {
   }
 };
 
+// 15: 28 GB in which almost nothing was ever written, of which little is used, in 1 GB of memory.
+TEST_F(FieldCase, APartOfAFileThatIsLargerThanMemory) {
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2048, 2048, 1700), }";
+  header.resize(117, ' ');
+  write_bytes(path("huge.npy"), std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + "\n");
+  std::filesystem::resize_file(path("huge.npy"), 128 + uint64_t{2048} * 2048 * 1700 * 4);
+  const std::string use =
+      "--set data.energy_offset=400 --set data.dispersion=0.5 --set data.energy_range=700,731.5 "
+      "--set preprocess.crop_y=1000,1064 --set preprocess.crop_x=500,564";
+  // ulimit -d: what is mapped of a file is not counted, and does not have to be there.
+  const std::string limited = "ulimit -d 1000000 && exec " + program_file("eelsvae-convert") + " ";
+  const ProgramResult part = run({"/bin/sh", "-c", limited + "huge.npy part.npy " + use}, options_);
+  ASSERT_EQ(part.status, 0) << part.err;
+  EXPECT_EQ(part.out.find("scratch"), std::string::npos) << part.out;
+  EXPECT_EQ(read_npy(path("part.npy")).shape, (std::vector<int64_t>{64, 64, 64}));
+}
+
 // 18
 TEST_F(FieldCase, LineScansFromEndToEnd) {
   write("line.npy", {160, 64}, 70);

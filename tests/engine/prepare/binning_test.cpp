@@ -69,34 +69,38 @@ TEST(Bin, LargerThanTheImageIsAUserError) {
   EXPECT_EQ(image.counts, whole_counts(5, 4).counts);
 }
 
-TEST(CropPixels, KeepsTheRangeWithItsCoordinates) {
+TEST(TakePart, KeepsItsCoordinates) {
   const SpectrumImage before = whole_counts(6, 9);
   SpectrumImage image = before;
   image.excluded.assign(54, 0);
   image.excluded[2 * 9 + 3] = image.excluded[0] = 7;
-  crop_pixels(image, std::array<int64_t, 2>{2, 5}, std::array<int64_t, 2>{3, 9});
+  bool known_finite = true;
+  image = take_part(image, {{2, 5}, {3, 9}, {4, axis.size - 1}}, known_finite);
+  EXPECT_FALSE(known_finite);
   ASSERT_EQ(image.y.size, 3);
   ASSERT_EQ(image.x.size, 6);
   EXPECT_DOUBLE_EQ(image.y.offset, 11);
   EXPECT_DOUBLE_EQ(image.x.offset, 21.5);
-  ASSERT_EQ(image.counts.size(), static_cast<size_t>(18 * axis.size));
+  EXPECT_EQ(image.energy.offset, axis.value(4));
+  ASSERT_EQ(image.energy.size, axis.size - 5);
+  ASSERT_EQ(image.counts.size(), static_cast<size_t>(18 * image.energy.size));
   for (int64_t y = 0; y < 3; ++y)
     for (int64_t x = 0; x < 6; ++x) {
-      for (int64_t e = 0; e < axis.size; ++e)
-        ASSERT_EQ(image.spectrum(y * 6 + x)[e], before.spectrum((y + 2) * 9 + x + 3)[e]);
+      for (int64_t e = 0; e < image.energy.size; ++e)
+        ASSERT_EQ(image.spectrum(y * 6 + x)[e], before.spectrum((y + 2) * 9 + x + 3)[e + 4]);
       EXPECT_EQ(image.excluded[static_cast<size_t>(y * 6 + x)] != 0, y == 0 && x == 0);
     }
 }
 
-TEST(CropPixels, ARangeOutsideTheImageIsAUserError) {
-  SpectrumImage image = whole_counts(6, 9);
+TEST(CheckedRange, ARangeOutsideTheImageIsAUserError) {
   for (std::array<int64_t, 2> range : {std::array<int64_t, 2>{0, 7}, {-1, 3}, {4, 4}, {5, 2}})
-    EXPECT_NE(user_error_of([&] { crop_pixels(image, range, std::nullopt); }).find("preprocess.crop_y"),
+    EXPECT_NE(user_error_of([&] { checked_range(range, 6, "crop_y"); }).find("preprocess.crop_y"),
               std::string::npos);
   EXPECT_NE(user_error_of([&] {
-              crop_pixels(image, {}, std::array<int64_t, 2>{3, 10});
+              checked_range(std::array<int64_t, 2>{3, 10}, 9, "crop_x");
             }).find("preprocess.crop_x is [3, 10]"),
             std::string::npos);
+  EXPECT_EQ(checked_range(std::nullopt, 9, "crop_x"), (std::array<int64_t, 2>{0, 9}));
 }
 
 }  // namespace

@@ -53,6 +53,10 @@ void expect_close(std::span<const float> values, const std::vector<double>& expe
     ASSERT_NEAR(static_cast<double>(values[i]), expected[i], tolerance * largest) << "at " << i;
 }
 
+SpectrumImage rows_of(const SpectrumImage& image, int64_t first, int64_t last) {
+  return SpectrumImageView(image).rows(first, last).copy();
+}
+
 std::string user_error(const auto& action) {
   try {
     action();
@@ -461,13 +465,84 @@ TEST(Reduce, TakesItsStepsInOrderAndSaysSo) {
 
   // The same by hand.
   SpectrumImage image = film;
-  crop_pixels(image, std::array<int64_t, 2>{2, 26}, std::nullopt);
+  image = rows_of(image, 2, 26);
   remove_spikes(image, 8);
   move_spectra(image, measure_shifts(image, every_step()).ev);
   crop_energy(image, channels_within(image.energy, range));
   bin(image, 2, 4);
   EXPECT_EQ(reduced.image.counts, image.counts);
   EXPECT_EQ(reduced.image.energy, image.energy);
+}
+
+// An image of which parts are read, as from a file, and what was read of it.
+ImageToRead on_file(const SpectrumImage& image, std::vector<ImagePart>& read) {
+  SpectrumImage headers = image;
+  headers.counts = {};
+  return {headers, [&image, &read](const ImagePart& part, CountArray& counts) {
+            read.push_back(part);
+            bool finite = true;
+            for (int64_t y = part.y[0]; y < part.y[1]; ++y)
+              for (int64_t x = part.x[0]; x < part.x[1]; ++x)
+                for (int64_t e = part.energy.first; e < part.energy.last; ++e) {
+                  counts.push_back(image.spectrum(y * image.x.size + x)[e]);
+                  finite = finite && std::isfinite(counts.back());
+                }
+            return finite;
+          }};
+}
+
+TEST(Reduce, ReadsWhatItNeedsAndGivesTheSameBits) {
+  SpectrumImage film = drifting_film(5, 0);
+  film.excluded.assign(static_cast<size_t>(film.pixels()), 0);
+  film.excluded[static_cast<size_t>(film.x.size * 3 + 4)] = 1;
+  film.spectrum(film.x.size * 3 + 4)[2] = NAN;
+  PreprocessConfig crop;
+  crop.crop_y = {{2, 20}};
+  crop.crop_x = {{1, 17}};
+  crop.bin_xy = 2;
+  crop.bin_energy = 3;
+  PreprocessConfig despike = crop, align = every_step();
+  despike.despike = 8;
+  const std::array<double, 2> range = {film.energy.value(10), film.energy.value(73)};
+  const Axis whole_axis = film.energy;
+  for (const PreprocessConfig& config : {PreprocessConfig{}, crop, despike, align})
+    for (const auto& energies : {std::optional(range), std::optional<std::array<double, 2>>()}) {
+      std::vector<ImagePart> read;
+      const ReducedImage a = reduce(film, config, energies),
+                         b = reduce(on_file(film, read), config, energies);
+      EXPECT_EQ(a.image.counts, b.image.counts);
+      EXPECT_EQ(a.image.excluded, b.image.excluded);
+      EXPECT_EQ(a.image.y, b.image.y);
+      EXPECT_EQ(a.image.x, b.image.x);
+      EXPECT_EQ(a.image.energy, b.image.energy);
+      EXPECT_EQ(a.notes, b.notes);
+      ASSERT_EQ(read.size(), 1u);
+      EXPECT_EQ(read[0].y, config.crop_y.value_or(std::array<int64_t, 2>{0, film.y.size}));
+      EXPECT_EQ(read[0].x, config.crop_x.value_or(std::array<int64_t, 2>{0, film.x.size}));
+      // Spikes and shifts are looked for over the whole axis.
+      const bool part = energies && config.despike == 0 && config.align == Align::none;
+      EXPECT_EQ(read[0].energy, (part ? ChannelWindow{10, 74} : ChannelWindow{0, whole_axis.size}));
+    }
+}
+
+// What beyond the channels that are used is not finite is not looked at, and not complained of.
+TEST(Reduce, ReadsAModelsChannels) {
+  SpectrumImage image = random_image(3, 4, 50, 3);
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel) image.spectrum(pixel)[49] = NAN;
+  PreprocessConfig config;
+  config.set_aside = 0;
+  FittedPreprocess fitted;
+  fitted.energy = image.energy;
+  fitted.energy.offset = image.energy.value(17);
+  fitted.energy.size = 16;
+  std::vector<ImagePart> read;
+  const ReducedImage reduced = reduce(on_file(image, read), config, std::nullopt, &fitted);
+  ASSERT_EQ(read.size(), 1u);
+  EXPECT_EQ(read[0].energy, (ChannelWindow{17, 33}));
+  EXPECT_EQ(reduced.image.counts[0], image.counts[17]);
+  EXPECT_EQ(reduced.notes, std::vector<std::string>{});
+  EXPECT_NE(user_error([&] { reduce(on_file(image, read), config, std::nullopt); }).find("not finite"),
+            std::string::npos);
 }
 
 TEST(Reduce, ByDefaultOnlyCropsTheEnergyRange) {
@@ -535,9 +610,8 @@ TEST(Reduce, AppliesTheDriftOfALowLossImage) {
       ASSERT_NEAR(reduced.image.spectrum(pixel)[e], 1e4 * std::exp(-0.5 * ev * ev / 0.64), 30);
     }
   const std::string message = user_error([&] {
-    SpectrumImage other = image_with_peak({"E", "eV", -10, 0.05, 500}, 0.7);
-    crop_pixels(other, std::array<int64_t, 2>{0, 5}, std::nullopt);
-    reduce(core, config, std::nullopt, nullptr, other);
+    reduce(core, config, std::nullopt, nullptr,
+           rows_of(image_with_peak({"E", "eV", -10, 0.05, 500}, 0.7), 0, 5));
   });
   EXPECT_NE(message.find("preprocess.align_path has 5 x 5 pixels and the image 6 x 5"), std::string::npos)
       << message;
@@ -624,28 +698,22 @@ TEST(CheckNonNegative, RefusesNegativeTargetsOfCrossEntropyOnly) {
   EXPECT_NE(message.find("preprocess.scaling_method"), std::string::npos) << message;
 }
 
-TEST(CropToAxis, TakesTheModelsChannels) {
-  SpectrumImage image = random_image(2, 3, 200, 9);
-  const SpectrumImage whole = image;
+TEST(ChannelsOfModel, AreFoundOnTheImagesAxis) {
+  const SpectrumImage image = random_image(2, 3, 200, 9);
   // Off by a twentieth of a channel, as after reading an axis written with few digits.
-  crop_to_axis(image, {"E", "eV", 420 + 0.3 * 17 + 0.015, 0.3, 160});
-  ASSERT_EQ(image.energy.size, 160);
-  EXPECT_NEAR(image.energy.offset, 420 + 0.3 * 17, 1e-9);
-  for (int64_t pixel = 0; pixel < 6; ++pixel)
-    for (int64_t channel = 0; channel < 160; ++channel)
-      ASSERT_EQ(image.spectrum(pixel)[channel], whole.spectrum(pixel)[channel + 17]);
+  EXPECT_EQ(channels_of_model(image.energy, {"E", "eV", 420 + 0.3 * 17 + 0.015, 0.3, 160}),
+            (ChannelWindow{17, 177}));
 }
 
-TEST(CropToAxis, NamesBothAxesWhereTheyDiffer) {
-  SpectrumImage image = random_image(2, 3, 200, 10);  // 420 to 479.7 eV
+TEST(ChannelsOfModel, AMistakeNamesBothAxes) {
+  const SpectrumImage image = random_image(2, 3, 200, 10);  // 420 to 479.7 eV
   const Axis shifted{"E", "eV", 425.1 + 0.06, 0.3, 160}, stretched{"E", "eV", 425.1, 0.301, 160},
       before{"E", "eV", 419.7, 0.3, 160}, beyond{"E", "eV", 435, 0.3, 160},
       broken{"E", "eV", std::nan(""), 0.3, 160};
   for (const Axis& axis : {shifted, stretched, before, beyond, broken}) {
-    std::string message = user_error([&] { crop_to_axis(image, axis); });
+    std::string message = user_error([&] { channels_of_model(image.energy, axis); });
     EXPECT_NE(message.find("420 to 479.7 eV (200 channels"), std::string::npos) << message;
     EXPECT_NE(message.find("(160 channels"), std::string::npos) << message;
-    EXPECT_EQ(image.energy.size, 200);
   }
 }
 

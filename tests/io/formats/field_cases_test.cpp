@@ -109,13 +109,13 @@ TEST_F(FieldCase, NaNOutsideOfTheUsedEnergies) {
   PreprocessConfig steps;
   steps.despike = 8;  // looks beyond the range
   const ReducedImage reduced =
-      eelsvae::reduce(read_image_data(path("a.hspy"), config), steps, config.data.energy_range);
+      eelsvae::reduce(open_image_data(path("a.hspy"), config), steps, config.data.energy_range);
   EXPECT_EQ(reduced.image.energy, (Axis{"E", "eV", 504, 0.5, 19}));
   EXPECT_EQ(reduced.image.counts, CountArray(16 * 19, 7));
   EXPECT_EQ(reduced.notes.front(),
             "7 channels outside of the energies used left out, for some pixels are not finite there");
   EXPECT_EQ(
-      user_error([&] { eelsvae::reduce(read_image_data(path("a.hspy"), {}), {}, std::nullopt); }),
+      user_error([&] { eelsvae::reduce(open_image_data(path("a.hspy"), {}), {}, std::nullopt); }),
       path("a.hspy") +
           ": 16 pixels hold counts that are not finite (NaN or infinite), the first at (y, x, channel) = "
           "(0, 0, 0); replace them, or leave the pixels out with data.exclude_path or data.exclude; every "
@@ -201,9 +201,9 @@ TEST_F(FieldCase, TheZeroLossIsNotTakenBesideACoreLoss) {
 TEST_F(FieldCase, TheLowLossBesideACoreLossTellsTheDrift) {
   Config config;
   config.preprocess.align_path = gatan({gatan_cube(u"core", -500, 1), gatan_cube(u"low", 2, 10)});
-  EXPECT_EQ(read_drift_image(config)->title, "low");
+  EXPECT_EQ(open_drift_image(config)->image.title, "low");
   config.preprocess.align_dataset = 0;
-  EXPECT_EQ(read_drift_image(config)->title, "core");
+  EXPECT_EQ(open_drift_image(config)->image.title, "core");
 }
 
 // 9

@@ -166,11 +166,8 @@ TEST_F(HspyTest, RefusesWhatCannotBeUsed) {
       message("bad_nan.hspy"),
       "2 pixels hold counts that are not finite (NaN or infinite), the first at (y, x, channel) = (1, 0, 2)");
   EXPECT_EQ(message("bad_empty.hspy"), "the spectrum image is empty: x has size 0");
-  EXPECT_EQ(message("bad_huge.hspy")
-                .rfind("the spectrum image (1000000, 1000000, 2048) needs 8192000.0 GB as float32, "
-                       "this machine has ",
-                       0),
-            0u);
+  for (const char* fragment : {"no room for 8192000.00 GB", "data.energy_range, preprocess.crop_y"})
+    EXPECT_NE(message("bad_huge.hspy").find(fragment), std::string::npos) << message("bad_huge.hspy");
   EXPECT_EQ(message("bad_axis_missing.hspy"), "image 't', axis-1 is missing");
   EXPECT_EQ(message("bad_axis_size.hspy"), "image 't', axis-1: size is 4, but the data have 3");
   EXPECT_EQ(message("bad_axis_text.hspy"), "image 't', axis-2: scale is not a number");

@@ -1,6 +1,5 @@
 #include "io/formats/image_data.h"
 
-#include <cmath>
 #include <limits>
 
 #include "io/files/npy.h"
@@ -25,7 +24,7 @@ class ImageDataTest : public FileTest {
   SpectrumImage read(const DataConfig& data) const {
     Config config;
     config.data = data;
-    return read_image_data(path("image.npy"), config);
+    return open_image_data(path("image.npy"), config).image;
   }
   std::string mistake(const DataConfig& data) const {
     return user_error([&] { read(data); });
@@ -91,12 +90,6 @@ TEST_F(ImageDataTest, NamesTheMistake) {
   EXPECT_NE(mistake(data).find("booleans or integers"), std::string::npos);
   data.exclude_path = path("missing.npy");
   EXPECT_NE(mistake(data).find("missing.npy"), std::string::npos);
-}
-
-// What of it matters is known where it is cropped.
-TEST_F(ImageDataTest, CountsThatAreNotFiniteAreRead) {
-  write_image(std::numeric_limits<float>::quiet_NaN(), 6);
-  EXPECT_TRUE(std::isnan(read({}).spectrum(6)[1]));
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ std::optional<uint32_t> crc_of(const StoredImage& image, bool stack = false) {
   std::vector<int64_t> strides = dense_strides(shape);
   if (stack) std::rotate(strides.begin(), strides.begin() + 1, strides.end());
   std::vector<float> values(static_cast<size_t>(element_count(shape, sizeof(float))));
-  image.values->read(strides, values.data());
+  image.values->read(whole_of(image.info.shape), strides, values.data());
   return static_cast<uint32_t>(
       crc32_z(0, reinterpret_cast<const Bytef*>(values.data()), values.size() * sizeof(float)));
 }

@@ -213,7 +213,7 @@ TEST_F(ZspyTest, SaysThatNoChunkIsThere) {
   folder().write(data + "/1.0.0", floats(24));
   EXPECT_EQ(refusal(),
             path("a.zspy/" + data) +
-                ": none of its chunks is there, as 0.0.0; copy the folder again from where it was written");
+                ": none of the chunks that are needed is there, as 0.0.0; copy the folder again from where it was written");
 }
 
 TEST_F(ZspyTest, LinksDoNotLeadOut) {
