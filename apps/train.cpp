@@ -7,12 +7,20 @@ int main(int argc, char** argv) {
   TrainingRequest request;
   CommandLine app("Trains a model of the normal spectra of an EELS spectrum image.", "eelsvae-train");
   app.footer(
-      "Example:\n"
+      "Examples:\n"
+      "  eelsvae-train --init scan.dm4 > mine.json\n"
+      "  eelsvae-train --config mine.json --output run\n"
       "  eelsvae-train configs/cuzn.json --data CuZn_EELS_mapping.hspy --output run\n"
       "Ctrl-C finishes the step, saves and exits with status 130; --resume continues with the same bits as "
       "if\n"
       "it had never stopped. docs/config.md lists every key of the configuration.");
-  app.add_option("CONFIG", request.config, "configuration, JSON").required();
+  app.add_option("CONFIG", request.config, "configuration, JSON");
+  app.add_option("--config", request.config, "the same as CONFIG");
+  app.add_option(
+         "--init", request.init,
+         "write a complete configuration that fits this spectrum image to stdout and stop; why it is so "
+         "goes to stderr, a line for each choice")
+      .type_name("SCAN");
   app.add_option("--data", request.data, "spectrum image (instead of data.data_path)");
   app.add_option("--output", request.output, "run folder").capture_default_str();
   app.add_option("--set", request.settings, "override a key: --set training.epochs=5 (repeatable)")

@@ -43,19 +43,27 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
   const double last = energy.value(static_cast<double>(energy.size - 1));
   if (energy.units == "eV" && energy.offset < 0 && last > first_loss_ev) {
     config.data.energy_range = {{first_loss_ev, last}};
-    say("energies from " + short_number(first_loss_ev) + " eV on, beyond the zero-loss peak");
+    say("data.energy_range from " + short_number(first_loss_ev) + " eV on, beyond the zero-loss peak");
   }
 
   const SpectrumImage piece = middle_of(image, 32);
   config.preprocess.sigma = 0;
   config.preprocess.xy_window = 1;
   config.preprocess.percentiles = {0.01, 99.99};
+  choice.rules = {
+      "preprocess.sigma 0, xy_window 1: no filters, which spread a spike or a defect over its neighbours",
+      "preprocess.percentiles 0.01,99.99: what is scaled to 0 and 1, so that the brightest edges are not "
+      "clipped",
+      "preprocess.set_aside " + short_number(config.preprocess.set_aside) +
+          ": vacuum, dead and saturated pixels are left out"};
   try {
     SpectrumImage searched = piece;
     remove_spikes(searched, spike_threshold);
     config.preprocess.despike = spike_threshold;
+    choice.rules.push_back("preprocess.despike " + short_number(spike_threshold) +
+                           ", standard deviations: what stands out by more is replaced");
   } catch (const UserError&) {
-    say("spikes are left as they are, for too much would pass for one");
+    say("preprocess.despike 0: spikes are left as they are, for too much would pass for one");
   }
 
   const int64_t side = std::min(image.y.size, image.x.size);
@@ -66,10 +74,14 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
     config.tiles = {};
     say("no model, for the image has no room for two tiles of 8 x 8 pixels either way");
   } else if (config.tiles.image_size < 24) {
-    say("tiles of " + std::to_string(config.tiles.image_size) +
-        " pixels, for the image has no room for more");
+    say("tiles.image_size " + std::to_string(config.tiles.image_size) +
+        ", pixels, for the image has no room for more");
   }
+  choice.rules.push_back("tiles.sliding_window_stride " + std::to_string(config.tiles.sliding_window_stride) +
+                         ": tiles of " + std::to_string(config.tiles.image_size) + " pixels overlap by half");
   config.model = {{8, 16, 32, 64}, 128, 16};
+  choice.rules.push_back(
+      "model.channels 8,16,32,64, hidden 128, latent_dim 16: what two processor cores train in minutes");
   const double dose = electrons_per_unit(piece);
   config.loss.dose = dose > 0 ? std::stod(short_number(dose, 2)) : 30;
   say(dose > 0 ? "loss.dose " + short_number(config.loss.dose) + ", the electrons that the noise speaks of"
@@ -85,6 +97,9 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
   config.training.learning_rate = 1e-3;
   config.training.lr_patience = 4;
   config.training.patience = 10;
+  choice.rules.push_back("training.epochs 1000, patience 10: until held-out spectra, " +
+                         short_number(100 * config.training.validation_fraction) +
+                         " % of the tiles, are not predicted better for 10 epochs");
   config.training.augment = true;
   config.training.seed = 1;
   return choice;

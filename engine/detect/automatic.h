@@ -12,7 +12,9 @@ namespace eelsvae {
 struct AutomaticChoice {
   Config config;
   bool model = true;  // false: the scan is too small for a network, and only baselines are left
-  std::vector<std::string> reasons;  // for the log: what was chosen after a look at the image, and why
+  // Each begins with the keys that it speaks of.
+  std::vector<std::string> reasons;  // what was chosen after a look at the image, and why
+  std::vector<std::string> rules;    // what is the same for every scan, but for what the reasons say
 };
 
 // By these rules, on an image of counts as its file has it:

@@ -53,6 +53,21 @@ SpectrumImage what_is_used(ImageToRead image, const Config& given) {
 
 }  // namespace
 
+ScanChoice choose_for_scan(const std::string& data, const std::vector<std::string>& settings) {
+  // What the settings say of reading is needed to read.
+  Config given;
+  for (const std::string& setting : settings) set_value(given, setting);
+  given.data.data_path = data;
+  const SpectrumImage image = what_is_used(open_image_data(data, given, interruption()), given);
+  return {choose_configuration(image), image.energy, image.pixels()};
+}
+
+void apply_settings(Config& config, const std::string& data, const std::vector<std::string>& settings) {
+  config.data.data_path = data;
+  for (const std::string& setting : settings) set_value(config, setting);
+  check_config(config, "--set");
+}
+
 int run_automatic(const DetectionRequest& request, JobFolder& folder) {
   namespace fs = std::filesystem;
   const auto began = std::chrono::steady_clock::now();
@@ -72,21 +87,9 @@ int run_automatic(const DetectionRequest& request, JobFolder& folder) {
     throw UserError("there is a model in " + run.path.string() + " (" + file +
                     "); choose another --output, or use it with --model " + run.path.string());
 
-  // What the settings say of reading is needed to read.
-  Config given;
-  for (const std::string& setting : request.settings) set_value(given, setting);
-  given.data.data_path = request.data;
-  AutomaticChoice choice;
-  int64_t pixels = 0;
-  {
-    const SpectrumImage image = what_is_used(open_image_data(request.data, given, interruption()), given);
-    choice = choose_configuration(image);
-    pixels = image.pixels();
-  }
+  auto [choice, energy, pixels] = choose_for_scan(request.data, request.settings);
   if (goes_on) choice.config = read_config(config_file, {});
-  choice.config.data.data_path = request.data;
-  for (const std::string& setting : request.settings) set_value(choice.config, setting);
-  check_config(choice.config, "--set");
+  apply_settings(choice.config, request.data, request.settings);
 
   if (goes_on && fs::exists(run.config()))
     check_same_run(read_config(run.config(), {}), choice.config, run.config());

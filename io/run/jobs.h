@@ -14,8 +14,11 @@
 // the user's mistakes, Interrupted while nothing is written yet.
 namespace eelsvae {
 
-// A model, from a configuration and a spectrum image to a run folder.
+// A model, from a configuration and a spectrum image to a run folder. Or, with `init`, a configuration fitted
+// to that image by the rules of engine/detect/automatic.h: complete, on stdout, where nothing else goes; what
+// was chosen and why goes to stderr, a line each.
 struct TrainingRequest {
+  std::string init;
   std::string config, data, output = "run";
   std::string weights;                // checkpoint to start from
   std::vector<std::string> settings;  // KEY=VALUE, here and below

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -8,14 +10,17 @@
 #include "engine/detect/job.h"
 #include "engine/image/excluded.h"
 #include "engine/prepare/preprocess.h"
+#include "engine/short_number.h"
 #include "engine/train/job.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
+#include "io/files/message_text.h"
 #include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
 #include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
 #include "io/model/trained_model.h"
+#include "io/run/automatic_job.h"
 #include "io/run/job_folder.h"
 #include "io/run/jobs.h"
 #include "io/run/training_run.h"
@@ -100,9 +105,49 @@ std::optional<Comparison> complete_checkpoint(const std::string& file, const Pre
   return info.comparison;
 }
 
+// A configuration for a scan, that can be trained with as it is.
+int write_configuration(const TrainingRequest& request) {
+  const TrainingRequest defaults;
+  const std::pair<bool, const char*> others[] = {{!request.config.empty(), "CONFIG"},
+                                                 {!request.data.empty(), "--data"},
+                                                 {request.output != defaults.output, "--output"},
+                                                 {!request.weights.empty(), "--weights"},
+                                                 {request.minutes.has_value(), "--minutes"},
+                                                 {request.resume, "--resume"},
+                                                 {!request.plan.empty(), "--plan"}};
+  for (const auto& [given, name] : others)
+    if (given)
+      throw UserError(std::string("--init writes a configuration and does nothing else; leave out ") + name);
+  auto [choice, energy, pixels] = choose_for_scan(request.init, request.settings);
+  if (!choice.model)
+    throw UserError(request.init +
+                    ": has no room for two tiles of 8 x 8 pixels either way, which a network needs; "
+                    "eelsvae-detect alone, or with --baseline, needs none");
+  Config& config = choice.config;
+  apply_settings(config, request.init, request.settings);
+  std::vector<std::string> lines = std::move(choice.reasons);
+  if (!config.data.energy_range && energy.units == "eV" && config.preprocess.align == Align::none) {
+    // The same as none, but to be narrowed by whoever knows which edges matter.
+    const auto rounded = [](double ev) { return std::stod(short_number(ev, 9)); };
+    config.data.energy_range = {
+        {rounded(energy.value(0)), rounded(energy.value(static_cast<double>(energy.size - 1)))}};
+    lines.insert(lines.begin(),
+                 "data.energy_range: all that the scan has; narrow it to the edges that matter");
+  }
+  lines.insert(lines.end(), choice.rules.begin(), choice.rules.end());
+  for (const std::string& setting : request.settings) lines.push_back(setting + ": by --set");
+  for (const std::string& line : lines) std::fprintf(stderr, "%s\n", one_line(line).c_str());
+  std::printf("%s", to_json_text(config).c_str());
+  if (std::fflush(stdout) != 0)
+    throw UserError(std::string("cannot write the configuration to stdout: ") + std::strerror(errno));
+  return 0;
+}
+
 }  // namespace
 
 int run_training(const TrainingRequest& request) {
+  if (!request.init.empty()) return write_configuration(request);
+  if (request.config.empty()) throw UserError("CONFIG is required; --init SCAN writes one that fits a scan");
   if (request.minutes) check_minutes(*request.minutes);
   Config config = read_config(request.config, request.settings);
   if (!request.data.empty()) config.data.data_path = request.data;

@@ -59,7 +59,8 @@ TEST(Automatic, LeavesSpikesWhereEverythingIsOne) {
     image.counts[generator() % image.counts.size()] += 5000;
   const AutomaticChoice choice = choose_configuration(image);
   EXPECT_EQ(choice.config.preprocess.despike, 0);
-  EXPECT_EQ(choice.reasons.front(), "spikes are left as they are, for too much would pass for one");
+  EXPECT_EQ(choice.reasons.front(),
+            "preprocess.despike 0: spikes are left as they are, for too much would pass for one");
 }
 
 }  // namespace
