@@ -90,6 +90,14 @@ for kind, code, order, record, offset, more in [
     save("ripple", f"{kind}_{record}",
          (header + more).encode() + b"\0" + bytes(offset) + cube.astype(code).tobytes())
 
+emsa = ("#VERSION     : 1.0\r\n#TITLE       : a spectrum\r\n#NPOINTS     : 6.\r\n#NCOLUMNS    : {columns}\r\n"
+        "#XUNITS      : Energy Loss (eV)\r\n#DATATYPE    : {kind}\r\n#XPERCHAN    : 0.5\r\n#OFFSET      : 100\r\n"
+        "#SIGNALTYPE  : ELS\r\n#COMMENT     : one\r\n#COMMENT     : two\r\n##USER       : own\r\n#SPECTRUM\r\n")
+save("msa", "y", (emsa.format(columns=4, kind="Y") + "1, 2, 3, 4,\r\n5, +6e0\r\n#ENDOFDATA\r\n").encode())
+save("msa", "xy", (emsa.format(columns=1, kind="XY")
+                   + "".join(f"{100 + i / 2}, {i}\n" for i in range(6)) + "#ENDOFDATA\n").encode())
+save("msa", "cut", (emsa.format(columns=1, kind="Y") + "1\n2\n").encode())
+
 
 def safetensors(header, data):
     text = json.dumps(header).encode()

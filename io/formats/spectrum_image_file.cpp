@@ -21,6 +21,7 @@
 #include "io/files/npy.h"
 #include "io/formats/gatan.h"
 #include "io/formats/hspy.h"
+#include "io/formats/msa.h"
 #include "io/formats/ncem.h"
 #include "io/formats/nion_h5.h"
 #include "io/formats/nion_ndata.h"
@@ -49,6 +50,7 @@ const ImageFormat* const formats[] = {
     &npy_format,         //
     &nion_ndata_format,  //
     &npz_format,         //
+    &msa_format,         //
     &ripple_format,
 };
 
@@ -110,6 +112,8 @@ bool fits(const ImageInfo& info, const ReadOptions& options) {
 std::string remedy(const ImageInfo& info, const ReadOptions& options) {
   if (options.frame) return "a series of spectrum images (t, y, x, E) is needed for data.frame; leave it out";
   const std::string needed = "a spectrum image (y, x, E) or a line scan (x, E) is needed";
+  if (info.kind == image_kind(0, 1))
+    return needed + "; a spectrum alone has no others to be compared with or aligned to";
   if (info.axes.size() == 3)
     return needed + "; if the first axis listed is energy, give data.axes=Eyx, if another, data.axes too";
   if (info.axes.size() == 4)
