@@ -211,9 +211,9 @@ TEST_F(ZspyTest, SizesAreNotBelieved) {
 
 TEST_F(ZspyTest, SaysThatNoChunkIsThere) {
   folder().write(data + "/1.0.0", floats(24));
-  EXPECT_EQ(refusal(),
-            path("a.zspy/" + data) +
-                ": none of the chunks that are needed is there, as 0.0.0; copy the folder again from where it was written");
+  EXPECT_EQ(refusal(), path("a.zspy/" + data) +
+                           ": none of the chunks that are needed is there, as 0.0.0; copy the folder again "
+                           "from where it was written");
 }
 
 TEST_F(ZspyTest, LinksDoNotLeadOut) {
