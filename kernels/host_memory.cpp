@@ -18,6 +18,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "kernels/no_room.h"
+
 namespace eelsvae {
 namespace {
 
@@ -132,9 +134,8 @@ class ScratchFile {
 
  private:
   [[noreturn]] void fail(size_t bytes, const std::string& reason) const {
-    throw UserError(folder_.string() + ": no room for " + gigabytes(bytes) +
-                    " that do not fit into memory (" + reason +
-                    "); set TMPDIR to a folder on a disk that has");
+    throw NoRoom(folder_.string() + ": no room for " + gigabytes(bytes) + " that do not fit into memory (" +
+                 reason + "); set TMPDIR to a folder on a disk that has");
   }
 
   path folder_;
@@ -173,8 +174,8 @@ void* allocate_host(size_t bytes) {
   if (bytes <= available)
     memory = mmap(nullptr, mapped_bytes(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
-    throw UserError("not enough memory: " + gigabytes(bytes) + " needed, " + gigabytes(available) +
-                    " available");
+    throw NoRoom("not enough memory: " + gigabytes(bytes) + " needed, " + gigabytes(available) +
+                 " available");
   // Fewer pages to look up in the big Linear layers; a kernel without huge pages declines, which is no error.
   if (bytes >= huge_page) madvise(memory, bytes, MADV_HUGEPAGE);
   return memory;

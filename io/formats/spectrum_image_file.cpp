@@ -31,7 +31,7 @@
 #include "io/formats/ripple.h"
 #include "io/formats/velox.h"
 #include "io/formats/zspy.h"
-#include "kernels/error.h"
+#include "kernels/no_room.h"
 
 namespace eelsvae {
 namespace {
@@ -303,7 +303,7 @@ bool Counts::read(const ImagePart& part, CountArray& counts, const StopToken& st
   const int64_t frames_read = sum ? frames : 1;
   try {
     counts.resize(static_cast<size_t>(frames_read * size));
-  } catch (const UserError& error) {
+  } catch (const NoRoom& error) {
     throw UserError(path + ": " + error.what() +
                     "; data.energy_range, preprocess.crop_y and preprocess.crop_x read less of it");
   }

@@ -61,7 +61,7 @@ TEST_F(InitTest, WritesNothingElseToStdout) {
   write_config();
   for (const std::vector<std::string>& more : {std::vector<std::string>{"--plan"},
                                                {"--resume"},
-                                               {"--output", "run"},
+                                               {"--output", "mine"},
                                                {"--minutes", "1"},
                                                {"--config", "tiny.json"},
                                                {"tiny.json"},
