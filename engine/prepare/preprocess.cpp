@@ -167,14 +167,22 @@ Axis unbinned(Axis axis, int64_t bin) {
 }
 
 // The channels that are left in the end.
+// A range that the axis holds only a part of gets a note.
 ChannelWindow channels_used(const SpectrumImage& image, const Axis* of_model,
-                            const std::optional<std::array<double, 2>>& energy_range) {
+                            const std::optional<std::array<double, 2>>& energy_range,
+                            std::vector<std::string>& notes) {
   if (of_model) return channels_of_model(image.energy, *of_model);
   if (!energy_range) return {0, image.energy.size};
   const ChannelWindow window = channels_within(image.energy, *energy_range);
   if (window.size() == 0)
     throw UserError((image.file.empty() ? "" : image.file + ": ") +
                     "data.energy_range leaves no channel; the image's axis is " + describe(image.energy));
+  constexpr double half = 0.5;  // a channel
+  if (image.energy.index((*energy_range)[0]) < -half ||
+      image.energy.index((*energy_range)[1]) > static_cast<double>(image.energy.size - 1) + half)
+    notes.push_back("data.energy_range, " + short_number((*energy_range)[0]) + " to " +
+                    short_number((*energy_range)[1]) + " eV, reaches beyond the image's axis, " +
+                    describe(image.energy) + "; what lies within is used");
   return window;
 }
 
@@ -256,10 +264,10 @@ ReducedImage reduce(ImageToRead given, const PreprocessConfig& config,
   const Axis* of_model = fitted ? &left : nullptr;
   // Spikes are looked for, and spectra shifted, over the whole axis.
   const bool crop_first = config.despike == 0 && config.align == Align::none;
-  const ChannelWindow all{0, whole.energy.size},
-      kept = crop_first ? channels_used(whole, of_model, energy_range) : all;
   ReducedImage reduced;
   reduced.notes = whole.notes;
+  const ChannelWindow all{0, whole.energy.size},
+      kept = crop_first ? channels_used(whole, of_model, energy_range, reduced.notes) : all;
   bool finite = false;
   reduced.image = take_part(std::move(given), {y, x, kept}, finite);
   fill_excluded(reduced.image.excluded, reduced.image.counts, 0);
@@ -287,7 +295,8 @@ ReducedImage reduce(ImageToRead given, const PreprocessConfig& config,
     }
     align(reduced, config, fitted ? &*fitted->alignment : nullptr, drift ? &*drift : nullptr);
   }
-  if (!crop_first) crop_energy(reduced.image, channels_used(reduced.image, of_model, energy_range));
+  if (!crop_first)
+    crop_energy(reduced.image, channels_used(reduced.image, of_model, energy_range, reduced.notes));
   bin_with_note(reduced, config);
   return reduced;
 }

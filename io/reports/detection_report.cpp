@@ -99,7 +99,9 @@ json origin(const DetectionReport& report) {
 
 json metrics(const std::optional<DetectionMetrics>& m) {
   if (!m) return nullptr;
-  json rows = json::array({{"F1", m->f1}, {"precision", m->precision}, {"recall", m->recall}});
+  json rows = json::array();
+  if (m->true_positives + m->false_negatives > 0)  // else there is nothing to be found
+    rows = {{"F1", m->f1}, {"precision", m->precision}, {"recall", m->recall}};
   if (m->roc_auc) rows.push_back({"ROC-AUC", *m->roc_auc});
   if (m->average_precision) rows.push_back({"average precision", *m->average_precision});
   rows.push_back({"found", m->true_positives});

@@ -58,9 +58,10 @@ nlohmann::ordered_json summarize(const DetectionReport& o) {
                        {"chi_square_per_degree", null->misfit}};
   }
   if (o.metrics) {
-    summary["f1"] = o.metrics->f1;
+    const bool none = o.metrics->true_positives + o.metrics->false_negatives == 0;  // to be found
+    summary["f1"] = or_null(none ? std::nullopt : std::optional(o.metrics->f1));
     summary["precision"] = o.metrics->precision;
-    summary["recall"] = o.metrics->recall;
+    summary["recall"] = or_null(none ? std::nullopt : std::optional(o.metrics->recall));
     summary["roc_auc"] = or_null(o.metrics->roc_auc);
     summary["average_precision"] = or_null(o.metrics->average_precision);
   }

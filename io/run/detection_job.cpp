@@ -346,7 +346,10 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   if (const std::string remark = comparison ? remark_on(*comparison) : ""; !remark.empty())
     log->warn("{}", remark);
   for (const std::string& doubt : found.doubts) log->warn("Not to be trusted: {}", doubt);
-  if (report.metrics)
+  if (report.metrics && report.metrics->true_positives + report.metrics->false_negatives == 0)
+    log->info("Against the truth: nothing is anomalous there; {} found are false",
+              report.metrics->false_positives);
+  else if (report.metrics)
     log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", report.metrics->f1,
               report.metrics->precision, report.metrics->recall);
   log->info("Time {}", times.text());

@@ -111,6 +111,21 @@ TEST_F(FieldCase, AnEnergyRangeThatMissesTheImage) {
   EXPECT_FALSE(std::filesystem::exists(path("found")));
 }
 
+TEST_F(FieldCase, ATruthWithoutAnomalies) {
+  write("a.npy", {12, 12, 64});
+  const std::vector<uint8_t> none(144);
+  write_npy(path("none.npy"), {12, 12}, none.data());
+  const ProgramResult result =
+      program("detect", {"a.npy", "--baseline", "mean", "--truth", "none.npy", "--output", "found", "--set",
+                         "preprocess.sigma=0", "--set", "preprocess.xy_window=1"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("Against the truth: nothing is anomalous there"), std::string::npos)
+      << result.out;
+  const json summary = json::parse(read_bytes(path("found/summary.json")));
+  EXPECT_TRUE(summary["recall"].is_null());
+  EXPECT_TRUE(summary["f1"].is_null());
+}
+
 // A folder of eelsvae-detect holds the run in another.
 TEST_F(FieldCase, AFolderThatIsNoRun) {
   write("a.npy", {12, 12, 64});

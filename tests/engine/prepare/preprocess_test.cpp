@@ -346,6 +346,24 @@ TEST(Prepare, FindsThePublishedChannels) {
   EXPECT_TRUE(prepared.notes.empty());
 }
 
+TEST(Reduce, SaysThatARangeReachesBeyondTheAxis) {
+  const SpectrumImage image = random_image(8, 8, 64, 1);  // 420 to 438.9 eV
+  for (const double despike : {0.0, 30.0}) {
+    PreprocessConfig config = off();
+    config.despike = despike;
+    const auto notes_of = [&](std::array<double, 2> range) {
+      std::vector<std::string> notes = reduce(image, config, range).notes;
+      std::erase_if(notes, [](const std::string& note) { return note.find("beyond") == std::string::npos; });
+      return notes;
+    };
+    EXPECT_TRUE(notes_of({420, 438.9}).empty());
+    EXPECT_TRUE(notes_of({419.9, 439}).empty()) << "half a channel is rounding";
+    ASSERT_EQ(notes_of({400, 430}).size(), 1u);
+    EXPECT_NE(notes_of({400, 430})[0].find("400 to 430 eV"), std::string::npos) << notes_of({400, 430})[0];
+    EXPECT_EQ(notes_of({430, 500}).size(), 1u);
+  }
+}
+
 TEST(Prepare, NarrowsSymmetricallyAndSaysSo) {
   SpectrumImage image = random_image(3, 2, 53, 2);
   PreparedImage prepared = prepare(image, off(), std::nullopt);
