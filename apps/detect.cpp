@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
       "config.json, log.txt and the model.\n"
       "  eelsvae-detect scan.dm4 --model run\n"
       "  eelsvae-detect scan.dm4 --baseline mean --set data.energy_range=500,800");
-  app.add_option("DATA", request.data, "spectrum image (otherwise the one the model was trained on)");
+  app.add_option("DATA,--data", request.data, "spectrum image (otherwise the one the model was trained on)");
   app.add_option("--model", request.model, "run folder of eelsvae-train, or a checkpoint");
   app.add_option(
       "--baseline", request.baseline,
@@ -26,7 +26,6 @@ int main(int argc, char** argv) {
       "the same), which keeps the components in which neighbouring pixels are alike");
   app.add_option("--fit", request.fit, "image that the baseline is fitted to (otherwise DATA itself)");
   app.add_option("--config", request.config, "configuration that a baseline takes its preprocessing from");
-  app.add_option("--data", request.data, "the same as DATA");
   app.add_option("--minutes", request.minutes, "time for everything, without --model and --baseline")
       .default_str("5");
   app.add_option("--output", request.output, "folder for the results").capture_default_str();

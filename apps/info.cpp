@@ -4,6 +4,7 @@
 
 #include "apps/command_line.h"
 #include "io/run/jobs.h"
+#include "kernels/error.h"
 
 using namespace eelsvae;
 
@@ -17,7 +18,8 @@ int main(int argc, char** argv) {
   app.add_option("FILE", path, "A spectrum image or a model.safetensors").required();
   app.add_flag("--json", as_json, "Print JSON");
   return app.run(argc, argv, [&] {
-    std::cout << contents_of(path, as_json);
+    std::cout << contents_of(path, as_json) << std::flush;
+    if (!std::cout) throw UserError("cannot write to stdout");
     return 0;
   });
 }

@@ -14,8 +14,7 @@ int main(int argc, char** argv) {
       "Ctrl-C finishes the step, saves and exits with status 130; --resume continues with the same bits as "
       "if\n"
       "it had never stopped. docs/config.md lists every key of the configuration.");
-  app.add_option("CONFIG", request.config, "configuration, JSON");
-  app.add_option("--config", request.config, "the same as CONFIG");
+  app.add_option("CONFIG,--config", request.config, "configuration, JSON");
   app.add_option(
          "--init", request.init,
          "write a complete configuration that fits this spectrum image to stdout and stop; why it is so "

@@ -102,7 +102,9 @@ Array read_version_2(const json& metadata) {
   read_numpy_type(array, metadata.at("dtype"));
   array.missing = fill_value(metadata.value("fill_value", json()), array.type);
   for (size_t d = 0; d < array.chunk.size(); ++d) array.order.push_back(d);
-  if (metadata.value("order", "C") == "F") std::reverse(array.order.begin(), array.order.end());
+  const std::string order = metadata.value("order", "C");
+  if (order != "C" && order != "F") throw UserError("the order of a chunk's numbers is " + in_quotes(order));
+  if (order == "F") std::reverse(array.order.begin(), array.order.end());
   array.key_separator = metadata.value("dimension_separator", ".") == "/" ? '/' : '.';
   const json filters = metadata.value("filters", json());
   const json filter = filters.is_array() && filters.size() == 1 ? filters[0].at("id") : json();
@@ -232,6 +234,17 @@ uint64_t Tree::bytes_below(const std::string& name, uint64_t enough) const {
     if (!not_counted) bytes += size;
   }
   return bytes;
+}
+
+void Tree::for_each_file_below(const std::string& name,
+                               const std::function<void(const std::string&)>& take) const {
+  const fs::path folder = root_ / name;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code ignored;
+    if (!entry->is_directory(ignored)) take(entry->path().lexically_relative(folder).string());
+  }
 }
 
 std::optional<json> Tree::json_file(const std::string& name) const {

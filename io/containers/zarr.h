@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -78,6 +79,10 @@ class Tree {
   // Bytes of all the files below a folder, or as many as are more than `enough`.
   uint64_t bytes_below(const std::string& name, uint64_t enough) const;
 
+  // Calls take() with the name of each file below a folder, from there: "c/0/1".
+  void for_each_file_below(const std::string& name,
+                           const std::function<void(const std::string&)>& take) const;
+
  private:
   struct Node;
   Node node(const std::string& name) const;
@@ -94,9 +99,10 @@ bool is_tree(const std::string& path);
 
 // The numbers of an array whose axis order[i] is the image's axis i, read when they are asked for. Null if
 // they are not integers or floats. UserError if they are packed in a way that is not read, if they are so
-// many that the chunks there cannot hold them, and if none of the chunks' files is there: at once, the last
-// when they are read.
+// many that the chunks there cannot hold them, if chunks' files lie where the array has no chunks, and if
+// none of those that are needed is there: at once, the last when they are read. notes: takes how many of the
+// chunks have no file, if there are any.
 std::shared_ptr<const ImageValues> array_values(std::shared_ptr<const Tree> tree, Array array,
-                                                std::vector<size_t> order);
+                                                std::vector<size_t> order, std::vector<std::string>& notes);
 
 }  // namespace eelsvae::zarr

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "io/containers/box_reading.h"
@@ -156,6 +159,42 @@ bool read_texts(std::span<const std::byte> bytes, int64_t count, json& texts) {
   return true;
 }
 
+// Which of a grid's chunks a name is that of: a place along each axis; nothing if it is no chunk's name.
+std::optional<std::vector<int64_t>> chunk_index(const Array& array, std::string_view name) {
+  if (!array.key_prefix.empty()) {
+    if (!name.starts_with(array.key_prefix + array.key_separator)) return std::nullopt;
+    name.remove_prefix(array.key_prefix.size() + 1);
+  }
+  std::vector<int64_t> index;
+  while (!name.empty()) {
+    int64_t place = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), place);
+    if (error != std::errc() || place < 0) return std::nullopt;
+    name.remove_prefix(static_cast<size_t>(end - name.data()));
+    if (!name.empty() && (name.front() != array.key_separator || name.size() == 1)) return std::nullopt;
+    if (!name.empty()) name.remove_prefix(1);
+    index.push_back(place);
+  }
+  if (index.size() != array.shape.size()) return std::nullopt;
+  return index;
+}
+
+// How many chunks have a file, and how many files are those of chunks that the array has not.
+struct ChunkFiles {
+  int64_t there = 0, elsewhere = 0;
+};
+ChunkFiles count_chunk_files(const Tree& tree, const Array& array) {
+  ChunkFiles files;
+  tree.for_each_file_below(array.name, [&](const std::string& name) {
+    const auto index = chunk_index(array, name);
+    if (!index) return;
+    bool inside = true;
+    for (size_t d = 0; d < index->size(); ++d) inside &= (*index)[d] <= (array.shape[d] - 1) / array.chunk[d];
+    ++(inside ? files.there : files.elsewhere);
+  });
+  return files;
+}
+
 class ArrayValues : public ImageValues {
  public:
   ArrayValues(std::shared_ptr<const Tree> tree, Array array, std::vector<size_t> order)
@@ -234,7 +273,7 @@ std::optional<json> Tree::small_array(const Array& array, int64_t most) const {
 }
 
 std::shared_ptr<const ImageValues> array_values(std::shared_ptr<const Tree> tree, Array array,
-                                                std::vector<size_t> order) {
+                                                std::vector<size_t> order, std::vector<std::string>& notes) {
   if (!array.type || array.type == ElementType::boolean || array.shape.empty()) return nullptr;
   const auto fail = [&](const std::string& reason) {
     throw UserError(tree->place(array.name) + ": " + reason);
@@ -245,13 +284,27 @@ std::shared_ptr<const ImageValues> array_values(std::shared_ptr<const Tree> tree
          "gzip");
   const auto elements = static_cast<uint64_t>(element_count(array.shape, 1));
   if (elements > 0) {
-    if (Grid(array.shape, array.chunk).total() > most_chunks)
+    const int64_t chunks = Grid(array.shape, array.chunk).total();
+    if (chunks > most_chunks)
       fail("more than " + std::to_string(most_chunks) + " chunks; save it again with larger ones");
     const uint64_t needed = elements * sizeof(float) / most_by_byte;
     const uint64_t there = tree->bytes_below(array.name, needed);
     if (there <= needed)
       fail("its shape is " + shape_text(array.shape) + ", but its chunks have " + std::to_string(there) +
            " bytes; copy the folder again from where it was written");
+    const ChunkFiles files = count_chunk_files(*tree, array);
+    if (files.elsewhere > 0)
+      fail("is described as " + shape_text(array.shape) + " in chunks of " + shape_text(array.chunk) +
+           ", but " + std::to_string(files.elsewhere) +
+           " files are chunks of another shape; copy the folder again from where it was written");
+    // A scan that was broken off, or a copy: what is read then is of no scan.
+    if (files.there > 0 && files.there < chunks) {
+      char fill[32];
+      std::snprintf(fill, sizeof fill, "%g", static_cast<double>(array.missing));
+      notes.push_back(std::to_string(chunks - files.there) + " of the " + std::to_string(chunks) +
+                      " chunks of the data have no file and are taken for " + fill +
+                      "; if the folder is a copy, copy it again");
+    }
   }
   return std::make_shared<ArrayValues>(std::move(tree), std::move(array), std::move(order));
 }

@@ -37,6 +37,7 @@ class HspyInHdf5 : public HyperspyFile {
     return hdf5::numbers(root_.member(array), context);
   }
   std::shared_ptr<const ImageValues> values(const std::string& array, std::vector<size_t> order,
+                                            std::vector<std::string>&,
                                             const std::string& context) const override {
     return hdf5::dataset_values(root_, array, std::move(order), context);
   }

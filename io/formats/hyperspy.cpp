@@ -168,7 +168,7 @@ StoredImage open_experiment(const std::shared_ptr<const HyperspyFile>& file, con
     }
     if (navigation) info.kind = image_kind(order.size(), axes.size() - order.size());
   }
-  image.values = file->values(data, std::move(order), context);
+  image.values = file->values(data, std::move(order), info.notes, context);
   image.metadata = [=] { return read_metadata(*file, place, context); };
   return image;
 }

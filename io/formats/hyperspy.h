@@ -35,8 +35,10 @@ class HyperspyFile {
   virtual std::string dtype(const std::string& array, const std::string& context) const = 0;
   // An array of one dimension.
   virtual std::vector<double> numbers(const std::string& array, const std::string& context) const = 0;
-  // The array's axis order[i] is the image's axis i; null if it is not of integers or floats.
+  // The array's axis order[i] is the image's axis i; null if it is not of integers or floats. notes: takes
+  // what there is to say of how it lies in the file.
   virtual std::shared_ptr<const ImageValues> values(const std::string& array, std::vector<size_t> order,
+                                                    std::vector<std::string>& notes,
                                                     const std::string& context) const = 0;
 };
 

@@ -56,8 +56,13 @@ InputFile record_file(const std::string& path, const StopToken& stop) {
 
 InputFile record_folder(const std::string& path, const StopToken& stop) {
   std::vector<std::string> names;
+  // What file managers leave in folders is none of theirs; hidden files of Zarr's own begin with .z.
+  const auto counts = [](const std::string& name) {
+    return !name.starts_with(".") || name.starts_with(".z");
+  };
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) names.push_back(entry.path().lexically_relative(path).string());
+    if (entry.is_regular_file() && counts(entry.path().filename().string()))
+      names.push_back(entry.path().lexically_relative(path).string());
   std::sort(names.begin(), names.end());
   InputFile folder{path, 0, ""};
   Sha256 sum(path);

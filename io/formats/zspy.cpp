@@ -50,8 +50,9 @@ class HspyInZarr : public HyperspyFile {
     return numbers;
   }
   std::shared_ptr<const ImageValues> values(const std::string& array, std::vector<size_t> order,
+                                            std::vector<std::string>& notes,
                                             const std::string&) const override {
-    return zarr::array_values(tree_, tree_->array(array), std::move(order));
+    return zarr::array_values(tree_, tree_->array(array), std::move(order), notes);
   }
 
  private:

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <future>
 #include <optional>
@@ -204,6 +206,25 @@ Expectation reconstruct(Model& model, const SpectrumImageView& image, const Dete
   return expectation;
 }
 
+// Files are read whole for their digests, beside the work on the part of them that is used. Whoever leaves
+// the work, by a mistake or Ctrl-C, does not wait for that.
+class InputRecords {
+ public:
+  explicit InputRecords(std::vector<std::string> files)
+      : records_(std::async(std::launch::async, record_inputs, std::move(files), StopToken(cancelled_))) {}
+  ~InputRecords() { cancelled_ = true; }  // before the future waits
+
+  std::vector<InputFile> get() {
+    while (records_.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready)
+      interruption().stop_if_requested();
+    return records_.get();
+  }
+
+ private:
+  std::atomic<bool> cancelled_ = false;
+  std::future<std::vector<InputFile>> records_;
+};
+
 // A folder in which a model was trained keeps it, so only detections by that model belong there.
 void check_model_inside(const DetectionRequest& request) {
   namespace fs = std::filesystem;
@@ -242,8 +263,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   std::vector<std::string> files = input_files(data, config);
   if (!request.fit.empty()) std::ranges::copy(image_files(request.fit), std::back_inserter(files));
   if (file) files.push_back(file->path());
-  std::future<std::vector<InputFile>> inputs =
-      std::async(std::launch::async, record_inputs, files, interruption());
+  InputRecords inputs(std::move(files));
   ImageToRead image = open_image_data(data, config, interruption());
   const int64_t height = image.image.y.size, width = image.image.x.size;
   image.read = [&times, read = std::move(image.read)](const ImagePart& part, CountArray& counts) {
@@ -333,8 +353,10 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   report.truth = truth;
   if (!truth.empty())
     report.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
+  std::vector<InputFile> recorded = inputs.get();
+  times.end("digests");
   report.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", trained.backend->description()}},
-                       inputs.get(),
+                       std::move(recorded),
                        std::move(choices)};
   write_detect_folder(request.output, report, request.save_reconstruction);
   times.end("report");

@@ -167,6 +167,10 @@ int run_training(const TrainingRequest& request) {
     saved = read_checkpoint_info(*checkpoint);
     if (!saved.training) throw UserError(folder.last() + ": holds no optimizer state; it cannot be resumed");
     check_same_run(saved.config, config, folder.last());
+    if (saved.training->epoch > config.training.epochs)
+      throw UserError("training.epochs: the run in " + request.output + " has " +
+                      std::to_string(saved.training->epoch) + " epochs already, more than the " +
+                      std::to_string(config.training.epochs) + " that are asked for");
   } else if (request.resume && std::filesystem::exists(folder.config())) {
     check_same_run(read_config(folder.config()), config, folder.config());
   }

@@ -209,8 +209,25 @@ TEST_F(ZspyTest, SizesAreNotBelieved) {
   EXPECT_NE(refusal().find("more than 4194304 chunks"), std::string::npos) << refusal();
 }
 
-TEST_F(ZspyTest, SaysThatNoChunkIsThere) {
+TEST_F(ZspyTest, SaysThatChunksAreMissingOrAreThoseOfAnotherArray) {
+  folder().write(data + "/0.0.0", floats(24));
+  EXPECT_TRUE(list_images(path("a.zspy"))[0].notes.empty());
   folder().write(data + "/1.0.0", floats(24));
+  EXPECT_NE(refusal().find("but 1 files are chunks of another shape"), std::string::npos) << refusal();
+
+  std::filesystem::remove_all(path("a.zspy"));
+  const ZarrFolder made = folder();
+  made.array(data, {2, 3, 4}, {1, 3, 4});
+  made.write(data + "/1.0.0", floats(12));
+  const std::vector<std::string> notes = list_images(path("a.zspy"))[0].notes;
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("1 of the 2 chunks of the data have no file and are taken for 0"),
+            std::string::npos)
+      << notes[0];
+}
+
+TEST_F(ZspyTest, SaysThatNoChunkIsThere) {
+  folder().write(data + "/x", floats(24));
   EXPECT_EQ(refusal(), path("a.zspy/" + data) +
                            ": none of the chunks that are needed is there, as 0.0.0; copy the folder again "
                            "from where it was written");
