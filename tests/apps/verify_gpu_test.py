@@ -109,7 +109,9 @@ class Rehearsal(unittest.TestCase):
         else:  # there need not be a PyTorch
             self.assertIn("no PyTorch", " ".join(self.summary()["compare-pytorch"]))
         self.assertEqual(list(self.out.glob("*.part")), [])
-        self.assertTrue((self.out / "cache" / "eelsvae" / "plans.json").exists())
+        # Choices are kept there; on a processor with a single set of kernels there is none, for the emulated device measures nothing.
+        if "avx512dq" in pathlib.Path("/proc/cpuinfo").read_text():
+            self.assertTrue((self.out / "cache" / "eelsvae" / "plans.json").exists())
 
         status, said = self.call("--rehearse", "--step", "bench-bf16", **PATIENCE)
         self.assertEqual(status, ALL_DONE if torch == "done" else FAILED, said)
