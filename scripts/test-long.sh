@@ -22,7 +22,7 @@ run() {
   stage "sanitize: configure" cmake --preset sanitize &&
     stage "sanitize: build" cmake --build --preset sanitize &&
     stage "sanitize: tests" ctest --preset sanitize --output-junit junit.xml
-  stage "sanitize: skips" python3 tests/house/skips.py tests/allowed_skips.txt build/sanitize/junit.xml
+  stage "sanitize: outcomes" python3 tests/house/outcomes.py tests/allowed_skips.txt build/sanitize/junit.xml
   stage "fuzz: configure" cmake --preset fuzz -DEELSVAE_FUZZ_SECONDS="${EELSVAE_FUZZ_SECONDS:-600}" &&
     stage "fuzz: build" cmake --build --preset fuzz &&
     stage "fuzz: run" ctest --preset fuzz --verbose
@@ -31,7 +31,7 @@ run() {
 
 (run) 2>&1 | tee build/test-long.log
 status=${PIPESTATUS[0]}
-# The test's name in front of what libFuzzer says at the end, and what ctest, the stages and skips.py say.
-grep -E '^(commit|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]+ x |====|stage |all together|[0-9]+% tests passed)|(passed|FAILED)$|tests skipped$|^ {1,5}[0-9]+  [a-z]|^ *[0-9]+/[0-9]+ Test.*(fuzz\.|Failed|Timeout)|stat::number_of_executed_units|skipped for a reason' \
+# The test's name in front of what libFuzzer says at the end, and what ctest, the stages and outcomes.py say.
+grep -E '^(commit|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]+ x |====|stage |all together|[0-9]+% tests passed)|(passed|FAILED)$|tests skipped$|^ {1,5}[0-9]+  [a-z]|^ *[0-9]+/[0-9]+ Test.*(fuzz\.|Failed|Timeout)|stat::number_of_executed_units|skipped for a reason|^failed: ' \
   build/test-long.log > build/test-long-summary.txt
 exit "$status"

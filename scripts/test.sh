@@ -16,5 +16,5 @@ stage "sanitizers: configure" cmake --preset sanitize-ci &&
   stage "sanitizers: build" cmake --build --preset sanitize-ci &&
   stage "sanitizers: tests" ctest --preset sanitize-ci --output-junit junit.xml
 stage analysis scripts/analyse.sh
-stage skips python3 tests/house/skips.py tests/allowed_skips.txt build/release/junit.xml build/sanitize-ci/junit.xml
+stage outcomes python3 tests/house/outcomes.py tests/allowed_skips.txt build/release/junit.xml build/sanitize-ci/junit.xml
 finish

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Tests skips.py: a skip that the list does not have is found and named, whatever it looks like."""
+"""Tests outcomes.py: failures are printed; a skip that the list does not have is found and named, whatever it looks like."""
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-script = pathlib.Path(__file__).with_name("skips.py")
+script = pathlib.Path(__file__).with_name("outcomes.py")
 passed = '<testcase name="A.Passes" status="run"><system-out>[  PASSED  ] 1 test.</system-out></testcase>'
 
 
@@ -25,7 +25,7 @@ def run(*cases, allowed="# a comment\n\nno GPU: device 'cuda' .*\nroot: permissi
 
 def expect(condition, what):
     if not condition:
-        sys.exit(f"skips_test.py: wrong: {what}")
+        sys.exit(f"outcomes_test.py: wrong: {what}")
 
 
 status, text = run(passed, skipped("A.B/cuda", "device 'cuda' is not there"), skipped("A.C/cuda", "device 'cuda' is old"))
@@ -39,6 +39,9 @@ status, text = run('<testcase name="house.E" status="notrun"><skipped message="S
 expect(status == 1 and "house.E" in text, "a skip without a reason passed")
 status, text = run('<testcase name="A.DISABLED_F" status="disabled"/>')
 expect(status == 1 and "A.DISABLED_F" in text, "a disabled test passed")
+status, text = run(passed, '<testcase name="A.G" status="fail" time="3.2"><failure message=""/><system-out>a_test.cpp:7: Failure\nValue of: b'
+                   "</system-out></testcase>")
+expect(status == 0 and "failed: A.G (3 s)" in text and "Value of: b" in text, "a failed test is not printed: " + text)
 expect(run()[0] == 1, "a run without tests passed")
 with tempfile.NamedTemporaryFile() as listed:
     result = subprocess.run([sys.executable, script, listed.name, listed.name + "-not"], capture_output=True, text=True)

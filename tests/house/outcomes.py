@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Counts why tests were skipped, and fails where a reason is not in the list of those allowed.
+"""Says at the end of all stages what came of the tests: why some were skipped, and the end of what each failed one
+printed. Fails where the reason of a skip is not in the list of those allowed.
 
-Usage: skips.py ALLOWED_SKIPS JUNIT_FILE...
+Usage: outcomes.py ALLOWED_SKIPS JUNIT_FILE...
 
 JUNIT_FILE is what `ctest --output-junit` writes. CTest itself only knows that a test was skipped; the reason stands
 in the test's output. Allowed reasons that never come up are fine.
@@ -11,6 +12,8 @@ import pathlib
 import re
 import sys
 import xml.etree.ElementTree
+
+LINES_OF_A_FAILURE = 8
 
 
 def read_allowed(path):
@@ -25,10 +28,15 @@ def read_allowed(path):
     return allowed
 
 
-def read_skips(path):
-    """(test, reason) of each skip, and how many tests the file has."""
+def failures_of(cases):
+    """(test, seconds, lines of its output) of each failed test."""
+    return [(case.get("name"), float(case.get("time") or 0), (case.findtext("system-out") or "").strip().splitlines())
+            for case in cases if case.find("failure") is not None]
+
+
+def skips_of(cases):
+    """(test, reason) of each skip."""
     skips = []
-    cases = xml.etree.ElementTree.parse(path).getroot().findall("testcase")
     for case in cases:
         if case.get("status") == "run" or case.find("failure") is not None:
             continue
@@ -38,18 +46,20 @@ def read_skips(path):
         lines = (case.findtext("system-out") or "").strip().splitlines()
         for reason in reasons or lines[-1:] or [case.get("status") + ", and no reason found in its output"]:
             skips.append((case.get("name").split("  #")[0], reason.strip()))
-    return skips, len(cases)
+    return skips
 
 
 def main():
     allowed = read_allowed(sys.argv[1])
-    counts, unlisted, tests = collections.Counter(), [], 0
+    counts, unlisted, failures, tests = collections.Counter(), [], [], 0
     for path in sys.argv[2:]:
         if not pathlib.Path(path).exists():
             sys.exit(f"{path} is missing: ctest did not come to its end")
-        skips, cases = read_skips(path)
-        tests += cases
-        for test, reason in skips:
+        cases = xml.etree.ElementTree.parse(path).getroot().findall("testcase")
+        tests += len(cases)
+        for test, seconds, output in failures_of(cases):
+            failures.append("\n    ".join([f"failed: {test} ({seconds:.0f} s)", *output[-LINES_OF_A_FAILURE:]]))
+        for test, reason in skips_of(cases):
             kind = next((kind for kind, expression in allowed if expression.fullmatch(reason)), None)
             if kind:
                 counts[kind] += 1
@@ -58,7 +68,7 @@ def main():
     print(f"{sum(counts.values()) + len(unlisted)} of {tests} tests skipped")
     for kind, count in counts.most_common():
         print(f"{count:6}  {kind}")
-    print("\n".join(unlisted), end="\n" if unlisted else "")
+    print("\n".join(unlisted + failures), end="\n" if unlisted or failures else "")
     sys.exit(1 if unlisted or tests == 0 else 0)
 
 
