@@ -9,14 +9,18 @@ namespace eelsvae {
 
 DetectionResult run_detection(const SpectrumImageView& prepared, const ExpectationSource& source,
                               const SourceDescription& description, const PreprocessConfig& preprocess,
-                              const DetectionConfig& config, std::span<const float> held_out) {
+                              const DetectionConfig& config, std::span<const float> held_out,
+                              const StopToken& stop) {
   DetectionResult result;
   result.expectation = source(prepared);
+  stop.stop_if_requested();
   result.found = detect(prepared, result.expectation, preprocess, config, held_out);
+  stop.stop_if_requested();
   result.comparison = compare(prepared, description, source, preprocess);
   if (result.comparison)
     for (const std::string& doubt : doubts_of(*result.comparison, description, config))
       result.found.doubts.push_back(doubt);
+  stop.stop_if_requested();
   return result;
 }
 

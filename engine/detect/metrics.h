@@ -6,13 +6,28 @@
 
 namespace eelsvae {
 
-// How well scores find the pixels that are anomalous in truth.
-struct DetectionMetrics {
+// How well scores rank anomalous pixels above normal ones, over all thresholds. Another measure is a field
+// and a line here and its value in detection_metrics(): summaries, reports and studies go through the list.
+template <typename T>
+struct RankingMeasures {
+  T roc_auc{}, average_precision{};
+};
+template <typename T>
+struct RankingMeasure {
+  const char *key, *heading;  // in JSON and in tables
+  T RankingMeasures<T>::*value;
+};
+template <typename T>
+inline constexpr RankingMeasure<T> ranking_measures[] = {
+    {"average_precision", "average precision", &RankingMeasures<T>::average_precision},
+    {"roc_auc", "ROC-AUC", &RankingMeasures<T>::roc_auc}};
+
+// How well scores find the pixels that are anomalous in truth. The measures of ranking are absent where truth
+// holds one class only (average precision: no anomalous pixel).
+struct DetectionMetrics : RankingMeasures<std::optional<double>> {
   int64_t true_positives = 0, false_positives = 0, false_negatives = 0, true_negatives = 0;
   // At the threshold; 0 where a denominator is 0.
   double precision = 0, recall = 0, f1 = 0;
-  // Over all thresholds. Absent where truth holds one class only (average precision: no anomalous pixel).
-  std::optional<double> roc_auc, average_precision;
 };
 
 // truth: nonzero where anomalous. A pixel is found where its score is above the threshold. left_out: pixels

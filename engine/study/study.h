@@ -8,6 +8,7 @@
 
 #include "engine/config.h"
 #include "engine/detect/comparison.h"
+#include "engine/detect/metrics.h"
 #include "engine/study/quality.h"
 
 namespace eelsvae {
@@ -78,14 +79,13 @@ struct ThresholdOutcome {
 };
 
 // A source of expectations with a score.
-struct ScoreOutcome {
+struct ScoreOutcome : RankingMeasures<std::optional<double>> {
   // "model", a baseline as configured, "known truth", or "likelihood ratio", which knows the defect, too.
   std::string source;
   std::string footing;  // what it was fitted to: "clean", or "contaminated", the scored image itself
   enum class Kind { configured, own, published } kind = Kind::configured;  // own: RX's distance
-  Score score = Score::whitened;                     // if not own; published: pearson in the published window
-  std::string defect;                                // of a sweep; otherwise empty
-  std::optional<double> roc_auc, average_precision;  // absent without an anomaly
+  Score score = Score::whitened;  // if not own; published: pearson in the published window
+  std::string defect;             // of a sweep; otherwise empty
   std::vector<ThresholdOutcome> thresholds;
   // Of a model: how well it predicts what its training held out, beside the baselines.
   std::optional<Comparison> comparison = {};

@@ -145,8 +145,7 @@ ScoreOutcome outcome_of(std::span<const float> scores, std::span<const uint8_t> 
   ScoreOutcome outcome;
   auto add = [&](ThresholdMethod method, double rate, double threshold) {
     const DetectionMetrics m = detection_metrics(scores, truth, threshold, left_out);
-    outcome.roc_auc = m.roc_auc;
-    outcome.average_precision = m.average_precision;
+    static_cast<RankingMeasures<std::optional<double>>&>(outcome) = m;  // the same for every threshold
     outcome.thresholds.push_back(
         {method, rate, m.true_positives, m.false_positives, m.false_negatives, m.true_negatives});
   };

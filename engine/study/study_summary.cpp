@@ -16,15 +16,16 @@ bool same_method(const ScoreOutcome& a, const ScoreOutcome& b) {
 // Collects the images of a row before their spreads are taken.
 struct Collected {
   SummaryRow row;
-  std::vector<double> roc_auc, average_precision;
+  RankingMeasures<std::vector<double>> ranking;
   struct Images {
     std::vector<double> f1, precision, recall;
   };
   std::vector<Images> images;
 
   void add(const ScoreOutcome& outcome) {
-    if (outcome.roc_auc) roc_auc.push_back(*outcome.roc_auc);
-    if (outcome.average_precision) average_precision.push_back(*outcome.average_precision);
+    for (size_t k = 0; k < std::size(ranking_measures<double>); ++k)
+      if (const std::optional<double>& value = outcome.*ranking_measures<std::optional<double>>[k].value)
+        (ranking.*ranking_measures<std::vector<double>>[k].value).push_back(*value);
     for (const ThresholdOutcome& t : outcome.thresholds) {
       size_t k = 0;
       while (k < row.thresholds.size() &&
@@ -51,8 +52,9 @@ struct Collected {
 
   SummaryRow finished() const {
     SummaryRow result = row;
-    result.roc_auc = spread_of(roc_auc);
-    result.average_precision = spread_of(average_precision);
+    for (size_t k = 0; k < std::size(ranking_measures<double>); ++k)
+      result.*ranking_measures<Spread>[k].value =
+          spread_of(ranking.*ranking_measures<std::vector<double>>[k].value);
     for (size_t k = 0; k < images.size(); ++k) {
       result.thresholds[k].f1 = spread_of(images[k].f1);
       result.thresholds[k].precision = spread_of(images[k].precision);

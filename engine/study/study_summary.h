@@ -33,10 +33,9 @@ struct PooledThreshold {
 };
 
 // The results of a cell over all seeds, or of several cells, for one source and score.
-struct SummaryRow {
+struct SummaryRow : RankingMeasures<Spread> {
   StudyCell cell;        // its seed means nothing
   ScoreOutcome outcome;  // source, footing, kind, score and defect; its numbers mean nothing
-  Spread roc_auc, average_precision;
   std::vector<PooledThreshold> thresholds;
 };
 // A row for every preset, subject, amount, source and score, in the order of the results.

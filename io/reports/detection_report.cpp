@@ -102,8 +102,8 @@ json metrics(const std::optional<DetectionMetrics>& m) {
   json rows = json::array();
   if (m->true_positives + m->false_negatives > 0)  // else there is nothing to be found
     rows = {{"F1", m->f1}, {"precision", m->precision}, {"recall", m->recall}};
-  if (m->roc_auc) rows.push_back({"ROC-AUC", *m->roc_auc});
-  if (m->average_precision) rows.push_back({"average precision", *m->average_precision});
+  for (const auto& [key, heading, value] : ranking_measures<std::optional<double>>)
+    if ((*m).*value) rows.push_back({heading, *((*m).*value)});
   rows.push_back({"found", m->true_positives});
   rows.push_back({"missed", m->false_negatives});
   rows.push_back({"false alarms", m->false_positives});

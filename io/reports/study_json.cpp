@@ -58,15 +58,16 @@ json to_json(const ScoreOutcome& o) {
                           {"precision", t.precision()},
                           {"recall", t.recall()},
                           {"f1", t.f1()}});
-  return {{"source", o.source},
-          {"footing", o.footing},
-          {"kind", name_in(choices(o.kind), o.kind)},
-          {"score", name_in(choices(o.score), o.score)},
-          {"defect", o.defect},
-          {"roc_auc", optional(o.roc_auc)},
-          {"average_precision", optional(o.average_precision)},
-          {"comparison", o.comparison ? to_json(*o.comparison) : json(nullptr)},
-          {"thresholds", thresholds}};
+  json j = {{"source", o.source},
+            {"footing", o.footing},
+            {"kind", name_in(choices(o.kind), o.kind)},
+            {"score", name_in(choices(o.score), o.score)},
+            {"defect", o.defect},
+            {"comparison", o.comparison ? to_json(*o.comparison) : json(nullptr)},
+            {"thresholds", thresholds}};
+  for (const auto& [key, heading, value] : ranking_measures<std::optional<double>>)
+    j[key] = optional(o.*value);
+  return j;
 }
 
 ScoreOutcome outcome_from(const json& j) {
@@ -76,8 +77,8 @@ ScoreOutcome outcome_from(const json& j) {
   o.kind = named_in(choices(o.kind), j.at("kind"));
   o.score = named_in(choices(o.score), j.at("score"));
   o.defect = j.at("defect").get<std::string>();
-  o.roc_auc = optional_from(j.at("roc_auc"));
-  o.average_precision = optional_from(j.at("average_precision"));
+  for (const auto& [key, heading, value] : ranking_measures<std::optional<double>>)
+    o.*value = optional_from(j.at(key));
   if (j.contains("comparison") && !j["comparison"].is_null()) o.comparison = comparison_from(j["comparison"]);
   for (const json& t : j.at("thresholds")) {
     ThresholdOutcome& outcome = o.thresholds.emplace_back();

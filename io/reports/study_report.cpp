@@ -40,12 +40,13 @@ json row_json(const SummaryRow& row) {
                           {"precision", spread(t.precision)},
                           {"recall", spread(t.recall)}});
   }
-  return {{"part", part_name(row.cell.part)}, {"preset", row.cell.preset},
-          {"subject", row.cell.subject},      {"amount", row.cell.amount},
-          {"source", row.outcome.source},     {"footing", row.outcome.footing},
-          {"score", score_text(row.outcome)}, {"defect", row.outcome.defect},
-          {"roc_auc", spread(row.roc_auc)},   {"average_precision", spread(row.average_precision)},
-          {"thresholds", thresholds}};
+  json entry = {{"part", part_name(row.cell.part)}, {"preset", row.cell.preset},
+                {"subject", row.cell.subject},      {"amount", row.cell.amount},
+                {"source", row.outcome.source},     {"footing", row.outcome.footing},
+                {"score", score_text(row.outcome)}, {"defect", row.outcome.defect}};
+  for (const RankingMeasure<Spread>& m : ranking_measures<Spread>) entry[m.key] = spread(row.*m.value);
+  entry["thresholds"] = std::move(thresholds);
+  return entry;
 }
 
 json rows_json(const std::vector<SummaryRow>& rows) {

@@ -146,13 +146,15 @@ void add_honest(const StudyReport& report, const std::vector<SummaryRow>& rows,
         return t ? text(t->f1) : std::string("-");
       };
     };
-    std::vector<Measure> measures = {
-        {"average precision", "", [](const SummaryRow& row) { return text(row.average_precision); }},
-        {"ROC-AUC", "", [](const SummaryRow& row) { return text(row.roc_auc); }},
-        {"F1, threshold " + threshold_text(ThresholdMethod::fdr, rate), "", f1(ThresholdMethod::fdr)},
-        {"F1, threshold " + threshold_text(ThresholdMethod::conformal, rate),
-         "Needs a recording that is known to be normal.", f1(ThresholdMethod::conformal)},
-        {"F1, threshold otsu", "", f1(ThresholdMethod::otsu)}};
+    std::vector<Measure> measures;
+    for (const RankingMeasure<Spread>& m : ranking_measures<Spread>)
+      measures.push_back({m.heading, "", [m](const SummaryRow& row) { return text(row.*m.value); }});
+    measures.insert(
+        measures.end(),
+        {{"F1, threshold " + threshold_text(ThresholdMethod::fdr, rate), "", f1(ThresholdMethod::fdr)},
+         {"F1, threshold " + threshold_text(ThresholdMethod::conformal, rate),
+          "Needs a recording that is known to be normal.", f1(ThresholdMethod::conformal)},
+         {"F1, threshold otsu", "", f1(ThresholdMethod::otsu)}});
     for (const SummaryRow& row : rows) {
       if (row.cell.part != Part::defects || row.cell.preset != preset) continue;
       const std::string column = row.cell.subject + ", " + amount_text(row.cell.amount);

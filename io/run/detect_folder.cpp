@@ -62,8 +62,8 @@ nlohmann::ordered_json summarize(const DetectionReport& o) {
     summary["f1"] = or_null(none ? std::nullopt : std::optional(o.metrics->f1));
     summary["precision"] = o.metrics->precision;
     summary["recall"] = or_null(none ? std::nullopt : std::optional(o.metrics->recall));
-    summary["roc_auc"] = or_null(o.metrics->roc_auc);
-    summary["average_precision"] = or_null(o.metrics->average_precision);
+    for (const auto& [key, heading, value] : ranking_measures<std::optional<double>>)
+      summary[key] = or_null((*o.metrics).*value);
   }
   summary.update(to_json(o.provenance));
   summary["configuration"] = nlohmann::ordered_json::parse(to_json_text(o.config));

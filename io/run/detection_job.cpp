@@ -334,17 +334,17 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
     normal = std::move(held_out->scores);
     if (normal.empty()) {
       const SpectrumImage& trained_on = held_out->image ? held_out->image->image : prepared.image;
-      normal = normal_scores({trained_on, source.training.preprocess, std::move(held_out->pixels)},
-                             expected(trained_on), config.detection, {&config.detection.score, 1})
-                   .front();
+      normal =
+          normal_scores({trained_on, source.training.preprocess, std::move(held_out->pixels)},
+                        expected(trained_on), config.detection, {&config.detection.score, 1}, interruption())
+              .front();
     }
     log->info("{} spectra of {} were held out of training", normal.size(), source.training.data.data_path);
   }
   DetectionResult result = run_detection(prepared.image, expected, source.description, config.preprocess,
-                                         config.detection, normal);
+                                         config.detection, normal, interruption());
   const std::optional<Comparison>& comparison = result.comparison;
   times.end("scoring");
-  interruption().stop_if_requested();
 
   const Detection& found = result.found;
   DetectionReport report{prepared.image, result.expectation, found,         config,

@@ -139,7 +139,7 @@ TEST(Report, ShowsWhatIsGiven) {
   EXPECT_EQ(names, (std::vector<std::string>{"F1", "precision", "recall", "ROC-AUC", "average precision",
                                              "found", "missed", "false alarms", "rightly left"}));
   EXPECT_NEAR(data["metrics"][0][1], 2.0 / 3, 1e-9);
-  EXPECT_EQ(data["metrics"][3][1], *sample.report.metrics->roc_auc);
+  EXPECT_EQ(data["metrics"][4][1], *sample.report.metrics->roc_auc);
   EXPECT_EQ(data["metrics"][6][1], 1) << "missed";
   EXPECT_EQ(data["metrics"][8][1], 18) << "rightly left";
   EXPECT_EQ(data["versions"], nlohmann::json::parse(R"([["oneDNN", "2.6.3"]])"));
