@@ -99,15 +99,19 @@ json origin(const DetectionReport& report) {
 
 json metrics(const std::optional<DetectionMetrics>& m) {
   if (!m) return nullptr;
-  json rows = json::array();
-  if (m->true_positives + m->false_negatives > 0)  // else there is nothing to be found
-    rows = {{"F1", m->f1}, {"precision", m->precision}, {"recall", m->recall}};
+  json rows = json::array();  // of pairs, which in braces alone would become an object
+  const auto add = [&rows](const char* name, auto value) { rows.push_back(json::array({name, value})); };
+  if (m->true_positives + m->false_negatives > 0) {  // else there is nothing to be found
+    add("F1", m->f1);
+    add("precision", m->precision);
+    add("recall", m->recall);
+  }
   for (const auto& [key, heading, value] : ranking_measures<std::optional<double>>)
-    if ((*m).*value) rows.push_back({heading, *((*m).*value)});
-  rows.push_back({"found", m->true_positives});
-  rows.push_back({"missed", m->false_negatives});
-  rows.push_back({"false alarms", m->false_positives});
-  rows.push_back({"rightly left", m->true_negatives});
+    if ((*m).*value) add(heading, *((*m).*value));
+  add("found", m->true_positives);
+  add("missed", m->false_negatives);
+  add("false alarms", m->false_positives);
+  add("rightly left", m->true_negatives);
   return rows;
 }
 
