@@ -15,6 +15,7 @@ namespace eelsvae {
 namespace {
 
 constexpr double first_loss_ev = 5, spike_threshold = 8;
+constexpr int64_t least_channels = 16;  // the network halves them four times
 
 // Electrons that a count scaled to the image's range stands for.
 double electrons_per_unit(const SpectrumImage& piece) {
@@ -34,7 +35,7 @@ double electrons_per_unit(const SpectrumImage& piece) {
 
 }  // namespace
 
-AutomaticChoice choose_configuration(const SpectrumImageView& image) {
+AutomaticChoice choose_configuration(const SpectrumImageView& image, std::optional<int64_t> tile) {
   AutomaticChoice choice;
   Config& config = choice.config;
   auto say = [&](std::string reason) { choice.reasons.push_back(std::move(reason)); };
@@ -67,13 +68,17 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image) {
   }
 
   const int64_t side = std::min(image.y.size, image.x.size);
-  config.tiles.image_size = std::min<int64_t>(24, side / 2 / 4 * 4);
+  config.tiles.image_size = tile.value_or(std::min<int64_t>(24, side / 2 / 4 * 4));
   config.tiles.sliding_window_stride = std::max<int64_t>(config.tiles.image_size / 2, 1);
-  choice.model = config.tiles.image_size >= 8;
-  if (!choice.model) {
+  if (side < 16)
+    choice.no_model = "no model, for the image has no room for two tiles of 8 x 8 pixels either way";
+  else if (energy.size < least_channels)
+    choice.no_model =
+        "no model, for the image has fewer than " + std::to_string(least_channels) + " energy channels";
+  if (!choice.no_model.empty()) {
     config.tiles = {};
-    say("no model, for the image has no room for two tiles of 8 x 8 pixels either way");
-  } else if (config.tiles.image_size < 24) {
+    say(choice.no_model);
+  } else if (!tile && config.tiles.image_size < 24) {
     say("tiles.image_size " + std::to_string(config.tiles.image_size) +
         ", pixels, for the image has no room for more");
   }

@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <memory>
 
@@ -88,6 +89,15 @@ std::vector<InputFile> record_inputs(const std::vector<std::string>& paths, cons
     }
   }
   return inputs;
+}
+
+InputRecords::InputRecords(std::vector<std::string> paths)
+    : records_(std::async(std::launch::async, record_inputs, std::move(paths), StopToken(cancelled_))) {}
+
+std::vector<InputFile> InputRecords::get(const StopToken& stop) {
+  while (records_.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready)
+    stop.stop_if_requested();
+  return records_.get();
 }
 
 }  // namespace eelsvae

@@ -41,12 +41,15 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
   return {false, "mean", "The mean spectrum" + by};
 }
 
-// The image as far as the settings crop it: what lies outside is not to be looked at.
+// The image as the settings crop and bin it: what lies outside is not to be looked at, and pixels and noise
+// are those that the model will see.
 SpectrumImage what_is_used(ImageToRead image, const Config& given) {
   PreprocessConfig crops;
   crops.set_aside = 0;
   crops.crop_y = given.preprocess.crop_y;
   crops.crop_x = given.preprocess.crop_x;
+  crops.bin_xy = given.preprocess.bin_xy;
+  crops.bin_energy = given.preprocess.bin_energy;
   const bool calibrated = given.preprocess.align == Align::none;  // otherwise alignment tells the energies
   return eelsvae::reduce(std::move(image), crops, calibrated ? given.data.energy_range : std::nullopt).image;
 }
@@ -56,10 +59,14 @@ SpectrumImage what_is_used(ImageToRead image, const Config& given) {
 ScanChoice choose_for_scan(const std::string& data, const std::vector<std::string>& settings) {
   // What the settings say of reading is needed to read.
   Config given;
-  for (const std::string& setting : settings) set_value(given, setting);
+  std::optional<int64_t> tile;
+  for (const std::string& setting : settings) {
+    set_value(given, setting);
+    if (setting.starts_with("tiles.image_size=")) tile = given.tiles.image_size;
+  }
   given.data.data_path = data;
   const SpectrumImage image = what_is_used(open_image_data(data, given, interruption()), given);
-  return {choose_configuration(image), image.energy, image.pixels()};
+  return {choose_configuration(image, tile), image.energy, image.pixels()};
 }
 
 void apply_settings(Config& config, const std::string& data, const std::vector<std::string>& settings) {
@@ -102,7 +109,7 @@ int run_automatic(const DetectionRequest& request, JobFolder& folder) {
   log->info("Configuration: {}", config_file);
 
   std::optional<Comparison> comparison;
-  if (choice.model) {
+  if (choice.no_model.empty()) {
     const std::chrono::duration<double> reading = std::chrono::steady_clock::now() - began;
     const double minutes = std::max(share_of_training * all_minutes - reading.count() / 60, 0.0);
     log->info("Training a model for {:.2g} minutes at most (--minutes {:.3g})", minutes, all_minutes);

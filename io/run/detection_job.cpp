@@ -1,9 +1,6 @@
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <chrono>
 #include <filesystem>
-#include <future>
 #include <optional>
 #include <utility>
 
@@ -206,25 +203,6 @@ Expectation reconstruct(Model& model, const SpectrumImageView& image, const Dete
   return expectation;
 }
 
-// Files are read whole for their digests, beside the work on the part of them that is used. Whoever leaves
-// the work, by a mistake or Ctrl-C, does not wait for that.
-class InputRecords {
- public:
-  explicit InputRecords(std::vector<std::string> files)
-      : records_(std::async(std::launch::async, record_inputs, std::move(files), StopToken(cancelled_))) {}
-  ~InputRecords() { cancelled_ = true; }  // before the future waits
-
-  std::vector<InputFile> get() {
-    while (records_.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready)
-      interruption().stop_if_requested();
-    return records_.get();
-  }
-
- private:
-  std::atomic<bool> cancelled_ = false;
-  std::future<std::vector<InputFile>> records_;
-};
-
 // A folder in which a model was trained keeps it, so only detections by that model belong there.
 void check_model_inside(const DetectionRequest& request) {
   namespace fs = std::filesystem;
@@ -353,7 +331,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   report.truth = truth;
   if (!truth.empty())
     report.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
-  std::vector<InputFile> recorded = inputs.get();
+  std::vector<InputFile> recorded = inputs.get(interruption());
   times.end("digests");
   report.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", trained.backend->description()}},
                        std::move(recorded),

@@ -119,14 +119,14 @@ int write_configuration(const TrainingRequest& request) {
     if (given)
       throw UserError(std::string("--init writes a configuration and does nothing else; leave out ") + name);
   auto [choice, energy, pixels] = choose_for_scan(request.init, request.settings);
-  if (!choice.model)
-    throw UserError(request.init +
-                    ": has no room for two tiles of 8 x 8 pixels either way, which a network needs; "
-                    "eelsvae-detect alone, or with --baseline, needs none");
+  if (!choice.no_model.empty())
+    throw UserError(request.init + ": " + choice.no_model +
+                    "; eelsvae-detect alone, or with --baseline, needs none");
   Config& config = choice.config;
   apply_settings(config, request.init, request.settings);
   std::vector<std::string> lines = std::move(choice.reasons);
-  if (!config.data.energy_range && energy.units == "eV" && config.preprocess.align == Align::none) {
+  if (!config.data.energy_range && energy.units == "eV" && config.preprocess.align == Align::none &&
+      config.preprocess.bin_energy == 1) {
     // The same as none, but to be narrowed by whoever knows which edges matter.
     const auto rounded = [](double ev) { return std::stod(short_number(ev, 9)); };
     config.data.energy_range = {
@@ -177,27 +177,13 @@ int run_training(const TrainingRequest& request) {
 
   std::string fallback;
   const BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
+  std::optional<InputRecords> inputs;
+  if (request.plan.empty()) inputs.emplace(input_files(config.data.data_path, config));
   std::optional<ImageToRead> drift_image = open_drift_image(config, interruption());
   PreparedImage prepared = prepare(open_image_data(config.data.data_path, config, interruption()),
                                    config.preprocess, config.data.energy_range, nullptr,
                                    std::move(drift_image), offer.create(offer.variants.front()).get());
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
-  if (request.plan.empty())
-    info.provenance = {
-        {}, record_inputs(input_files(config.data.data_path, config), interruption()), prepared.notes};
-  if (checkpoint && request.plan.empty()) {
-    // Checkpoints of older programs have the image alone, or nothing.
-    const auto changed = std::ranges::mismatch(info.provenance.inputs, saved.provenance.inputs, {},
-                                               &InputFile::sha256, &InputFile::sha256);
-    if (changed.in2 != saved.provenance.inputs.end())
-      throw UserError((changed.in1 != info.provenance.inputs.end() ? *changed.in1 : *changed.in2).path +
-                      ": is not the file, or not as it was, with which the run in " + request.output +
-                      " was started; choose another --output");
-  }
-  if (checkpoint &&
-      (saved.energy != info.energy || saved.scaling != info.scaling || saved.alignment != info.alignment))
-    throw UserError(config.data.data_path + ": is not the image that the run in " + request.output +
-                    " was started on");
   std::optional<TrainingJob> job(std::in_place, offer, config, prepared.image, saved.computed_by);
   info.computed_by = job->choice().variant;
   const Backend& backend = job->backend();
@@ -208,8 +194,20 @@ int run_training(const TrainingRequest& request) {
                 request.plan == "full" ? model.plan().table().c_str() : "");
     return 0;
   }
-  info.provenance.versions = {{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}};
+  info.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}},
+                     inputs->get(interruption()),
+                     prepared.notes};
   if (checkpoint) {
+    // Checkpoints of older programs have the image alone, or nothing.
+    const auto changed = std::ranges::mismatch(info.provenance.inputs, saved.provenance.inputs, {},
+                                               &InputFile::sha256, &InputFile::sha256);
+    if (changed.in2 != saved.provenance.inputs.end())
+      throw UserError((changed.in1 != info.provenance.inputs.end() ? *changed.in1 : *changed.in2).path +
+                      ": is not the file, or not as it was, with which the run in " + request.output +
+                      " was started; choose another --output");
+    if (saved.energy != info.energy || saved.scaling != info.scaling || saved.alignment != info.alignment)
+      throw UserError(config.data.data_path + ": is not the image that the run in " + request.output +
+                      " was started on");
     job->resume(*saved.training, [&](Model& to) { load_checkpoint(*checkpoint, to, true); });
   } else {
     job->start();

@@ -43,6 +43,29 @@ TEST_F(InitTest, ItRunsAsItIs) {
   EXPECT_NE(trained.out.find("22 x 26 pixels, 64 channels from 700 eV"), std::string::npos) << trained.out;
 }
 
+// What is chosen follows what --set says of it, so that it runs as it is, too.
+TEST_F(InitTest, FollowsTheSettings) {
+  simulate_film();
+  const auto chosen = [&](const std::vector<std::string>& settings) {
+    std::vector<std::string> more;
+    for (const std::string& setting : settings) more.insert(more.end(), {"--set", setting});
+    const ProgramResult written = init(more);
+    EXPECT_EQ(written.status, 0) << written.err;
+    write_bytes(path("mine.json"), written.out);
+    const ProgramResult trained = program("train", {"--config", "mine.json", "--output",
+                                                    "run-" + settings.front(), "--set", "training.epochs=1"});
+    EXPECT_EQ(trained.status, 0) << trained.err;
+    return parse_config(written.out, "mine.json");
+  };
+  EXPECT_EQ(chosen({"tiles.image_size=4"}).tiles.sliding_window_stride, 2);
+  const double dose = chosen({"training.seed=2"}).loss.dose;
+  const Config binned = chosen({"preprocess.bin_energy=2"});
+  EXPECT_NEAR(binned.loss.dose, 2 * dose, 0.5 * dose) << "of half as many channels with twice the counts";
+  expect_mistake(init({"--set", "preprocess.bin_xy=2"}), {"film.hspy: no model, for the image has no room"});
+  expect_mistake(init({"--set", "data.energy_range=702,705"}),
+                 {"film.hspy: no model, for the image has fewer than 16 energy"});
+}
+
 TEST_F(InitTest, TheRulesAreThoseOfADetectionAlone) {
   simulate_film();
   const ProgramResult written =
@@ -71,7 +94,7 @@ TEST_F(InitTest, WritesNothingElseToStdout) {
   expect_mistake(init({"--set", "tiles.image_size=7"}), {"tiles.image_size"});
   ASSERT_EQ(program("convert", {"film.hspy", "part.hspy", "--set", "preprocess.crop_y=0,6"}).status, 0);
   expect_mistake(program("train", {"--init", "part.hspy"}),
-                 {"part.hspy: has no room for two tiles", "--baseline"});
+                 {"part.hspy: no model, for the image has no room for two tiles", "--baseline"});
   expect_mistake(program("train", {"--init", "missing.dm4"}), {"missing.dm4"});
   expect_mistake(program("train", {}), {"CONFIG is required", "--init"});
   const ProgramResult full =

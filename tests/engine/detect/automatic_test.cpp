@@ -28,7 +28,7 @@ TEST(Automatic, TellsTheElectronsFromTheNoise) {
     const AutomaticChoice choice = choose_configuration(shot_noise(48, 48, gain));
     // Counts go from about 70 to 260 (gain 1) and to 40 and 330 (gain 4), in electrons of `gain` counts.
     EXPECT_NEAR(choice.config.loss.dose, gain == 1 ? 185 : 65, gain == 1 ? 40 : 20);
-    EXPECT_TRUE(choice.model);
+    EXPECT_EQ(choice.no_model, "");
     EXPECT_EQ(choice.config.tiles.image_size, 24);
     EXPECT_EQ(choice.config.tiles.sliding_window_stride, 12);
     EXPECT_EQ(choice.config.preprocess.despike, 8);
@@ -39,9 +39,9 @@ TEST(Automatic, TellsTheElectronsFromTheNoise) {
 
 TEST(Automatic, TakesTilesThatTheImageHasRoomFor) {
   EXPECT_EQ(choose_configuration(shot_noise(100, 31, 1)).config.tiles.image_size, 12);
-  EXPECT_FALSE(choose_configuration(shot_noise(1, 100, 1)).model);
-  EXPECT_FALSE(choose_configuration(shot_noise(15, 100, 1)).model);
-  EXPECT_TRUE(choose_configuration(shot_noise(16, 100, 1)).model);
+  EXPECT_NE(choose_configuration(shot_noise(1, 100, 1)).no_model, "");
+  EXPECT_NE(choose_configuration(shot_noise(15, 100, 1)).no_model, "");
+  EXPECT_EQ(choose_configuration(shot_noise(16, 100, 1)).no_model, "");
 }
 
 TEST(Automatic, BeginsBeyondTheZeroLoss) {
