@@ -136,7 +136,7 @@ TEST(Report, ShowsWhatIsGiven) {
   EXPECT_EQ(data["sublines"], nlohmann::json({"1 of 2 known anomalies found, no false alarms."}));
   std::vector<std::string> names;
   for (const auto& tile : data["metrics"]) names.push_back(tile[0]);
-  EXPECT_EQ(names, (std::vector<std::string>{"F1", "precision", "recall", "ROC-AUC", "average precision",
+  EXPECT_EQ(names, (std::vector<std::string>{"F1", "precision", "recall", "average precision", "ROC-AUC",
                                              "found", "missed", "false alarms", "rightly left"}));
   EXPECT_NEAR(data["metrics"][0][1], 2.0 / 3, 1e-9);
   EXPECT_EQ(data["metrics"][4][1], *sample.report.metrics->roc_auc);
