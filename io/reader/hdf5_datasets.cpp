@@ -51,6 +51,16 @@ std::optional<NumberType> number_type(hid_t type) {
   return std::nullopt;
 }
 
+// What chunks are packed with that is unpacked without HDF5, which has no more than the first of them.
+struct ChunkFilter {
+  H5Z_filter_t filter;
+  Compression compression;
+};
+constexpr ChunkFilter chunk_filters[] = {{H5Z_FILTER_DEFLATE, Compression::deflate},
+                                         {lzf_filter, Compression::lzf},
+                                         {32001, Compression::blosc},
+                                         {32015, Compression::zstd}};
+
 // https://github.com/HDFGroup/hdf5_plugins, docs/RegisteredFilterPlugins.md
 struct FilterName {
   H5Z_filter_t filter;
@@ -193,7 +203,7 @@ void Dataset::describe_chunks() {
   found.box.assign(sizes.begin(), sizes.end());
   const int64_t elements = element_count(found.box, H5Tget_size(type_));
   if (elements <= 0) throw UserError(context_ + ": the chunks have no size");
-  bool known = elements * static_cast<int64_t>(H5Tget_size(type_)) >= smallest_chunk;
+  bool known = true, worthwhile = elements * static_cast<int64_t>(H5Tget_size(type_)) >= smallest_chunk;
   const int count = check(H5Pget_nfilters(properties_), context_);
   for (int i = 0; i < count; ++i) {
     unsigned flags = 0, values[16] = {};
@@ -201,20 +211,21 @@ void Dataset::describe_chunks() {
     const H5Z_filter_t filter = check(H5Pget_filter2(properties_, static_cast<unsigned>(i), &flags,
                                                      &value_count, values, 0, nullptr, nullptr),
                                       context_);
-    const bool compresses = filter == H5Z_FILTER_DEFLATE || filter == lzf_filter;
+    const auto* packer = std::ranges::find(chunk_filters, filter, &ChunkFilter::filter);
+    if (missing_filter_.empty()) missing_filter_ = missing_filter(filter);
     if (filter == H5Z_FILTER_SHUFFLE && i == 0 && (value_count == 0 || values[0] == H5Tget_size(type_))) {
       found.shuffle_place = i;
-    } else if (compresses && found.compression == Compression::none) {
-      found.compression = filter == lzf_filter ? Compression::lzf : Compression::deflate;
+    } else if (packer != std::end(chunk_filters) && found.compression == Compression::none) {
+      found.compression = packer->compression;
       found.compression_place = i;
     } else {
       known = false;
-      if (missing_filter_.empty()) missing_filter_ = missing_filter(filter);
     }
   }
   unsigned options = 0;  // whether chunks at the edges are stored without the filters
   check(H5Pget_chunk_opts(properties_, &options), context_);
-  if (known && options == 0) found.way = StoredDataset::chunks;
+  worthwhile |= !missing_filter_.empty();  // HDF5 could not
+  if (known && worthwhile && options == 0) found.way = StoredDataset::chunks;
 }
 
 uint64_t Dataset::box_bytes() const {

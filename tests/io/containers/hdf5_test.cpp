@@ -228,7 +228,7 @@ TEST_F(Hdf5Test, SaysWhichChunkIsDamaged) {
 TEST_F(Hdf5Test, FiltersThatAreNotInstalledAreNamed) {
   const std::vector<int64_t> shape = {2, 4, 1024};
   for (const auto& [filter, name] :
-       {std::pair{32015, "zstd (HDF5 filter 32015)"}, {299, "HDF5 filter 299"}}) {
+       {std::pair{32008, "bitshuffle (HDF5 filter 32008)"}, {299, "HDF5 filter 299"}}) {
     const Hdf5Storage storage = {.chunk = {1, 4, 1024}, .optional_filter = filter};
     for (const bool filtered : {false, true}) {
       {

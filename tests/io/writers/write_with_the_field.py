@@ -8,6 +8,7 @@ import warnings
 
 warnings.simplefilter("ignore")  # the libraries' own, about each other
 import h5py
+import hdf5plugin
 import hyperspy.api as hs
 import ncempy.io.emd
 import numcodecs
@@ -79,6 +80,19 @@ for i, options in enumerate([dict(order="F"), dict(order="F", compressor=None), 
     group = zarr.open_group(cases.path(name), "a")["Experiments/a scan \u00b5"]
     del group["data"]
     group.create_dataset("data", shape=data.shape, dtype=data.dtype, chunks=(2, 5, 16), **options)[:] = data
+    cases.add(name, data)
+# Filters of hdf5plugin, in chunks that are large, small, or of one byte a number.
+for i, (dtype, chunks, options) in enumerate(itertools.product(
+        ["<f4", ">u2", "|u1"], [(4, 5, 37), (1, 2, 16)],
+        [hdf5plugin.Zstd(), hdf5plugin.Blosc(cname="lz4", shuffle=hdf5plugin.Blosc.SHUFFLE),
+         hdf5plugin.Blosc(cname="zstd", shuffle=hdf5plugin.Blosc.BITSHUFFLE), hdf5plugin.Blosc(cname="blosclz")])):
+    name = f"plugin{i}.hspy"
+    data = cube(2, dtype)
+    signal(data).save(cases.path(name))
+    with h5py.File(cases.path(name), "a") as file:
+        group = file["Experiments/a scan \u00b5"]
+        del group["data"]
+        group.create_dataset("data", data=data, chunks=chunks, **options)
     cases.add(name, data)
 for i, options in enumerate([dict(), dict(chunks=(4, 5, 37), compression="szip"), dict(chunks=(2, 2, 37), scaleoffset=0),
                              dict(chunks=(2, 2, 37), fletcher32=True), dict(chunks=(1, 1, 8), maxshape=(None, 5, 37))]):
