@@ -17,16 +17,23 @@ int main(int argc, char** argv) {
       "then holds report.html, summary.json, scores.hspy, scores.npy, mask.npy, scores.png, histogram.png, "
       "config.json, log.txt and the model.\n"
       "  eelsvae-detect scan.dm4 --model run\n"
-      "  eelsvae-detect scan.dm4 --baseline mean --set data.energy_range=500,800");
+      "  eelsvae-detect scan.dm4 --baseline mean --set data.energy_range=500,800\n"
+      "  eelsvae-detect scan.hspy --expectation denoised.npy");
   app.add_option("DATA,--data", request.data, "spectrum image (otherwise the one the model was trained on)");
   app.add_option("--model", request.model, "run folder of eelsvae-train, or a checkpoint");
   app.add_option(
       "--baseline", request.baseline,
       "instead of a model: mean, pca:K or rx:K with K components, pca:auto or rx:auto (pca and rx are "
       "the same), which keeps the components in which neighbouring pixels are alike");
+  app.add_option(
+      "--expectation", request.expectation,
+      "instead of a model: what another program makes of DATA (a denoiser, a PCA, a diffusion model), as an "
+      "image of the same size in the same units, in any format that is read; it is prepared as DATA is");
   app.add_option("--fit", request.fit, "image that the baseline is fitted to (otherwise DATA itself)");
-  app.add_option("--config", request.config, "configuration that a baseline takes its preprocessing from");
-  app.add_option("--minutes", request.minutes, "time for everything, without --model and --baseline")
+  app.add_option("--config", request.config,
+                 "configuration that a baseline or an expectation takes its preprocessing from");
+  app.add_option("--minutes", request.minutes,
+                 "time for everything, where nothing else says what is expected")
       .default_str("5");
   app.add_option("--output", request.output, "folder for the results").capture_default_str();
   app.add_option("--truth", request.truth, "mask (y, x) of known anomalies, .npy; adds F1 and the like");

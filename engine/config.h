@@ -112,6 +112,10 @@ enum class ThresholdMethod { fdr, otsu, conformal };
 constexpr bool keeps_rate(ThresholdMethod method) {
   return method == ThresholdMethod::fdr || method == ThresholdMethod::conformal;
 }
+// Whether it needs scores of normal spectra that were held out of training.
+constexpr bool needs_held_out(ThresholdMethod method) {
+  return method == ThresholdMethod::conformal;
+}
 
 struct DetectionConfig {
   Score score = Score::whitened;
@@ -133,6 +137,7 @@ struct DetectionConfig {
   // Whether a method decides: a number that is given takes precedence.
   bool threshold_by(ThresholdMethod method) const { return !threshold && threshold_method == method; }
   bool threshold_by_rate() const { return !threshold && keeps_rate(threshold_method); }
+  bool threshold_by_held_out() const { return !threshold && needs_held_out(threshold_method); }
 };
 
 struct Config {

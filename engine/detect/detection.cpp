@@ -7,6 +7,7 @@
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
 #include "engine/image/excluded.h"
+#include "engine/noise/followed_noise.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
 
@@ -52,13 +53,13 @@ std::vector<std::string> doubts(const Detection& found, const DetectionConfig& c
         "preprocess.crop_y, crop_x and data.exclude leave regions out");
   const auto held_out = std::ssize(normal);
   if (const double needed = scored / (fewest_found * config.fdr);
-      config.threshold_by(ThresholdMethod::conformal) && static_cast<double>(held_out) < needed)
+      config.threshold_by_held_out() && static_cast<double>(held_out) < needed)
     doubts.push_back(std::to_string(held_out) + " spectra were held out of training, and " +
                      short_number(needed, 6) + " are needed to find " + short_number(fewest_found) +
                      " among " + short_number(scored, 9) +
                      " at that rate; hold more out, or use detection.threshold_method=fdr");
   // The image's own bulk is another witness of what normal scores are.
-  if (config.threshold_by(ThresholdMethod::conformal) && found.null) {
+  if (config.threshold_by_held_out() && found.null) {
     const double own = fdr_threshold(found.scores, *found.null, config.fdr, excluded);
     const auto by_bulk = std::ranges::count_if(found.scores, [&](float score) { return score > own; });
     if (2 * anomalous < static_cast<double>(by_bulk))
@@ -102,7 +103,7 @@ void check_detection(const SpectrumImageView& prepared, int64_t tile, const Dete
   if (config.window) channel_window(prepared.energy, *config.window);
   if (tile == 0 && needs_model(config.score))
     throw UserError("detection.score: the score needs a model, for a baseline has no latent space");
-  if (tile == 0 && config.threshold_by(ThresholdMethod::conformal))
+  if (tile == 0 && config.threshold_by_held_out())
     throw UserError("detection.threshold_method=conformal needs a model; a baseline holds no spectra out");
   if (config.threshold_by(ThresholdMethod::fdr))
     check_enough_scores(prepared.pixels() - excluded_pixels(prepared.excluded));
@@ -127,6 +128,12 @@ Detection detect(const SpectrumImageView& prepared, const Expectation& expectati
   found.threshold = threshold_of(found, config, held_out, prepared.excluded);
   found.mask = anomalous(found.scores, found.threshold);
   found.doubts = doubts(found, config, held_out, prepared.excluded);
+  constexpr double most = 0.2;
+  if (const double followed = followed_noise(prepared, expectation.spectra); followed > most)
+    found.doubts.push_back(
+        "what is expected holds " + short_number(100 * followed, 2) +
+        " % of the noise of the spectra that it is compared with, and defects as it does noise; fewer "
+        "components, a stronger denoiser, or one that does not see the spectrum it tells, leave them out");
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
   return found;
 }

@@ -83,7 +83,7 @@ int run_automatic(const DetectionRequest& request, JobFolder& folder) {
   if (request.data.empty())
     throw UserError("no data: give a spectrum image, or --model RUN to look at the image it was trained on");
   if (!request.fit.empty() || !request.config.empty())
-    throw UserError("--fit and --config belong to --baseline");
+    throw UserError("--fit and --config belong to --baseline NAME, which says what is expected");
   const fs::path output = request.output;
   const RunFolder run{output / "model"};
   const std::string config_file = output / "config.json";

@@ -120,14 +120,21 @@ Source model_source(const DetectionRequest& request, const SafetensorsFile& file
   return source;
 }
 
-Source baseline_source(const DetectionRequest& request) {
+Source untrained_source(const DetectionRequest& request) {
   Config config;
   if (!request.config.empty()) config = read_config(request.config, {});
   for (const std::string& setting : request.settings) set_value(config, setting);
   check_config(config, "--set");
   if (request.data.empty() && config.data.data_path.empty()) throw UserError("no data: give --data FILE");
-  const BaselineSpec spec = parse_baseline(request.baseline);
   Source source{std::move(config)};
+  if (!request.expectation.empty()) {
+    if (source.config.preprocess.align != Align::none)
+      throw UserError("preprocess.align: shifts that are measured in DATA are not those of " +
+                      request.expectation + "; align DATA first, with eelsvae-convert");
+    source.name = request.expectation;
+    return source;
+  }
+  const BaselineSpec spec = parse_baseline(request.baseline);
   if (spec.kind == BaselineSpec::Kind::mean) source.description.kind = SourceDescription::Kind::mean;
   if (spec.kind == BaselineSpec::Kind::pca) source.description.kind = SourceDescription::Kind::pca;
   return source;
@@ -146,6 +153,31 @@ Baseline fit_baseline(const DetectionRequest& request, const Source& source, con
   const PreparedImage normal = prepare(open_image_data(request.fit, config, interruption()),
                                        config.preprocess, std::nullopt, &fitted, std::nullopt, &backend);
   return Baseline(normal.image, {}, spec);
+}
+
+// Another program's expectation, prepared as `prepared` was made of an image with these axes. What is in
+// single pixels of that image, spikes and missing counts, is not looked for in it.
+CountArray read_expectation(const std::string& file, const SpectrumImage& axes,
+                            const PreprocessConfig& preprocess, const PreparedImage& prepared,
+                            Backend& backend) {
+  Config config;
+  config.data.data_path = file;
+  config.preprocess = preprocess;
+  config.preprocess.despike = 0;
+  config.preprocess.set_aside = 0;
+  ImageToRead image = open_image_data(file, config, interruption());
+  const auto size_of = [](const SpectrumImage& of) {
+    return fmt::format("{} x {} pixels and {} channels", of.y.size, of.x.size, of.energy.size);
+  };
+  if (size_of(image.image) != size_of(axes))
+    throw UserError(file + ": has " + size_of(image.image) + ", and the spectrum image has " + size_of(axes) +
+                    "; an expectation has a spectrum for each of its spectra");
+  image.image.y = axes.y;
+  image.image.x = axes.x;
+  image.image.energy = axes.energy;
+  const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
+  return prepare(std::move(image), config.preprocess, std::nullopt, &fitted, std::nullopt, &backend)
+      .image.counts;
 }
 
 // The spectra that the model's training held out of its own image, for a conformal threshold.
@@ -171,7 +203,7 @@ ImageToRead open_training_image(const Source& source) {
 std::optional<HeldOut> find_held_out(const Source& source, const std::string& data,
                                      const PreparedImage& prepared, Backend& backend) {
   const DetectionConfig& detection = source.config.detection;
-  if (!source.fitted || !detection.threshold_by(ThresholdMethod::conformal)) return std::nullopt;
+  if (!source.fitted || !detection.threshold_by_held_out()) return std::nullopt;
   HeldOut held_out;
   if (detection.scores_like(source.calibrated)) held_out.scores = source.normal_scores;
   if (!held_out.scores.empty()) return held_out;
@@ -217,10 +249,10 @@ void check_model_inside(const DetectionRequest& request) {
 }  // namespace
 
 int run_detection(const DetectionRequest& request) {
-  if (!request.model.empty() && !request.baseline.empty())
-    throw UserError("give either --model RUN or --baseline NAME");
+  const int given = !request.model.empty() + !request.baseline.empty() + !request.expectation.empty();
+  if (given > 1) throw UserError("give one of --model RUN, --baseline NAME and --expectation FILE");
   JobFolder output(request.output, JobFolder::Kind::detection);
-  if (request.model.empty() && request.baseline.empty()) return run_automatic(request, output);
+  if (given == 0) return run_automatic(request, output);
   check_model_inside(request);
   return detect_into(output, request);
 }
@@ -228,22 +260,29 @@ int run_detection(const DetectionRequest& request) {
 int detect_into(JobFolder& output, const DetectionRequest& request) {
   if (request.minutes)
     throw UserError(std::string("--minutes is for a model that is still to be trained; leave it out with ") +
-                    (request.model.empty() ? "--baseline" : "--model"));
-  if (request.baseline.empty() && !(request.fit.empty() && request.config.empty()))
-    throw UserError("--fit and --config belong to --baseline; a model brings its own configuration");
+                    (!request.model.empty()      ? "--model"
+                     : !request.baseline.empty() ? "--baseline"
+                                                 : "--expectation"));
+  if (!request.model.empty() && !request.config.empty())
+    throw UserError("--config belongs to --baseline or --expectation; a model brings its own configuration");
+  if (request.baseline.empty() && !request.fit.empty())
+    throw UserError("--fit belongs to --baseline, which is fitted to an image");
   std::optional<SafetensorsFile> file;
   if (!request.model.empty()) file.emplace(model_file(request.model));
-  Source source = file ? model_source(request, *file) : baseline_source(request);
+  Source source = file ? model_source(request, *file) : untrained_source(request);
   const Config& config = source.config;
   const std::string data = request.data.empty() ? config.data.data_path : request.data;
 
   StageTimes times;
   std::vector<std::string> files = input_files(data, config);
   if (!request.fit.empty()) std::ranges::copy(image_files(request.fit), std::back_inserter(files));
+  if (!request.expectation.empty())
+    std::ranges::copy(image_files(request.expectation), std::back_inserter(files));
   if (file) files.push_back(file->path());
   InputRecords inputs(std::move(files));
   ImageToRead image = open_image_data(data, config, interruption());
-  const int64_t height = image.image.y.size, width = image.image.x.size;
+  const SpectrumImage axes = image.image;  // it has no counts yet
+  const int64_t height = axes.y.size, width = axes.x.size;
   image.read = [&times, read = std::move(image.read)](const ImagePart& part, CountArray& counts) {
     times.end("starting");
     const bool finite = read(part, counts);
@@ -266,9 +305,12 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   times.end("preparing");
 
   std::optional<Baseline> baseline;
+  CountArray given;  // by another program
   if (file) {
     trained = load_trained_model(*file, config, prepared.image.energy.size,
                                  tiles_at_a_time(config.tiles, config.detection, prepared.image), offer);
+  } else if (!request.expectation.empty()) {
+    given = read_expectation(request.expectation, axes, config.preprocess, prepared, *trained.backend);
   } else {
     baseline.emplace(fit_baseline(request, source, prepared, *trained.backend));
     source.name = baseline->describe();
@@ -290,7 +332,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   log->info("{}", trained.backend->description());
   if (file) choose(describe(trained.choice));
   for (const std::string& note : trained.backend->notes()) log->warn("{}", note);
-  if (baseline) choose(source.name);
+  if (!file) choose(source.name);
   const int64_t excluded = excluded_pixels(prepared.image.excluded);
   if (source.forgotten && excluded_pixels(prepared.image.excluded, by_request) == 0)
     log->info(
@@ -300,10 +342,12 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
 
   const ExpectationSource expected = [&](const SpectrumImageView& of) {
     Expectation expectation = baseline ? expect_from(*baseline, of)
-                                       : reconstruct(*trained.model, of, config.detection,
-                                                     of.counts.data() == prepared.image.counts.data()
-                                                         ? "Reconstructing"
-                                                         : "Reconstructing spectra to compare with");
+                              : !file  ? Expectation{std::move(given), {}, {}, {}}
+                                      // asked for once, of a kind of its own
+                                      : reconstruct(*trained.model, of, config.detection,
+                                                    of.counts.data() == prepared.image.counts.data()
+                                                        ? "Reconstructing"
+                                                        : "Reconstructing spectra to compare with");
     times.end("reconstructing");
     return expectation;
   };

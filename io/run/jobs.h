@@ -29,12 +29,16 @@ struct TrainingRequest {
 };
 int run_training(const TrainingRequest& request);
 
-// From a model, or a baseline, and a spectrum image to a detection folder. Without either everything is
-// chosen: a configuration by the rules of engine/detect/automatic.h, a model that is trained into the folder
-// "model" of the output, and what predicts held-out spectra best, that model or a baseline.
+// From a model, a baseline or somebody else's expectation, and a spectrum image to a detection folder.
+// Without any of them everything is chosen: a configuration by the rules of engine/detect/automatic.h, a
+// model that is trained into the folder "model" of the output, and what predicts held-out spectra best, that
+// model or a baseline.
 struct DetectionRequest {
-  std::string model;                  // run folder or checkpoint; or instead
-  std::string baseline, fit, config;  // its name, the image it is fitted to, the configuration it takes
+  std::string model;  // run folder or checkpoint; or instead
+  std::string baseline, fit,
+      config;  // its name, the image it is fitted to, the configuration it takes; or instead
+  std::string
+      expectation;  // what another program expects, an image of DATA's size and units; config as above
   std::string data, output = "found", truth;
   std::vector<std::string> settings;
   std::optional<double> minutes;  // for everything, where a model is to be trained; 5 if absent

@@ -99,6 +99,62 @@ TEST_F(BaselineTest, PrincipalComponentsAndReedXiaoliDetectToo) {
   EXPECT_EQ(model.find("mean spectrum"), std::string::npos) << model;
 }
 
+// What another program expects, in counts, is scored as ours are.
+TEST_F(BaselineTest, AnotherProgramsExpectation) {
+  ASSERT_EQ(program("convert", {"film.hspy", "film.npy"}).status, 0);
+  const NpyArray film = read_npy(path("film.npy"));
+  const size_t channels = 160, pixels = film.values.size() / channels;
+  std::vector<double> mean(channels), totals(pixels);
+  double all = 0;
+  for (size_t k = 0; k < film.values.size(); ++k) {
+    const double count = film.values[k];
+    mean[k % channels] += count, totals[k / channels] += count, all += count;
+  }
+  // The share of each spectrum itself beside the mean spectrum of its total.
+  const auto expected = [&](const std::string& name, double share) {
+    std::vector<float> counts(film.values.size());
+    for (size_t k = 0; k < counts.size(); ++k)
+      counts[k] = static_cast<float>((1 - share) * mean[k % channels] * totals[k / channels] / all +
+                                     share * film.values[k]);
+    write_npy(path(name), {40, 40, static_cast<int64_t>(channels)}, counts.data());
+  };
+  const auto detect = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"film.hspy", "--config", "tiny.json", "--truth",
+                                          "truth.npy", "--output", "found"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return program("detect", arguments);
+  };
+  const auto summary = [&] { return json::parse(read_bytes(path("found/summary.json"))); };
+  expected("mean.npy", 0);
+  ASSERT_EQ(detect({"--expectation", "mean.npy"}).status, 0);
+  EXPECT_EQ(summary()["model"], "mean.npy");
+  EXPECT_EQ(summary()["inputs"].size(), 2u);
+  EXPECT_TRUE(summary()["trusted"]) << summary()["reasons"];
+  EXPECT_NEAR(summary()["f1"], found_by("mean", "ours")["f1"], 0.02);
+  // Crops, bins and ranges are those of the image.
+  const ProgramResult part = detect({"--expectation", "mean.npy", "--set", "preprocess.crop_y=4,36", "--set",
+                                     "preprocess.bin_energy=2", "--set", "data.energy_range=690,740"});
+  EXPECT_EQ(part.status, 0) << part.err;
+  EXPECT_GT(summary()["f1"], 0.8);
+
+  expected("copied.npy", 0.5);
+  ASSERT_EQ(detect({"--expectation", "copied.npy"}).status, 0);
+  EXPECT_FALSE(summary()["trusted"]);
+  EXPECT_NE(summary()["reasons"].dump().find("50 % of the noise of the spectra"), std::string::npos)
+      << summary()["reasons"];
+
+  ASSERT_EQ(program("convert", {"film.hspy", "part.npy", "--set", "preprocess.crop_y=0,30"}).status, 0);
+  expect_mistake(detect({"--expectation", "part.npy"}),
+                 {"part.npy: has 30 x 40 pixels", "has 40 x 40 pixels"});
+  expect_mistake(detect({"--expectation", "mean.npy", "--baseline", "mean"}), {"one of --model RUN"});
+  expect_mistake(detect({"--expectation", "mean.npy", "--fit", "film.hspy"}),
+                 {"--fit belongs to --baseline"});
+  expect_mistake(detect({"--expectation", "mean.npy", "--minutes", "1"}),
+                 {"leave it out with --expectation"});
+  expect_mistake(detect({"--expectation", "mean.npy", "--set", "preprocess.align=strongest"}),
+                 {"preprocess.align"});
+}
+
 // Prepared as the image under test is, with its scaling, so another image's counts are on the same scale.
 TEST_F(BaselineTest, IsFittedToAnotherImage) {
   simulate("normal", 4, {"--anomalies", "0"});
