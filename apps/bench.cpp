@@ -16,7 +16,8 @@ int main(int argc, char** argv) {
       "Status 1: this device's results differ from the reference. docs/benchmarks.md explains every figure.");
   app.add_option("--device", request.device, "auto | cpu | cuda[:n] | reference");
   app.add_option("--precision", request.precision, "auto | fp32 | tf32 | bf16");
-  app.add_option("--kernels", request.kernels, "of a CPU: auto | avx2 | avx512 | avx512_bf16 | amx");
+  app.add_option("--kernels", request.kernels,
+                 "of a CPU: auto, or a set of instructions, as the output names it: avx2");
   app.add_option("--config", request.config, "configuration, JSON (default: the published network)");
   app.add_option("--energy", request.energy, "energy channels, a multiple of 16")
       .capture_default_str()

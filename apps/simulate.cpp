@@ -1,5 +1,6 @@
 #include "apps/command_line.h"
 #include "engine/short_number.h"
+#include "io/formats/spectrum_image_write.h"
 #include "io/run/jobs.h"
 
 using namespace eelsvae;
@@ -35,7 +36,7 @@ int main(int argc, char** argv) {
   app.footer(footer);
   app.always_capture_default();
   app.add_option("--preset", request.preset, "Specimen").check_member(preset_names());
-  app.add_option("--output", request.output, "Image to write, .hspy, .dm4 or .npy").required();
+  app.add_option("--output", request.output, "Image to write, " + written_extensions()).required();
   app.add_option("--truth", request.truth, "Mask (y, x) of the anomalous pixels to write, .npy");
   app.add_option("--labels", request.labels,
                  "Kinds (y, x) to write, .npy: 0 normal, 1 the first --defect, and so on");

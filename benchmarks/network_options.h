@@ -17,7 +17,7 @@ struct NetworkOptions {
 
   void add_to(CLI::App& app) {
     app.add_option("--precision", precision, "fp32 or bf16")->capture_default_str();
-    app.add_option("--kernels", kernels, "auto, avx2, avx512, avx512_bf16 or amx")->capture_default_str();
+    app.add_option("--kernels", kernels, "auto, or a set of instructions: avx2")->capture_default_str();
     app.add_option("--batch", batch, "tiles")->capture_default_str()->check(CLI::PositiveNumber);
     app.add_option("--energy", energy, "channels, a multiple of 16")
         ->capture_default_str()

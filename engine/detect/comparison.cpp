@@ -23,7 +23,7 @@ std::string drift(const Comparison& here, const SourceDescription& description,
                   const DetectionConfig& config) {
   constexpr double most = 0.02;  // of the noise's variance
   const std::optional<Comparison>& there = description.training;
-  if (!config.threshold_by(ThresholdMethod::conformal) || !here.model || !there || !there->model ||
+  if (!config.threshold_by_held_out() || !here.model || !there || !there->model ||
       *here.model <= *there->model + most)
     return "";
   return "the model predicts normal spectra of this image worse than those of its own (predictive deviance " +

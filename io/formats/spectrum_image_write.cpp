@@ -31,8 +31,18 @@ const Writer* writer_of(const std::string& path) {
 
 }  // namespace
 
+std::string written_extensions() {
+  std::string text;
+  for (const Writer& writer : writers)
+    text += (&writer == writers                 ? ""
+             : &writer == std::end(writers) - 1 ? " or "
+                                                : ", ") +
+            std::string(writer.extension);
+  return text;
+}
+
 void check_image_name(const std::string& option, const std::string& path) {
-  if (!writer_of(path)) throw UserError(option + " " + path + " must end in .hspy, .dm4 or .npy");
+  if (!writer_of(path)) throw UserError(option + " " + path + " must end in " + written_extensions());
 }
 
 void write_spectrum_image(const std::string& path, const SpectrumImage& image) {

@@ -6,7 +6,10 @@
 
 namespace eelsvae {
 
-// UserError, naming the option, unless a spectrum image can be written under this name: .hspy, .dm4 or .npy.
+// Of the formats that are written: ".hspy, .dm4 or .npy".
+std::string written_extensions();
+
+// UserError, naming the option, unless a spectrum image can be written under this name.
 void check_image_name(const std::string& option, const std::string& path);
 
 // Writes a spectrum image in the format that the file's extension names, float32, all or nothing. .hspy

@@ -52,7 +52,7 @@ json sublines(const DetectionReport& report) {
   const auto false_ones = report.detection.expected_false_alarms();
   const int64_t found = report.detection.anomalous_pixels();
   if (false_ones && found > 0 && report.detection.trusted() &&
-      !report.config.detection.threshold_by(ThresholdMethod::conformal)) {
+      !report.config.detection.threshold_by_held_out()) {
     const int64_t count = std::min<int64_t>(std::llround(*false_ones), found);
     lines.push_back((count == 0 ? "None" : "About " + count_text(count)) + " of them " +
                     (count <= 1 ? "is" : "are") + " expected to be false.");

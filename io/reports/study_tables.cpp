@@ -149,12 +149,10 @@ void add_honest(const StudyReport& report, const std::vector<SummaryRow>& rows,
     std::vector<Measure> measures;
     for (const RankingMeasure<Spread>& m : ranking_measures<Spread>)
       measures.push_back({m.heading, "", [m](const SummaryRow& row) { return text(row.*m.value); }});
-    measures.insert(
-        measures.end(),
-        {{"F1, threshold " + threshold_text(ThresholdMethod::fdr, rate), "", f1(ThresholdMethod::fdr)},
-         {"F1, threshold " + threshold_text(ThresholdMethod::conformal, rate),
-          "Needs a recording that is known to be normal.", f1(ThresholdMethod::conformal)},
-         {"F1, threshold otsu", "", f1(ThresholdMethod::otsu)}});
+    for (const auto& [name, method] : choices(ThresholdMethod{}))
+      measures.push_back({"F1, threshold " + threshold_text(method, rate),
+                          needs_held_out(method) ? "Needs a recording that is known to be normal." : "",
+                          f1(method)});
     for (const SummaryRow& row : rows) {
       if (row.cell.part != Part::defects || row.cell.preset != preset) continue;
       const std::string column = row.cell.subject + ", " + amount_text(row.cell.amount);

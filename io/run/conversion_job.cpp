@@ -69,12 +69,14 @@ ordered_json report_of(const ConversionRequest& request, const Config& config, c
 
 int run_conversion(const ConversionRequest& request) {
   check_image_name("OUT", request.output);
-  std::error_code ignored;
-  if (std::filesystem::equivalent(request.input, request.output, ignored))
-    throw UserError(request.output + ": is the file to convert; name another one to write");
   if (!request.report.empty() && request.report == request.output)
     throw UserError("--report and OUT name the same file, " + request.output);
   const Config config = configuration(request);
+  for (const std::string& file : input_files(request.input, config)) {
+    std::error_code ignored;
+    if (std::filesystem::equivalent(file, request.output, ignored))
+      throw UserError(request.output + ": is read by this conversion; name another file to write");
+  }
   auto log = make_console_log();
 
   ImageToRead image = open_image_data(request.input, config, interruption());

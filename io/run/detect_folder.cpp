@@ -48,7 +48,7 @@ nlohmann::ordered_json summarize(const DetectionReport& o) {
   summary["predictive_deviance"] = o.comparison ? to_json(*o.comparison) : nlohmann::json();
   if (detection.threshold_by_rate()) summary["fdr"] = detection.fdr;
   if (const std::optional<EmpiricalNull>& null = o.detection.null) {
-    if (!detection.threshold_by(ThresholdMethod::conformal))
+    if (!detection.threshold_by_held_out())
       summary["expected_false_alarms"] = *o.detection.expected_false_alarms();
     summary["null"] = {{"family", name(null->family)},
                        {"location", null->location},

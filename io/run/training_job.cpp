@@ -94,7 +94,7 @@ std::optional<Comparison> complete_checkpoint(const std::string& file, const Pre
   if (info.comparison)
     info.comparison->finds =
         compare_finds(prepared.image, info.config.tiles.image_size, model, info.config.preprocess, detection);
-  if (detection.threshold_by(ThresholdMethod::conformal)) {
+  if (detection.threshold_by_held_out()) {
     const NormalSpectra normal{prepared.image, info.config.preprocess,
                                held_out_pixels(prepared.image, info.config)};
     info.normal_scores =

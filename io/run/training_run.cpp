@@ -24,17 +24,15 @@ std::string describe(const EpochRecord& r, int64_t spectra) {
 // As TensorBoard groups them: by what stands before the slash.
 std::vector<std::pair<std::string, double>> curves_of(const EpochRecord& r) {
   std::vector<std::pair<std::string, double>> curves;
-  auto add = [&](const EpochLoss& loss, const std::string& part) {
-    curves.emplace_back("loss/" + part, loss.loss);
-    curves.emplace_back("reconstruction/" + part, loss.reconstruction);
-    curves.emplace_back("kl/" + part, loss.kl);
+  const auto add = [&](const std::string& name, const nlohmann::json& value) {
+    if (value.is_number()) curves.emplace_back(name, value.get<double>());
   };
-  add(r.training, "training");
-  if (r.validation) add(*r.validation, "validation");
-  if (r.deviance) curves.emplace_back("predictive_deviance", *r.deviance);
-  curves.emplace_back("learning_rate", r.learning_rate);
-  curves.emplace_back("active_latent_units", static_cast<double>(r.active_latent_units));
-  curves.emplace_back("gradient_norm", r.gradient_norm);
+  const nlohmann::json metrics = metrics_of(r);
+  for (const auto& [key, value] : metrics.items()) {
+    add(key, value);
+    if (value.is_object())
+      for (const auto& [name, part] : value.items()) add(name + "/" + key, part);
+  }
   return curves;
 }
 

@@ -19,11 +19,6 @@ namespace {
 
 using cpu::InstructionSet;
 
-// In f32, sets beyond 512-bit vectors have nothing to add.
-bool differs(DType activation, InstructionSet set) {
-  return activation == DType::bf16 || set <= InstructionSet::avx512;
-}
-
 std::vector<BackendVariant> variants(const std::string& precision, const std::string& kernels) {
   if (precision != "auto" && precision != "fp32" && precision != "bf16")
     throw UserError("precision " + precision + ": the CPU has auto, fp32 and bf16");
@@ -31,7 +26,8 @@ std::vector<BackendVariant> variants(const std::string& precision, const std::st
   std::vector<BackendVariant> all;
   for (const auto& [name, activation] : {std::pair{"fp32", DType::f32}, std::pair{"bf16", DType::bf16}})
     for (auto set = sets.rbegin(); set != sets.rend(); ++set)
-      if ((precision == "auto" || precision == name) && differs(activation, *set) &&
+      if ((precision == "auto" || precision == name) &&
+          (activation == DType::bf16 || !is_for_bf16_alone(*set)) &&
           (kernels == "auto" || kernels == name_of(*set)))
         all.push_back({name, name_of(*set)});
   if (all.empty()) {

@@ -14,14 +14,13 @@
 namespace eelsvae::cpu {
 namespace {
 
-constexpr std::array<std::pair<InstructionSet, const char*>, 5> names = {
-    {{InstructionSet::generic, "generic"},
-     {InstructionSet::avx2, "avx2"},
-     {InstructionSet::avx512, "avx512"},
-     {InstructionSet::avx512_bf16, "avx512_bf16"},
-     {InstructionSet::amx, "amx"}}};
+using Name = std::pair<InstructionSet, const char*>;
 
 #ifdef __x86_64__
+
+constexpr std::array names = {Name{InstructionSet::avx2, "avx2"}, Name{InstructionSet::avx512, "avx512"},
+                              Name{InstructionSet::avx512_bf16, "avx512_bf16"},
+                              Name{InstructionSet::amx, "amx"}};
 
 // The system lends the tile registers to a process that asks for them.
 bool may_use_tiles() {
@@ -56,6 +55,8 @@ std::vector<InstructionSet> sets_of_processor() {
 
 #else
 
+constexpr std::array names = {Name{InstructionSet::generic, "generic"}};
+
 std::vector<InstructionSet> sets_of_processor() {
   return {InstructionSet::generic};
 }
@@ -63,6 +64,16 @@ std::vector<InstructionSet> sets_of_processor() {
 #endif
 
 }  // namespace
+
+std::vector<InstructionSet> instruction_sets() {
+  std::vector<InstructionSet> sets;
+  for (const auto& [set, name] : names) sets.push_back(set);
+  return sets;
+}
+
+bool is_for_bf16_alone(InstructionSet set) {
+  return set > InstructionSet::avx512;
+}
 
 const char* name_of(InstructionSet set) {
   for (const auto& [value, name] : names)
@@ -82,8 +93,11 @@ std::vector<InstructionSet> usable_instruction_sets() {
   const char* text = std::getenv("EELSVAE_MAX_ISA");
   if (!text || !*text) return sets;
   const std::optional<InstructionSet> most = instruction_set_named(text);
-  if (!most || *most == InstructionSet::generic)
-    throw UserError(std::string("EELSVAE_MAX_ISA=") + text + ": must be avx2, avx512, avx512_bf16 or amx");
+  if (!most) {
+    std::string known;
+    for (const auto& [set, name] : names) known += std::string(known.empty() ? "" : ", ") + name;
+    throw UserError(std::string("EELSVAE_MAX_ISA=") + text + ": must be one of " + known);
+  }
   while (sets.size() > 1 && sets.back() > *most) sets.pop_back();
   return sets;
 }

@@ -98,7 +98,7 @@ TEST_F(ConvertTest, MistakesLeaveNoTrace) {
   write_bytes(path("cut.hspy"), read_bytes(path("film.hspy")).substr(0, 5000));
   const auto before = contents(path(""));
   expect_mistake(convert({"film.hspy", "out.tif"}), {"OUT out.tif", ".hspy, .dm4 or .npy"});
-  expect_mistake(convert({"film.hspy", "film.hspy"}), {"film.hspy", "is the file to convert"});
+  expect_mistake(convert({"film.hspy", "film.hspy"}), {"film.hspy", "is read by this conversion"});
   expect_mistake(convert({"missing.dm4", "out.hspy"}), {"missing.dm4", "No such file"});
   expect_mistake(convert({"cut.hspy", "out.hspy"}), {"cut.hspy"});
   expect_mistake(convert({"film.hspy", "out.hspy", "--set", "training.epochs=3"}), {"training.epochs"});

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/instruction_set.h"
 #include "kernels/philox.h"
 #include "kernels/tolerances.h"
 #include "tests/kernels/device_array.h"
@@ -28,13 +29,10 @@ inline std::vector<BackendChoice> backend_choices() {
     if (kind == "reference") {
       choices.push_back({kind, "fp64"});
     } else if (kind == "cpu") {
-#ifdef __x86_64__
-      for (const char* kernels : {"avx2", "avx512"}) choices.push_back({kind, "fp32", kernels});
-      for (const char* kernels : {"avx2", "avx512", "avx512_bf16", "amx"})
-        choices.push_back({kind, "bf16", kernels});
-#else
-      for (const char* precision : {"fp32", "bf16"}) choices.push_back({kind, precision, "generic"});
-#endif
+      for (const cpu::InstructionSet set : cpu::instruction_sets())
+        if (!cpu::is_for_bf16_alone(set)) choices.push_back({kind, "fp32", name_of(set)});
+      for (const cpu::InstructionSet set : cpu::instruction_sets())
+        choices.push_back({kind, "bf16", name_of(set)});
     } else {
       for (const char* precision : {"fp32", "tf32", "bf16"}) choices.push_back({kind, precision});
     }

@@ -49,7 +49,7 @@ if (report.regions) {
       ], (region) => select(region.strongest));
   byId('region-note').textContent = (count > table.length ?
       `The ${table.length} regions of the highest scores, of ${countText(count)}. ` :
-      '') + 'Pixels that touch, by edge or corner, are a region. Click one for its strongest pixel.';
+      '') + 'Click a region for its strongest pixel.';
 }
 
 for (const [name, value] of report.metrics ?? []) {

@@ -174,10 +174,9 @@ if (byId('precision')) {
   fillMenu('score', named(defects.map((row) => row.score).filter((score) => score !== 'own')), drawPrecision);
   fillMenu('footing', named(defects.map((row) => row.footing)), drawPrecision);
   fillMenu('rate-preset', named(report.pooled.map((row) => row.preset)), drawRates);
-  fillMenu('rate-method', [
-    ['fdr|clean', 'fdr, clean fit'], ['conformal|clean', 'conformal, clean fit'],
-    ['fdr|contaminated', 'fdr, contaminated fit']
-  ], drawRates);
+  const methods = report.pooled.flatMap(
+      (row) => row.thresholds.filter((t) => t.verdict !== null).map((t) => `${t.method}|${row.footing}`));
+  fillMenu('rate-method', distinct(methods).map((value) => [value, value.replace('|', ', ') + ' fit']), drawRates);
   figures.push(drawPrecision, drawRates);
 }
 if (byId('sweep')) figures.push(drawSweep);
