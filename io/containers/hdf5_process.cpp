@@ -128,19 +128,29 @@ ReadingProcess::ReadingProcess(const std::string& path)
     : file_(std::make_shared<const MappedFile>(path)), program_(find_program(path)) {
   if (stat(path.c_str(), &state_) != 0 || static_cast<size_t>(state_.st_size) != file_->size())
     throw UserError("cannot read " + path + ": it is being written");
+  start();
+}
+
+void ReadingProcess::start() {
+  const std::string& path = file_->path();
+  --starts_left_;
   int sockets[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
     throw UserError("cannot read " + path + ": no socket: " + error_text(errno));
   socket_ = sockets[0];
-  const int failed = spawn(program_, path, sockets[1], process_);
+  pid_t process = -1;
+  const int failed = spawn(program_, path, sockets[1], process);
   close(sockets[1]);
   if (failed) {
     close(socket_);
     throw UserError("cannot read " + path + ": cannot start " + program_ + ": " + error_text(failed));
   }
+  process_ = process;
+  answering_ = false;
   try {
-    ask(json::array({"open"}));
+    value_of(json::array({"open"}));
   } catch (...) {
+    starts_left_ = 0;  // a file that cannot be opened
     end();
     throw;
   }
@@ -152,6 +162,10 @@ ReadingProcess::~ReadingProcess() {
 
 json ReadingProcess::ask(const json& request) {
   const std::lock_guard turn(turn_);
+  return value_of(request);
+}
+
+json ReadingProcess::value_of(const json& request) {
   const AnswerStart start = start_answer(request, {});
   if (start.form != AnswerStart::value || start.bytes > longest_value) refuse_answer();
   std::vector<uint8_t> bytes(static_cast<size_t>(start.bytes));
@@ -178,6 +192,7 @@ std::span<const std::byte> ReadingProcess::ask_box(const json& request, size_t l
 // Sends a request and waits for the beginning of its answer. Failures are thrown.
 AnswerStart ReadingProcess::start_answer(const json& request, const StopToken& stop) {
   if (answering_) end();  // somebody gave up; the rest of that answer is nobody's
+  if (process_ < 0 && starts_left_ > 0) start();
   fail_if_ended();
   const std::vector<uint8_t> text = json::to_cbor(request);
   const uint64_t length = text.size();

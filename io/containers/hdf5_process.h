@@ -24,7 +24,9 @@ namespace eelsvae::hdf5 {
 // then in the folders of PATH, and last where `make install` puts it: in each folder, the one above, and
 // ../libexec/eelsvae.
 //
-// It keeps faults of the HDF5 library to itself. It is no barrier against code of somebody else's.
+// It keeps faults of the HDF5 library to itself: what was asked for then fails, and what is asked for next is
+// asked of another process, so that a damaged image hides no other; but not more than twice, for a file may
+// have thousands. It is no barrier against code of somebody else's.
 class ReadingProcess {
  public:
   // UserError if the file is missing or no HDF5, and if there is no such program.
@@ -50,6 +52,8 @@ class ReadingProcess {
   bool changed() const;
 
  private:
+  void start();
+  nlohmann::json value_of(const nlohmann::json& request);
   AnswerStart start_answer(const nlohmann::json& request, const StopToken& stop);
   void receive(void* bytes, size_t count);
   [[noreturn]] void refuse_answer();
@@ -64,6 +68,7 @@ class ReadingProcess {
   pid_t process_ = -1;
   bool answering_ = false;  // a request was sent, and its answer is not complete
   std::string fault_;       // why it ended
+  int starts_left_ = 3;
 };
 
 }  // namespace eelsvae::hdf5

@@ -66,8 +66,9 @@ class DatasetValues : public ImageValues {
     return for_each_box(grid, workers, stop, [&](Worker& worker, int64_t i, const Box& box) {
       if (!target.wants(box)) return true;
       uint32_t skipped = 0;  // filters that were not applied to this chunk, a bit for each
-      const std::span<const std::byte> numbers = dataset_.process().ask_box(
-          nlohmann::json::array({"box", dataset_.path(), i}), largest, stop, worker.stored, skipped);
+      const std::span<const std::byte> numbers =
+          dataset_.process().ask_box(nlohmann::json::array({"box", dataset_.path(), context_, i}), largest,
+                                     stop, worker.stored, skipped);
       if (numbers.empty()) return target.fill(box, stored.missing);
       const auto applied = [&](int place) { return place >= 0 && !(skipped >> place & 1); };
       const std::vector<int64_t>& shape = packed ? stored.box : box.size;

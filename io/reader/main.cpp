@@ -103,21 +103,28 @@ class Reader {
     if (what == "numbers") return numbers(open_dataset(file_, object, context), context);
     if (what == "dataset") {
       datasets_.erase(object);
-      const Dataset& dataset = datasets_.try_emplace(object, file_, object, context).first->second;
-      box_bytes_ = 0;
-      for (const auto& [path, described] : datasets_) box_bytes_ += described.box_bytes();
-      limit_memory(metadata_bytes + 3 * box_bytes_);
-      return dataset.description();
+      return dataset_of(object, context).description();
     }
     throw UserError("eelsvae-hdf5-reader is of another version");
   }
 
   void reply_box(const json& request) {
     uint32_t skipped = 0;
+    Dataset& dataset = dataset_of(request.at(1), request.at(2));
     limit_time(longest_answer + static_cast<long>(box_bytes_ / bytes_per_second));
-    const std::span<const std::byte> bytes =
-        datasets_.at(request.at(1).get<std::string>()).load(request.at(2).get<int64_t>(), skipped);
+    const std::span<const std::byte> bytes = dataset.load(request.at(3).get<int64_t>(), skipped);
     answer(AnswerStart::box, bytes.data(), bytes.size(), skipped);
+  }
+
+  // Described now, unless it was before.
+  Dataset& dataset_of(const std::string& object, const std::string& context) {
+    const auto [place, is_new] = datasets_.try_emplace(object, file_, object, context);
+    if (is_new) {
+      box_bytes_ = 0;
+      for (const auto& [path, described] : datasets_) box_bytes_ += described.box_bytes();
+      limit_memory(metadata_bytes + 3 * box_bytes_);
+    }
+    return place->second;
   }
 
   std::string path_;
