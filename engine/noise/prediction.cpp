@@ -38,9 +38,7 @@ std::vector<float> draw_noise(int64_t height, int64_t width, int64_t channels,
       noise.spectrum(pixel)[e] = static_cast<float>(pair.first);
       if (e + 1 < channels) noise.spectrum(pixel)[e + 1] = static_cast<float>(pair.second);
     }
-  PreprocessConfig filters;
-  filters.sigma = preprocess.sigma;
-  filters.xy_window = preprocess.xy_window;
+  PreprocessConfig filters = preprocess;  // all that it does to noise
   filters.scaling_method = Scaling::none;
   smooth_and_scale(noise, filters);
   std::vector<float> inner;

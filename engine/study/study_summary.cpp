@@ -13,6 +13,11 @@ bool same_method(const ScoreOutcome& a, const ScoreOutcome& b) {
          a.defect == b.defect;
 }
 
+// The same measures, of an image, of the images of a row, and over them.
+constexpr const auto& measures = ranking_measures<std::optional<double>>;
+constexpr const auto& collected = ranking_measures<std::vector<double>>;
+constexpr const auto& spreads = ranking_measures<Spread>;
+
 // Collects the images of a row before their spreads are taken.
 struct Collected {
   SummaryRow row;
@@ -23,9 +28,11 @@ struct Collected {
   std::vector<Images> images;
 
   void add(const ScoreOutcome& outcome) {
-    for (size_t k = 0; k < std::size(ranking_measures<double>); ++k)
-      if (const std::optional<double>& value = outcome.*ranking_measures<std::optional<double>>[k].value)
-        (ranking.*ranking_measures<std::vector<double>>[k].value).push_back(*value);
+    for (size_t k = 0; k < std::size(measures); ++k) {
+      const std::optional<double>& value = outcome.*measures[k].value;
+      std::vector<double>& values = ranking.*collected[k].value;
+      if (value) values.push_back(*value);
+    }
     for (const ThresholdOutcome& t : outcome.thresholds) {
       size_t k = 0;
       while (k < row.thresholds.size() &&
@@ -52,9 +59,10 @@ struct Collected {
 
   SummaryRow finished() const {
     SummaryRow result = row;
-    for (size_t k = 0; k < std::size(ranking_measures<double>); ++k)
-      result.*ranking_measures<Spread>[k].value =
-          spread_of(ranking.*ranking_measures<std::vector<double>>[k].value);
+    for (size_t k = 0; k < std::size(measures); ++k) {
+      const std::vector<double>& values = ranking.*collected[k].value;
+      result.*spreads[k].value = spread_of(values);
+    }
     for (size_t k = 0; k < images.size(); ++k) {
       result.thresholds[k].f1 = spread_of(images[k].f1);
       result.thresholds[k].precision = spread_of(images[k].precision);

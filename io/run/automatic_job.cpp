@@ -44,12 +44,10 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
 // The image as the settings crop and bin it: what lies outside is not to be looked at, and pixels and noise
 // are those that the model will see.
 SpectrumImage what_is_used(ImageToRead image, const Config& given) {
-  PreprocessConfig crops;
+  PreprocessConfig crops = given.preprocess;
   crops.set_aside = 0;
-  crops.crop_y = given.preprocess.crop_y;
-  crops.crop_x = given.preprocess.crop_x;
-  crops.bin_xy = given.preprocess.bin_xy;
-  crops.bin_energy = given.preprocess.bin_energy;
+  crops.despike = 0;
+  crops.align = Align::none;
   const bool calibrated = given.preprocess.align == Align::none;  // otherwise alignment tells the energies
   return eelsvae::reduce(std::move(image), crops, calibrated ? given.data.energy_range : std::nullopt).image;
 }

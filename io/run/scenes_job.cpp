@@ -81,6 +81,11 @@ int run_scenes(const StudyRequest& request) {
     if (entry.path().extension() == ".npz") archives.push_back(entry.path());
   std::ranges::sort(archives);
   if (archives.empty()) throw UserError(request.scenes + ": holds no scene, .npz with data and truth");
+  if (request.plan) {
+    std::printf("%zu scenes, each within %.3g minutes (--minutes) and by every candidate\n", archives.size(),
+                request.minutes);
+    return 0;
+  }
   const fs::path output = request.output;
   JobFolder folder_of_all(output, JobFolder::Kind::study);
   if (fs::exists(output / "scenes.md") && !request.resume)
