@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
       "the "
       "mean spectrum and PCA, and looks with the best of them for spectra that do not fit. The folder found "
       "then holds report.html, summary.json, scores.hspy, scores.npy, mask.npy, scores.png, histogram.png, "
+      "regions.csv, "
       "config.json, log.txt and the model.\n"
       "  eelsvae-detect scan.dm4 --model run\n"
       "  eelsvae-detect scan.dm4 --baseline mean --set data.energy_range=500,800\n"

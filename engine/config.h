@@ -127,7 +127,8 @@ struct DetectionConfig {
   std::optional<double> threshold;  // on the score, in place of the method's
   int64_t stride = 0;               // of overlapping tiles; 0: half a tile
   Blend blend = Blend::cosine;
-  int64_t batch_size = 8;  // tiles that a model reconstructs at a time
+  int64_t batch_size = 8;             // tiles that a model reconstructs at a time
+  std::vector<std::string> elements;  // of the specimen, for the names of edges; empty: any
 
   // Whether scores are made alike, whatever is made of them.
   bool scores_like(const DetectionConfig& other) const {

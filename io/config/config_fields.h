@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/detect/edges.h"
 
 // The table of every configuration key. Reading, writing, --set, suggestions and docs/config.md all follow
 // it; a new key is a member in engine/config.h and a line here.
@@ -357,6 +358,14 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
       Field{"detection", "batch_size", "tiles",
             "tiles that a model reconstructs at a time: more take more memory and, up to about 8, less time"},
       detection.batch_size, from_to(1, 4096));
+  visit(Field{"detection", "elements", "",
+              "elements of the specimen: what is found is named after their edges; none: after the major "
+              "edges of any "
+              "element"},
+        detection.elements,
+        Rule{"symbols of elements, such as [\"Fe\", \"O\"]", [](const std::vector<std::string>& symbols) {
+               return std::ranges::all_of(symbols, is_element);
+             }});
 
   visit(Field{"", "device", "", "where to compute; auto takes the fastest that this machine and build have"},
         config.device, device_name());

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/detect/edges.h"
+#include "engine/short_number.h"
 #include "io/reports/embedded_arrays.h"
 
 namespace eelsvae {
@@ -52,8 +54,50 @@ json deviations_data(const Detection& found, const std::vector<int64_t>& by_scor
           {"sizes", base64(sizes)}};
 }
 
-json regions_data(const Detection& found, int64_t channels) {
+std::string edges_text(const Deviation& deviation, const Axis& energy,
+                       const std::vector<std::string>& elements) {
+  if (deviation.first >= deviation.last || energy.units != "eV") return "";
+  const double first = energy.value(deviation.first), last = energy.value(deviation.last - 1);
+  return text_of(edges_near(std::min(first, last), std::max(first, last), elements));
+}
+
+std::string regions_csv(const Detection& found, const SpectrumImageView& prepared,
+                        const std::vector<std::string>& elements) {
+  const auto unit = [](const Axis& axis, const char* none) {
+    return " [" + (axis.units.empty() ? none : axis.units) + "]";
+  };
+  const auto number = [](double value) {
+    return std::isfinite(value) ? short_number(value, 7) : std::string();
+  };
+  const std::string energy = unit(prepared.energy, "channel");
+  std::string text =
+      "region,pixels,area [" +
+      (prepared.y.units == prepared.x.units && !prepared.y.units.empty() ? prepared.y.units + "^2"
+                                                                         : std::string("y x")) +
+      "],y" + unit(prepared.y, "px") + ",x" + unit(prepared.x, "px") +
+      ",strongest y [px],strongest x [px],score,from" + energy + ",to" + energy +
+      ",significance [sigma],share,near edges [eV]\r\n";
+  for (size_t i = 0; i < found.regions.size(); ++i) {
+    const Region& region = found.regions[i];
+    const Deviation& deviation = found.deviations[static_cast<size_t>(region.strongest)];
+    text += std::to_string(i + 1) + "," + std::to_string(region.pixels.size()) + "," + number(region.area) +
+            "," + number(region.y) + "," + number(region.x) + "," +
+            std::to_string(region.strongest / prepared.x.size) + "," +
+            std::to_string(region.strongest % prepared.x.size) + "," + number(region.highest_score) + ",";
+    if (deviation.first < deviation.last)
+      text += number(prepared.energy.value(deviation.first)) + "," +
+              number(prepared.energy.value(deviation.last - 1)) + "," + number(deviation.significance) + "," +
+              number(deviation.share);
+    else
+      text += ",,,";
+    text += ",\"" + edges_text(deviation, prepared.energy, elements) + "\"\r\n";
+  }
+  return text;
+}
+
+json regions_data(const Detection& found, const Axis& energy, const std::vector<std::string>& elements) {
   if (found.regions.empty()) return nullptr;
+  const int64_t channels = energy.size;
   const int64_t shown = std::min<int64_t>(std::ssize(found.regions), regions_shown);
   std::vector<uint8_t> ranks(found.scores.size(), 0);
   std::vector<float> spectra;
@@ -68,7 +112,8 @@ json regions_data(const Detection& found, int64_t channels) {
                      {"x", finite_json(region.x)},
                      {"strongest", region.strongest},
                      {"score", finite_json(region.highest_score)},
-                     {"deviation", deviation_json(found.deviations[region.strongest])}});
+                     {"deviation", deviation_json(found.deviations[region.strongest])},
+                     {"edges", edges_text(found.deviations[region.strongest], energy, elements)}});
   }
   const int64_t bin =
       std::max<int64_t>(1, (2 * shown * channels + region_spectra_budget - 1) / region_spectra_budget);

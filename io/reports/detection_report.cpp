@@ -318,7 +318,7 @@ std::string render_report(const DetectionReport& report) {
                                         {"spectra", spectra(report, by_score)},
                                         {"layers", layers(report)},
                                         {"deviations", deviations_data(found, by_score)},
-                                        {"regions", regions_data(found, image.energy.size)},
+                                        {"regions", regions_data(found, image.energy, config.elements)},
                                         {"latent", latent_data(found, report.expectation, image.x.size)},
                                         {"normalMean", mean_of_normal_spectra(report)},
                                         {"metrics", metrics(report.metrics)},

@@ -10,6 +10,7 @@
 #include "io/files/atomic_file.h"
 #include "io/files/npy.h"
 #include "io/formats/hspy.h"
+#include "io/reports/detection_findings.h"
 #include "io/reports/score_pictures.h"
 #include "kernels/error.h"
 
@@ -101,6 +102,7 @@ void write_detect_folder(const std::filesystem::path& folder, const DetectionRep
                  o.detection.scores.data(), nlohmann::json({{"eelsvae", summary}}).dump());
   write_score_map(folder / "scores.png", o.prepared, o.detection);
   write_score_histogram(folder / "histogram.png", o.detection);
+  write_file(folder / "regions.csv", regions_csv(o.detection, o.prepared, o.config.detection.elements));
   write_file(folder / "report.html", render_report(o));
   // Last: whoever sees the summary may rely on the rest.
   write_file(folder / "summary.json", summary.dump(2) + "\n");

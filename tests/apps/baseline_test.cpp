@@ -45,7 +45,7 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
   const json summary = found_by("mean", "found");
   EXPECT_EQ(names_in(path("found")),
             (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png",
-                                   "config.json", "summary.json", "report.html", "log.txt"}));
+                                   "regions.csv", "config.json", "summary.json", "report.html", "log.txt"}));
   EXPECT_EQ(summary["model"], "mean spectrum, fitted to 1600 spectra");
   ASSERT_EQ(summary["inputs"].size(), 1u);
   EXPECT_EQ(summary["inputs"][0]["sha256"].get<std::string>().size(), 64u);
@@ -59,6 +59,18 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
   EXPECT_GT(summary["expected_false_alarms"], 0);
   EXPECT_LT(summary["expected_false_alarms"], 4);
   EXPECT_GT(summary["regions"], 8);
+  // A line for each, with the edge at which iron was changed, and others' names only where they are wanted.
+  const std::string table = read_bytes(path("found/regions.csv"));
+  EXPECT_TRUE(table.starts_with("region,pixels,area [nm^2],y [nm],x [nm],strongest y [px],"))
+      << table.substr(0, 100);
+  EXPECT_EQ(std::ranges::count(table, '\n'), summary["regions"].get<int>() + 1);
+  EXPECT_NE(table.find("\"Fe L3 708"), std::string::npos) << table;
+  found_by("mean", "found", {"--set", "detection.elements=Co,Bi"});
+  const std::string others = read_bytes(path("found/regions.csv"));
+  EXPECT_EQ(others.find("Fe"), std::string::npos);
+  EXPECT_EQ(std::ranges::count(others, '\n'), std::ranges::count(table, '\n'));
+  expect_mistake(program("detect", {"film.hspy", "--baseline", "mean", "--set", "detection.elements=Iron"}),
+                 {"detection.elements", "symbols of elements"});
 }
 
 TEST_F(BaselineTest, ADescriptionThatIsWrongByMoreThanTheNoiseIsNotTrusted) {

@@ -136,7 +136,8 @@ constexpr const char* every_key = R"({
     "threshold": -0.25,
     "stride": 5,
     "blend": "uniform",
-    "batch_size": 3
+    "batch_size": 3,
+    "elements": ["Fe", "O"]
   },
   "device": "cuda:1",
   "precision": "bf16"
@@ -162,6 +163,7 @@ TEST(Config, EveryKeyIsReadAndWritten) {
   EXPECT_EQ(config.detection.threshold, -0.25);
   EXPECT_EQ(config.detection.blend, Blend::uniform);
   EXPECT_EQ(config.detection.batch_size, 3);
+  EXPECT_EQ(config.detection.elements, (std::vector<std::string>{"Fe", "O"}));
   EXPECT_EQ(config.device, "cuda:1");
 
   // The text above leaves no default in place, so that a key that is forgotten anywhere shows.
