@@ -7,7 +7,6 @@
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
 #include "engine/image/excluded.h"
-#include "engine/noise/followed_noise.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
 
@@ -128,12 +127,6 @@ Detection detect(const SpectrumImageView& prepared, const Expectation& expectati
   found.threshold = threshold_of(found, config, held_out, prepared.excluded);
   found.mask = anomalous(found.scores, found.threshold);
   found.doubts = doubts(found, config, held_out, prepared.excluded);
-  constexpr double most = 0.2;
-  if (const double followed = followed_noise(prepared, expectation.spectra); followed > most)
-    found.doubts.push_back(
-        "what is expected holds " + short_number(100 * followed, 2) +
-        " % of the noise of the spectra that it is compared with, and defects as it does noise; fewer "
-        "components, a stronger denoiser, or one that does not see the spectrum it tells, leave them out");
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
   return found;
 }

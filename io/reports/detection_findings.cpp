@@ -63,18 +63,21 @@ std::string edges_text(const Deviation& deviation, const Axis& energy,
 
 std::string regions_csv(const Detection& found, const SpectrumImageView& prepared,
                         const std::vector<std::string>& elements) {
-  const auto unit = [](const Axis& axis, const char* none) {
-    return " [" + (axis.units.empty() ? none : axis.units) + "]";
+  // Without a unit the numbers are those of the axis, whatever they count.
+  const auto unit = [](const Axis& axis, const char* none) -> std::string {
+    const std::string text = !axis.units.empty()                   ? axis.units
+                             : axis.offset == 0 && axis.scale == 1 ? none
+                                                                   : "";
+    return text.empty() || text.find_first_of("\",\r\n") != std::string::npos ? "" : " [" + text + "]";
   };
   const auto number = [](double value) {
     return std::isfinite(value) ? short_number(value, 7) : std::string();
   };
   const std::string energy = unit(prepared.energy, "channel");
   std::string text =
-      "region,pixels,area [" +
-      (prepared.y.units == prepared.x.units && !prepared.y.units.empty() ? prepared.y.units + "^2"
-                                                                         : std::string("y x")) +
-      "],y" + unit(prepared.y, "px") + ",x" + unit(prepared.x, "px") +
+      "region,pixels,area" +
+      std::string(unit(prepared.y, "px") == " [nm]" && prepared.x.units == "nm" ? " [nm^2]" : "") + ",y" +
+      unit(prepared.y, "px") + ",x" + unit(prepared.x, "px") +
       ",strongest y [px],strongest x [px],score,from" + energy + ",to" + energy +
       ",significance [sigma],share,near edges [eV]\r\n";
   for (size_t i = 0; i < found.regions.size(); ++i) {

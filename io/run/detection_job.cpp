@@ -157,11 +157,13 @@ Baseline fit_baseline(const DetectionRequest& request, const Source& source, con
 
 // Another program's expectation, prepared as `prepared` was made of an image with these axes. What is in
 // single pixels of that image, spikes and missing counts, is not looked for in it.
-CountArray read_expectation(const std::string& file, const SpectrumImage& axes,
+CountArray read_expectation(const std::string& file, const DataConfig& data, const SpectrumImage& axes,
                             const PreprocessConfig& preprocess, const PreparedImage& prepared,
                             Backend& backend) {
   Config config;
   config.data.data_path = file;
+  config.data.axes = data.axes;
+  config.data.swap_axes = data.swap_axes;
   config.preprocess = preprocess;
   config.preprocess.despike = 0;
   config.preprocess.set_aside = 0;
@@ -175,9 +177,15 @@ CountArray read_expectation(const std::string& file, const SpectrumImage& axes,
   image.image.y = axes.y;
   image.image.x = axes.x;
   image.image.energy = axes.energy;
+  image.image.excluded = axes.excluded;
   const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
-  return prepare(std::move(image), config.preprocess, std::nullopt, &fitted, std::nullopt, &backend)
-      .image.counts;
+  CountArray spectra =
+      prepare(std::move(image), config.preprocess, std::nullopt, &fitted, std::nullopt, &backend)
+          .image.counts;
+  if (spectra == prepared.image.counts)
+    throw UserError(
+        file + ": holds the spectra themselves, from which nothing departs; give what is expected of them");
+  return spectra;
 }
 
 // The spectra that the model's training held out of its own image, for a conformal threshold.
@@ -310,7 +318,8 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
     trained = load_trained_model(*file, config, prepared.image.energy.size,
                                  tiles_at_a_time(config.tiles, config.detection, prepared.image), offer);
   } else if (!request.expectation.empty()) {
-    given = read_expectation(request.expectation, axes, config.preprocess, prepared, *trained.backend);
+    given = read_expectation(request.expectation, config.data, axes, config.preprocess, prepared,
+                             *trained.backend);
   } else {
     baseline.emplace(fit_baseline(request, source, prepared, *trained.backend));
     source.name = baseline->describe();
