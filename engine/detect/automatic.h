@@ -12,8 +12,8 @@ namespace eelsvae {
 // How a scan that comes alone is prepared, learnt and searched.
 struct AutomaticChoice {
   Config config;
-  std::string
-      no_model;  // why the scan is too small for a network, and only baselines are left; empty: it is not
+  // Why the scan is too small for a network, so that only baselines are left; empty: it is not.
+  std::string no_model;
   // Each begins with the keys that it speaks of.
   std::vector<std::string> reasons;  // what was chosen after a look at the image, and why
   std::vector<std::string> rules;    // what is the same for every scan, but for what the reasons say

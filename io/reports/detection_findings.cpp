@@ -73,13 +73,12 @@ std::string regions_csv(const Detection& found, const SpectrumImageView& prepare
   const auto number = [](double value) {
     return std::isfinite(value) ? short_number(value, 7) : std::string();
   };
-  const std::string energy = unit(prepared.energy, "channel");
-  std::string text =
-      "region,pixels,area" +
-      std::string(unit(prepared.y, "px") == " [nm]" && prepared.x.units == "nm" ? " [nm^2]" : "") + ",y" +
-      unit(prepared.y, "px") + ",x" + unit(prepared.x, "px") +
-      ",strongest y [px],strongest x [px],score,from" + energy + ",to" + energy +
-      ",significance [sigma],share,near edges [eV]\r\n";
+  const std::string energy = unit(prepared.energy, "channel"), length = unit(prepared.y, "");
+  const bool has_area = !length.empty() && prepared.y.units == prepared.x.units;
+  std::string text = "region,pixels,area" + (has_area ? " [" + prepared.y.units + "^2]" : std::string()) +
+                     ",y" + unit(prepared.y, "px") + ",x" + unit(prepared.x, "px") +
+                     ",strongest y [px],strongest x [px],score,from" + energy + ",to" + energy +
+                     ",significance [sigma],share,near edges [eV]\r\n";
   for (size_t i = 0; i < found.regions.size(); ++i) {
     const Region& region = found.regions[i];
     const Deviation& deviation = found.deviations[static_cast<size_t>(region.strongest)];

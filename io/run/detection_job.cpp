@@ -137,6 +137,7 @@ Source untrained_source(const DetectionRequest& request) {
   const BaselineSpec spec = parse_baseline(request.baseline);
   if (spec.kind == BaselineSpec::Kind::mean) source.description.kind = SourceDescription::Kind::mean;
   if (spec.kind == BaselineSpec::Kind::pca) source.description.kind = SourceDescription::Kind::pca;
+  if (spec.kind == BaselineSpec::Kind::rx) source.description.kind = SourceDescription::Kind::rx;
   return source;
 }
 
