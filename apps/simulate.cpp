@@ -11,6 +11,7 @@ const std::string footer =
     "KIND of --defect, the unit of its STRENGTH, and what changes in an anomalous pixel "
     "(docs/specimens.md):\n" +
     describe_defect_kinds() +
+    "antisite and what follows it are of columns of atoms, on the lattice presets, and have no SHAPE.\n"
     "SHAPE: pixel; disc of RADIUS pixels; line of 2 RADIUS + 1 pixels; lattice of atomic columns, RADIUS "
     "pixels\n"
     "apart. AMOUNT: below 1 the share of the pixels, else the number of anomalies.\n"
@@ -21,6 +22,9 @@ const std::string footer =
     "  A film on its substrate with drift and a wedge; three kinds of defects, a third of 2 % each:\n"
     "    eelsvae-simulate --preset hetero --defect fe-shift:1.5:disc:2 --defect oxygen:0.5 \\\n"
     "      --defect foreign:0.3:lattice:8 --anomalies 0.02 --output h.hspy --truth t.npy --labels kinds.npy\n"
+    "  Atoms, some of them in the wrong place:\n"
+    "    eelsvae-simulate --preset lattice --shape 96 96 256 --offset-ev 660 --exposure 2 \\\n"
+    "      --defect antisite:0.8@5 --defect vacancy:0.8@5 --output atoms.hspy --truth t.npy\n"
     "  The same specimen recorded again, without defects, at ten times the dose:\n"
     "    eelsvae-simulate --preset hetero --defect none --noise-seed 1 --exposure 10 --output clean.hspy";
 

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "engine/short_number.h"
@@ -19,8 +22,10 @@ struct Kind {
   const char* unit;
   double most;  // strengths lie above 0 and at or below this
   const char* meaning;
+  // Of columns of atoms: the number of cells, in a row, that an anomaly changes. Otherwise 0.
+  int64_t cells = 0;
 };
-constexpr std::array<Kind, 12> kinds = {{
+constexpr std::array<Kind, 17> kinds = {{
     {"fe-shift", "eV", 100, "Fe L2,3 white lines moved up or down"},
     {"o-shift", "eV", 100, "O K edge moved up or down"},
     {"ti-shift", "eV", 100, "Ti L2,3 white lines moved up or down"},
@@ -33,6 +38,11 @@ constexpr std::array<Kind, 12> kinds = {{
     {"cosmic", "counts", 1e7, "a cosmic ray in one or two channels"},
     {"foreign", "Cr per Fe", 10, "a Cr L2,3 edge that nothing else has"},
     {"extra-noise", "relative", 100, "variance of the noise larger"},
+    {"antisite", "share", 1, "Fe on A sites of a column of atoms", 1},
+    {"vacancy", "share", 1, "Fe or Ti missing in a column of atoms", 1},
+    {"dopant", "share", 1, "Mn instead of Fe in a column of atoms", 1},
+    {"stacking", "cells", 0.5, "a piece of a row of columns, moved along it", 5},
+    {"interface-step", "cells", 10, "a piece of the interface, moved", 5},
 }};
 constexpr std::array<const char*, 4> shapes = {"pixel", "disc", "line", "lattice"};
 
@@ -87,8 +97,146 @@ std::vector<std::vector<Offset>> footprints(const Defect& defect) {
   return lines;
 }
 
+// The columns of atoms that a kind of defect can begin at, an anomaly's own cells apart.
+bool can_change(DefectKind kind, const Column& column) {
+  switch (kind) {
+    case DefectKind::antisite:
+      return column.a > 0;
+    case DefectKind::vacancy:
+      return column.metal > 0;
+    case DefectKind::dopant:
+      return column.metal > 0 && !column.substrate && column.manganese < 1;
+    default:
+      return column.site == 0;
+  }
+}
+
+double columns_to_change(DefectKind kind, const Specimen& specimen) {
+  if (!specimen.columns) return 0;
+  const auto columns = std::ranges::count_if(specimen.columns->columns, [&](const Column& c) {
+    return can_change(kind, c) && specimen.columns->in_image(c.y_nm, c.x_nm, 0);
+  });
+  return static_cast<double>(columns) / static_cast<double>(of(kind).cells);
+}
+
+// Changes columns, each anomaly those of a few cells of a row, which no other anomaly is in or beside.
+class ColumnChanges {
+ public:
+  ColumnChanges(AtomicColumns& columns) : columns_(columns) {
+    for (size_t i = 0; i < columns.columns.size(); ++i) {
+      const Column& c = columns.columns[i];
+      places_[{c.cell_y, c.cell_x, c.site}] = i;
+    }
+  }
+
+  // How many of the wanted anomalies were made.
+  double make(const Defect& defect, int64_t k, double wanted, uint64_t seed) {
+    std::vector<std::pair<uint64_t, size_t>> candidates;
+    for (size_t i = 0; i < columns_.columns.size(); ++i) {
+      const Philox4 r = draw(seed, SimulationDraw::columns, (k << 40) + static_cast<int64_t>(i));
+      if (can_change(defect.kind, columns_.columns[i]))
+        candidates.emplace_back(uint64_t{r.v[0]} << 32 | r.v[1], i);
+    }
+    std::ranges::sort(candidates);
+    double made = 0;
+    for (const auto& [key, index] : candidates) {
+      if (made == wanted) break;
+      const Philox4 coin = draw(seed, SimulationDraw::signs, (k << 40) + static_cast<int64_t>(made));
+      if (change(defect, index, coin.v[0] & 1 ? 1 : -1)) ++made;
+    }
+    return made;
+  }
+
+ private:
+  bool change(const Defect& defect, size_t index, int sign) {
+    const Column first = columns_.columns[index];
+    const int64_t cells = of(defect.kind).cells;
+    const bool step = defect.kind == DefectKind::interface_step;
+    // Cells along a row, but along the interface, which runs across the rows.
+    std::vector<std::pair<int64_t, int64_t>> run;
+    for (int64_t i = 0; i < cells; ++i)
+      run.emplace_back(first.cell_y + (step ? i : 0), first.cell_x + (step ? 0 : i));
+    for (const auto& [y, x] : run) {
+      const Column* begin = at(y, x, first.site);
+      if (!begin || !columns_.in_image(begin->y_nm, begin->x_nm, 0.5 * columns_.cell_x_nm)) return false;
+      if (taken_.contains({y, x})) return false;
+      const Column* beyond = at(y, x + 1, first.site);
+      if (step && (begin->substrate || !beyond || !beyond->substrate)) return false;
+    }
+    std::vector<Column> changed = columns_.columns;
+    for (Column& c : changed) {
+      const bool in_run = std::ranges::any_of(
+          run, [&](const auto& cell) { return c.cell_y == cell.first && (step || c.cell_x == cell.second); });
+      if (!in_run) continue;
+      if (cells == 1 && c.site != first.site) continue;
+      switch (defect.kind) {
+        case DefectKind::antisite:
+          c.metal += defect.strength * c.a;
+          c.a *= 1 - defect.strength;
+          break;
+        case DefectKind::vacancy:
+          c.metal *= 1 - defect.strength;
+          break;
+        case DefectKind::dopant:
+          c.manganese += defect.strength * (1 - c.manganese);
+          break;
+        case DefectKind::stacking:
+          c.y_nm += sign * defect.strength * columns_.step_x_nm[0];
+          c.x_nm += sign * defect.strength * columns_.step_x_nm[1];
+          break;
+        default:
+          if (const Column* from =
+                  at(c.cell_y, c.cell_x - sign * static_cast<int64_t>(defect.strength), c.site))
+            c.substrate = from->substrate;
+      }
+    }
+    columns_.columns = std::move(changed);
+    for (const auto& [y, x] : run)
+      for (int64_t dy : {-1, 0, 1})
+        for (int64_t dx : {-1, 0, 1}) taken_.insert({y + dy, x + dx});
+    return true;
+  }
+
+  const Column* at(int64_t y, int64_t x, int64_t site) const {
+    const auto found = places_.find({y, x, site});
+    return found == places_.end() ? nullptr : &columns_.columns[found->second];
+  }
+
+  AtomicColumns& columns_;
+  std::map<std::array<int64_t, 3>, size_t> places_;  // (cell y, cell x, site)
+  std::set<std::pair<int64_t, int64_t>> taken_;
+};
+
+// What a pixel shows of each element, and of the background.
+std::array<double, 5> amounts(const PixelMaterial& m) {
+  const double film = m.brightness * (1 - m.substrate), substrate = m.brightness * m.substrate;
+  return {m.brightness * m.iron(), film * m.manganese * m.film_sites.metal,
+          substrate * m.substrate_sites.metal,
+          film * m.film_sites.oxygen + substrate * m.substrate_sites.oxygen, m.brightness};
+}
+
+// Labels the pixels in which a change of columns shows by half of the most that it does anywhere.
+void label_change(const std::vector<PixelMaterial>& before, const std::vector<PixelMaterial>& after,
+                  uint8_t label, DefectPlaces& places) {
+  constexpr double labelled = 0.5, shown = 0.05;
+  std::vector<double> change(before.size());
+  for (size_t i = 0; i < before.size(); ++i) {
+    const std::array<double, 5> a = amounts(before[i]), b = amounts(after[i]);
+    for (size_t k = 0; k < a.size(); ++k) change[i] = std::max(change[i], std::abs(b[k] - a[k]));
+  }
+  const double most = std::ranges::max(change);
+  places.faint.resize(before.size());
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (change[i] >= labelled * most)
+      places.labels[i] = label;
+    else if (change[i] >= shown * most)
+      places.faint[i] = 1;
+  }
+}
+
 // How many anomalies of each defect are wanted.
-std::vector<double> wanted_numbers(const std::vector<Defect>& defects, double anomalies, int64_t pixels) {
+std::vector<double> wanted_numbers(const std::vector<Defect>& defects, double anomalies,
+                                   const Specimen& specimen) {
   std::vector<double> wanted;
   const auto kinds_sharing = static_cast<double>(
       std::count_if(defects.begin(), defects.end(), [](const Defect& d) { return !d.amount; }));
@@ -96,8 +244,11 @@ std::vector<double> wanted_numbers(const std::vector<Defect>& defects, double an
   for (const Defect& defect : defects) {
     double amount = defect.amount.value_or(anomalies < 1 ? anomalies / kinds_sharing : anomalies);
     if (amount < 1 && amount > 0) {
-      const auto covered = static_cast<double>(footprints(defect).front().size());
-      amount = std::max(1.0, std::round(amount * static_cast<double>(pixels) / covered));
+      const double places = changes_columns(defect.kind)
+                                ? columns_to_change(defect.kind, specimen)
+                                : static_cast<double>(specimen.height * specimen.width) /
+                                      static_cast<double>(footprints(defect).front().size());
+      amount = std::max(1.0, std::round(amount * places));
     } else if (!defect.amount && amount >= 1) {  // a number: what remains of the division goes to the first
       const double all = std::round(amount), remaining = std::fmod(all, kinds_sharing);
       amount = std::floor(all / kinds_sharing) + (sharing < remaining ? 1 : 0);
@@ -110,6 +261,9 @@ std::vector<double> wanted_numbers(const std::vector<Defect>& defects, double an
 
 }  // namespace
 
+bool changes_columns(DefectKind kind) {
+  return of(kind).cells > 0;
+}
 std::string kind_name(DefectKind kind) {
   return of(kind).name;
 }
@@ -155,6 +309,9 @@ Defect parse_defect(const std::string& text) {
   if (parts.size() < 2 || parts.size() > 4)
     throw UserError("defect " + text + " must read KIND:STRENGTH[:SHAPE[:RADIUS]][@AMOUNT]");
   defect.strength = parse_number(parts[1], text, "the strength");
+  if (parts.size() > 2 && changes_columns(defect.kind))
+    throw UserError("defect " + text + ": a column of atoms has no other shape; " + parts[0] + ":" +
+                    parts[1]);
   if (parts.size() > 2) {
     const auto* shape = std::find(shapes.begin(), shapes.end(), parts[2]);
     if (shape == shapes.end())
@@ -178,6 +335,8 @@ void check_defect(const Defect& defect) {
                     short_number(kind.most) + " (" + kind.unit + "), not " + short_number(defect.strength));
   if (defect.amount && !(*defect.amount >= 0))
     throw UserError(std::string("the number of ") + kind.name + " defects cannot be negative");
+  if (defect.kind == DefectKind::interface_step && defect.strength != std::floor(defect.strength))
+    throw UserError("an interface steps by a whole number of cells");
   const bool whole = defect.radius == std::floor(defect.radius);
   if (defect.shape == DefectShape::line && !(defect.radius >= 1 && whole))
     throw UserError("a line must reach a whole number of pixels, 1 or more, to both sides");
@@ -204,12 +363,32 @@ DefectPlaces place_defects(const std::vector<Defect>& defects, double anomalies,
   DefectPlaces places;
   places.labels.resize(static_cast<size_t>(pixels));
   places.signs.resize(static_cast<size_t>(pixels));
-  const std::vector<double> all_wanted = wanted_numbers(defects, anomalies, pixels);
+  const std::vector<double> all_wanted = wanted_numbers(defects, anomalies, specimen);
+  std::vector<PixelMaterial> materials = specimen.materials;
+  std::optional<AtomicColumns> columns = specimen.columns;
+  std::optional<ColumnChanges> column_changes;
+  if (columns) column_changes.emplace(*columns);
   std::vector<std::pair<uint64_t, int64_t>> candidates(static_cast<size_t>(pixels));
   for (size_t k = 0; k < defects.size(); ++k) {
     const Defect& defect = defects[k];
     const double wanted = all_wanted[k];
+    if (changes_columns(defect.kind) && !specimen.columns)
+      throw UserError(
+          "defect " + defect_name(defect) +
+          " is of a column of atoms; presets lattice, lattice-110 and lattice-interface have these");
     if (wanted == 0) continue;
+    if (changes_columns(defect.kind)) {
+      const double made = column_changes->make(defect, static_cast<int64_t>(k), wanted, seed);
+      if (made < wanted)
+        throw UserError(
+            "only " + short_number(made) + " of " + short_number(wanted) + " anomalies (" +
+            kind_name(defect.kind) + ") fit into the lattice, a cell or more apart" +
+            (defect.kind == DefectKind::interface_step ? "; lattice-interface has an interface" : ""));
+      std::vector<PixelMaterial> changed = columns->seen();
+      label_change(materials, changed, static_cast<uint8_t>(k + 1), places);
+      places.materials = materials = std::move(changed);
+      continue;
+    }
     // The side of the smallest image that could hold one, before its pixels are listed.
     if (!(defect.radius >= 0) || (defect.shape == DefectShape::disc || defect.shape == DefectShape::line
                                       ? 2 * std::floor(defect.radius) + 1
@@ -241,7 +420,7 @@ DefectPlaces place_defects(const std::vector<Defect>& defects, double anomalies,
         const int64_t oy = y + offset.first, ox = x + offset.second;
         if (oy < 0 || ox < 0 || oy >= height || ox >= width) return true;
         const auto at = static_cast<size_t>(oy * width + ox);
-        return places.labels[at] != 0 || host_share(defect.kind, specimen.materials[at]) < 0.5;
+        return places.labels[at] != 0 || host_share(defect.kind, materials[at]) < 0.5;
       };
       if (std::any_of(way.begin(), way.end(), taken)) continue;
       const Philox4 coin =
@@ -265,6 +444,8 @@ DefectPlaces place_defects(const std::vector<Defect>& defects, double anomalies,
       throw UserError(text);
     }
   }
+  for (size_t i = 0; i < places.faint.size(); ++i)
+    if (places.labels[i]) places.faint[i] = 0;
   return places;
 }
 

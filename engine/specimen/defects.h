@@ -24,8 +24,16 @@ enum class DefectKind {
   scattering,   // plural scattering of strength more mean free paths
   cosmic,       // a cosmic ray of strength counts
   foreign,      // Cr L2,3 edge of strength Cr atoms per Fe atom of BiFeO3
-  extra_noise   // variance of the noise times 1 + strength
+  extra_noise,  // variance of the noise times 1 + strength
+  // Of columns of atoms, where these are resolved.
+  antisite,       // metal on the share `strength` of the A sites of a column
+  vacancy,        // the share `strength` of the metal of a column is missing
+  dopant,         // Mn on the share `strength` of the Fe sites of a column
+  stacking,       // five cells of a row, moved along it by +-strength cells
+  interface_step  // the interface, along five cells, `strength` cells further to either side
 };
+// Whether a kind changes columns of atoms; it has the shape that the probe gives to them.
+bool changes_columns(DefectKind kind);
 
 // What one anomaly covers.
 enum class DefectShape {
@@ -41,13 +49,14 @@ struct Defect {
   double strength = 0;
   DefectShape shape = DefectShape::pixel;
   double radius = 0;  // pixels; a whole number for line and lattice
-  // Below 1 the share of the image's pixels that are to be anomalous, otherwise the number of anomalies;
-  // absent: an equal part of SimulationSettings::anomalies.
+  // Below 1 the share of the image's pixels that are to be anomalous, of columns of atoms the share of those
+  // that can be, otherwise the number of anomalies; absent: an equal part of SimulationSettings::anomalies.
   std::optional<double> amount;
 };
 
-// KIND:STRENGTH[:SHAPE[:RADIUS]][@AMOUNT], say "broadening:0.5:disc:2" or "cosmic:4000@20". Without a radius
-// a disc has 1.5 pixels, a line 3, a lattice 4. UserError if it cannot be read or its strength cannot be.
+// KIND:STRENGTH[:SHAPE[:RADIUS]][@AMOUNT], of columns of atoms KIND:STRENGTH[@AMOUNT], say
+// "broadening:0.5:disc:2" or "cosmic:4000@20". Without a radius a disc has 1.5 pixels, a line 3, a lattice 4.
+// UserError if it cannot be read or its strength cannot be.
 Defect parse_defect(const std::string& text);
 
 std::string kind_name(DefectKind kind);
@@ -67,10 +76,16 @@ double host_share(DefectKind kind, const PixelMaterial& material);
 struct DefectPlaces {
   std::vector<uint8_t> labels;  // (y, x): 0 normal, k for the k-th defect
   std::vector<int8_t> signs;    // (y, x): +1 or -1, a fair coin for each anomaly; 0 normal
+  // (y, x), 1: neither normal nor labelled, because a changed column shows here by between a twentieth and
+  // half of the most that it does anywhere. Empty without changed columns.
+  std::vector<uint8_t> faint = {};
+  std::vector<PixelMaterial> materials = {};  // (y, x) of the specimen with its columns changed; else empty
 };
 
-// Anomalies lie inside the image, do not overlap, and all their pixels have half a host share or more.
-// `anomalies` as SimulationSettings has it. UserError if they do not fit.
+// Anomalies lie inside the image, do not overlap, and all their pixels have half a host share or more. Those
+// of columns of atoms change the materials; they are labelled where they show by half of the most that
+// they do anywhere, in the amount of any element or of the background. `anomalies` as SimulationSettings has
+// it. UserError if they do not fit.
 DefectPlaces place_defects(const std::vector<Defect>& defects, double anomalies, const Specimen& specimen,
                            uint64_t seed);
 

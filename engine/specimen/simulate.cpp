@@ -20,6 +20,10 @@ constexpr double pi = 3.14159265358979323846;
 constexpr double noise_gain = 2.7, readout_noise = 9;  // counts per count; counts rms
 constexpr double vacuum_counts = 0.01;                 // of the specimen's
 
+double pixel_nm(const SimulationSettings& s) {
+  return s.pixel_size_nm.value_or(preset_pixel_nm(s.preset));
+}
+
 void check(const SimulationSettings& s) {
   constexpr int64_t longest = int64_t{1} << 20;
   constexpr double most_values = 1e12;
@@ -38,7 +42,7 @@ void check(const SimulationSettings& s) {
     throw UserError("the noise of neighbouring channels can be correlated by 0 to 0.5");
   if (!(s.vacuum >= 0 && s.vacuum < 1 && s.unscanned >= 0 && s.unscanned < 1))
     throw UserError("the shares of vacuum and of unscanned rows must be 0 or more and below 1");
-  if (!(s.pixel_size_nm > 0)) throw UserError("the pixel size must be positive");
+  if (!(pixel_nm(s) > 0)) throw UserError("the pixel size must be positive");
   if (!(std::abs(s.shift_ev) <= 100)) throw UserError("the shift must lie within 100 eV");
   if (!(s.anomalies >= 0)) throw UserError("the number of anomalies cannot be negative");
   if (!(s.anomaly_radius >= 0) ||
@@ -60,7 +64,7 @@ void check_visible(const SimulationSettings& s, const ExpectedSpectra& spectra, 
     const DefectKind kind = s.defects[k].kind;
     const bool everywhere = kind == DefectKind::intensity || kind == DefectKind::background ||
                             kind == DefectKind::scattering || kind == DefectKind::cosmic ||
-                            kind == DefectKind::extra_noise;
+                            kind == DefectKind::extra_noise || changes_columns(kind);
     if (!everywhere && spectra.visible_share(k) < 0.01)
       throw UserError("defect " + defect_name(s.defects[k]) + " has no effect on the axis, " +
                       describe(energy) + "; choose another range or defect");
@@ -103,6 +107,12 @@ std::string describe(const SimulationSettings& s, const SpecimenParameters& p,
          << ", \"interface_width_nm\": " << p.interface_width_nm;
   if (p.grain_nm > 0)
     json << ", \"grain_nm\": " << p.grain_nm << ", \"interface_width_nm\": " << p.interface_width_nm;
+  if (p.lattice.axis != ZoneAxis::none)
+    json << ", \"zone_axis\": \"" << (p.lattice.axis == ZoneAxis::axis_001 ? "001" : "110")
+         << "\", \"lattice_constant_nm\": " << p.lattice.constant_nm
+         << ", \"lattice_rotation_deg\": " << p.lattice.rotation_deg
+         << ", \"probe_nm\": " << p.lattice.probe_nm << ", \"channelled\": " << p.lattice.channelled
+         << ", \"distortion_nm\": " << p.lattice.distortion_nm << ", \"jitter_nm\": " << p.lattice.jitter_nm;
   json << ", \"manganese\": [" << p.manganese[0] << ", " << p.manganese[1]
        << "], \"manganese_direction_deg\": " << p.manganese_direction_deg << ", \"drift_ev\": " << p.drift_ev
        << ", \"thickness_mean_free_paths\": [" << p.thickness[0] << ", " << p.thickness[1]
@@ -236,18 +246,20 @@ SimulatedImage simulate(const SimulationSettings& s) {
   SpectrumImage& image = result.image;
   image.title = s.preset == Preset::bfo ? "Simulated BiFeO3 film"
                                         : "Simulated BiFeO3 film (" + preset_name(s.preset) + ")";
-  image.y = {"y", "nm", 0, s.pixel_size_nm, s.height};
-  image.x = {"x", "nm", 0, s.pixel_size_nm, s.width};
+  image.y = {"y", "nm", 0, pixel_nm(s), s.height};
+  image.x = {"x", "nm", 0, pixel_nm(s), s.width};
   image.energy = {"Energy loss", "eV", s.energy_offset_ev, s.dispersion_ev, s.channels};
 
   const SpecimenParameters parameters = s.specimen.value_or(preset_parameters(s.preset));
-  const Specimen specimen = make_specimen(parameters, s.height, s.width, s.pixel_size_nm, s.seed);
+  Specimen specimen = make_specimen(parameters, s.height, s.width, pixel_nm(s), s.seed);
   const std::vector<Defect> defects = defects_of(s);
   DefectPlaces places = place_defects(defects, s.anomalies, specimen, s.seed);
+  if (!places.materials.empty()) specimen.materials = std::move(places.materials);
   const ScanCounts scan(s);
   for (int64_t pixel = 0; pixel < s.height * s.width; ++pixel)
     if (scan.is_vacuum(pixel) || !scan.is_scanned(pixel)) places.labels[static_cast<size_t>(pixel)] = 0;
   result.labels = places.labels;
+  result.faint = places.faint;
   result.truth.resize(places.labels.size());
   std::transform(places.labels.begin(), places.labels.end(), result.truth.begin(),
                  [](uint8_t label) { return static_cast<uint8_t>(label != 0); });
@@ -298,12 +310,12 @@ SimulatedImage simulate(const SimulationSettings& s) {
 }
 
 std::vector<float> known_defect_scores(const SimulationSettings& s, const SpectrumImage& recorded) {
-  expect(s.defects.size() == 1 && recorded.y.size == s.height && recorded.x.size == s.width &&
-             recorded.energy.size == s.channels,
+  expect(s.defects.size() == 1 && !changes_columns(s.defects.front().kind) && recorded.y.size == s.height &&
+             recorded.x.size == s.width && recorded.energy.size == s.channels,
          "one defect, and the image of the settings");
   const Defect& defect = s.defects.front();
-  const Specimen specimen = make_specimen(s.specimen.value_or(preset_parameters(s.preset)), s.height, s.width,
-                                          s.pixel_size_nm, s.seed);
+  const Specimen specimen =
+      make_specimen(s.specimen.value_or(preset_parameters(s.preset)), s.height, s.width, pixel_nm(s), s.seed);
   const auto pixels = static_cast<size_t>(s.height * s.width);
   const DefectPlaces nowhere{std::vector<uint8_t>(pixels), std::vector<int8_t>(pixels)};
   const DefectPlaces more{std::vector<uint8_t>(pixels, 1), std::vector<int8_t>(pixels, 1)};

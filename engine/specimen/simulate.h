@@ -15,7 +15,8 @@ namespace eelsvae {
 // docs/specimens.md lists what was read off the published figures, what comes from elsewhere and what is
 // assumed. In every preset:
 //
-//   axes         420.0 eV and 0.3 eV/channel (published); pixels of 1.0 nm (assumed)
+//   axes         420.0 eV and 0.3 eV/channel (published); pixels of 1.0 nm, of 0.04 nm where atoms are
+//                resolved (assumed)
 //   thickness    slow variation of intensity over the image, up to 8 % (published: 5 to 10 %)
 //   stripes      each scan line brighter or darker by 1.5 % rms (published: 1 to 2 %)
 //   gain         each channel's response differs by 1 % rms (published)
@@ -26,8 +27,8 @@ struct SimulationSettings {
   std::optional<SpecimenParameters> specimen;  // absent: the preset's
   int64_t height = 210, width = 210, channels = 1340;
   double energy_offset_ev = 420.0, dispersion_ev = 0.3;
-  double pixel_size_nm = 1.0;
-  double exposure = 1;  // factor on all counts: dwell time times beam current, 1 as published
+  std::optional<double> pixel_size_nm;  // absent: the preset's
+  double exposure = 1;                  // factor on all counts: dwell time times beam current, 1 as published
   // Specimen, anomalies, stripes and gain follow from `seed`, noise from `noise_seed` (absent: from `seed`):
   // another noise_seed is a second recording of the same specimen.
   uint64_t seed = 0;
@@ -49,9 +50,12 @@ struct SimulationSettings {
 };
 
 struct SimulatedImage {
-  SpectrumImage image;                    // its metadata describes the simulation
-  std::vector<uint8_t> truth;             // (y, x), 1 where anomalous
-  std::vector<uint8_t> labels;            // (y, x), 0 normal, k for the k-th defect
+  SpectrumImage image;          // its metadata describes the simulation
+  std::vector<uint8_t> truth;   // (y, x), 1 where anomalous
+  std::vector<uint8_t> labels;  // (y, x), 0 normal, k for the k-th defect
+  // (y, x), 1 where a changed column of atoms still shows, too little to be called anomalous: neither finding
+  // it nor missing it is wrong. Empty without such columns.
+  std::vector<uint8_t> faint;
   int64_t hot_pixel = 0;                  // its place in these maps
   std::vector<std::string> defect_names;  // the k-th defect is called defect_names[k - 1]
 };
@@ -68,7 +72,8 @@ SimulatedImage simulate(const SimulationSettings& settings);
 // if the settings have another number of defects or the image another shape.
 std::vector<float> known_defect_scores(const SimulationSettings& settings, const SpectrumImage& recorded);
 
-// The same specimen without any anomaly: its image is the same, bit by bit, wherever truth is 0.
+// The same specimen without any anomaly: its image is the same, bit by bit, wherever truth is 0 and no
+// changed column of atoms is near.
 SimulationSettings without_defects(SimulationSettings settings);
 
 }  // namespace eelsvae

@@ -24,7 +24,10 @@ enum class SimulationDraw : uint64_t {
   cosmic_ray,
   injected_places,
   injected_signs,
-  grains
+  grains,
+  scan_distortion,
+  scan_jitter,
+  columns
 };
 
 inline Philox4 draw(uint64_t seed, SimulationDraw purpose, int64_t index) {

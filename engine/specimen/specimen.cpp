@@ -14,8 +14,9 @@ namespace eelsvae {
 namespace {
 
 constexpr double pi = 3.14159265358979323846;
-constexpr const char* names[] = {"bfo",   "interface", "gradient", "drift",
-                                 "wedge", "damage",    "hetero",   "polycrystal"};
+constexpr const char* names[] = {"bfo",     "interface",   "gradient",         "drift",
+                                 "wedge",   "damage",      "hetero",           "polycrystal",
+                                 "lattice", "lattice-110", "lattice-interface"};
 
 void check(const SpecimenParameters& p) {
   auto shares = [](double share) { return share >= 0 && share <= 1; };
@@ -39,6 +40,7 @@ void check(const SpecimenParameters& p) {
     throw UserError("the width of grains must lie between 0 and 1e6 nm");
   if (!(p.interface_width_nm >= 0 && p.interface_width_nm <= 1e6))
     throw UserError("the width of the interface must lie between 0 and 1e6 nm");
+  if (p.lattice.axis != ZoneAxis::none) check_lattice(p.lattice);
 }
 
 // bfo's drift: a slow wave of a third of a channel.
@@ -88,9 +90,9 @@ class Direction {
   // The part of a step that lies in this direction.
   double along(double dy, double dx) const { return dx * cos_ + dy * sin_; }
   // Of the way from the first corner to the last, 0 to 1.
-  double share(int64_t y, int64_t x) const {
-    const double along_x = cos_ < 0 ? last_x_ - static_cast<double>(x) : static_cast<double>(x);
-    const double along_y = sin_ < 0 ? last_y_ - static_cast<double>(y) : static_cast<double>(y);
+  double share(double y, double x) const {
+    const double along_x = cos_ < 0 ? last_x_ - x : x;
+    const double along_y = sin_ < 0 ? last_y_ - y : y;
     return extent() > 0 ? (std::abs(cos_) * along_x + std::abs(sin_) * along_y) / extent() : 0.5;
   }
 
@@ -200,8 +202,24 @@ SpecimenParameters preset_parameters(Preset preset) {
       p.grain_nm = 20;
       p.interface_width_nm = 1.5;
       break;
+    case Preset::lattice:
+      p.lattice.axis = ZoneAxis::axis_001;
+      break;
+    case Preset::lattice_110:
+      p.lattice.axis = ZoneAxis::axis_110;
+      break;
+    case Preset::lattice_interface:  // along a row of columns, and as sharp
+      p.lattice.axis = ZoneAxis::axis_001;
+      p.interface = true;
+      p.interface_angle_deg = p.lattice.rotation_deg;
+      p.interface_width_nm = 0;
+      break;
   }
   return p;
+}
+
+double preset_pixel_nm(Preset preset) {
+  return preset_parameters(preset).lattice.axis == ZoneAxis::none ? 1.0 : 0.04;
 }
 
 Specimen make_specimen(const SpecimenParameters& p, int64_t height, int64_t width, double pixel_size_nm,
@@ -222,25 +240,32 @@ Specimen make_specimen(const SpecimenParameters& p, int64_t height, int64_t widt
   std::optional<Grains> grains;
   if (p.grain_nm > 0) grains.emplace(p.grain_nm, height, width, pixel_size_nm, seed);
   const auto scan = static_cast<double>(std::max<int64_t>(height * width - 1, 1));
+  // Of a place, in pixels.
+  const auto material_at = [&](double y, double x) {
+    PixelMaterial material;
+    const double dy = pixel_size_nm * (y - 0.5 * static_cast<double>(height - 1));
+    const double dx = pixel_size_nm * (x - 0.5 * static_cast<double>(width - 1));
+    const double depth_nm = to_substrate.along(dy, dx) - interface_nm;
+    if (p.interface)
+      material.substrate =
+          diffusion_nm > 0 ? 0.5 * (1 + std::erf(depth_nm / diffusion_nm)) : (depth_nm > 0 ? 1.0 : 0.0);
+    material.manganese = between(p.manganese, to_manganese.share(y, x));
+    if (grains) material = grains->at(pixel_size_nm * y, pixel_size_nm * x, diffusion_nm);
+    material.thickness = between(p.thickness, of_wedge.share(y, x));
+    // The dose grows with the scan; damage comes to rest, as 1 - exp(-dose), with three critical doses at
+    // the end.
+    const double dose = 3 * (y * static_cast<double>(width) + x) / scan;
+    material.damage = p.damage * (1 - std::exp(-dose)) / (1 - std::exp(-3.0));
+    return material;
+  };
   for (int64_t y = 0; y < height; ++y)
-    for (int64_t x = 0; x < width; ++x) {
-      PixelMaterial& material = specimen.materials[static_cast<size_t>(y * width + x)];
-      const double dy = pixel_size_nm * (static_cast<double>(y) - 0.5 * static_cast<double>(height - 1));
-      const double dx = pixel_size_nm * (static_cast<double>(x) - 0.5 * static_cast<double>(width - 1));
-      const double depth_nm = to_substrate.along(dy, dx) - interface_nm;
-      if (p.interface)
-        material.substrate =
-            diffusion_nm > 0 ? 0.5 * (1 + std::erf(depth_nm / diffusion_nm)) : (depth_nm > 0 ? 1.0 : 0.0);
-      material.manganese = between(p.manganese, to_manganese.share(y, x));
-      if (grains)
-        material = grains->at(pixel_size_nm * static_cast<double>(y), pixel_size_nm * static_cast<double>(x),
-                              diffusion_nm);
-      material.thickness = between(p.thickness, of_wedge.share(y, x));
-      // The dose grows with the scan; damage comes to rest, as 1 - exp(-dose), with three critical doses at
-      // the end.
-      const double dose = 3 * static_cast<double>(y * width + x) / scan;
-      material.damage = p.damage * (1 - std::exp(-dose)) / (1 - std::exp(-3.0));
-    }
+    for (int64_t x = 0; x < width; ++x)
+      specimen.materials[static_cast<size_t>(y * width + x)] =
+          material_at(static_cast<double>(y), static_cast<double>(x));
+  if (p.lattice.axis != ZoneAxis::none) {
+    specimen.columns.emplace(p.lattice, specimen.materials, material_at, height, width, pixel_size_nm, seed);
+    specimen.materials = specimen.columns->seen();
+  }
   return specimen;
 }
 

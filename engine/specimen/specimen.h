@@ -2,13 +2,29 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "engine/specimen/atomic_columns.h"
+#include "engine/specimen/pixel_material.h"
 
 namespace eelsvae {
 
 // What a simulated specimen and its recording are like; docs/specimens.md gives the physics and the sources.
-enum class Preset { bfo, interface, gradient, drift, wedge, damage, hetero, polycrystal };
+enum class Preset {
+  bfo,
+  interface,
+  gradient,
+  drift,
+  wedge,
+  damage,
+  hetero,
+  polycrystal,
+  lattice,
+  lattice_110,
+  lattice_interface
+};
 std::string preset_name(Preset preset);
 std::vector<std::string> preset_names();
 Preset preset_named(const std::string& name);  // UserError if there is none
@@ -33,23 +49,19 @@ struct SpecimenParameters {
   // Mean width of grains, each of one of four phases: film, film with Mn on half of the Fe sites, substrate,
   // and an even mixture of film and substrate. Boundaries are as wide as the interface. 0: one crystal.
   double grain_nm = 0;
+  LatticeParameters lattice;
 };
 SpecimenParameters preset_parameters(Preset preset);
-
-// A pixel's material: shares of the sites.
-struct PixelMaterial {
-  double substrate = 0;  // 0 film, 1 substrate
-  double manganese = 0;  // of the film's Fe sites
-  double damage = 0;     // of the Fe that is left
-  double thickness = 0;  // t / mean free path; 0: spectra as published
-  double iron() const { return (1 - substrate) * (1 - manganese); }
-};
+// Distance of neighbouring pixels, nm: fine enough for atoms where they are resolved.
+double preset_pixel_nm(Preset preset);
 
 // The specimen as it is recorded, line by line from the top, each from the left.
 struct Specimen {
   int64_t height = 0, width = 0;
   std::vector<double> drift_ev;          // (y), the axis reads so much too high
   std::vector<PixelMaterial> materials;  // (y, x)
+  std::optional<AtomicColumns> columns =
+      {};  // where atoms are resolved; what is seen of them is in materials
 };
 
 // At a thickness of 0.5 mean free paths counts are those of the published film.

@@ -85,7 +85,7 @@ ExpectedSpectra::Weights ExpectedSpectra::weights(const PixelMaterial& m, int la
   const Defect* defect = label > 0 ? &defects_[static_cast<size_t>(label - 1)] : nullptr;
   const size_t change = defect ? static_cast<size_t>(2 * label - (sign > 0 ? 1 : 0)) : 0;
   // Counts grow with the thickness, as the share of electrons that ionize does.
-  double scale = m.thickness > 0 ? m.thickness / reference_thickness : 1;
+  double scale = m.brightness * (m.thickness > 0 ? m.thickness / reference_thickness : 1);
   Weights result;
   result.scattering = m.thickness;
   if (defect && defect->kind == DefectKind::intensity) scale *= 1 + sign * defect->strength;
@@ -104,18 +104,21 @@ ExpectedSpectra::Weights ExpectedSpectra::weights(const PixelMaterial& m, int la
     if (whole != 0) result.terms.push_back({index, scale * whole});
   };
   const double film = 1 - m.substrate;
+  const SiteAmounts &in_film = m.film_sites, &in_substrate = m.substrate_sites;
+  const double titanium = m.substrate * in_substrate.metal;
   add(Component::film, film);
   add(Component::iron_lines, m.iron() * (1 - m.damage));
   add(Component::reduced_iron, m.iron() * m.damage);
-  add(Component::iron_steps, -film * m.manganese);
-  add(Component::manganese, film * m.manganese);
-  add(Component::film_oxygen, film * (oxygen - 1), film);
-  add(Component::film_oxygen_peak, -film * m.damage * oxygen);
+  add(Component::iron_steps, film * (in_film.metal - 1 - in_film.metal * m.manganese));
+  add(Component::manganese, film * m.manganese * in_film.metal);
+  add(Component::film_oxygen, film * (oxygen * in_film.oxygen - 1), film);
+  add(Component::film_oxygen_peak, -film * m.damage * oxygen * in_film.oxygen);
   add(Component::film_background, 0, film);
-  add(Component::substrate, m.substrate);
-  add(Component::substrate_oxygen, m.substrate * (oxygen - 1), m.substrate);
-  add(Component::substrate_background, 0, m.substrate);
-  add(Component::titanium_lines, m.substrate);
+  add(Component::substrate, titanium);  // its steps are those of Ti
+  add(Component::substrate_oxygen, m.substrate * (oxygen * in_substrate.oxygen - in_substrate.metal),
+      titanium);
+  add(Component::substrate_background, m.substrate * (1 - in_substrate.metal), titanium);
+  add(Component::titanium_lines, titanium);
   if (defect && defect->kind == DefectKind::foreign) add(Component::chromium, defect->strength);
   return result;
 }

@@ -71,8 +71,8 @@ void check_defects(const EvaluationConfig& e, const std::set<std::string>& prese
           for (int64_t seed : e.seeds)
             for (double amount : e.amounts) {
               const SimulationSettings s = recording_settings(e, preset, seed, 0, defect, amount);
-              const Specimen specimen =
-                  make_specimen(preset_parameters(s.preset), s.height, s.width, s.pixel_size_nm, s.seed);
+              const Specimen specimen = make_specimen(preset_parameters(s.preset), s.height, s.width,
+                                                      preset_pixel_nm(s.preset), s.seed);
               place_defects(s.defects, s.anomalies, specimen, s.seed);
             }
         } catch (const UserError& error) {

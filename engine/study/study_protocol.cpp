@@ -98,9 +98,9 @@ StudyImage record(const SimulationSettings& settings, const Config& config, cons
   hot = reduce_mask(hot, settings.height, settings.width, preprocess);
   const SpectrumImage& scan = simulated.image;
   // Noise of neighbours that correlates by half has no inverse.
-  if (settings.defects.size() == 1 && settings.noise && settings.correlation < 0.49 &&
-      std::ssize(result.truth) == scan.pixels() && preprocess.sigma == 0 && preprocess.xy_window <= 1 &&
-      !preprocess.crop_y && !preprocess.crop_x)
+  if (settings.defects.size() == 1 && !changes_columns(settings.defects.front().kind) && settings.noise &&
+      settings.correlation < 0.49 && std::ssize(result.truth) == scan.pixels() && preprocess.sigma == 0 &&
+      preprocess.xy_window <= 1 && !preprocess.crop_y && !preprocess.crop_x)
     result.ceiling = known_defect_scores(settings, scan);
   result.prepared = prepare(std::move(simulated.image), preprocess,
                             fitted ? std::nullopt : config.data.energy_range, fitted, std::nullopt, backend);
@@ -108,6 +108,11 @@ StudyImage record(const SimulationSettings& settings, const Config& config, cons
   const int64_t reach = reach_of(preprocess, config.detection);
   result.left_out = margins(result.truth, image.y.size, image.x.size, reach);
   hot = grown(hot, image.y.size, image.x.size, reach);
+  if (!simulated.faint.empty()) {
+    const std::vector<uint8_t> faint =
+        reduce_mask(simulated.faint, settings.height, settings.width, preprocess);
+    for (size_t i = 0; i < faint.size(); ++i) result.left_out[i] |= faint[i] && !result.truth[i];
+  }
   for (size_t i = 0; i < hot.size(); ++i) result.left_out[i] |= hot[i];
   for (size_t i = 0; i < image.excluded.size(); ++i) result.left_out[i] |= image.excluded[i] != 0;
   return result;

@@ -232,7 +232,10 @@ NpyArray read_npy(const std::string& path) {
   return decode_npy(file.bytes(), path);
 }
 
-std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int64_t x_size) {
+namespace {
+
+// Whole numbers (y, x).
+std::vector<float> read_numbers(const std::string& path, int64_t y_size, int64_t x_size) {
   const MappedFile file(path);
   const NpyHeader header = parse_npy_header(file.bytes(), file.size(), path);
   if (header.type >= ElementType::float16)
@@ -241,11 +244,24 @@ std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int6
   if (header.shape != wanted)
     throw UserError(path + ": the mask has shape " + shape_text(header.shape) +
                     ", the image has (y, x) = " + shape_text(wanted));
-  const NpyArray numbers = decode_npy(file.bytes(), path);
-  std::vector<uint8_t> mask(numbers.values.size());
-  std::transform(numbers.values.begin(), numbers.values.end(), mask.begin(),
-                 [](float value) { return value != 0; });
+  return decode_npy(file.bytes(), path).values;
+}
+
+}  // namespace
+
+std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int64_t x_size) {
+  std::vector<uint8_t> mask;
+  for (float value : read_numbers(path, y_size, x_size)) mask.push_back(value != 0);
   return mask;
+}
+
+Truth read_npy_truth(const std::string& path, int64_t y_size, int64_t x_size) {
+  const std::vector<float> numbers = read_numbers(path, y_size, x_size);
+  Truth truth;
+  for (float value : numbers) truth.anomalous.push_back(value > 0);
+  if (std::ranges::any_of(numbers, [](float value) { return value < 0; }))
+    for (float value : numbers) truth.undecided.push_back(value < 0);
+  return truth;
 }
 
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const float* values) {
@@ -261,6 +277,14 @@ void write_npy(const std::string& path, const std::vector<int64_t>& shape, const
 
 void write_npy_labels(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* labels) {
   write_array(path, "|u1", shape, labels);
+}
+
+void write_npy_truth(const std::string& path, const std::vector<int64_t>& shape, const Truth& truth) {
+  if (truth.undecided.empty()) return write_npy(path, shape, truth.anomalous.data());
+  std::vector<int8_t> values;
+  for (size_t i = 0; i < truth.anomalous.size(); ++i)
+    values.push_back(truth.anomalous[i] ? 1 : truth.undecided[i] ? -1 : 0);
+  write_array(path, "|i1", shape, values.data());
 }
 
 }  // namespace eelsvae

@@ -50,9 +50,19 @@ NpyArray read_npy(const std::string& path);
 // A truth mask (y, x) of any integer or boolean type, as 0 and 1. UserError if it has another shape.
 std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int64_t x_size);
 
+// What is known of each pixel (y, x).
+struct Truth {
+  std::vector<uint8_t> anomalous;  // 0 or 1
+  std::vector<uint8_t> undecided;  // 1 where neither to find it nor to miss it is wrong; empty if nowhere
+};
+// The same of a file in which pixels with a negative number are undecided.
+Truth read_npy_truth(const std::string& path, int64_t y_size, int64_t x_size);
+
 // Little-endian float32 and, from zero / non-zero bytes, boolean; C order, all or nothing (AtomicFile).
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const float* values);
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* mask);
 // The same for bytes that are numbers, uint8.
 void write_npy_labels(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* labels);
+// Booleans, or int8 with -1 where pixels are undecided.
+void write_npy_truth(const std::string& path, const std::vector<int64_t>& shape, const Truth& truth);
 }  // namespace eelsvae

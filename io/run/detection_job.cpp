@@ -308,9 +308,12 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
               file ? &*source.fitted : nullptr, std::move(drift_image), trained.backend.get());
   if (file) check_non_negative(prepared.image, config.loss.reconstruction);
   check_detection(prepared.image, file ? config.tiles.image_size : 0, config.detection);
-  std::vector<uint8_t> truth;
-  if (!request.truth.empty())
-    truth = reduce_mask(read_npy_mask(request.truth, height, width), height, width, config.preprocess);
+  Truth truth;
+  if (!request.truth.empty()) {
+    truth = read_npy_truth(request.truth, height, width);
+    for (std::vector<uint8_t>* mask : {&truth.anomalous, &truth.undecided})
+      if (!mask->empty()) *mask = reduce_mask(*mask, height, width, config.preprocess);
+  }
   times.end("preparing");
 
   std::optional<Baseline> baseline;
@@ -382,9 +385,14 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   DetectionReport report{prepared.image, result.expectation, found,         config,
                          data,           source.name,        source.history};
   report.comparison = comparison;
-  report.truth = truth;
-  if (!truth.empty())
-    report.metrics = detection_metrics(found.scores, truth, found.threshold, prepared.image.excluded);
+  report.truth = truth.anomalous;
+  if (!truth.anomalous.empty()) {
+    std::vector<uint8_t> left_out = prepared.image.excluded;
+    left_out.resize(truth.anomalous.size());
+    for (size_t i = 0; i < truth.undecided.size(); ++i)
+      left_out[i] |= truth.undecided[i] && !truth.anomalous[i];
+    report.metrics = detection_metrics(found.scores, truth.anomalous, found.threshold, left_out);
+  }
   std::vector<InputFile> recorded = inputs.get(interruption());
   times.end("digests");
   report.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", trained.backend->description()}},

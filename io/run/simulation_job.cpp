@@ -23,7 +23,8 @@ SpecimenParameters specimen_of(const SimulationRequest& request) {
   if ((!chosen.interface && (request.interface_angle_deg || request.interface_position)) ||
       (!chosen.interface && chosen.grain_nm == 0 && request.interface_width_nm))
     throw UserError("preset " + request.preset +
-                    " has no interface; interface and hetero have one, and polycrystal has boundaries of "
+                    " has no interface; interface, hetero and lattice-interface have one, and polycrystal "
+                    "has boundaries of "
                     "--interface-width-nm");
   if (chosen.grain_nm == 0 && request.grain_nm)
     throw UserError("preset " + request.preset + " has no grains; polycrystal has");
@@ -92,7 +93,7 @@ int run_simulation(const SimulationRequest& request) {
   const SpectrumImage& image = simulated.image;
   write_spectrum_image(request.output, image);
   const std::vector<int64_t> map = {image.y.size, image.x.size};
-  if (!request.truth.empty()) write_npy(request.truth, map, simulated.truth.data());
+  if (!request.truth.empty()) write_npy_truth(request.truth, map, {simulated.truth, simulated.faint});
   if (!request.labels.empty()) write_npy_labels(request.labels, map, simulated.labels.data());
   std::printf("%s: %lld x %lld pixels, %s, %d anomalous pixels\n", request.output.c_str(),
               static_cast<long long>(image.y.size), static_cast<long long>(image.x.size),

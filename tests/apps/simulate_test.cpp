@@ -33,6 +33,16 @@ TEST_F(SimulateTest, WritesTheKindsOfDefects) {
   for (size_t i = 0; i < labels.size(); ++i) EXPECT_EQ(truth[i] != 0, labels[i] != 0);
 }
 
+TEST_F(SimulateTest, TruthIsUndecidedAroundChangedColumns) {
+  const ProgramResult result = simulate({"--preset", "lattice", "--shape", "40", "40", "32", "--defect",
+                                         "vacancy:0.8@1", "--truth", "truth.npy"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const std::vector<float> truth = read_npy(path("truth.npy")).values;
+  EXPECT_GT(std::count(truth.begin(), truth.end(), 1.0f), 5);
+  EXPECT_GT(std::count(truth.begin(), truth.end(), -1.0f), 20);
+  EXPECT_GT(std::count(truth.begin(), truth.end(), 0.0f), 1300);
+}
+
 TEST_F(SimulateTest, ShortOptionsMeanWhatTheyStandFor) {
   ASSERT_EQ(simulate({"--shift-ev", "3", "--anomaly-radius", "1.5", "--anomalies", "5"}, "short.npy").status,
             0);

@@ -176,6 +176,19 @@ TEST_F(NpyTest, Masks) {
             file + ": a mask must hold booleans or integers, not float32");
 }
 
+TEST_F(NpyTest, TruthMayBeUndecided) {
+  const Truth truth = {{0, 1, 0, 1, 0, 0}, {1, 0, 0, 0, 1, 0}};
+  write_npy_truth(path("t.npy"), {2, 3}, truth);
+  EXPECT_EQ(read_npy_header(path("t.npy")).type, ElementType::int8);
+  EXPECT_EQ(read_npy(path("t.npy")).values, (std::vector<float>{-1, 1, 0, 1, -1, 0}));
+  EXPECT_EQ(read_npy_truth(path("t.npy"), 2, 3).anomalous, truth.anomalous);
+  EXPECT_EQ(read_npy_truth(path("t.npy"), 2, 3).undecided, truth.undecided);
+  write_npy_truth(path("b.npy"), {2, 3}, {truth.anomalous, {}});
+  EXPECT_EQ(read_npy_header(path("b.npy")).type, ElementType::boolean);
+  EXPECT_EQ(read_npy_truth(path("b.npy"), 2, 3).anomalous, truth.anomalous);
+  EXPECT_TRUE(read_npy_truth(path("b.npy"), 2, 3).undecided.empty());
+}
+
 TEST_F(NpyTest, WritesWhatItReads) {
   const std::vector<float> values = {1, -2.5f, 3e-30f, 4, 5, std::numeric_limits<float>::infinity()};
   write_npy(path("f.npy"), {2, 3}, values.data());
