@@ -12,11 +12,15 @@ namespace eelsvae {
 //   loss = sum over energy of t (lse - x),   d loss / d x = softmax(x) T - t
 // Mean squared error in its summed form, as the published training sums over a tile:
 //   loss = sum over energy of (x - t)^2,     d loss / d x = 2 (x - t)
-// Both: a spectrum whose targets are all zero is left out. Its loss and gradient are exactly zero, whatever
-// its logits, as the cross-entropy's formula has it already; so excluded pixels are told by their targets.
+// Poisson's likelihood of counts that are expected to be exp x, but for what depends on the targets alone:
+//   loss = sum over energy of exp x - t x,   d loss / d x = exp x - t
+// which is the cross-entropy and, besides, the likelihood of the spectrum's total: the network learns this,
+// too. All: a spectrum whose targets are all zero is left out. Its loss and gradient are exactly zero,
+// whatever its logits, as the cross-entropy's formula has it already; so excluded pixels are told by their
+// targets.
 //
-// Memory of both: logits and targets once in, gradient once out; nothing of the logits' size besides.
-enum class ReconstructionLoss { cross_entropy, mse };
+// Memory of each: logits and targets once in, gradient once out; nothing of the logits' size besides.
+enum class ReconstructionLoss { cross_entropy, mse, poisson };
 
 class ReconstructionLossOperations {
  public:
@@ -29,7 +33,8 @@ class ReconstructionLossOperations {
                                    Array loss, Array gradient) = 0;
 
   // What the network says a spectrum should be, in the targets' units and of the master type: for
-  // cross-entropy softmax(x) * T, since the softmax discards a spectrum's total; for mse x itself.
+  // cross-entropy softmax(x) * T, since the softmax discards a spectrum's total; for mse x itself, for
+  // poisson exp x.
   virtual void reconstruct(ReconstructionLoss kind, int64_t spectra, int64_t energy, ConstArray logits,
                            ConstArray targets, Array reconstruction) = 0;
 };

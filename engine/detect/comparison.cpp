@@ -77,7 +77,9 @@ double predictive_deviance(const PredictionSample& sample,
   auto predict = [&](bool with_fresh_noise) {
     CountArray predicted;
     for (int64_t i = 0; i < sample.rectangles(); ++i) {
-      const Expectation expected = source(sample.rectangle(i, with_fresh_noise));
+      const SpectrumImageView rectangle = sample.rectangle(i, with_fresh_noise);
+      Expectation expected = source(rectangle);
+      if (expected.foretells_totals) take_totals(rectangle, expected.spectra);
       predicted.insert(predicted.end(), expected.spectra.begin(), expected.spectra.end());
     }
     return predicted;

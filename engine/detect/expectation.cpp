@@ -15,11 +15,16 @@ Expectation expect_from(Model& model, const SpectrumImageView& prepared, const D
   return {std::move(reconstruction.spectra),
           {},
           std::move(reconstruction.grid),
-          std::move(reconstruction.latent)};
+          std::move(reconstruction.latent),
+          model.loss_kind() == ReconstructionLoss::poisson};
 }
 
 Expectation expect_from(const Baseline& baseline, const SpectrumImageView& prepared) {
-  return {baseline.expected(prepared), baseline.own_scores(prepared).value_or(std::vector<float>{}), {}, {}};
+  return {baseline.expected(prepared),
+          baseline.own_scores(prepared).value_or(std::vector<float>{}),
+          {},
+          {},
+          false};
 }
 
 }  // namespace eelsvae

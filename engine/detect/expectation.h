@@ -19,6 +19,7 @@ struct Expectation {
   std::vector<float> own_scores;  // of a baseline that has its own (y, x); else empty
   std::optional<TileGrid> grid;   // of a model: where its tiles lay, and
   std::vector<float> latent;      // their latent vectors (tiles, latent)
+  bool foretells_totals = false;  // else a spectrum's total is taken as it is
 };
 
 // From a model built for inference; further arguments and errors as reconstruct_image has them.

@@ -85,6 +85,10 @@ const ResidualModel& Scorer::residuals() {
   return *residuals_;
 }
 
+AmountScores Scorer::amounts() {
+  return amount_scores(prepared_, expectation_.spectra, residuals(), window_);
+}
+
 const WhitenedScores& Scorer::whitened() {
   if (!whitened_)
     whitened_ = whitened_scores(prepared_, expectation_.spectra, residuals(), window_, config_.context);
@@ -112,8 +116,22 @@ std::vector<float> Scorer::raw_scores(Score score) {
                                                        std::max(2.0, edge_width / prepared_.energy.scale)));
   };
   switch (score) {
+    case Score::joint: {
+      std::vector<std::vector<float>> maps = {whitened().scores};
+      const AmountScores of_amounts = amounts();
+      for (const std::vector<float>* map : {&of_amounts.of_pixels, &of_amounts.of_probe})
+        if (!map->empty()) maps.push_back(*map);
+      return maps.size() == 1 ? maps.front() : combine(maps, prepared_.excluded);
+    }
     case Score::whitened:
       return whitened().scores;
+    case Score::amounts: {
+      const AmountScores of_amounts = amounts();
+      if (of_amounts.of_pixels.empty()) return std::vector<float>(static_cast<size_t>(prepared_.pixels()));
+      return of_amounts.of_probe.empty()
+                 ? of_amounts.of_pixels
+                 : combine({of_amounts.of_pixels, of_amounts.of_probe}, prepared_.excluded);
+    }
     case Score::deviance:
       return deviance_scores(prepared_, expected, residuals(), window_);
     case Score::pearson:

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/detect/amounts_score.h"
 #include "engine/detect/expectation.h"
 #include "engine/detect/residual_model.h"
 #include "engine/detect/whitened_score.h"
@@ -25,6 +26,7 @@ class Scorer {
   // UserError where the noise cannot be measured.
   const ResidualModel& residuals();
   const WhitenedScores& whitened();
+  AmountScores amounts();
   // (y, x), NaN in excluded pixels; pooled if configured. Where the expectation has scores of its own, these,
   // whichever is asked for. UserError as residuals(), or where pooling cannot find a null.
   std::vector<float> scores(Score score);

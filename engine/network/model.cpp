@@ -434,6 +434,8 @@ std::vector<float> Model::evaluated_reconstruction(int64_t tile) const {
       for (double& v : logits) v *= total / sum;
     }
   }
+  if (loss_ == ReconstructionLoss::poisson)
+    for (double& v : x) v = std::exp(v);
   return {x.begin(), x.end()};
 }
 

@@ -47,6 +47,7 @@ struct ReconstructedTiles {
 class Model {
  public:
   Model(Backend& backend, const ModelShape& shape, ReconstructionLoss loss, int64_t batch, Purpose purpose);
+  ReconstructionLoss loss_kind() const { return loss_; }
   Model(const Model&) = delete;  // layers and the arena refer to it
   Model& operator=(const Model&) = delete;
 

@@ -212,6 +212,24 @@ std::optional<PredictionSample> make_prediction_sample(const SpectrumImageView& 
   return sample;
 }
 
+void take_totals(const SpectrumImageView& observed, std::span<float> expected) {
+  const int64_t channels = observed.energy.size;
+#pragma omp parallel for schedule(static)
+  for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel) {
+    const float* o = observed.spectrum(pixel);
+    const std::span<float> x =
+        expected.subspan(static_cast<size_t>(pixel * channels), static_cast<size_t>(channels));
+    double of_observed = 0, of_expected = 0;
+    for (int64_t e = 0; e < channels; ++e) {
+      of_observed += static_cast<double>(o[e]);
+      of_expected += static_cast<double>(x[static_cast<size_t>(e)]);
+    }
+    if (!(of_observed > 0 && of_expected > 0)) continue;
+    const auto factor = static_cast<float>(of_observed / of_expected);
+    for (float& value : x) value *= factor;
+  }
+}
+
 double predictive_deviance(const PredictionSample& sample, std::span<const float> expected,
                            std::span<const float> of_disturbed) {
   const SpectrumImage& observed = sample.observed;

@@ -36,6 +36,10 @@ std::optional<PredictionSample> make_prediction_sample(const SpectrumImageView& 
                                                        int64_t width, std::span<const uint8_t> counted,
                                                        const PreprocessConfig& preprocess, uint64_t seed);
 
+// Gives every expected spectrum (y, x, E) the total of the observed one. What foretells totals, too, is
+// compared by the shapes alone with what takes totals as they are, like the mean spectrum.
+void take_totals(const SpectrumImageView& observed, std::span<float> expected);
+
 // The predictive deviance: the mean over the counted spectra of the squared difference between what is
 // expected and what another recording of the same pixels would show, in units of the noise's variance. 1 is
 // the best there is; what is expected of every pixel by itself adds its own error; a copy of the observed

@@ -345,7 +345,7 @@ PreparedImage prepare(ImageToRead image, const PreprocessConfig& config,
 }
 
 void check_non_negative(const SpectrumImageView& prepared, ReconstructionLoss loss) {
-  if (loss != ReconstructionLoss::cross_entropy) return;
+  if (loss == ReconstructionLoss::mse) return;
   float lowest = 0;
   const auto count = static_cast<int64_t>(prepared.counts.size());
 #pragma omp parallel for simd schedule(static) reduction(min : lowest)
@@ -353,9 +353,10 @@ void check_non_negative(const SpectrumImageView& prepared, ReconstructionLoss lo
   if (lowest >= 0) return;
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", static_cast<double>(lowest));
-  throw UserError(std::string("preprocessed counts go down to ") + text +
-                  ", and loss.reconstruction cross_entropy needs them >= 0; set preprocess.scaling_method to "
-                  "robust_minmax, or loss.reconstruction to mse");
+  throw UserError(
+      std::string("preprocessed counts go down to ") + text + ", and loss.reconstruction " + name_of(loss) +
+      " needs them >= 0; set preprocess.scaling_method to robust_minmax, or loss.reconstruction to "
+      "mse");
 }
 
 }  // namespace eelsvae

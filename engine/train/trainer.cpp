@@ -235,6 +235,11 @@ double Trainer::measure_deviance() {
       for (int64_t b = 0; b < std::min(model_.batch(), tiles - first); ++b)
         std::ranges::copy(model_.evaluated_reconstruction(b), predicted.begin() + (first + b) * tile_count);
     }
+    if (model_.loss_kind() == ReconstructionLoss::poisson) {
+      SpectrumImageView shown = sample.observed;
+      if (with_fresh_noise) shown.counts = sample.disturbed;
+      take_totals(shown, predicted);
+    }
     return predicted;
   };
   const CountArray expected = predict(false);

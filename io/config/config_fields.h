@@ -81,12 +81,14 @@ inline std::array<std::pair<const char*, Align>, 3> choices(Align) {
 inline std::array<std::pair<const char*, AlignBy>, 2> choices(AlignBy) {
   return {{{"pixel", AlignBy::pixel}, {"row", AlignBy::row}}};
 }
-inline std::array<std::pair<const char*, ReconstructionLoss>, 2> choices(ReconstructionLoss) {
+inline std::array<std::pair<const char*, ReconstructionLoss>, 3> choices(ReconstructionLoss) {
   using enum ReconstructionLoss;
-  return {{{name_of(cross_entropy), cross_entropy}, {name_of(mse), mse}}};
+  return {{{name_of(cross_entropy), cross_entropy}, {name_of(poisson), poisson}, {name_of(mse), mse}}};
 }
-inline std::array<std::pair<const char*, Score>, 6> choices(Score) {
-  return {{{"whitened", Score::whitened},
+inline std::array<std::pair<const char*, Score>, 8> choices(Score) {
+  return {{{"joint", Score::joint},
+           {"whitened", Score::whitened},
+           {"amounts", Score::amounts},
            {"combined", Score::combined},
            {"deviance", Score::deviance},
            {"pearson", Score::pearson},
@@ -267,10 +269,13 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
         from_to(1, 65536));
 
   auto& loss = config.loss;
-  visit(Field{"loss", "reconstruction", "",
-              "cross_entropy: of the softmax over energy against the spectrum as soft targets; mse: squared "
-              "differences; either summed over a tile"},
-        loss.reconstruction, anything());
+  visit(
+      Field{
+          "loss", "reconstruction", "",
+          "cross_entropy: of the softmax over energy against the spectrum as soft targets, whose total is "
+          "taken as it is; poisson: this, and the likelihood of the total, so that a spectrum with too many "
+          "or too few counts does not fit either; mse: squared differences; each summed over a tile"},
+      loss.reconstruction, anything());
   visit(Field{"loss", "dose", "",
               "factor on the reconstruction term. With targets from 0 to 1 and a dose of 1 the KL term can "
               "win and "
@@ -397,11 +402,12 @@ inline const std::array<Combination, 4>& combinations() {
          return c.preprocess.align != Align::none || (!c.preprocess.align_window && !c.preprocess.align_path);
        }},
       {"preprocess.scaling_method",
-       "zscore makes negative targets, and loss.reconstruction=cross_entropy needs targets of 0 or more; use "
-       "robust_minmax, minmax or quantile, or loss.reconstruction=mse",
+       "zscore makes negative targets, and loss.reconstruction=cross_entropy or poisson needs targets of 0 "
+       "or "
+       "more; use robust_minmax, minmax or quantile, or loss.reconstruction=mse",
        [](const Config& c) {
          return c.preprocess.scaling_method != Scaling::zscore ||
-                c.loss.reconstruction != ReconstructionLoss::cross_entropy;
+                c.loss.reconstruction == ReconstructionLoss::mse;
        }},
       {"detection.stride",
        "must not exceed tiles.image_size, or pixels between the tiles would have no score",

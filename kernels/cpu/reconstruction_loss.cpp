@@ -1,6 +1,8 @@
 #include "kernels/reconstruction_loss.h"
 
+#include <algorithm>
 #include <array>
+#include <stdexcept>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -80,6 +82,36 @@ double squared_error(const T* logits, const float* targets, int64_t energy, floa
   return sum;
 }
 
+template <typename T>
+double poisson(const T* logits, const float* targets, int64_t energy, float weight, T* gradient) {
+  if (std::all_of(targets, targets + energy, [](float t) { return t == 0; })) {
+    if (gradient) std::fill_n(gradient, energy, T{});
+    return 0;
+  }
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < energy; ++i) {
+    const float x = static_cast<float>(logits[i]), expected = cpu::vector_exp(x);
+    sum += expected - targets[i] * x;
+    if (gradient) cpu::store(weight * (expected - targets[i]), gradient + i);
+  }
+  return sum;
+}
+
+template <typename T>
+double loss_of(ReconstructionLoss kind, const T* logits, const float* targets, int64_t energy, float weight,
+               T* gradient) {
+  switch (kind) {
+    case ReconstructionLoss::cross_entropy:
+      return cross_entropy(logits, targets, energy, weight, gradient);
+    case ReconstructionLoss::mse:
+      return squared_error(logits, targets, energy, weight, gradient);
+    case ReconstructionLoss::poisson:
+      return poisson(logits, targets, energy, weight, gradient);
+  }
+  throw std::logic_error("internal error: unknown loss");
+}
+
 }  // namespace
 
 void CpuBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tiles, int64_t pixels, int64_t energy,
@@ -107,9 +139,7 @@ void CpuBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tiles, int
         for (int64_t p = begin; p < std::min(pixels, begin + piece); ++p) {
           const int64_t at = (tile + p) * energy;
           T* gp = g ? g + at : nullptr;
-          sum += kind == ReconstructionLoss::cross_entropy
-                     ? cross_entropy(x + at, t + at, energy, weight, gp)
-                     : squared_error(x + at, t + at, energy, weight, gp);
+          sum += loss_of(kind, x + at, t + at, energy, weight, gp);
         }
         losses[static_cast<size_t>(index)] = sum;
       });
@@ -134,6 +164,12 @@ void CpuBackend::reconstruct(ReconstructionLoss kind, int64_t spectra, int64_t e
     cpu::for_pieces(spectra, 8, [&](int64_t first, int64_t last, int64_t) {
       for (int64_t p = first; p < last; ++p) {
         float* row = out + p * energy;
+        if (kind == ReconstructionLoss::poisson) {
+#pragma omp simd
+          for (int64_t i = 0; i < energy; ++i)
+            row[i] = cpu::vector_exp(static_cast<float>(x[p * energy + i]));
+          continue;
+        }
         float scale = softmax(x + p * energy, energy, row).inverse_sum * total(t + p * energy, energy);
 #pragma omp simd
         for (int64_t i = 0; i < energy; ++i) row[i] *= scale;

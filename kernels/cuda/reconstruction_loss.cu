@@ -136,6 +136,31 @@ __device__ double squared_error(const Spectrum& spectrum, float weight, T* gradi
   return filled != 0 ? sum : 0;
 }
 
+template <typename Spectrum, typename T>
+__device__ double poisson(const Spectrum& spectrum, float weight, T* gradient) {
+  constexpr int width = Spectrum::width;
+  float sum = 0, filled = 0;
+  spectrum.for_each([&](int64_t, const auto& x, const auto& t) {
+#pragma unroll
+    for (int j = 0; j < width; ++j) {
+      sum += std::exp(x.v[j]) - t.v[j] * x.v[j];
+      if (t.v[j] != 0) filled = 1;
+    }
+  });
+  sum = block_sum<threads>(sum);
+  filled = block_max<threads>(filled);
+  if (gradient) {
+    spectrum.for_each([&](int64_t at, const auto& x, const auto& t) {
+      Pack<float, width> g{};
+#pragma unroll
+      for (int j = 0; j < width; ++j)
+        if (filled != 0) g.v[j] = weight * (std::exp(x.v[j]) - t.v[j]);
+      store_pack(from_float<T>(g), gradient + at);
+    });
+  }
+  return filled != 0 ? sum : 0;
+}
+
 // A block takes `group` pixels of a tile, one after the other; losses (tiles, groups).
 template <ReconstructionLoss Kind, typename Spectrum, typename T>
 __global__ void __launch_bounds__(threads)
@@ -151,8 +176,10 @@ __global__ void __launch_bounds__(threads)
     T* to = gradient ? gradient + at : nullptr;
     if constexpr (Kind == ReconstructionLoss::cross_entropy)
       loss += cross_entropy(spectrum, weight, to);
-    else
+    else if constexpr (Kind == ReconstructionLoss::mse)
       loss += squared_error(spectrum, weight, to);
+    else
+      loss += poisson(spectrum, weight, to);
   }
   if (threadIdx.x == 0) losses[blockIdx.x] = loss;
 }
@@ -167,12 +194,21 @@ __global__ void __launch_bounds__(threads)
 }
 
 // One block for each spectrum.
-template <typename Spectrum, typename T>
+template <ReconstructionLoss Kind, typename Spectrum, typename T>
 __global__ void __launch_bounds__(threads)
     reconstruct_kernel(int64_t energy, const T* logits, const float* targets, float* reconstruction) {
   constexpr int width = Spectrum::width;
   const int64_t first = blockIdx.x * energy;
   const Spectrum spectrum(energy, logits + first, targets + first);
+  if constexpr (Kind == ReconstructionLoss::poisson) {
+    spectrum.for_each([&](int64_t at, const auto& x, const auto&) {
+      Pack<float, width> r{};
+#pragma unroll
+      for (int j = 0; j < width; ++j) r.v[j] = std::exp(x.v[j]);
+      store_pack(r, reconstruction + first + at);
+    });
+    return;
+  }
   const Softmax s = softmax(spectrum);
   const float scale = s.total / s.sum;
   spectrum.for_each([&](int64_t at, const auto& x, const auto&) {
@@ -221,7 +257,9 @@ void CudaBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tiles, in
           launch(stream_, "reconstruction_loss_kernel",
                  kind == ReconstructionLoss::cross_entropy
                      ? reconstruction_loss_kernel<ReconstructionLoss::cross_entropy, Spectrum, T>
-                     : reconstruction_loss_kernel<ReconstructionLoss::mse, Spectrum, T>,
+                 : kind == ReconstructionLoss::mse
+                     ? reconstruction_loss_kernel<ReconstructionLoss::mse, Spectrum, T>
+                     : reconstruction_loss_kernel<ReconstructionLoss::poisson, Spectrum, T>,
                  tiles * groups, threads, pixels, groups, group, energy, x, t, scalars, losses, g);
         },
         x, t, g);
@@ -243,8 +281,11 @@ void CudaBackend::reconstruct(ReconstructionLoss kind, int64_t spectra, int64_t 
     with_spectrum<T>(
         energy,
         [&]<typename Spectrum>(std::type_identity<Spectrum>) {
-          launch(stream_, "reconstruct_kernel", reconstruct_kernel<Spectrum, T>, spectra, threads, energy, x,
-                 t, r);
+          launch(stream_, "reconstruct_kernel",
+                 kind == ReconstructionLoss::cross_entropy
+                     ? reconstruct_kernel<ReconstructionLoss::cross_entropy, Spectrum, T>
+                     : reconstruct_kernel<ReconstructionLoss::poisson, Spectrum, T>,
+                 spectra, threads, energy, x, t, r);
         },
         x, t, r);
   });

@@ -49,6 +49,9 @@ void ReferenceBackend::reconstruction_loss(ReconstructionLoss kind, int64_t tile
         if (cross_entropy) {
           term = t[e] * (lse - x[e]);
           slope = std::exp(x[e] - lse) * total - t[e];
+        } else if (kind == ReconstructionLoss::poisson) {
+          term = std::exp(x[e]) - t[e] * x[e];
+          slope = std::exp(x[e]) - t[e];
         } else {
           term = (x[e] - t[e]) * (x[e] - t[e]);
           slope = 2 * (x[e] - t[e]);
@@ -68,6 +71,10 @@ void ReferenceBackend::reconstruct(ReconstructionLoss kind, int64_t spectra, int
   double* r = elements(reconstruction, count);
   if (kind == ReconstructionLoss::mse) {
     std::copy_n(all_x, count, r);
+    return;
+  }
+  if (kind == ReconstructionLoss::poisson) {
+    std::transform(all_x, all_x + count, r, [](double x) { return std::exp(x); });
     return;
   }
   const double* all_t = elements(targets, count);

@@ -55,7 +55,7 @@ class ExcludedTest : public ProgramsTest {
 };
 
 TEST_F(ExcludedTest, WhatExcludedPixelsHoldChangesNeitherTrainingNorDetection) {
-  for (const char* loss : {"cross_entropy", "mse"}) {
+  for (const char* loss : {"cross_entropy", "mse", "poisson"}) {
     SCOPED_TRACE(loss);
     const std::string first = std::string("first-") + loss, second = std::string("second-") + loss;
     write_config({{"loss", {{"reconstruction", loss}}}});

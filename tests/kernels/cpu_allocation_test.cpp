@@ -79,7 +79,8 @@ TEST_P(CpuAllocationTest, OperationsOfAStepTakeNoMemoryOfTheirOwn) {
       targets(*backend_, DType::f32, Values(static_cast<size_t>(count), 1.0)),
       loss(*backend_, DType::f64, tiles), norm(*backend_, DType::f64, 1);
   StepScalars scalars{};
-  for (ReconstructionLoss kind : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse})
+  for (ReconstructionLoss kind :
+       {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse, ReconstructionLoss::poisson})
     EXPECT_EQ(allocations_of([&] {
                 backend_->reconstruction_loss(kind, tiles, pixels, energy, logits, targets, &scalars, loss,
                                               logits);

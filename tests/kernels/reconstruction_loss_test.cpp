@@ -17,9 +17,12 @@ std::ostream& operator<<(std::ostream& stream, const Size& size) {
 const std::vector<Size> sizes = {{1, 1, 1},  {1, 1, 16}, {2, 3, 5},    {3, 1, 17},
                                  {1, 7, 31}, {2, 9, 48}, {1, 4, 1312}, {5, 36, 16}};
 
-constexpr ReconstructionLoss kinds[] = {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse};
+constexpr ReconstructionLoss kinds[] = {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse,
+                                        ReconstructionLoss::poisson};
 const char* name(ReconstructionLoss kind) {
-  return kind == ReconstructionLoss::mse ? "mse" : "cross-entropy";
+  return kind == ReconstructionLoss::mse       ? "mse"
+         : kind == ReconstructionLoss::poisson ? "poisson"
+                                               : "cross-entropy";
 }
 
 // Preprocessed intensities lie between 0 and 1.
@@ -91,6 +94,26 @@ TEST_P(ReconstructionLossTest, ExamplesByHand) {
   EXPECT_TRUE(equal(mse.gradient, {1, -2, 0, 1}));
   EXPECT_TRUE(equal(reconstruct(backend(), ReconstructionLoss::mse, {2, 1, 2}, {1, 2, 3, 4}, {0, 4, 3, 3}),
                     {1, 2, 3, 4}));
+
+  Result poisson = run(backend(), ReconstructionLoss::poisson, {1, 1, 2}, logits, {1, 0.5}, 2);
+  const double three = std::exp(logits[1]);
+  EXPECT_TRUE(close(poisson.loss, {1 + three - 0.5 * logits[1]}, master_tolerance()));
+  EXPECT_TRUE(close(poisson.gradient, {0, 2 * (three - 0.5)}, tolerance()));
+  EXPECT_TRUE(close(reconstruct(backend(), ReconstructionLoss::poisson, {1, 1, 2}, logits, {1, 0.5}),
+                    {1, three}, master_tolerance()));
+}
+
+// Poisson's likelihood of a spectrum is that of its shape and that of its total.
+TEST_P(ReconstructionLossTest, PoissonIsCrossEntropyAndTheTotal) {
+  const Size size = {1, 1, 48};
+  const Values logits = rounded(random_normal(size.count(), 1, 1), activation()),
+               targets = rounded(random_targets(size.count(), 2), master());
+  double expected = 0, total = 0;
+  for (double x : logits) expected += std::exp(x);
+  for (double t : targets) total += t;
+  const double shape = run(backend(), ReconstructionLoss::cross_entropy, size, logits, targets).loss[0];
+  EXPECT_TRUE(close(run(backend(), ReconstructionLoss::poisson, size, logits, targets).loss,
+                    {shape + expected - total * std::log(expected)}, 4 * master_tolerance()));
 }
 
 TEST_P(ReconstructionLossTest, GradientMayReplaceTheLogitsOrBeLeftOut) {

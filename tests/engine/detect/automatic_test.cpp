@@ -5,6 +5,8 @@
 #include <array>
 #include <random>
 
+#include "engine/specimen/simulate.h"
+
 namespace eelsvae {
 namespace {
 
@@ -42,6 +44,23 @@ TEST(Automatic, TakesTilesThatTheImageHasRoomFor) {
   EXPECT_NE(choose_configuration(shot_noise(1, 100, 1)).no_model, "");
   EXPECT_NE(choose_configuration(shot_noise(15, 100, 1)).no_model, "");
   EXPECT_EQ(choose_configuration(shot_noise(16, 100, 1)).no_model, "");
+}
+
+TEST(Automatic, LooksForAtomsInTheWrongPlace) {
+  SimulationSettings settings;
+  settings.preset = Preset::lattice;
+  settings.height = settings.width = 64;
+  settings.channels = 32;
+  settings.energy_offset_ev = 690;
+  settings.dispersion_ev = 1.2;
+  const Config config = choose_configuration(simulate(settings).image).config;
+  EXPECT_EQ(config.loss.reconstruction, ReconstructionLoss::poisson);
+  EXPECT_EQ(config.detection.score, Score::joint);
+  EXPECT_EQ(config.tiles.image_size, 16);
+  EXPECT_EQ(config.tiles.sliding_window_stride, 4);
+  EXPECT_EQ(config.detection.stride, 2);
+  settings.preset = Preset::bfo;
+  EXPECT_EQ(choose_configuration(simulate(settings).image).config.detection.score, Score::whitened);
 }
 
 TEST(Automatic, BeginsBeyondTheZeroLoss) {

@@ -172,8 +172,8 @@ TEST(Detection, OfACleanSpecimenFindsAboutNothing) {
 // Deviance takes no normal variation out, and the mean spectrum leaves some here: more is found than defects.
 TEST(Detection, EveryScoreFindsPlainDefectsAndLittleElse) {
   const Film sample = film(Preset::bfo, "mean", 3);
-  for (Score score :
-       {Score::whitened, Score::combined, Score::deviance, Score::pearson, Score::pearson_background}) {
+  for (Score score : {Score::joint, Score::whitened, Score::combined, Score::deviance, Score::pearson,
+                      Score::pearson_background}) {
     DetectionConfig config;
     config.score = score;
     const Counts counts = count(sample, detect(sample.image, sample.expectation, unfiltered(), config).mask);
@@ -204,8 +204,8 @@ TEST(Detection, ExcludedPixelsChangeNothing) {
   Film sample = film(Preset::bfo, "mean", 1);
   sample.image.excluded.assign(64 * 64, 0);
   for (int64_t pixel = 0; pixel < 64 * 64; pixel += 7) sample.image.excluded[static_cast<size_t>(pixel)] = 1;
-  for (Score score :
-       {Score::whitened, Score::combined, Score::deviance, Score::pearson, Score::pearson_background})
+  for (Score score : {Score::joint, Score::whitened, Score::combined, Score::deviance, Score::pearson,
+                      Score::pearson_background})
     for (double pooling : {0.0, 1.5}) {
       DetectionConfig config;
       config.score = score;
@@ -264,8 +264,8 @@ TEST(Detection, FilteredBordersAreAsNormalAsTheRest) {
     const int64_t y = pixel / 64, x = pixel % 64;
     return std::min(y, x) == 0 || std::max(y, x) == 63;
   };
-  for (Score score :
-       {Score::whitened, Score::combined, Score::deviance, Score::pearson, Score::pearson_background}) {
+  for (Score score : {Score::joint, Score::whitened, Score::combined, Score::deviance, Score::pearson,
+                      Score::pearson_background}) {
     const std::vector<float> scores = scorer.scores(score);
     std::vector<int64_t> order(scores.size());
     std::iota(order.begin(), order.end(), int64_t{0});

@@ -207,7 +207,8 @@ class ExcludedTest : public BackendTest {};
 EELSVAE_FOR_EACH_BACKEND(ExcludedTest);
 
 TEST_P(ExcludedTest, ATrainingRunIsTheSameToTheBitWhateverTheyHold) {
-  for (ReconstructionLoss kind : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse}) {
+  for (ReconstructionLoss kind :
+       {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse, ReconstructionLoss::poisson}) {
     const Config config = small_config(kind);
     Values expected;
     for (float filled : {0.0f, 1e30f, nan_f}) {
@@ -268,7 +269,8 @@ TEST_P(ExcludedTest, TilesWithoutOtherPixelsAreNotValidatedWithEither) {
 }
 
 TEST_P(ExcludedTest, HaveNoScoreAndNoReconstruction) {
-  for (ReconstructionLoss kind : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse}) {
+  for (ReconstructionLoss kind :
+       {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse, ReconstructionLoss::poisson}) {
     Config config = small_config(kind);
     config.detection.threshold_method = ThresholdMethod::otsu;
     std::vector<float> expected;

@@ -118,6 +118,10 @@ TEST(ModelGradient, OfCrossEntropyAndKl) {
   check_gradients(ReconstructionLoss::cross_entropy);
 }
 
+TEST(ModelGradient, OfPoissonsLikelihoodAndKl) {
+  check_gradients(ReconstructionLoss::poisson);
+}
+
 TEST(ModelGradient, OfSquaredErrorAndKl) {
   check_gradients(ReconstructionLoss::mse);
 }

@@ -283,7 +283,8 @@ TEST_P(ModelTest, ReconstructionsUnderWayAreThoseOneByOne) {
 }
 
 TEST_P(ModelTest, TwoEqualTilesHaveTheLossOfOne) {
-  for (ReconstructionLoss kind : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse}) {
+  for (ReconstructionLoss kind :
+       {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse, ReconstructionLoss::poisson}) {
     AllocatedModel one(backend(), small_shape(), kind, 1, Purpose::training);
     AllocatedModel two(backend(), small_shape(), kind, 2, Purpose::training);
     one.initialize(1);
@@ -364,7 +365,8 @@ TEST_P(ModelTest, CrossEntropyReconstructionKeepsEachSpectrumsTotal) {
 }
 
 TEST_P(ModelTest, ATrainingModelTellsWhatItReconstructs) {
-  for (ReconstructionLoss loss : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse}) {
+  for (ReconstructionLoss loss :
+       {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse, ReconstructionLoss::poisson}) {
     AllocatedModel training(backend(), small_shape(), loss, 2, Purpose::training);
     AllocatedModel inference(backend(), small_shape(), loss, 2, Purpose::inference);
     std::vector<float> tiles = random_tiles(small_shape(), 2, 1);

@@ -71,6 +71,33 @@ TEST_P(Prediction, OfTheTruthIsOne) {
   EXPECT_NEAR(predictive_deviance(sample_, truth, truth), 1, 0.04);
 }
 
+// What foretells totals and is wrong about them, is as good as the truth by its shapes.
+TEST_P(Prediction, TotalsAreTakenAsTheyAre) {
+  const auto truth_times = [&](float factor, bool totals, bool with_fresh_noise) {
+    CountArray predicted;
+    for (int64_t i = 0; i < std::ssize(corners); ++i) {
+      CountArray part;
+      const TileOrigin origin = corners[static_cast<size_t>(i)];
+      for (int64_t y = 0; y < 24; ++y) {
+        const auto row = film_.expected.begin() + ((origin.y + y) * 48 + origin.x) * 64;
+        part.insert(part.end(), row, row + 24 * 64);
+      }
+      for (float& value : part) value *= factor;
+      if (totals) take_totals(sample_.rectangle(i, with_fresh_noise), part);
+      predicted.insert(predicted.end(), part.begin(), part.end());
+    }
+    return predicted;
+  };
+  const auto deviance = [&](float factor, bool totals) {
+    return predictive_deviance(sample_, truth_times(factor, totals, false),
+                               truth_times(factor, totals, true));
+  };
+  EXPECT_GT(deviance(1.1f, false), 1.2);
+  EXPECT_NEAR(deviance(1.1f, true), deviance(1, true), 1e-3);
+  // A total that is taken from the spectrum itself costs what one number fitted to 64 does.
+  EXPECT_NEAR(deviance(1.1f, true), 1 + 1.0 / 64, 0.04);
+}
+
 TEST_P(Prediction, OfACopyIsTwo) {
   EXPECT_NEAR(predictive_deviance(sample_, sample_.observed.counts, sample_.disturbed), 2, 0.05);
 }

@@ -324,7 +324,8 @@ TEST_P(TrainerTest, LossFalls) {
       image.spectrum(pixel)[e] =
           static_cast<float>(0.1 + 0.9 / (1 + std::exp(onset - static_cast<double>(e))));
     }
-  for (ReconstructionLoss kind : {ReconstructionLoss::mse, ReconstructionLoss::cross_entropy}) {
+  for (ReconstructionLoss kind :
+       {ReconstructionLoss::mse, ReconstructionLoss::cross_entropy, ReconstructionLoss::poisson}) {
     Config config = small_config();
     config.loss.reconstruction = kind;
     config.training.epochs = 15;
@@ -335,7 +336,8 @@ TEST_P(TrainerTest, LossFalls) {
     TrainingState state = trainer.initial_state();
     Recorder recorder;
     ASSERT_TRUE(trainer.run(state, recorder));
-    // Cross-entropy has the entropy of the targets as its floor.
+    // Cross-entropy has the entropy of the targets as its floor, Poisson's likelihood that of targets
+    // expected.
     double floor = 0;
     if (kind == ReconstructionLoss::cross_entropy)
       for (int64_t pixel = 0; pixel < image.pixels(); ++pixel) {
@@ -343,6 +345,8 @@ TEST_P(TrainerTest, LossFalls) {
         const double total = std::accumulate(spectrum, spectrum + shape.energy, 0.0);
         for (int64_t e = 0; e < shape.energy; ++e) floor -= spectrum[e] * std::log(spectrum[e] / total) / 4;
       }
+    if (kind == ReconstructionLoss::poisson)
+      for (float t : image.counts) floor += (t - t * std::log(t)) / 4;
     EXPECT_LT(state.history.back().training.loss - floor, 0.5 * (state.history[0].training.loss - floor));
     EXPECT_GT(state.history.back().training.loss, floor);
   }
