@@ -126,16 +126,7 @@ class Archive {
   explicit Archive(const std::string& path)
       : path_(path),
         archive_(std::make_shared<const ZipArchive>(std::make_shared<const MappedFile>(path))),
-        members_(read_headers(*archive_)) {
-    // Before version 24.03 its axes lie in a pickle, which is a program in Python. How the later JSON
-    // calibrates energies could not be tried on a file.
-    const bool pickle = archive_->find("meta_data.npy") && archive_->find("file_format_version.npy");
-    if (pickle || archive_->find("meta_data_json.npy"))
-      throw UserError(path +
-                      ": is a .prz of PantaRhei, whose axes are not read; save it as .hspy in HyperSpy: "
-                      "hs.load(\"in.prz\"" +
-                      (pickle ? ", allow_restricted_pickle=True" : "") + ").save(\"out.hspy\")");
-  }
+        members_(read_headers(*archive_)) {}
 
   std::vector<StoredImage> images() {
     std::vector<StoredImage> images;

@@ -28,6 +28,7 @@
 #include "io/formats/npy_image.h"
 #include "io/formats/npz_image.h"
 #include "io/formats/other_hdf5.h"
+#include "io/formats/pantarhei.h"
 #include "io/formats/ripple.h"
 #include "io/formats/velox.h"
 #include "io/formats/zspy.h"
@@ -36,8 +37,8 @@
 namespace eelsvae {
 namespace {
 
-// A new format joins here, a line for each. HDF5's before other_hdf5_format, Nion's archives of .npy files
-// before NumPy's, and Ripple is the last, as it takes any other .raw file.
+// A new format joins here, a line for each. HDF5's before other_hdf5_format, Nion's and Panta Rhei's
+// archives of .npy files before NumPy's, and Ripple is the last, as it takes any other .raw file.
 const ImageFormat* const formats[] = {
     &hspy_format,        //
     &zspy_format,        //
@@ -49,6 +50,7 @@ const ImageFormat* const formats[] = {
     &gatan_format,       //
     &npy_format,         //
     &nion_ndata_format,  //
+    &pantarhei_format,   //
     &npz_format,         //
     &msa_format,         //
     &ripple_format,
