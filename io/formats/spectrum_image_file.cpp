@@ -307,7 +307,8 @@ bool Counts::read(const ImagePart& part, CountArray& counts, const StopToken& st
     counts.resize(static_cast<size_t>(frames_read * size));
   } catch (const NoRoom& error) {
     throw UserError(path + ": " + error.what() +
-                    "; data.energy_range, preprocess.crop_y and preprocess.crop_x read less of it");
+                    "; data.energy_range, preprocess.crop_y and crop_x read less of it, and bin_xy and "
+                    "bin_energy keep less");
   }
   const std::vector<int64_t> target = dense_strides(std::vector{height, width, kept});
   const std::array<size_t, 3> at = swapped ? std::array{place[1], place[0], place[2]} : place;
