@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <optional>
+#include <type_traits>
 
 #include "io/terminal/program.h"
 
@@ -71,7 +72,12 @@ void CommandLine::group(const std::string& name) {
 
 template <typename T>
 CommandOption CommandLine::add_option(const std::string& names, T& value, const std::string& description) {
-  return CommandOption(app_->add_option(names, value, description));
+  CLI::Option* option = app_->add_option(names, value, description);
+  // Empty is the same as not given for whoever reads the value: a variable of a script that has none, say.
+  if constexpr (std::is_same_v<T, std::string>)
+    option->check(
+        [](const std::string& text) { return text.empty() ? "is empty; leave it out or give a value" : ""; });
+  return CommandOption(option);
 }
 template CommandOption CommandLine::add_option(const std::string&, std::string&, const std::string&);
 template CommandOption CommandLine::add_option(const std::string&, int64_t&, const std::string&);

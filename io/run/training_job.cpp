@@ -181,6 +181,9 @@ int run_training(const TrainingRequest& request) {
   if (const std::string file = folder.existing(); !file.empty() && !request.resume && request.plan.empty())
     throw UserError("there is a run in " + request.output + " (" + file +
                     "); continue it with --resume or choose another --output");
+  if (request.resume && !std::filesystem::exists(folder.path))
+    throw UserError("there is no folder " + request.output +
+                    " with a run to continue; name the run's by --output, or leave out --resume");
   std::optional<SafetensorsFile> checkpoint;
   CheckpointInfo saved;
   if (request.resume && std::filesystem::exists(folder.last())) {
