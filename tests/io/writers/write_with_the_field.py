@@ -1,10 +1,12 @@
-"""Writes spectrum images with HyperSpy and RosettaSciIO, h5py, zarr-python 2, ncempy and nionswift-io.
+"""Writes spectrum images with HyperSpy and RosettaSciIO, h5py, zarr-python 2, ncempy and Nion Swift.
 
     build/writers/hyperspy/bin/python tests/io/writers/write_with_the_field.py FOLDER
 """
 import itertools
 import json
+import pathlib
 import sys
+import types
 import warnings
 
 warnings.simplefilter("ignore")  # the libraries' own, about each other
@@ -16,6 +18,7 @@ import numcodecs
 import numpy as np
 import zarr
 from nion.data import Calibration, DataAndMetadata
+from nion.swift.model import DataItem, HDF5Handler, NDataHandler
 from nionswift_plugin.DM_IO import dm3_image_utils
 
 from expected import ENERGY, PLACES, Cases, axes, cube
@@ -191,6 +194,28 @@ for version, order in itertools.product((5, 7), itertools.permutations(sizes)): 
     falling = {"name": None, "units": "eV", "offset": energy.high_value, "scale": -energy.scale}
     cases.add(name, read.data[..., ::-1], [*({"name": None, "units": "nm", "offset": axis.offset * 1e9, "scale": axis.scale * 1e9}
                                              for axis in read.axes_manager._axes[:2]), falling])
+
+# Nion Swift's own: what its library keeps, in both of its containers, and what it exports.
+for places, dtype in itertools.chain(((p, "<f4") for p in (0, 1, 3)), ((2, d) for d in dtypes if d[0] == "<")):
+    data = cube(places, dtype)
+    described = axes(places)
+    item = DataItem.new_data_item(DataAndMetadata.new_data_and_metadata(
+        data, dimensional_calibrations=[Calibration.Calibration(axis["offset"], axis["scale"], axis["units"]) for axis in described],
+        data_descriptor=DataAndMetadata.DataDescriptor(places == 3, min(places, 2), 1),
+        metadata={"hardware_source": {"signal_type": "eels"}}))
+    item.title = "a scan"
+    unnamed = [dict(axis, name=None) for axis in described]
+    for handler, suffix in ((NDataHandler.NDataHandler, "ndata"), (HDF5Handler.HDF5Handler, "h5")):
+        name = f"places{places}_{dtype[1:]}.{suffix}"
+        stored = handler(pathlib.Path(cases.path(name)))
+        stored.write_properties(item.write_to_dict(), item.created)
+        stored.write_data(data, item.created)
+        stored.close()
+        cases.add(name, data, unnamed)
+    name = f"places{places}_{dtype[1:]}.nhdf"
+    exported = types.SimpleNamespace(write_to_dict=dict, data_items=[item])
+    HDF5Handler.HDFImportExportDriver().write_display_item(pathlib.Path(cases.path(name)), [exported])
+    cases.add(name, data, unnamed)
 
 # What is refused says what to do.
 scan = cube(2, "<f4")
