@@ -106,7 +106,8 @@ std::string described(const std::vector<StoredImage>& images, const std::vector<
 // Whether the image can be worked on as the options have it.
 bool fits(const ImageInfo& info, const ReadOptions& options) {
   if (options.frame) return info.axes.size() == 4;
-  return info.kind == "spectrum image" || info.kind == "line scan" ||
+  const bool told_nothing = info.kind == image_kind(0, 3);  // HyperSpy's BaseSignal; as cubes of .npy are
+  return info.kind == "spectrum image" || info.kind == "line scan" || told_nothing ||
          (options.axes != default_axes && info.axes.size() == 3);
 }
 
@@ -424,12 +425,14 @@ ImageToRead open_spectrum_image(const std::string& path, const ReadOptions& opti
   SpectrumImage image;
   image.file = path;
   image.notes = info.notes;
+  if (!info.signal.empty() && info.signal != "EELS")
+    image.notes.push_back("The file calls this image " + info.signal + ", not EELS");
   image.title = info.title;
   image.y = axes[place[0]];
   image.x = axes[place[1]];
   image.energy = axes[place[2]];
   if (image.energy.units.empty() && !options.energy_offset && options.axes == default_axes &&
-      image.notes.empty())
+      info.notes.empty())
     image.notes.push_back(
         "No energies are known: the last axis is taken for them, by the numbers of its channels; "
         "data.axes=Eyx if it is the "

@@ -457,7 +457,7 @@ TEST_F(Hdf5Test, FilesOfOtherProgramsAreNamed) {
   EXPECT_EQ(user_error([&] { list_images(path("a.h5")); }),
             path("a.h5") +
                 ": an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan; at its top are "
-                "'entry', 'values'");
+                "'entry', 'values'; save its array as .npz with data and energy");
   { const Hdf5Writer writer(path("b.h5")); }
   EXPECT_EQ(user_error([&] { list_images(path("b.h5")); }),
             path("b.h5") +

@@ -351,6 +351,45 @@ TEST_F(FieldCase, EnergiesOfAnArchiveThatAreNotCertain) {
                              "data.energy_offset and data.dispersion"});
 }
 
+TEST_F(FieldCase, EnergiesOfAnArchiveThatAreNoNumbers) {
+  EXPECT_EQ(
+      refusal(npz({{"data.npy", floats("(2, 3, 4)", 24)}, {"energy.npy", doubles("(4,)", {1, NAN, 3, 4})}})),
+      path("a.npz") +
+          ": member 'energy.npy' has no number at place 1, NaN or infinity; leave it out and give "
+          "data.energy_offset and data.dispersion");
+  EXPECT_EQ(read_spectrum_image(npz({{"data.npy", floats("(2, 3, 4)", 24)},
+                                     {"\u00c9nergie.npy", doubles("(4,)", {500, 502, 504, 506})}}))
+                .energy.offset,
+            500);
+  EXPECT_EQ(refusal(npz({})), path("a.npz") + ": holds no image");
+}
+
+// HyperSpy's BaseSignal has neither places nor energies; what is marked as something else is taken with a
+// word.
+TEST_F(FieldCase, ACubeThatIsNotMarkedAsEels) {
+  const auto written = [&](int navigate, const std::string& signal) {
+    {
+      Hdf5Writer writer(path("a.hspy"));
+      writer.dataset("Experiments/a/data", {2, 3, 4}, {}, [](int64_t i) { return static_cast<double>(i); });
+      for (int axis = 0; axis < 3; ++axis) {
+        const std::string name = "Experiments/a/axis-" + std::to_string(axis);
+        writer.group(name);
+        writer.attribute(name, "navigate", axis < 2 ? navigate : 0);
+        writer.attribute(name, "size", axis + 2);
+      }
+      writer.group("Experiments/a/metadata/Signal");
+      writer.attribute("Experiments/a/metadata/Signal", "signal_type", signal);
+    }
+    return read_spectrum_image(path("a.hspy"));
+  };
+  const SpectrumImage base = written(0, "");
+  EXPECT_EQ(base.energy.size, 4);
+  ASSERT_EQ(base.notes.size(), 1u);
+  EXPECT_NE(base.notes[0].find("the last axis is taken"), std::string::npos) << base.notes[0];
+  const SpectrumImage other = written(1, "EDS_TEM");
+  EXPECT_EQ(other.notes.at(0), "The file calls this image EDS_TEM, not EELS");
+}
+
 // 18
 TEST_F(FieldCase, ALineScanIsOneRow) {
   SpectrumImage image = read_spectrum_image(npy({5, 4}));
