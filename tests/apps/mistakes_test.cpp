@@ -190,6 +190,7 @@ TEST_F(MistakesTest, EmptyOptions) {
   expect_no_trace("detect", {{{"film.hspy", "--expectation", ""}, {"--expectation: is empty"}},
                              {{"film.hspy", "--baseline", ""}, {"--baseline: is empty"}},
                              {{"film.hspy", "--model", ""}, {"--model: is empty"}},
+                             {{"film.hspy", "--model=", "--output", "found"}, {"--model: is empty"}},
                              {{""}, {"is empty"}}});
   expect_no_trace("train", {{{"tiny.json", "--data", ""}, {"--data: is empty"}}});
 }
