@@ -5,10 +5,16 @@
 #include <array>
 #include <cstdio>
 #include <optional>
+#include <type_traits>
 
 #include "io/terminal/program.h"
 
 namespace eelsvae {
+namespace {
+
+constexpr const char* is_empty = "is empty; leave it out or give a value";
+
+}  // namespace
 
 CommandOption CommandOption::required() {
   option_->required();
@@ -71,7 +77,11 @@ void CommandLine::group(const std::string& name) {
 
 template <typename T>
 CommandOption CommandLine::add_option(const std::string& names, T& value, const std::string& description) {
-  return CommandOption(app_->add_option(names, value, description));
+  CLI::Option* option = app_->add_option(names, value, description);
+  // Empty is the same as not given for whoever reads the value: a variable of a script that has none, say.
+  if constexpr (std::is_same_v<T, std::string>)
+    option->check([](const std::string& text) { return text.empty() ? is_empty : ""; });
+  return CommandOption(option);
 }
 template CommandOption CommandLine::add_option(const std::string&, std::string&, const std::string&);
 template CommandOption CommandLine::add_option(const std::string&, int64_t&, const std::string&);
@@ -98,6 +108,16 @@ CommandOption CommandLine::add_flag(const std::string& names, std::string& value
 
 int CommandLine::run(int argc, char** argv, const std::function<int()>& body) {
   const std::string name = app_->get_name();
+  const auto refuse = [&](const std::string& message) {
+    std::fprintf(stderr, "%s: %s; %s --help lists the options\n", name.c_str(), message.c_str(),
+                 name.c_str());
+    return 2;
+  };
+  // CLI11 takes the next option for the value of "--option=".
+  for (int i = 1; i < argc; ++i)
+    if (const std::string argument = argv[i];
+        argument.starts_with("--") && argument.find('=') + 1 == argument.size())
+      return refuse(argument.substr(0, argument.size() - 1) + ": " + is_empty);
   app_->set_version_flag("--version", name + " " + EELSVAE_VERSION);
   try {
     app_->parse(argc, argv);
@@ -105,9 +125,7 @@ int CommandLine::run(int argc, char** argv, const std::function<int()>& body) {
     if (error.get_exit_code() == 0) return app_->exit(error);  // --help and --version
     std::string message = error.what();
     std::replace(message.begin(), message.end(), '\n', ' ');
-    std::fprintf(stderr, "%s: %s; %s --help lists the options\n", name.c_str(), message.c_str(),
-                 name.c_str());
-    return 2;
+    return refuse(message);
   }
   return run_program(name.c_str(), body);
 }

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import struct
 import zipfile
 import zlib
@@ -70,6 +71,14 @@ properties = {
 text = json.dumps(properties)
 save("npz", "ndata", zipped([("data.npy", npy(cube.astype("<f4"))), ("metadata.json", text)]))
 save("npz", "ndata_deflated", zipped([("metadata.json", text), ("data.npy", npy(cube))], zipfile.ZIP_DEFLATED))
+
+described = {"repo_id": "AB.1", "type": "3D", "filter.mode": "EELS", "content.types": ["Energy", "ScanX", "ScanY"],
+             "device.calib": [{"value": np.float64(0.25), "unit": "eV", "offset": -1700.0, "pixel_factor": 2.0, "live": True},
+                              {"value": 1e-10, "unit": "m", "offset": -16}, None, None], "ref_size": (4, 3, 2)}
+for protocol in (2, 3, 4):  # what NumPy and Panta Rhei write
+    save("pickle", f"protocol{protocol}", pickle.dumps(np.array([described], dtype=object), protocol))
+save("npz", "prz", npz(np.savez_compressed, data=cube, meta_data=[described], file_format_version=2, data_model=[{}]))
+save("npz", "prz_json", npz(np.savez, data=cube, meta_data_json=json.dumps([described])))
 
 save("nion", "scan", text.encode())
 old = {"data_sources": [{**properties, "spatial_calibrations": properties["dimensional_calibrations"]}]}

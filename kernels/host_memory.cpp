@@ -90,17 +90,6 @@ size_t mapped_bytes(size_t bytes) {
   return std::max<size_t>(bytes, 1);
 }
 
-// Bytes above which an array goes to a scratch file.
-size_t largest_in_memory() {
-  const char* text = std::getenv("EELSVAE_CUBE_MEMORY");
-  if (!text || !*text) return host_memory().available / 2;
-  char* end = nullptr;
-  const double gigabytes = std::strtod(text, &end);
-  if (*end || !(gigabytes >= 0 && gigabytes < 1e9))
-    throw UserError("EELSVAE_CUBE_MEMORY is '" + std::string(text) + "'; it must be a number of GB");
-  return static_cast<size_t>(gigabytes * 1e9);
-}
-
 // Of the process, as its memory is. It decides how an image is gone through, not what comes out.
 std::atomic<size_t> bytes_in_scratch_files = 0;
 
@@ -179,6 +168,16 @@ void* allocate_host(size_t bytes) {
   // Fewer pages to look up in the big Linear layers; a kernel without huge pages declines, which is no error.
   if (bytes >= huge_page) madvise(memory, bytes, MADV_HUGEPAGE);
   return memory;
+}
+
+size_t largest_in_memory() {
+  const char* text = std::getenv("EELSVAE_CUBE_MEMORY");
+  if (!text || !*text) return host_memory().available / 2;
+  char* end = nullptr;
+  const double gigabytes = std::strtod(text, &end);
+  if (*end || !(gigabytes >= 0 && gigabytes < 1e9))
+    throw UserError("EELSVAE_CUBE_MEMORY is '" + std::string(text) + "'; it must be a number of GB");
+  return static_cast<size_t>(gigabytes * 1e9);
 }
 
 void* allocate_spacious(size_t bytes) {

@@ -25,6 +25,8 @@ void release_host(void* memory, size_t bytes) noexcept;
 // file without a name in scratch_folder(): the system writes its pages out and reads them again as memory
 // gets short. UserError, with the folder, if that has not the room or lies in memory itself.
 void* allocate_spacious(size_t bytes);
+// Bytes above which it takes a scratch file now.
+size_t largest_in_memory();
 // TMPDIR, or /var/tmp: /tmp lies in memory on many machines.
 std::filesystem::path scratch_folder();
 // Bytes of arrays that this process has had to put into scratch files so far.

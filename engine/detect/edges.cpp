@@ -1,9 +1,11 @@
 #include "engine/detect/edges.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <sstream>
+#include <string_view>
 
 #include "engine/short_number.h"
 
@@ -128,6 +130,13 @@ std::vector<Edge> read_table() {
   return all;
 }
 
+// Symbols are often typed without capitals, of which no two differ alone.
+bool same_symbol(std::string_view a, std::string_view b) {
+  return std::ranges::equal(
+      a, b, {}, [](unsigned char c) { return std::tolower(c); },
+      [](unsigned char c) { return std::tolower(c); });
+}
+
 }  // namespace
 
 std::string Edge::name() const {
@@ -140,7 +149,7 @@ const std::vector<Edge>& all_edges() {
 }
 
 bool is_element(const std::string& symbol) {
-  return std::ranges::any_of(table, [&](const Row& row) { return symbol == row.element; });
+  return std::ranges::any_of(table, [&](const Row& row) { return same_symbol(symbol, row.element); });
 }
 
 std::vector<Edge> edges_near(double from_ev, double to_ev, std::span<const std::string> elements) {
@@ -148,7 +157,10 @@ std::vector<Edge> edges_near(double from_ev, double to_ev, std::span<const std::
   constexpr size_t most = 3;
   std::vector<Edge> near;
   for (const Edge& edge : all_edges()) {
-    const bool wanted = elements.empty() ? edge.major : std::ranges::count(elements, edge.element) > 0;
+    const bool wanted =
+        elements.empty() ? edge.major : std::ranges::any_of(elements, [&](const std::string& symbol) {
+          return same_symbol(symbol, edge.element);
+        });
     if (wanted && edge.onset_ev >= from_ev - rise && edge.onset_ev <= to_ev) near.push_back(edge);
   }
   std::ranges::stable_sort(near, {}, [&](const Edge& edge) { return std::abs(edge.onset_ev - from_ev); });

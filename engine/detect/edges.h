@@ -18,7 +18,7 @@ struct Edge {
 // Of all elements, by onset.
 const std::vector<Edge>& all_edges();
 
-// Whether there are edges of an element with this symbol.
+// Whether there are edges of an element with this symbol, in capitals or not.
 bool is_element(const std::string& symbol);
 
 // The edges that a deviation between two energies may belong to, the nearest to its beginning first, three at

@@ -15,14 +15,42 @@ struct Unit {
 
 // The micro sign and the angstrom each have two code points, and a Latin-1 byte that is not UTF-8.
 constexpr Unit units[] = {
-    {"eV", energy, 1},        {"ev", energy, 1},      {"meV", energy, 1e-3},     {"keV", energy, 1e3},
-    {"MeV", energy, 1e6},     {"nm", length, 1},      {"pm", length, 1e-3},      {"\u00b5m", length, 1e3},
-    {"\u03bcm", length, 1e3}, {"\xb5m", length, 1e3}, {"um", length, 1e3},       {"micron", length, 1e3},
-    {"mm", length, 1e6},      {"m", length, 1e9},     {"\u00c5", length, 0.1},   {"\u212b", length, 0.1},
-    {"\xc5", length, 0.1},    {"A", length, 0.1},     {"Angstrom", length, 0.1}, {"angstrom", length, 0.1},
+    {"eV", energy, 1},
+    {"ev", energy, 1},
+    {"EV", energy, 1},
+    {"electronvolt", energy, 1},
+    {"electronvolts", energy, 1},
+    {"electron volt", energy, 1},
+    {"electron volts", energy, 1},
+    {"meV", energy, 1e-3},
+    {"keV", energy, 1e3},
+    {"kev", energy, 1e3},
+    {"KeV", energy, 1e3},
+    {"KEV", energy, 1e3},
+    {"MeV", energy, 1e6},
+    {"nm", length, 1},
+    {"pm", length, 1e-3},
+    {"\u00b5m", length, 1e3},
+    {"\u03bcm", length, 1e3},
+    {"\xb5m", length, 1e3},
+    {"um", length, 1e3},
+    {"micron", length, 1e3},
+    {"mm", length, 1e6},
+    {"m", length, 1e9},
+    {"\u00c5", length, 0.1},
+    {"\u212b", length, 0.1},
+    {"\xc5", length, 0.1},
+    {"A", length, 0.1},
+    {"Angstrom", length, 0.1},
+    {"angstrom", length, 0.1},
 };
 
+// Spaces and brackets around a unit are none of it: " [eV]".
 const Unit* find(std::string_view name) {
+  constexpr std::string_view around = " \t[]()";
+  const size_t first = name.find_first_not_of(around);
+  if (first == name.npos) return nullptr;
+  name = name.substr(first, name.find_last_not_of(around) + 1 - first);
   const auto* unit = std::ranges::find(units, name, &Unit::name);
   return unit == std::end(units) ? nullptr : unit;
 }

@@ -70,6 +70,13 @@ std::vector<uint8_t> bin_mask(const std::vector<uint8_t>& mask, int64_t height, 
   return binned;
 }
 
+void crop_axes(SpectrumImage& image, const ImagePart& part) {
+  image.excluded = crop_mask(image.excluded, image.x.size, part.y, part.x);
+  crop_axis(image.y, part.y);
+  crop_axis(image.x, part.x);
+  crop_axis(image.energy, {part.energy.first, part.energy.last});
+}
+
 SpectrumImage take_part(ImageToRead from, const ImagePart& part, bool& all_finite) {
   SpectrumImage image = std::move(from.image);
   const auto [y, x, energy] = part;
@@ -89,11 +96,15 @@ SpectrumImage take_part(ImageToRead from, const ImagePart& part, bool& all_finit
     }
     image.counts.resize(static_cast<size_t>(size));
   }
-  image.excluded = crop_mask(image.excluded, image.x.size, y, x);
-  crop_axis(image.y, y);
-  crop_axis(image.x, x);
-  crop_axis(image.energy, {energy.first, energy.last});
+  crop_axes(image, part);
   return image;
+}
+
+void bin_axes(SpectrumImage& image, int64_t pixels, int64_t channels) {
+  image.excluded = bin_mask(image.excluded, image.y.size, image.x.size, pixels);
+  bin_axis(image.y, pixels);
+  bin_axis(image.x, pixels);
+  bin_axis(image.energy, channels);
 }
 
 void bin(SpectrumImage& image, int64_t pixels, int64_t channels) {
@@ -116,11 +127,8 @@ void bin(SpectrumImage& image, int64_t pixels, int64_t channels) {
     }
     add_neighbours(sum, binned.data() + pixel * size, size, channels);
   }
-  image.excluded = bin_mask(image.excluded, image.y.size, image.x.size, pixels);
   image.counts = std::move(binned);
-  bin_axis(image.y, pixels);
-  bin_axis(image.x, pixels);
-  bin_axis(image.energy, channels);
+  bin_axes(image, pixels, channels);
 }
 
 }  // namespace eelsvae

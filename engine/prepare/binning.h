@@ -16,6 +16,10 @@ using PixelRange = std::optional<std::array<int64_t, 2>>;
 // the image's own memory. `all_finite` is told whether all counts are finite; false where that is not known.
 SpectrumImage take_part(ImageToRead from, const ImagePart& part, bool& all_finite);
 
+// Axes and mask alone.
+void crop_axes(SpectrumImage& image, const ImagePart& part);
+void bin_axes(SpectrumImage& image, int64_t pixels, int64_t channels);
+
 // Adds up the counts of `pixels` x `pixels` pixels and of `channels` channels. What does not fill a bin is
 // left out: rows at the bottom, columns on the right, channels at the high-energy end. A bin's coordinate is
 // its centre. Sums of whole counts are exact up to 2^24. A binned pixel is excluded if any of its pixels is.

@@ -14,6 +14,7 @@
 #include "engine/prepare/set_aside.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
+#include "kernels/host_memory.h"
 
 namespace eelsvae {
 namespace {
@@ -201,11 +202,9 @@ void set_aside_with_note(ReducedImage& reduced, const PreprocessConfig& config,
   reduced.notes.push_back(set_aside_note(found, config.set_aside));
 }
 
-void bin_with_note(ReducedImage& reduced, const PreprocessConfig& config) {
-  SpectrumImage& image = reduced.image;
-  if (config.bin_xy == 1 && config.bin_energy == 1) return;
-  const int64_t rows = image.y.size, columns = image.x.size, channels = image.energy.size;
-  bin(image, config.bin_xy, config.bin_energy);
+// rows, columns, channels: before.
+std::string bin_note(const SpectrumImage& image, const PreprocessConfig& config, int64_t rows,
+                     int64_t columns, int64_t channels) {
   std::string text = "binned to " + std::to_string(image.y.size) + " x " + std::to_string(image.x.size) +
                      " pixels and " + describe(image.energy);
   const int64_t surplus_rows = rows % config.bin_xy, surplus_columns = columns % config.bin_xy,
@@ -215,7 +214,69 @@ void bin_with_note(ReducedImage& reduced, const PreprocessConfig& config) {
     text += "; " + counted(surplus_columns, "column", "columns") + " on the right left out";
   if (surplus_channels > 0)
     text += "; " + counted(surplus_channels, "channel", "channels") + " at the high-energy end left out";
-  reduced.notes.push_back(text);
+  return text;
+}
+
+bool bins(const PreprocessConfig& config) {
+  return config.bin_xy > 1 || config.bin_energy > 1;
+}
+
+void bin_with_note(ReducedImage& reduced, const PreprocessConfig& config) {
+  SpectrumImage& image = reduced.image;
+  if (!bins(config)) return;
+  const int64_t rows = image.y.size, columns = image.x.size, channels = image.energy.size;
+  bin(image, config.bin_xy, config.bin_energy);
+  fill_excluded(image.excluded, image.counts, 0);  // a bin with an excluded pixel holds the others
+  reduced.notes.push_back(bin_note(image, config, rows, columns, channels));
+}
+
+// How many rows of a part to read at a time, a multiple of those that are binned into one: all of them,
+// unless the part would go to a scratch file.
+int64_t rows_at_a_time(const ImagePart& part, const PreprocessConfig& config) {
+  constexpr int64_t blocks = 4;  // in what may lie in memory, as other steps need some, too
+  const int64_t rows = part.y[1] - part.y[0], columns = part.x[1] - part.x[0];
+  const auto row_bytes = static_cast<size_t>(columns * part.energy.size()) * sizeof(float);
+  const size_t limit = largest_in_memory();
+  if (row_bytes * static_cast<size_t>(rows) <= limit) return rows;
+  const auto fitting = static_cast<int64_t>(limit / blocks / std::max<size_t>(row_bytes, 1));
+  return std::max(fitting / config.bin_xy, int64_t{1}) * config.bin_xy;
+}
+
+// Steps 1, 2 and 6 of a part that is read and binned some rows at a time, so that it is never there as a
+// whole. The same bits as without: a bin that holds a pixel which turns out to be set aside is left out
+// anyway. False, and nothing is done, if the part has to be there after all, to name what in it is not
+// finite.
+bool reduce_by_rows(ReducedImage& reduced, const ImageToRead& given, const ImagePart& part, int64_t rows_read,
+                    const PreprocessConfig& config) {
+  const auto [y, x, energy] = part;
+  const int64_t rows = y[1] - y[0], columns = x[1] - x[0], bin_xy = config.bin_xy;
+  ImageToRead source = given;
+  source.image.metadata.clear();
+  SpectrumImage image = given.image;
+  crop_axes(image, part);
+  check_pixels_left(image);
+  const int64_t width = columns / bin_xy, channels = energy.size() / config.bin_energy;
+  image.counts.resize(static_cast<size_t>(rows / bin_xy * width * channels));
+  std::vector<SpectrumTraits> traits;
+  for (int64_t first = 0; first < rows; first += rows_read) {
+    const int64_t last = std::min(first + rows_read, rows);
+    bool finite = false;
+    SpectrumImage piece = take_part(source, {{y[0] + first, y[0] + last}, x, energy}, finite);
+    fill_excluded(piece.excluded, piece.counts, 0);
+    if (!finite && !not_finite_text(piece).empty()) return false;
+    if (config.set_aside > 0) append_traits(traits, piece, {0, energy.size()});
+    if (last - first < bin_xy) break;  // rows at the bottom that make no bin
+    bin(piece, bin_xy, config.bin_energy);
+    std::ranges::copy(piece.counts, image.counts.begin() + first / bin_xy * width * channels);
+  }
+  const SetAside found =
+      config.set_aside > 0 ? set_aside_pixels(image.excluded, traits, config.set_aside) : SetAside{};
+  if (found.all() > 0) reduced.notes.push_back(set_aside_note(found, config.set_aside));
+  bin_axes(image, bin_xy, config.bin_energy);
+  fill_excluded(image.excluded, image.counts, 0);
+  reduced.notes.push_back(bin_note(image, config, rows, columns, energy.size()));
+  reduced.image = std::move(image);
+  return true;
 }
 
 // ---- the published steps ----
@@ -268,8 +329,14 @@ ReducedImage reduce(ImageToRead given, const PreprocessConfig& config,
   reduced.notes = whole.notes;
   const ChannelWindow all{0, whole.energy.size},
       kept = crop_first ? channels_used(whole, of_model, energy_range, reduced.notes) : all;
+  const ImagePart part{y, x, kept};
+  if (crop_first && given.read && bins(config) && std::min(y[1] - y[0], x[1] - x[0]) >= config.bin_xy &&
+      kept.size() >= config.bin_energy) {
+    const int64_t rows = rows_at_a_time(part, config);
+    if (rows < y[1] - y[0] && reduce_by_rows(reduced, given, part, rows, config)) return reduced;
+  }
   bool finite = false;
-  reduced.image = take_part(std::move(given), {y, x, kept}, finite);
+  reduced.image = take_part(std::move(given), part, finite);
   fill_excluded(reduced.image.excluded, reduced.image.counts, 0);
   check_pixels_left(reduced.image);
   std::optional<std::array<double, 2>> used;  // of what is there still
@@ -306,6 +373,20 @@ std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t heigh
   const std::array<int64_t, 2> y = checked_range(config.crop_y, height, "crop_y"),
                                x = checked_range(config.crop_x, width, "crop_x");
   return bin_mask(crop_mask(mask, width, y, x), y[1] - y[0], x[1] - x[0], config.bin_xy);
+}
+
+std::vector<uint8_t> full_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
+                               const PreprocessConfig& config) {
+  if (mask.empty()) return {};
+  const std::array<int64_t, 2> y = checked_range(config.crop_y, height, "crop_y"),
+                               x = checked_range(config.crop_x, width, "crop_x");
+  const int64_t bin = config.bin_xy, columns = (x[1] - x[0]) / bin, rows = (y[1] - y[0]) / bin;
+  std::vector<uint8_t> full(static_cast<size_t>(height * width));
+  for (int64_t row = 0; row < rows * bin; ++row)
+    for (int64_t column = 0; column < columns * bin; ++column)
+      full[static_cast<size_t>((y[0] + row) * width + x[0] + column)] =
+          mask[static_cast<size_t>(row / bin * columns + column / bin)];
+  return full;
 }
 
 ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig& config,

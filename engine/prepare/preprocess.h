@@ -48,7 +48,8 @@ struct ReducedImage {
 //                         axis is shifted for the whole image, the spectra by what is left.
 //   5. crop in energy     to energy_range (eV, closed; the whole axis if absent). With a model: to the
 //                         channels of its axis, before they were binned.
-//   6. binning            sums of counts
+//   6. binning            sums of counts. Without 3 and 4, a part that would have to lie in a scratch file is
+//                         read and binned some rows at a time
 //
 // Excluded pixels may hold anything, NaN as well. They come out as zero spectra, on which nothing depends.
 // Channels beyond energy_range in which a pixel holds NaN are cropped before step 2 if they were not in
@@ -64,6 +65,11 @@ ReducedImage reduce(ImageToRead image, const PreprocessConfig& config,
 // pixel of a bin is.
 std::vector<uint8_t> reduce_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
                                  const PreprocessConfig& config);
+
+// The other way round: a mask of the reduced image, brought to the size of the image as it was given; zero
+// where nothing was used. Empty if the mask is.
+std::vector<uint8_t> full_mask(const std::vector<uint8_t>& mask, int64_t height, int64_t width,
+                               const PreprocessConfig& config);
 
 // The published steps but the crop: Gaussian filter, scaling, spatial mean, in the image's own memory.
 // `fitted` is applied in place of a scaling fitted here; returns the one that was applied. Excluded pixels

@@ -15,14 +15,17 @@ constexpr double brightest_share = 0.95;
 constexpr int64_t saturated_run = 4;  // noise hardly repeats a count exactly, and not the highest one
 constexpr double surely = 6;          // standard deviations
 
-// What a spectrum shows of itself over the window.
-struct Traits {
-  double total = 0, noise = 0;  // noise: of the total, standard deviations
-  float lowest = 0, highest = 0;
-};
+bool has_run_of(float value, const float* counts, int64_t channels) {
+  int64_t run = 0;
+  for (int64_t e = 0; e < channels; ++e) {
+    run = counts[e] == value ? run + 1 : 0;
+    if (run == saturated_run) return true;
+  }
+  return false;
+}
 
-Traits traits_of(const float* counts, int64_t channels) {
-  Traits traits{0, 0, counts[0], counts[0]};
+SpectrumTraits traits_of(const float* counts, int64_t channels) {
+  SpectrumTraits traits{0, 0, counts[0], counts[0], false};
   for (int64_t e = 0; e < channels; ++e) {
     traits.total += static_cast<double>(counts[e]);
     traits.lowest = std::min(traits.lowest, counts[e]);
@@ -32,16 +35,8 @@ Traits traits_of(const float* counts, int64_t channels) {
     traits.noise += difference * difference / 2;  // the noise's variance, where neighbours are independent
   }
   traits.noise = std::sqrt(traits.noise);
+  traits.run_of_highest = has_run_of(traits.highest, counts, channels);
   return traits;
-}
-
-bool has_run_of(float value, const float* counts, int64_t channels) {
-  int64_t run = 0;
-  for (int64_t e = 0; e < channels; ++e) {
-    run = counts[e] == value ? run + 1 : 0;
-    if (run == saturated_run) return true;
-  }
-  return false;
 }
 
 double quantile(std::vector<double>& values, double share) {
@@ -53,18 +48,29 @@ double quantile(std::vector<double>& values, double share) {
 
 }  // namespace
 
-SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least) {
-  expect(0 <= least && least <= 1, "a share of the brightest counts that is none");
+void append_traits(std::vector<SpectrumTraits>& traits, const SpectrumImageView& image,
+                   ChannelWindow window) {
   expect(0 <= window.first && window.first < window.last && window.last <= image.energy.size,
          "a window beyond the energy axis");
-  const int64_t pixels = image.pixels();
-  std::vector<uint8_t> excluded = image.excluded;
-  excluded.resize(static_cast<size_t>(pixels));
-  std::vector<Traits> traits(static_cast<size_t>(pixels));
+  const size_t before = traits.size();
+  traits.resize(before + static_cast<size_t>(image.pixels()));
 #pragma omp parallel for schedule(static)
-  for (int64_t pixel = 0; pixel < pixels; ++pixel)
-    if (!excluded[static_cast<size_t>(pixel)])
-      traits[static_cast<size_t>(pixel)] = traits_of(image.spectrum(pixel) + window.first, window.size());
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
+    if (const auto i = static_cast<size_t>(pixel); image.excluded.empty() || !image.excluded[i])
+      traits[before + i] = traits_of(image.spectrum(pixel) + window.first, window.size());
+}
+
+SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least) {
+  std::vector<SpectrumTraits> traits;
+  append_traits(traits, image, window);
+  return set_aside_pixels(image.excluded, traits, least);
+}
+
+SetAside set_aside_pixels(std::vector<uint8_t>& mask, const std::vector<SpectrumTraits>& traits,
+                          double least) {
+  expect(0 <= least && least <= 1, "a share of the brightest counts that is none");
+  std::vector<uint8_t> excluded = mask;
+  excluded.resize(traits.size());
   // Not to be judged here: what is not finite is refused later.
   auto judged = [&](size_t pixel) { return !excluded[pixel] && std::isfinite(traits[pixel].total); };
 
@@ -94,9 +100,7 @@ SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double lea
     if (tells && traits[pixel].total < limit) {
       excluded[pixel] = without_counts;
       ++found.dark;
-    } else if (traits[pixel].highest == highest &&
-               has_run_of(highest, image.spectrum(static_cast<int64_t>(pixel)) + window.first,
-                          window.size())) {
+    } else if (traits[pixel].highest == highest && traits[pixel].run_of_highest) {
       excluded[pixel] = saturated;
       ++found.saturated;
     } else {
@@ -104,7 +108,7 @@ SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double lea
     }
   }
   if (left == 0 || found.all() == 0) return {};
-  image.excluded = std::move(excluded);
+  mask = std::move(excluded);
   return found;
 }
 

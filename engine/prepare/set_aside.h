@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/image/energy_axis.h"
 #include "engine/image/spectrum_image.h"
@@ -19,12 +20,25 @@ struct SetAside {
   int64_t all() const { return constant + dark + saturated; }
 };
 
+// What a spectrum shows of itself over the channels that count; of a pixel that is excluded already, nothing.
+struct SpectrumTraits {
+  double total = 0, noise = 0;  // noise: of the total, standard deviations
+  float lowest = 0, highest = 0;
+  bool run_of_highest = false;  // as a saturated one has it
+};
+
+// Of every pixel of an image, or of a part of its rows, appended.
+void append_traits(std::vector<SpectrumTraits>& traits, const SpectrumImageView& image, ChannelWindow window);
+
 // Finds them and marks them in image.excluded (Exclusion in excluded.h). A pixel is dark whose total over the
 // window is below `least` of that of the brightest, the 95th percentile of those that are not excluded nor
 // constant; none is where a pixel's noise, as differences of neighbouring channels show it, could make so
 // little of a bright spectrum, or where totals are not positive because a background was subtracted. Of
 // images in which nothing would be left, nothing is set aside. least: 0 to 1. window: channels that count.
 SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least);
+// The same from the traits of all pixels; excluded: the image's mask.
+SetAside set_aside_pixels(std::vector<uint8_t>& excluded, const std::vector<SpectrumTraits>& traits,
+                          double least);
 
 // "24 pixels set aside, ...", for the log; empty if none are.
 std::string set_aside_note(const SetAside& found, double least);

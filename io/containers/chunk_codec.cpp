@@ -138,6 +138,24 @@ bool unpack_lzf(std::span<const std::byte> packed, std::span<std::byte> out) {
   return to == out.size();
 }
 
+// As the library computes it: of words of two bytes, the first of them the higher, a last odd byte the higher
+// of a word; sums modulo 65535 that are 0 only where all words are.
+bool take_fletcher32(std::span<const std::byte>& bytes) {
+  uint32_t stored = 0;
+  if (bytes.size() < sizeof stored) return false;
+  std::memcpy(&stored, bytes.last(sizeof stored).data(), sizeof stored);
+  bytes = bytes.first(bytes.size() - sizeof stored);
+  const auto folded = [](uint32_t sum) { return (sum & 0xffff) + (sum >> 16); };
+  uint32_t first = 0, second = 0;
+  for (size_t i = 0; i < bytes.size(); i += 2) {
+    const auto high = std::to_integer<uint32_t>(bytes[i]);
+    const auto low = i + 1 < bytes.size() ? std::to_integer<uint32_t>(bytes[i + 1]) : 0;
+    first = folded(first + (high << 8 | low));
+    second = folded(second + first);
+  }
+  return stored == (folded(second) << 16 | folded(first));
+}
+
 std::optional<size_t> ChunkDecoder::unpack(std::span<const std::byte> stored, Compression compression,
                                            std::span<std::byte> out) {
   size_t size = 0;

@@ -40,6 +40,10 @@ bool unpack_lzf(std::span<const std::byte> packed, std::span<std::byte> out);
 // CRC-32C (Castagnoli), as the codec crc32c of Zarr appends it.
 uint32_t crc32c(std::span<const std::byte> bytes);
 
+// Takes off the last four bytes of an HDF5 chunk, the checksum that the filter fletcher32 puts there; false
+// if it is not that of the others.
+bool take_fletcher32(std::span<const std::byte>& bytes);
+
 // Unpacks chunks, one after the other.
 class ChunkDecoder {
  public:

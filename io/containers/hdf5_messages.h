@@ -51,8 +51,9 @@ struct StoredDataset {
   Compression compression = Compression::none;
   int compression_place = 0;  // in the pipeline
   int shuffle_place = -1;     // -1: not shuffled
+  int checksum_place = -1;    // of Fletcher's, which follows the bytes; -1: there is none
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(StoredDataset, way, shape, type, big_endian, offset, box, missing,
-                                   compression, compression_place, shuffle_place)
+                                   compression, compression_place, shuffle_place, checksum_place)
 
 }  // namespace eelsvae::hdf5

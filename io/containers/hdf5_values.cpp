@@ -66,11 +66,13 @@ class DatasetValues : public ImageValues {
     return for_each_box(grid, workers, stop, [&](Worker& worker, int64_t i, const Box& box) {
       if (!target.wants(box)) return true;
       uint32_t skipped = 0;  // filters that were not applied to this chunk, a bit for each
-      const std::span<const std::byte> numbers =
+      std::span<const std::byte> numbers =
           dataset_.process().ask_box(nlohmann::json::array({"box", dataset_.path(), context_, i}), largest,
                                      stop, worker.stored, skipped);
       if (numbers.empty()) return target.fill(box, stored.missing);
       const auto applied = [&](int place) { return place >= 0 && !(skipped >> place & 1); };
+      if (applied(stored.checksum_place) && !take_fletcher32(numbers))
+        throw UserError(context_ + ": " + chunk_text(box) + " is damaged");
       const std::vector<int64_t>& shape = packed ? stored.box : box.size;
       const std::byte* unpacked = worker.decoder.decode(
           numbers, applied(stored.compression_place) ? stored.compression : Compression::none,
@@ -92,7 +94,9 @@ class DatasetValues : public ImageValues {
 std::shared_ptr<const ImageValues> dataset_values(const Object& parent, const std::string& dataset,
                                                   std::vector<size_t> order, const std::string& context) {
   const std::string dtype = dataset_dtype(parent.member(dataset), context);
-  if (!dtype.starts_with("int") && !dtype.starts_with("uint") && !dtype.starts_with("float")) return nullptr;
+  if (!dtype.starts_with("int") && !dtype.starts_with("uint") && !dtype.starts_with("float") &&
+      dtype != "bool")
+    return nullptr;
   return std::make_shared<DatasetValues>(parent.member(dataset), std::move(order), context);
 }
 

@@ -274,7 +274,7 @@ std::optional<json> Tree::small_array(const Array& array, int64_t most) const {
 
 std::shared_ptr<const ImageValues> array_values(std::shared_ptr<const Tree> tree, Array array,
                                                 std::vector<size_t> order, std::vector<std::string>& notes) {
-  if (!array.type || array.type == ElementType::boolean || array.shape.empty()) return nullptr;
+  if (!array.type || array.shape.empty()) return nullptr;
   const auto fail = [&](const std::string& reason) {
     throw UserError(tree->place(array.name) + ": " + reason);
   };

@@ -175,9 +175,8 @@ void write_array(const std::string& path, const char* descr, const std::vector<i
   file.commit();
 }
 
-}  // namespace
-
-NpyHeader parse_npy_header(std::span<const std::byte> content, uint64_t size, const std::string& name) {
+// The header's text.
+std::string_view header_text(std::span<const std::byte> content, const std::string& name) {
   const auto byte = [&](size_t i) { return std::to_integer<size_t>(content[i]); };
   if (content.size() < magic.size() + 4 || std::memcmp(content.data(), magic.data(), magic.size()) != 0)
     throw UserError(name + ": not a .npy file, or cut off in its first bytes");
@@ -191,10 +190,20 @@ NpyHeader parse_npy_header(std::span<const std::byte> content, uint64_t size, co
   if (length > content.size() - begin)
     throw UserError(name + ": cut off: the header should have " + std::to_string(length) + " bytes, " +
                     std::to_string(content.size() - begin) + " are there");
+  return {reinterpret_cast<const char*>(content.data()) + begin, length};
+}
 
+size_t offset_behind(std::string_view header, std::span<const std::byte> content) {
+  return static_cast<size_t>(header.data() + header.size() - reinterpret_cast<const char*>(content.data()));
+}
+
+}  // namespace
+
+NpyHeader parse_npy_header(std::span<const std::byte> content, uint64_t size, const std::string& name) {
+  const std::string_view text = header_text(content, name);
   NpyHeader header;
-  header.data_offset = begin + length;
-  HeaderParser({reinterpret_cast<const char*>(content.data()) + begin, length}, name).parse(header);
+  header.data_offset = offset_behind(text, content);
+  HeaderParser(text, name).parse(header);
   const size_t element = element_size(header.type);
   header.elements = element_count(header.shape, element);
   if (header.elements < 0) throw UserError(name + ": shape " + shape_text(header.shape) + " is too large");
@@ -205,6 +214,22 @@ NpyHeader parse_npy_header(std::span<const std::byte> content, uint64_t size, co
                     element_name(header.type) + " needs " + std::to_string(bytes) + " bytes of data, " +
                     std::to_string(present) + " are there");
   return header;
+}
+
+size_t npy_data_offset(std::span<const std::byte> content, const std::string& name) {
+  return offset_behind(header_text(content, name), content);
+}
+
+std::string decode_npy_text(std::span<const std::byte> content, const std::string& name) {
+  const bool big_endian = header_text(content, name).find("'>U") != std::string_view::npos;
+  std::string text;
+  for (size_t i = npy_data_offset(content, name); i + sizeof(uint32_t) <= content.size();
+       i += sizeof(uint32_t)) {
+    uint32_t point;
+    std::memcpy(&point, content.data() + i, sizeof point);
+    append_utf8(text, big_endian ? __builtin_bswap32(point) : point);
+  }
+  return text;
 }
 
 NpyHeader read_npy_header(const std::string& path) {
@@ -235,28 +260,35 @@ NpyArray read_npy(const std::string& path) {
 namespace {
 
 // Whole numbers (y, x).
-std::vector<float> read_numbers(const std::string& path, int64_t y_size, int64_t x_size) {
-  const MappedFile file(path);
-  const NpyHeader header = parse_npy_header(file.bytes(), file.size(), path);
+std::vector<float> decode_numbers(std::span<const std::byte> content, const std::string& name, int64_t y_size,
+                                  int64_t x_size) {
+  const NpyHeader header = parse_npy_header(content, content.size(), name);
   if (header.type >= ElementType::float16)
-    throw UserError(path + ": a mask must hold booleans or integers, not " + element_name(header.type));
+    throw UserError(name + ": a mask must hold booleans or integers, not " + element_name(header.type));
   const std::vector<int64_t> wanted = {y_size, x_size};
   if (header.shape != wanted)
-    throw UserError(path + ": the mask has shape " + shape_text(header.shape) +
+    throw UserError(name + ": the mask has shape " + shape_text(header.shape) +
                     ", the image has (y, x) = " + shape_text(wanted));
-  return decode_npy(file.bytes(), path).values;
+  return decode_npy(content, name).values;
 }
 
 }  // namespace
 
-std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int64_t x_size) {
+std::vector<uint8_t> decode_npy_mask(std::span<const std::byte> content, const std::string& name,
+                                     int64_t y_size, int64_t x_size) {
   std::vector<uint8_t> mask;
-  for (float value : read_numbers(path, y_size, x_size)) mask.push_back(value != 0);
+  for (float value : decode_numbers(content, name, y_size, x_size)) mask.push_back(value != 0);
   return mask;
 }
 
+std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int64_t x_size) {
+  const MappedFile file(path);
+  return decode_npy_mask(file.bytes(), path, y_size, x_size);
+}
+
 Truth read_npy_truth(const std::string& path, int64_t y_size, int64_t x_size) {
-  const std::vector<float> numbers = read_numbers(path, y_size, x_size);
+  const MappedFile file(path);
+  const std::vector<float> numbers = decode_numbers(file.bytes(), path, y_size, x_size);
   Truth truth;
   for (float value : numbers) truth.anomalous.push_back(value > 0);
   if (std::ranges::any_of(numbers, [](float value) { return value < 0; }))

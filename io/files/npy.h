@@ -43,11 +43,19 @@ struct NpyArray {
 NpyHeader parse_npy_header(std::span<const std::byte> content, uint64_t size, const std::string& name);
 NpyHeader read_npy_header(const std::string& path);
 
+// Where the elements begin in a file of which `content` is the beginning, whatever their type: a single text,
+// say, which decode_npy_text() gives as UTF-8, or a pickle of Python's objects (pickle.h). UserError as
+// above.
+size_t npy_data_offset(std::span<const std::byte> content, const std::string& name);
+std::string decode_npy_text(std::span<const std::byte> content, const std::string& name);
+
 // A whole file; decode_npy takes its content from memory (a member of a .npz archive, say).
 NpyArray decode_npy(std::span<const std::byte> content, const std::string& name);
 NpyArray read_npy(const std::string& path);
 
 // A truth mask (y, x) of any integer or boolean type, as 0 and 1. UserError if it has another shape.
+std::vector<uint8_t> decode_npy_mask(std::span<const std::byte> content, const std::string& name,
+                                     int64_t y_size, int64_t x_size);
 std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int64_t x_size);
 
 // What is known of each pixel (y, x).

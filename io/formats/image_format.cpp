@@ -36,6 +36,11 @@ StoredImage or_fault(const std::string& title, const std::function<StoredImage()
 void calibrate_by_positions(Axis& axis, std::span<const double> positions, const std::string& context) {
   constexpr double tolerance = 0.1;  // of a step
   if (positions.empty()) return;
+  const auto odd =
+      std::ranges::find_if_not(positions, [](double position) { return std::isfinite(position); });
+  if (odd != positions.end())
+    throw UserError(context + " has no number at place " + std::to_string(odd - positions.begin()) +
+                    ", NaN or infinity; leave it out and give data.energy_offset and data.dispersion");
   axis.offset = positions.front();
   axis.scale = positions.size() == 1
                    ? 1

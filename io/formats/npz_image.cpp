@@ -29,7 +29,8 @@ struct Member {
   bool is_axis = false;
 };
 
-// The name's letters and digits, in small letters: "Energy_Loss" is "energyloss".
+// The name's letters and digits of ASCII, in small letters: "Energy_Loss" is "energyloss", "Énergie"
+// "nergie".
 std::string plain(const std::string& name) {
   std::string letters;
   for (const unsigned char c : name) {
@@ -41,7 +42,7 @@ std::string plain(const std::string& name) {
 bool is_energy(const std::string& name) {
   const std::string letters = plain(name);
   return letters == "e" || letters == "ev" || letters == "loss" ||
-         letters.find("energ") != std::string::npos || letters.find("eloss") != std::string::npos;
+         letters.find("nerg") != std::string::npos || letters.find("eloss") != std::string::npos;
 }
 
 // "energy_keV" says its unit. A name without one is in eV.
@@ -126,16 +127,7 @@ class Archive {
   explicit Archive(const std::string& path)
       : path_(path),
         archive_(std::make_shared<const ZipArchive>(std::make_shared<const MappedFile>(path))),
-        members_(read_headers(*archive_)) {
-    // Before version 24.03 its axes lie in a pickle, which is a program in Python. How the later JSON
-    // calibrates energies could not be tried on a file.
-    const bool pickle = archive_->find("meta_data.npy") && archive_->find("file_format_version.npy");
-    if (pickle || archive_->find("meta_data_json.npy"))
-      throw UserError(path +
-                      ": is a .prz of PantaRhei, whose axes are not read; save it as .hspy in HyperSpy: "
-                      "hs.load(\"in.prz\"" +
-                      (pickle ? ", allow_restricted_pickle=True" : "") + ").save(\"out.hspy\")");
-  }
+        members_(read_headers(*archive_)) {}
 
   std::vector<StoredImage> images() {
     std::vector<StoredImage> images;
@@ -223,7 +215,7 @@ class Archive {
 };
 
 bool recognises_npz(const std::string&, std::string_view start) {
-  return first_zip_member(start).ends_with(".npy");
+  return first_zip_member(start).ends_with(".npy") || start.starts_with("PK\5\6");  // of no member
 }
 
 std::vector<StoredImage> open_npz(const std::string& path) {

@@ -14,7 +14,9 @@ std::vector<StoredImage> refuse(const std::string& path) {
     found += (i ? ", '" : "'") + one_line(names[i].substr(0, 40)) + "'";
   throw UserError(path +
                   ": an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan; at its top " +
-                  (names.empty() ? "it holds nothing" : "are " + found + (names.size() > 6 ? ", ..." : "")));
+                  (names.empty() ? "it holds nothing"
+                                 : "are " + found + (names.size() > 6 ? ", ..." : "") +
+                                       "; save its array as .npz with data and energy"));
 }
 
 bool recognises(const std::string&, std::string_view start) {

@@ -28,6 +28,7 @@
 #include "io/formats/npy_image.h"
 #include "io/formats/npz_image.h"
 #include "io/formats/other_hdf5.h"
+#include "io/formats/pantarhei.h"
 #include "io/formats/ripple.h"
 #include "io/formats/velox.h"
 #include "io/formats/zspy.h"
@@ -36,8 +37,8 @@
 namespace eelsvae {
 namespace {
 
-// A new format joins here, a line for each. HDF5's before other_hdf5_format, Nion's archives of .npy files
-// before NumPy's, and Ripple is the last, as it takes any other .raw file.
+// A new format joins here, a line for each. HDF5's before other_hdf5_format, Nion's and Panta Rhei's
+// archives of .npy files before NumPy's, and Ripple is the last, as it takes any other .raw file.
 const ImageFormat* const formats[] = {
     &hspy_format,        //
     &zspy_format,        //
@@ -49,6 +50,7 @@ const ImageFormat* const formats[] = {
     &gatan_format,       //
     &npy_format,         //
     &nion_ndata_format,  //
+    &pantarhei_format,   //
     &npz_format,         //
     &msa_format,         //
     &ripple_format,
@@ -104,7 +106,8 @@ std::string described(const std::vector<StoredImage>& images, const std::vector<
 // Whether the image can be worked on as the options have it.
 bool fits(const ImageInfo& info, const ReadOptions& options) {
   if (options.frame) return info.axes.size() == 4;
-  return info.kind == "spectrum image" || info.kind == "line scan" ||
+  const bool told_nothing = info.kind == image_kind(0, 3);  // HyperSpy's BaseSignal; as cubes of .npy are
+  return info.kind == "spectrum image" || info.kind == "line scan" || told_nothing ||
          (options.axes != default_axes && info.axes.size() == 3);
 }
 
@@ -305,7 +308,8 @@ bool Counts::read(const ImagePart& part, CountArray& counts, const StopToken& st
     counts.resize(static_cast<size_t>(frames_read * size));
   } catch (const NoRoom& error) {
     throw UserError(path + ": " + error.what() +
-                    "; data.energy_range, preprocess.crop_y and preprocess.crop_x read less of it");
+                    "; data.energy_range, preprocess.crop_y and crop_x read less of it, and bin_xy and "
+                    "bin_energy keep less");
   }
   const std::vector<int64_t> target = dense_strides(std::vector{height, width, kept});
   const std::array<size_t, 3> at = swapped ? std::array{place[1], place[0], place[2]} : place;
@@ -421,12 +425,14 @@ ImageToRead open_spectrum_image(const std::string& path, const ReadOptions& opti
   SpectrumImage image;
   image.file = path;
   image.notes = info.notes;
+  if (!info.signal.empty() && info.signal != "EELS")
+    image.notes.push_back("The file calls this image " + info.signal + ", not EELS");
   image.title = info.title;
   image.y = axes[place[0]];
   image.x = axes[place[1]];
   image.energy = axes[place[2]];
   if (image.energy.units.empty() && !options.energy_offset && options.axes == default_axes &&
-      image.notes.empty())
+      info.notes.empty())
     image.notes.push_back(
         "No energies are known: the last axis is taken for them, by the numbers of its channels; "
         "data.axes=Eyx if it is the "

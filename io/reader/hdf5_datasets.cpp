@@ -28,6 +28,7 @@ struct NumberType {
 // The type of a dataset's numbers, or nothing if it takes HDF5 to convert them.
 std::optional<NumberType> number_type(hid_t type) {
   using enum ElementType;
+  if (is_boolean(type)) return NumberType{boolean, false};
   const H5T_order_t order = H5Tget_order(type);
   const size_t size = H5Tget_size(type);
   if (order != H5T_ORDER_LE && order != H5T_ORDER_BE) return std::nullopt;
@@ -89,8 +90,10 @@ std::string missing_filter(H5Z_filter_t filter) {
     if (known.filter == filter) name = std::string(known.name) + " (" + name + ")";
   }
   return ": is compressed with " + name +
-         ", which eelsvae does not read; rewrite it with h5repack -f GZIP=4 IN OUT where that filter is "
-         "installed";
+         (std::ranges::find(chunk_filters, filter, &ChunkFilter::filter) != std::end(chunk_filters)
+              ? " beside other filters, which together eelsvae does not read"
+              : ", which eelsvae does not read") +
+         "; rewrite it with h5repack -f GZIP=4 IN OUT where that filter is installed";
 }
 
 // UserError if a file is missing that holds a part of a virtual dataset, for which HDF5 would put fill
@@ -156,8 +159,13 @@ Dataset::Dataset(hid_t file, const std::string& path, const std::string& context
   if (std::find(found.shape.begin(), found.shape.end(), 0) != found.shape.end()) return;
   H5D_fill_value_t defined = H5D_FILL_VALUE_UNDEFINED;
   check(H5Pfill_value_defined(properties_, &defined), context);
-  if (defined != H5D_FILL_VALUE_UNDEFINED)
-    check(H5Pget_fill_value(properties_, H5T_NATIVE_FLOAT, &found.missing), context);
+  if (const bool boolean = is_boolean(type_); defined != H5D_FILL_VALUE_UNDEFINED) {
+    uint8_t bit = 0;  // HDF5 makes no number of an enumeration
+    check(H5Pget_fill_value(properties_, boolean ? static_cast<hid_t>(type_) : H5T_NATIVE_FLOAT,
+                            boolean ? static_cast<void*>(&bit) : &found.missing),
+          context);
+    if (boolean) found.missing = bit != 0;
+  }
   H5D_space_status_t written = H5D_SPACE_STATUS_ERROR;
   check(H5Dget_space_status(data_, &written), context);
   const H5D_layout_t layout = H5Pget_layout(properties_);
@@ -185,6 +193,7 @@ Dataset::Dataset(hid_t file, const std::string& path, const std::string& context
   found.way = StoredDataset::blocks;
   found.compression = Compression::none;
   found.shuffle_place = -1;
+  found.checksum_place = -1;
   converted_ = !number;
   if (converted_) found.big_endian = std::endian::native == std::endian::big;
   const auto element = static_cast<int64_t>(element_size(found.type));
@@ -218,6 +227,8 @@ void Dataset::describe_chunks() {
     } else if (packer != std::end(chunk_filters) && found.compression == Compression::none) {
       found.compression = packer->compression;
       found.compression_place = i;
+    } else if (filter == H5Z_FILTER_FLETCHER32 && i == count - 1) {
+      found.checksum_place = i;
     } else {
       known = false;
     }

@@ -59,13 +59,11 @@ std::optional<json> small_value(hid_t type, hid_t space, const std::function<her
     check(read(H5T_NATIVE_DOUBLE, numbers.data()), context);
     values = numbers;
   } else if (type_class == H5T_ENUM && H5Tget_size(type) <= sizeof(int64_t)) {
-    // h5py stores booleans as an enumeration of FALSE and TRUE over a small integer.
     std::vector<int64_t> numbers(count);
     const Handle base(check(H5Tget_super(type), context), H5Tclose);
     check(read(type, numbers.data()), context);
     check(H5Tconvert(base, H5T_NATIVE_INT64, count, numbers.data(), nullptr, H5P_DEFAULT), context);
-    const bool boolean = H5Tget_nmembers(type) == 2 && H5Tget_member_index(type, "TRUE") >= 0 &&
-                         H5Tget_member_index(type, "FALSE") >= 0;
+    const bool boolean = is_boolean(type);
     for (const int64_t number : numbers) values.push_back(boolean ? json(number != 0) : json(number));
   } else {
     return std::nullopt;
@@ -240,6 +238,11 @@ std::vector<int64_t> dataset_shape(hid_t dataset, const std::string& context) {
   return {sizes.begin(), sizes.end()};
 }
 
+bool is_boolean(hid_t type) {
+  return H5Tget_class(type) == H5T_ENUM && H5Tget_size(type) == 1 && H5Tget_nmembers(type) == 2 &&
+         H5Tget_member_index(type, "TRUE") >= 0 && H5Tget_member_index(type, "FALSE") >= 0;
+}
+
 std::string dataset_dtype(hid_t dataset, const std::string& context) {
   const Handle type(check(H5Dget_type(dataset), context), H5Tclose);
   const std::string bits = std::to_string(8 * H5Tget_size(type));
@@ -249,7 +252,7 @@ std::string dataset_dtype(hid_t dataset, const std::string& context) {
     case H5T_FLOAT:
       return "float" + bits;
     case H5T_ENUM:
-      return "bool";
+      return is_boolean(type) ? "bool" : "enumeration";
     case H5T_STRING:
       return "text";
     case H5T_COMPOUND:

@@ -23,6 +23,7 @@ std::string byte_column(hid_t parent, const std::string& name, const std::string
 std::vector<double> numbers(hid_t dataset, const std::string& context);
 nlohmann::json group_as_json(hid_t group, const std::vector<std::string>& skip, const std::string& context);
 std::vector<int64_t> dataset_shape(hid_t dataset, const std::string& context);
+bool is_boolean(hid_t type);  // h5py's: an enumeration of FALSE and TRUE in a byte
 std::string dataset_dtype(hid_t dataset, const std::string& context);
 
 }  // namespace eelsvae::hdf5

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -156,6 +157,36 @@ Baseline fit_baseline(const DetectionRequest& request, const Source& source, con
   return Baseline(normal.image, {}, spec);
 }
 
+// Which image of a file is an expectation for an image with these axes: the only one of so many numbers; -1
+// where none is, or only one is there.
+int64_t expectation_image(const std::string& file, const SpectrumImage& axes) {
+  const std::vector<ImageInfo> images = list_images(file);
+  std::vector<int64_t> fitting;
+  for (size_t i = 0; i < images.size(); ++i)
+    if (!images[i].shape.empty() && element_count(images[i].shape, 1) == axes.pixels() * axes.energy.size)
+      fitting.push_back(static_cast<int64_t>(i));
+  if (fitting.size() > 1)
+    throw UserError(file + ": holds " + std::to_string(fitting.size()) +
+                    " images of the size of the spectrum image, '" +
+                    images[static_cast<size_t>(fitting[0])].title + "' and '" +
+                    images[static_cast<size_t>(fitting[1])].title +
+                    "' among them; give a file that holds the expectation alone");
+  return fitting.empty() ? -1 : fitting.front();
+}
+
+// An expectation that has energies of its own has those of the spectra. Half a channel is left to rounding.
+void check_same_energies(const std::string& file, const Axis& own, const Axis& spectra) {
+  if (own.units != "eV" || spectra.units != "eV") return;
+  const double last = static_cast<double>(spectra.size - 1), half = 0.5 * spectra.scale;
+  if (std::abs(own.value(0) - spectra.value(0)) <= half &&
+      std::abs(own.value(last) - spectra.value(last)) <= half)
+    return;
+  throw UserError(
+      file + ": its energies are " + describe(own) + ", those of the spectrum image " + describe(spectra) +
+      "; where the expectation belongs to these spectra, calibrate both by data.energy_offset and "
+      "data.dispersion");
+}
+
 // Another program's expectation, prepared as `prepared` was made of an image with these axes. What is in
 // single pixels of that image, spikes and missing counts, is not looked for in it.
 CountArray read_expectation(const std::string& file, const DataConfig& data, const SpectrumImage& axes,
@@ -163,8 +194,13 @@ CountArray read_expectation(const std::string& file, const DataConfig& data, con
                             Backend& backend) {
   Config config;
   config.data.data_path = file;
+  config.data.dataset = expectation_image(file, axes);
   config.data.axes = data.axes;
   config.data.swap_axes = data.swap_axes;
+  if (data.energy_offset && data.dispersion) {
+    config.data.energy_offset = data.energy_offset;
+    config.data.dispersion = data.dispersion;
+  }
   config.preprocess = preprocess;
   config.preprocess.despike = 0;
   config.preprocess.set_aside = 0;
@@ -175,10 +211,11 @@ CountArray read_expectation(const std::string& file, const DataConfig& data, con
   if (size_of(image.image) != size_of(axes))
     throw UserError(file + ": has " + size_of(image.image) + ", and the spectrum image has " + size_of(axes) +
                     "; an expectation has a spectrum for each of its spectra");
+  if (!data.energy_offset && !data.dispersion) check_same_energies(file, image.image.energy, axes.energy);
   image.image.y = axes.y;
   image.image.x = axes.x;
   image.image.energy = axes.energy;
-  image.image.excluded = axes.excluded;
+  image.image.excluded = full_mask(prepared.image.excluded, axes.y.size, axes.x.size, preprocess);
   const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
   CountArray spectra =
       prepare(std::move(image), config.preprocess, std::nullopt, &fitted, std::nullopt, &backend)

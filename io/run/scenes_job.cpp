@@ -12,6 +12,7 @@
 #include "io/files/npy.h"
 #include "io/files/output_folder.h"
 #include "io/formats/image_data.h"
+#include "io/run/automatic_job.h"
 #include "io/run/job_folder.h"
 #include "io/run/scenes_job.h"
 #include "io/run/training_run.h"
@@ -24,23 +25,30 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 struct Scene {
-  std::string name, data, truth;      // truth: a .npy that was taken out of the archive
-  std::vector<std::string> settings;  // that the data need to be read
+  std::string name, data;
+  std::vector<int64_t> size;          // (y, x)
+  std::vector<uint8_t> truth;         // of its pixels
+  std::vector<std::string> settings;  // that its data are read and searched with
 };
 
-// The scene's truth as a file of its own, and what is to be said of an axis that the archive does not have.
-Scene unpack(const fs::path& archive_path, const fs::path& folder) {
+// A scene whose arrays belong together and can be worked on with the settings, as far as headers tell. An
+// axis that the archive does not have is made up.
+Scene check_scene(const fs::path& archive_path, const std::vector<std::string>& settings) {
   const std::string path = archive_path;
-  Scene scene{archive_path.stem(), path, folder / "truth.npy", {}};
   const ZipArchive archive(std::make_shared<const MappedFile>(path));
   const ZipMember* truth = archive.find("truth.npy");
   if (!truth || !archive.find("data.npy"))
     throw UserError(path + ": is no scene; it needs the arrays data (y, x, E) and truth (y, x)");
-  const std::vector<std::byte> bytes = archive.read(*truth, size_t{1} << 30);
-  write_file(scene.truth, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-  const SpectrumImage image = open_image_data(path, Config{}, interruption()).image;
-  if (image.energy.units.empty()) scene.settings = {"data.energy_offset=400", "data.dispersion=1"};
-  read_npy_mask(scene.truth, image.y.size, image.x.size);
+  Scene scene{archive_path.stem(), path, {}, {}, {}};
+  const SpectrumImage plain = open_image_data(path, Config{}, interruption()).image;
+  if (plain.energy.units.empty()) scene.settings = {"data.energy_offset=400", "data.dispersion=1"};
+  scene.settings.insert(scene.settings.end(), settings.begin(), settings.end());
+  scene.size = {plain.y.size, plain.x.size};
+  scene.truth = decode_npy_mask(archive.read(*truth, size_t{1} << 30), archive.context(*truth), plain.y.size,
+                                plain.x.size);
+  Config config;
+  apply_settings(config, path, scene.settings);
+  open_image_data(path, config, interruption());
   return scene;
 }
 
@@ -53,7 +61,7 @@ json summary_in(const fs::path& folder) {
 void detect_once(DetectionRequest request, const Scene& scene, const fs::path& folder) {
   if (fs::exists(folder / "summary.json")) return;
   request.data = scene.data;
-  request.truth = scene.truth;
+  request.truth = folder.parent_path() / "truth.npy";
   request.output = folder;
   if (run_detection(request) == interrupted_status) throw Interrupted();
 }
@@ -81,9 +89,14 @@ int run_scenes(const StudyRequest& request) {
     if (entry.path().extension() == ".npz") archives.push_back(entry.path());
   std::ranges::sort(archives);
   if (archives.empty()) throw UserError(request.scenes + ": holds no scene, .npz with data and truth");
+  check_minutes(request.minutes);
+  std::vector<Scene> scenes;
+  for (const fs::path& archive : archives) scenes.push_back(check_scene(archive, request.settings));
   if (request.plan) {
-    std::printf("%zu scenes, each within %.3g minutes (--minutes) and by every candidate\n", archives.size(),
-                request.minutes);
+    std::printf(
+        "%zu scene%s, readable with these settings; each within %.3g minutes (--minutes) and by every "
+        "candidate\n",
+        scenes.size(), scenes.size() == 1 ? "" : "s", request.minutes);
     return 0;
   }
   const fs::path output = request.output;
@@ -96,10 +109,10 @@ int run_scenes(const StudyRequest& request) {
   std::string table =
       "| scene | by | average precision | ROC-AUC | F1 | found | false among them | trusted |\n"
       "|---|---|---|---|---|---|---|---|\n";
-  for (const fs::path& archive : archives) {
-    const fs::path folder = output / archive.stem();
+  for (const Scene& scene : scenes) {
+    const fs::path folder = output / scene.name;
     prepare_output_folder(folder);
-    const Scene scene = unpack(archive, folder);
+    write_npy(folder / "truth.npy", scene.size, scene.truth.data());
     auto note = [&](const std::string& method, const fs::path& found) {
       const json summary = summary_in(found);
       table += row(scene.name, method, summary);
@@ -108,7 +121,6 @@ int run_scenes(const StudyRequest& request) {
     // The model is the one that is trained where everything is chosen, and so is the preparation of all.
     DetectionRequest chosen;
     chosen.settings = scene.settings;
-    chosen.settings.insert(chosen.settings.end(), request.settings.begin(), request.settings.end());
     chosen.minutes = request.minutes;
     detect_once(chosen, scene, folder / "chosen");
     const RunFolder run{folder / "chosen" / "model"};

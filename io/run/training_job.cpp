@@ -105,7 +105,22 @@ std::optional<Comparison> complete_checkpoint(const std::string& file, const Pre
   return info.comparison;
 }
 
-// A configuration for a scan, that can be trained with as it is.
+// The image that a configuration names, as a training sees it.
+PreparedImage prepare_for_training(const Config& config, const BackendOffer& offer) {
+  std::optional<ImageToRead> drift_image = open_drift_image(config, interruption());
+  return prepare(open_image_data(config.data.data_path, config, interruption()), config.preprocess,
+                 config.data.energy_range, nullptr, std::move(drift_image),
+                 offer.create(offer.variants.front()).get());
+}
+
+struct OneStep : TrainingObserver {
+  void on_step(const TrainingState&, int64_t, double) override {}
+  void on_epoch(const TrainingState&, bool) override {}
+  bool stop_requested() override { return true; }
+};
+
+// A configuration for a scan, that can be trained with as it is: what a training would refuse, or what makes
+// its first loss no number, is refused.
 int write_configuration(const TrainingRequest& request) {
   const TrainingRequest defaults;
   const std::pair<bool, const char*> others[] = {{!request.config.empty(), "CONFIG"},
@@ -134,6 +149,12 @@ int write_configuration(const TrainingRequest& request) {
     lines.insert(lines.begin(),
                  "data.energy_range: all that the scan has; narrow it to the edges that matter");
   }
+  const BackendOffer offer = find_backend(config.device, config.precision, "auto");
+  const PreparedImage prepared = prepare_for_training(config, offer);
+  TrainingJob job(offer, config, prepared.image);
+  job.start();
+  OneStep one_step;
+  job.run(one_step);
   lines.insert(lines.end(), choice.rules.begin(), choice.rules.end());
   for (const std::string& setting : request.settings) lines.push_back(setting + ": by --set");
   for (const std::string& line : lines) std::fprintf(stderr, "%s\n", one_line(line).c_str());
@@ -160,6 +181,9 @@ int run_training(const TrainingRequest& request) {
   if (const std::string file = folder.existing(); !file.empty() && !request.resume && request.plan.empty())
     throw UserError("there is a run in " + request.output + " (" + file +
                     "); continue it with --resume or choose another --output");
+  if (request.resume && !std::filesystem::exists(folder.path))
+    throw UserError("there is no folder " + request.output +
+                    " with a run to continue; name the run's by --output, or leave out --resume");
   std::optional<SafetensorsFile> checkpoint;
   CheckpointInfo saved;
   if (request.resume && std::filesystem::exists(folder.last())) {
@@ -179,10 +203,7 @@ int run_training(const TrainingRequest& request) {
   const BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
   std::optional<InputRecords> inputs;
   if (request.plan.empty()) inputs.emplace(input_files(config.data.data_path, config));
-  std::optional<ImageToRead> drift_image = open_drift_image(config, interruption());
-  PreparedImage prepared = prepare(open_image_data(config.data.data_path, config, interruption()),
-                                   config.preprocess, config.data.energy_range, nullptr,
-                                   std::move(drift_image), offer.create(offer.variants.front()).get());
+  const PreparedImage prepared = prepare_for_training(config, offer);
   CheckpointInfo info{config, prepared.image.energy, prepared.scaling, {}, {}, prepared.alignment};
   std::optional<TrainingJob> job(std::in_place, offer, config, prepared.image, saved.computed_by);
   info.computed_by = job->choice().variant;

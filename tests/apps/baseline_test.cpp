@@ -4,7 +4,10 @@
 #include <cmath>
 
 #include "io/files/npy.h"
+#include "io/formats/hspy.h"
+#include "io/formats/spectrum_image_file.h"
 #include "tests/apps/programs_test.h"
+#include "tests/io/containers/zip_file.h"
 
 namespace eelsvae {
 namespace {
@@ -170,6 +173,77 @@ TEST_F(BaselineTest, AnotherProgramsExpectation) {
                  {"leave it out with --expectation"});
   expect_mistake(detect({"--expectation", "mean.npy", "--set", "preprocess.align=strongest"}),
                  {"preprocess.align"});
+}
+
+// What a file with an expectation says of itself is not passed over.
+TEST_F(BaselineTest, AnExpectationAmongOthersOrOfOtherEnergies) {
+  ASSERT_EQ(program("convert", {"film.hspy", "film.npy"}).status, 0);
+  NpyArray film = read_npy(path("film.npy"));
+  for (float& count : film.values) count += 1;
+  write_npy(path("more.npy"), film.shape, film.values.data());
+  const auto detect = [&](const std::string& expectation, std::vector<std::string> more = {}) {
+    more.insert(more.begin(),
+                {"film.hspy", "--config", "tiny.json", "--expectation", expectation, "--output", "found"});
+    return program("detect", more);
+  };
+  const auto archive = [&](const std::string& name, const std::vector<std::string>& arrays) {
+    std::vector<ZipFileMember> members;
+    for (const std::string& array : arrays) members.push_back({array, read_bytes(path(array))});
+    write_bytes(path(name), zip_file(members));
+  };
+  archive("two.npz", {"film.npy", "more.npy"});
+  expect_mistake(detect("two.npz"),
+                 {"two.npz: holds 2 images of the size of the spectrum image, 'film' and 'more'",
+                  "give a file that holds the expectation alone"});
+  // An image of another size beside it is none.
+  ASSERT_EQ(program("convert", {"film.hspy", "low.npy", "--set", "preprocess.bin_energy=2"}).status, 0);
+  archive("other.npz", {"low.npy", "more.npy"});
+  ASSERT_EQ(detect("other.npz").status, 0);
+  const std::string scores = read_bytes(path("found/scores.npy"));
+  ASSERT_EQ(detect("more.npy").status, 0);
+  EXPECT_EQ(read_bytes(path("found/scores.npy")), scores);
+
+  const auto with_energies = [&](double shift) {
+    SpectrumImage image = read_spectrum_image(path("film.hspy"));
+    image.counts.assign(film.values.begin(), film.values.end());
+    image.energy.offset += shift;
+    write_hspy(path("shifted.hspy"), image);
+    return detect("shifted.hspy");
+  };
+  EXPECT_EQ(with_energies(0.2).status, 0);
+  expect_mistake(with_energies(50),
+                 {"shifted.hspy: its energies are ", "those of the spectrum image", "data.energy_offset"});
+  EXPECT_EQ(
+      detect("shifted.hspy", {"--set", "data.energy_offset=680", "--set", "data.dispersion=0.5"}).status, 0);
+}
+
+// Where the image has no counts nothing is expected.
+TEST_F(BaselineTest, AnExpectationIsNotAskedForWhatIsSetAside) {
+  ASSERT_EQ(program("convert", {"film.hspy", "film.npy"}).status, 0);
+  NpyArray film = read_npy(path("film.npy"));
+  const size_t channels = 160, pixel = 7 * 40 + 9;
+  const auto fill = [&](float count) {
+    std::fill_n(film.values.begin() + static_cast<std::ptrdiff_t>(pixel * channels), channels, count);
+  };
+  fill(0);
+  write_npy(path("dead.npy"), film.shape, film.values.data());
+  std::ranges::rotate(film.values, film.values.begin() + 3 * 40 * static_cast<std::ptrdiff_t>(channels));
+  fill(NAN);
+  write_npy(path("nan.npy"), film.shape, film.values.data());
+  const auto detect = [&](const std::vector<std::string>& settings) {
+    std::vector<std::string> arguments = {"dead.npy", "--config", "tiny.json", "--expectation",
+                                          "nan.npy",  "--output", "found"};
+    for (const std::string& setting : settings) arguments.insert(arguments.end(), {"--set", setting});
+    return program("detect", arguments);
+  };
+  for (const std::vector<std::string>& settings : {std::vector<std::string>{},
+                                                   {"preprocess.bin_xy=2"},
+                                                   {"preprocess.crop_y=5,37", "preprocess.crop_x=2,40"}}) {
+    const ProgramResult result = detect(settings);
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+  expect_mistake(detect({"preprocess.set_aside=0"}),
+                 {"nan.npy: 1 pixel holds counts that are not finite", "(7, 9, 0)"});
 }
 
 // Prepared as the image under test is, with its scaling, so another image's counts are on the same scale.

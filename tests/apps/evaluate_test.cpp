@@ -1,6 +1,7 @@
 // A whole study, small: its files agree with each other, and an interrupted one ends as if it had not been.
 
 #include "tests/apps/programs_test.h"
+#include "tests/io/containers/zip_file.h"
 
 namespace eelsvae {
 namespace {
@@ -136,6 +137,39 @@ TEST_F(EvaluateTest, TablesAreConsistentAndAnInterruptedStudyEndsTheSame) {
   expect_mistake(evaluate("whole"), {"whole", "--resume"});
   expect_mistake(evaluate("whole", {"--resume", "--set", "evaluation.seeds=1"}),
                  {"study.json", "config.json"});
+}
+
+// The plan looks at every scene and at the settings, as the study does before it begins.
+TEST_F(EvaluateTest, ScenesAreCheckedBeforeAnythingIsWritten) {
+  std::filesystem::create_directory(path("scenes"));
+  const auto scene = [&](const std::string& name, const std::string& truth_shape, size_t truths) {
+    write_bytes(path("scenes/" + name),
+                zip_file({{"data.npy", npy_file("<f4", "(20, 24, 32)", std::string(4 * 20 * 24 * 32, '\0'))},
+                          {"truth.npy", npy_file("|b1", truth_shape, std::string(truths, '\1'))}}));
+  };
+  const auto evaluate = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"--scenes", "scenes", "--output", "study"});
+    return program("evaluate", more);
+  };
+  scene("a.npz", "(20, 24)", 480);
+  const ProgramResult plan = evaluate({"--plan"});
+  EXPECT_EQ(plan.status, 0) << plan.err;
+  EXPECT_EQ(
+      plan.out,
+      "1 scene, readable with these settings; each within 5 minutes (--minutes) and by every candidate\n");
+  for (const std::vector<std::string>& how : {std::vector<std::string>{"--plan"}, {}}) {
+    const auto also = [&](std::vector<std::string> more) {
+      more.insert(more.end(), how.begin(), how.end());
+      return evaluate(more);
+    };
+    expect_mistake(also({"--set", "training.qqqqqq=3"}), {"training.qqqqqq"});
+    expect_mistake(also({"--set", "data.energy_range=1,2"}),
+                   {"scenes/a.npz: data.energy_range leaves no channel"});
+    scene("b.npz", "(20, 23)", 460);
+    expect_mistake(also({}), {"scenes/b.npz", "the mask has shape (20, 23)"});
+    std::filesystem::remove(path("scenes/b.npz"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path("study")));
 }
 
 TEST_F(EvaluateTest, MistakesAreOneLineAndLeaveNothing) {

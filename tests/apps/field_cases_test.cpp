@@ -1,5 +1,6 @@
 // Scans as people in the field have them, through the programs.
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "io/files/npy.h"
@@ -27,23 +28,45 @@ class FieldCase : public ProgramsTest {
       }
     write_npy(path(name), shape, counts.data());
   }
+  // Zeros that take no room on the disk.
+  void write_empty(const std::string& name, int64_t height, int64_t width, int64_t channels) const {
+    std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(height) +
+                         ", " + std::to_string(width) + ", " + std::to_string(channels) + "), }";
+    header.resize(117, ' ');
+    write_bytes(path(name), std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + "\n");
+    std::filesystem::resize_file(path(name), static_cast<uintmax_t>(128 + height * width * channels * 4));
+  }
+  // eelsvae-convert in so many GB. ulimit -d: what is mapped of a file is not counted, and does not have to
+  // be there.
+  ProgramResult run_with_little_memory(double gigabytes, const std::string& arguments) const {
+    const std::string limits = "ulimit -d " + std::to_string(std::llround(1e6 * gigabytes)) +
+                               " && export EELSVAE_CUBE_MEMORY=" + std::to_string(gigabytes / 3);
+    return run({"/bin/sh", "-c", limits + " && exec " + program_file("eelsvae-convert") + " " + arguments},
+               options_);
+  }
 };
 
 // 15: 28 GB in which almost nothing was ever written, of which little is used, in 1 GB of memory.
 TEST_F(FieldCase, APartOfAFileThatIsLargerThanMemory) {
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2048, 2048, 1700), }";
-  header.resize(117, ' ');
-  write_bytes(path("huge.npy"), std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header + "\n");
-  std::filesystem::resize_file(path("huge.npy"), 128 + uint64_t{2048} * 2048 * 1700 * 4);
+  write_empty("huge.npy", 2048, 2048, 1700);
   const std::string use =
       "--set data.energy_offset=400 --set data.dispersion=0.5 --set data.energy_range=700,731.5 "
       "--set preprocess.crop_y=1000,1064 --set preprocess.crop_x=500,564";
-  // ulimit -d: what is mapped of a file is not counted, and does not have to be there.
-  const std::string limited = "ulimit -d 1000000 && exec " + program_file("eelsvae-convert") + " ";
-  const ProgramResult part = run({"/bin/sh", "-c", limited + "huge.npy part.npy " + use}, options_);
+  const ProgramResult part = run_with_little_memory(1, "huge.npy part.npy " + use);
   ASSERT_EQ(part.status, 0) << part.err;
   EXPECT_EQ(part.out.find("scratch"), std::string::npos) << part.out;
   EXPECT_EQ(read_npy(path("part.npy")).shape, (std::vector<int64_t>{64, 64, 64}));
+}
+
+// A part that is larger than memory itself, of which little is left when it is binned.
+TEST_F(FieldCase, BinnedWhileItIsRead) {
+  write_empty("large.npy", 330, 1024, 512);  // 0.7 GB
+  const ProgramResult binned = run_with_little_memory(
+      0.25, "large.npy binned.npy --set preprocess.bin_xy=16 --set preprocess.bin_energy=4");
+  ASSERT_EQ(binned.status, 0) << binned.err;
+  EXPECT_EQ(binned.out.find("scratch"), std::string::npos) << binned.out;
+  EXPECT_NE(binned.out.find("10 rows at the bottom left out"), std::string::npos) << binned.out;
+  EXPECT_EQ(read_npy(path("binned.npy")).shape, (std::vector<int64_t>{20, 64, 128}));
 }
 
 // 18

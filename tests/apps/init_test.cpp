@@ -66,6 +66,22 @@ TEST_F(InitTest, FollowsTheSettings) {
                  {"film.hspy: no model, for the image has fewer than 16 energy"});
 }
 
+// Nothing is written that a training would refuse, or that makes its loss no number at once.
+TEST_F(InitTest, RefusesWhatATrainingWould) {
+  simulate_film();
+  expect_mistake(init({"--set", "tiles.image_size=24"}),
+                 {"the image, 22 x 26 pixels, is smaller than a tile, 24 x 24"});
+  expect_mistake(init({"--set", "tiles.image_size=20", "--set", "preprocess.crop_y=0,18"}),
+                 {"the image, 18 x 26 pixels, is smaller than a tile, 20 x 20"});
+  expect_mistake(init({"--set", "tiles.sliding_window_stride=9"}),
+                 {"tiles.sliding_window_stride: must not exceed tiles.image_size, 8"});
+  expect_mistake(init({"--set", "tiles.anomaly_indices=1000"}), {"tiles.anomaly_indices: there is no tile"});
+  expect_mistake(init({"--set", "preprocess.scaling_method=none"}),
+                 {"need", "set preprocess.scaling_method to robust_minmax"});
+  expect_mistake(init({"--set", "preprocess.scaling_method=none", "--set", "loss.reconstruction=mse"}),
+                 {"the counts are not scaled: set preprocess.scaling_method to robust_minmax"});
+}
+
 TEST_F(InitTest, TheRulesAreThoseOfADetectionAlone) {
   simulate_film();
   const ProgramResult written =

@@ -179,6 +179,22 @@ TEST_F(MistakesTest, OutputFolder) {
                              {{"--model", "run", "--output", "/proc/eelsvae"}, {"/proc/eelsvae"}}});
 }
 
+TEST_F(MistakesTest, ResumingWhatIsNotThere) {
+  expect_no_trace(
+      "train", {{train_arguments("nowhere", {"--resume"}),
+                 {"there is no folder nowhere with a run to continue", "--output", "leave out --resume"}}});
+}
+
+// As a script has it whose variable was never set.
+TEST_F(MistakesTest, EmptyOptions) {
+  expect_no_trace("detect", {{{"film.hspy", "--expectation", ""}, {"--expectation: is empty"}},
+                             {{"film.hspy", "--baseline", ""}, {"--baseline: is empty"}},
+                             {{"film.hspy", "--model", ""}, {"--model: is empty"}},
+                             {{"film.hspy", "--model=", "--output", "found"}, {"--model: is empty"}},
+                             {{""}, {"is empty"}}});
+  expect_no_trace("train", {{{"tiny.json", "--data", ""}, {"--data: is empty"}}});
+}
+
 TEST_F(MistakesTest, LockedOutputFolder) {
   if (geteuid() == 0) GTEST_SKIP() << "permissions do not bind root";
   using std::filesystem::perms;

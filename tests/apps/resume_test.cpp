@@ -131,7 +131,9 @@ TEST_F(ResumeTest, KilledAtAnyMomentAndResumedAsIfItHadNeverStopped) {
   ASSERT_EQ(train("whole").status, 0);
 
   auto kill_when = [&](const std::string& name, const std::function<bool()>& condition) {
-    RunningProgram program(app("train", train_arguments(name, {"--resume"})), options_);
+    const std::vector<std::string> more =
+        exists(name) ? std::vector<std::string>{"--resume"} : std::vector<std::string>{};
+    RunningProgram program(app("train", train_arguments(name, more)), options_);
     EXPECT_TRUE(program.wait_until(condition)) << program.result().err;
     program.send(SIGKILL);
     EXPECT_EQ(program.result().status, 128 + SIGKILL);

@@ -17,9 +17,9 @@ TEST(Edges, TheTableIsWhole) {
     elements.insert(edge.element);
   }
   EXPECT_TRUE(std::ranges::is_sorted(all_edges(), {}, &Edge::onset_ev));
-  for (const char* element : {"H", "Li", "C", "O", "Fe", "La", "Bi", "U"})
+  for (const char* element : {"H", "Li", "C", "O", "Fe", "La", "Bi", "U", "fe", "BI"})
     EXPECT_TRUE(is_element(element)) << element;
-  for (const char* other : {"", "fe", "Xx", "Fe L3"}) EXPECT_FALSE(is_element(other)) << other;
+  for (const char* other : {"", "Xx", "Fe L3"}) EXPECT_FALSE(is_element(other)) << other;
   EXPECT_GE(elements.size(), 83u);
   // L2 lies above L3, M4 above M5: spin-orbit splitting.
   for (const auto& [upper, lower] : {std::pair{" L2", " L3"}, {" M4", " M5"}, {" M2", " M3"}})
@@ -34,6 +34,7 @@ TEST(Edges, NearADeviation) {
   const std::vector<std::string> bfo = {"Bi", "Fe", "O"};
   EXPECT_EQ(text_of(edges_near(706, 714, bfo)), "Fe L3 708");
   EXPECT_EQ(text_of(edges_near(700, 725, bfo)), "Fe L3 708, Fe L2 721");
+  EXPECT_EQ(text_of(edges_near(700, 725, std::vector<std::string>{"fe"})), "Fe L3 708, Fe L2 721");
   EXPECT_EQ(text_of(edges_near(714, 717, bfo)), "Fe L3 708") << "its white line";
   EXPECT_EQ(text_of(edges_near(600, 610, bfo)), "");
   EXPECT_EQ(text_of(edges_near(840, 850, bfo)), "Fe L1 846") << "a minor one, of an element that is given";

@@ -8,9 +8,14 @@ namespace {
 TEST(Units, OfEnergyAndLength) {
   EXPECT_EQ(electronvolts("keV"), 1e3);
   EXPECT_EQ(electronvolts("MeV"), 1e6);
+  for (const char* unit : {"eV", "EV", "eV ", "[eV]", " (ev)", "electron volts"})
+    EXPECT_EQ(electronvolts(unit), 1) << unit;
+  EXPECT_EQ(electronvolts("KeV"), 1e3);
+  EXPECT_EQ(electronvolts("[]"), std::nullopt);
   EXPECT_EQ(electronvolts("nm"), std::nullopt);
   EXPECT_EQ(electronvolts(""), std::nullopt);
   EXPECT_EQ(nanometres("\u00c5"), 0.1);
+  EXPECT_EQ(nanometres("[nm]"), 1);
   EXPECT_EQ(nanometres("eV"), std::nullopt);
   EXPECT_EQ(nanometres("1/nm"), std::nullopt);
 }

@@ -8,6 +8,7 @@
 #include <limits>
 #include <random>
 
+#include "engine/image/excluded.h"
 #include "engine/prepare/binning.h"
 #include "engine/prepare/resampling.h"
 #include "engine/specimen/simulate.h"
@@ -541,6 +542,53 @@ TEST(Reduce, ReadsWhatItNeedsAndGivesTheSameBits) {
       const bool part = energies && config.despike == 0 && config.align == Align::none;
       EXPECT_EQ(read[0].energy, (part ? ChannelWindow{10, 74} : ChannelWindow{0, whole_axis.size}));
     }
+}
+
+// Cubes of more lie in scratch files while it lives, GB.
+class CubeMemory {
+ public:
+  explicit CubeMemory(double gigabytes) {
+    setenv("EELSVAE_CUBE_MEMORY", std::to_string(gigabytes).c_str(), 1);
+  }
+  ~CubeMemory() { unsetenv("EELSVAE_CUBE_MEMORY"); }
+};
+
+TEST(Reduce, BinsWhileItReadsWhatIsTooLargeAndGivesTheSameBits) {
+  SpectrumImage film = random_image(23, 21, 100, 4);
+  film.excluded.assign(static_cast<size_t>(film.pixels()), 0);
+  film.excluded[21 * 3 + 4] = by_request;
+  film.spectrum(21 * 3 + 4)[20] = NAN;
+  const auto fill = [&](int64_t y, int64_t x, float count) {
+    std::fill_n(film.spectrum(21 * y + x), 100, count);
+  };
+  fill(7, 7, 0);
+  fill(22, 20, 0);                                        // in no bin
+  std::fill_n(film.spectrum(21 * 12 + 3) + 40, 5, 1000);  // saturated
+  PreprocessConfig config;
+  config.crop_y = {{1, 23}};
+  config.bin_xy = 3;
+  config.bin_energy = 2;
+  const std::array<double, 2> range = {film.energy.value(10), film.energy.value(72)};
+  std::vector<ImagePart> read;
+  const ReducedImage whole = reduce(film, config, range);
+  {
+    const CubeMemory memory(0.0001);  // of 0.000116 GB: room for four rows and a half in a quarter of it
+    const ReducedImage by_rows = reduce(on_file(film, read), config, range);
+    EXPECT_EQ(by_rows.image.counts, whole.image.counts);
+    EXPECT_EQ(by_rows.image.excluded, whole.image.excluded);
+    EXPECT_EQ(by_rows.image.y, whole.image.y);
+    EXPECT_EQ(by_rows.image.x, whole.image.x);
+    EXPECT_EQ(by_rows.image.energy, whole.image.energy);
+    EXPECT_EQ(by_rows.notes, whole.notes);
+    EXPECT_EQ(whole.notes.size(), 2u);
+    EXPECT_EQ(read.size(), 8u);
+    EXPECT_EQ(read.at(1).y, (std::array<int64_t, 2>{4, 7}));
+    // What is not finite is named as without.
+    film.spectrum(21 * 15 + 2)[30] = NAN;
+    const std::string error = user_error([&] { reduce(on_file(film, read), config, range); });
+    EXPECT_EQ(error, user_error([&] { reduce(film, config, range); }));
+    EXPECT_NE(error.find("1 pixel holds counts that are not finite"), std::string::npos) << error;
+  }
 }
 
 // What beyond the channels that are used is not finite is not looked at, and not complained of.

@@ -258,6 +258,53 @@ TEST_F(Hdf5Test, FiltersThatAreNotInstalledAreNamed) {
   }
 }
 
+// Of the packers that are read nobody is told that they are not.
+TEST_F(Hdf5Test, FiltersTogetherAreNamed) {
+  const Hdf5Storage storage = {.chunk = {1, 4, 1024}, .deflate = true, .optional_filter = 32015};
+  {
+    Hdf5Writer writer(path("a.h5"));
+    writer.dataset("d", {2, 4, 1024}, storage, value);
+    const Handle data(H5Dopen2(writer.file(), "d", H5P_DEFAULT), H5Dclose);
+    const hsize_t start[] = {1, 0, 0};
+    ASSERT_GE(H5Dwrite_chunk(data, H5P_DEFAULT, 0, start, 7, "packed"), 0);
+  }
+  EXPECT_EQ(user_error([&] {
+              read_dataset(path("a.h5"), {2, 4, 1024}, {0, 1, 2});
+            }),
+            path("a.h5") +
+                ": is compressed with zstd (HDF5 filter 32015) beside other filters, which together eelsvae "
+                "does not "
+                "read; rewrite it with h5repack -f GZIP=4 IN OUT where that filter is installed");
+}
+
+TEST_F(Hdf5Test, AChecksumBehindPackedChunks) {
+  const std::vector<int64_t> shape = {3, 5, 700};
+  const Hdf5Storage storage = {.chunk = {2, 5, 500}, .shuffle = true, .deflate = true, .fletcher = true};
+  {
+    Hdf5Writer writer(path("a.h5"));
+    writer.dataset("d", shape, storage, value);
+  }
+  EXPECT_EQ(read_dataset(path("a.h5"), shape, {0, 1, 2}).values, displayed(shape, {0, 1, 2}, value));
+  // A flipped bit of what is packed, or of the sum itself.
+  for (const int from_end : {100, 1}) {
+    haddr_t place = 0;
+    hsize_t size = 0;
+    {
+      const Handle file(H5Fopen(path("a.h5").c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+      const Handle data(H5Dopen2(file, "d", H5P_DEFAULT), H5Dclose);
+      const hsize_t start[] = {0, 0, 500};
+      ASSERT_GE(H5Dget_chunk_info_by_coord(data, start, nullptr, &place, &size), 0);
+    }
+    std::string bytes = read_bytes(path("a.h5"));
+    bytes[static_cast<size_t>(place + size) - static_cast<size_t>(from_end)] ^= 1;
+    write_bytes(path("b.h5"), bytes);
+    EXPECT_NE(user_error([&] {
+                read_dataset(path("b.h5"), shape, {0, 1, 2});
+              }).find("is damaged"),
+              std::string::npos);
+  }
+}
+
 // HDF5 itself takes what is missing for fill values.
 TEST_F(Hdf5Test, PartsInOtherFiles) {
   const std::vector<int64_t> shape = {2, 3, 40};
@@ -410,7 +457,7 @@ TEST_F(Hdf5Test, FilesOfOtherProgramsAreNamed) {
   EXPECT_EQ(user_error([&] { list_images(path("a.h5")); }),
             path("a.h5") +
                 ": an HDF5 file, but not of HyperSpy, Velox, NCEM, Nion Swift or Gatan; at its top are "
-                "'entry', 'values'");
+                "'entry', 'values'; save its array as .npz with data and energy");
   { const Hdf5Writer writer(path("b.h5")); }
   EXPECT_EQ(user_error([&] { list_images(path("b.h5")); }),
             path("b.h5") +

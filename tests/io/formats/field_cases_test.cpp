@@ -282,16 +282,34 @@ TEST_F(FieldCase, TheFormatTagInAnyLetters) {
 // 14
 TEST_F(FieldCase, AnArchiveOfPantaRhei) {
   const ZipFileMember numbers = {"data.npy", floats("(2, 3, 4)", 24)};
-  const std::string said =
-      path("a.npz") + ": is a .prz of PantaRhei, whose axes are not read; save it as .hspy in HyperSpy: ";
+  const auto text = [](const std::string& json) {
+    return npy_file("<U" + std::to_string(json.size()), "()",
+                    raw_bytes(std::vector<uint32_t>(json.begin(), json.end())));
+  };
+  const std::string metadata = R"([{"repo_id": "scan.3", "filter.mode": "EELS", "type": "3D",
+      "content.types": ["Energy", "ScanX", "ScanY"], "device.calib": [
+      {"value": 0.25, "unit": "eV", "offset": -804, "pixel_factor": 2}, {"value": 1e-9, "unit": "m", "offset": 5},
+      null, null]}])";
+  const std::string file = npz({numbers, {"meta_data_json.npy", text(metadata)}});
+  const ImageInfo info = list_images(file).at(0);
+  EXPECT_EQ(info.title, "scan");
+  EXPECT_EQ(info.signal, "EELS");
+  const SpectrumImage image = read_spectrum_image(file);
+  // They rise from -201 eV on, and what was lost is the other way round.
+  EXPECT_EQ(image.energy, (Axis{"Energy loss", "eV", 199.5, 0.5, 4}));
+  EXPECT_EQ(image.x, (Axis{"x", "nm", 5, 1, 3}));
+  EXPECT_EQ(image.y, (Axis{"y", "", 0, 1, 2}));
+  EXPECT_EQ(image.spectrum(1)[0], 7);
+  EXPECT_EQ(image.spectrum(1)[3], 4);
+
   EXPECT_EQ(refusal(npz({numbers,
-                         {"meta_data.npy", npy_file("|O", "(1,)", "pickle")},
+                         {"meta_data.npy", npy_file("|O", "(1,)", "cos\nsystem\n(tR.")},
                          {"file_format_version.npy", npy_file("<i8", "()", std::string(8, '\2'))}})),
-            said + "hs.load(\"in.prz\", allow_restricted_pickle=True).save(\"out.hspy\")");
-  EXPECT_EQ(
-      refusal(npz({numbers,
-                   {"meta_data_json.npy", npy_file("<U2", "()", raw_bytes(std::vector<uint32_t>{91, 93}))}})),
-      said + "hs.load(\"in.prz\").save(\"out.hspy\")");
+            path("a.npz") +
+                ": member 'meta_data.npy': its pickle cannot be read: it calls system; save it as .hspy in "
+                "HyperSpy: hs.load(\"in.prz\", allow_restricted_pickle=True).save(\"out.hspy\")");
+  for (const std::string damaged : {"[", "{}", "[]", "[7]"})
+    EXPECT_NE(refusal(npz({numbers, {"meta_data_json.npy", text(damaged)}})), "") << damaged;
 }
 
 // 17
@@ -331,6 +349,45 @@ TEST_F(FieldCase, EnergiesOfAnArchiveThatAreNotCertain) {
                              "The energies in 'energy' fit several axes and are taken for the last (data (4, "
                              "3, 4), energy (4,)); if they are another's, give data.axes with "
                              "data.energy_offset and data.dispersion"});
+}
+
+TEST_F(FieldCase, EnergiesOfAnArchiveThatAreNoNumbers) {
+  EXPECT_EQ(
+      refusal(npz({{"data.npy", floats("(2, 3, 4)", 24)}, {"energy.npy", doubles("(4,)", {1, NAN, 3, 4})}})),
+      path("a.npz") +
+          ": member 'energy.npy' has no number at place 1, NaN or infinity; leave it out and give "
+          "data.energy_offset and data.dispersion");
+  EXPECT_EQ(read_spectrum_image(npz({{"data.npy", floats("(2, 3, 4)", 24)},
+                                     {"\u00c9nergie.npy", doubles("(4,)", {500, 502, 504, 506})}}))
+                .energy.offset,
+            500);
+  EXPECT_EQ(refusal(npz({})), path("a.npz") + ": holds no image");
+}
+
+// HyperSpy's BaseSignal has neither places nor energies; what is marked as something else is taken with a
+// word.
+TEST_F(FieldCase, ACubeThatIsNotMarkedAsEels) {
+  const auto written = [&](int navigate, const std::string& signal) {
+    {
+      Hdf5Writer writer(path("a.hspy"));
+      writer.dataset("Experiments/a/data", {2, 3, 4}, {}, [](int64_t i) { return static_cast<double>(i); });
+      for (int axis = 0; axis < 3; ++axis) {
+        const std::string name = "Experiments/a/axis-" + std::to_string(axis);
+        writer.group(name);
+        writer.attribute(name, "navigate", axis < 2 ? navigate : 0);
+        writer.attribute(name, "size", axis + 2);
+      }
+      writer.group("Experiments/a/metadata/Signal");
+      writer.attribute("Experiments/a/metadata/Signal", "signal_type", signal);
+    }
+    return read_spectrum_image(path("a.hspy"));
+  };
+  const SpectrumImage base = written(0, "");
+  EXPECT_EQ(base.energy.size, 4);
+  ASSERT_EQ(base.notes.size(), 1u);
+  EXPECT_NE(base.notes[0].find("the last axis is taken"), std::string::npos) << base.notes[0];
+  const SpectrumImage other = written(1, "EDS_TEM");
+  EXPECT_EQ(other.notes.at(0), "The file calls this image EDS_TEM, not EELS");
 }
 
 // 18

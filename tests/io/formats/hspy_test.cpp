@@ -124,11 +124,13 @@ TEST_F(HspyTest, EveryNumberType) {
     const CountArray expected = is_unsigned ? CountArray{0, 0, 0, 0, 1, 2} : CountArray{-10, -9, -8, 0, 1, 2};
     EXPECT_EQ(image.counts, expected) << images[i].dtype;
   }
-  for (const auto& [index, type] : {std::pair{7, "bool"}, {8, "compound"}})
-    EXPECT_NE(user_error([&] {
-                read_spectrum_image(fixture("hspy/dtypes.hspy"), {.dataset = index});
-              }).find(std::string("holds data of type ") + type + ", integers or floats are needed"),
-              std::string::npos);
+  EXPECT_EQ(images[7].dtype, "bool");
+  EXPECT_EQ(read_spectrum_image(fixture("hspy/dtypes.hspy"), {.dataset = 7}).counts,
+            (CountArray{0, 0, 1, 1, 1, 1}));
+  EXPECT_NE(user_error([] {
+              read_spectrum_image(fixture("hspy/dtypes.hspy"), {.dataset = 8});
+            }).find("holds data of type compound, integers or floats are needed"),
+            std::string::npos);
 }
 
 TEST_F(HspyTest, ChoosesAmongSeveralImages) {

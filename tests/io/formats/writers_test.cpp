@@ -84,7 +84,7 @@ class WritersTest : public FileTest {
 };
 
 TEST_F(WritersTest, HyperSpyNcemAndNionSwift) {
-  expect_all_read("hyperspy", "write_with_the_field.py", 100);
+  expect_all_read("hyperspy", "write_with_the_field.py", 200);
 }
 
 TEST_F(WritersTest, ZarrPython3) {

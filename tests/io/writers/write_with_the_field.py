@@ -1,9 +1,12 @@
-"""Writes spectrum images with HyperSpy and RosettaSciIO, h5py, zarr-python 2, ncempy and nionswift-io.
+"""Writes spectrum images with HyperSpy and RosettaSciIO, h5py, zarr-python 2, ncempy and Nion Swift.
 
     build/writers/hyperspy/bin/python tests/io/writers/write_with_the_field.py FOLDER
 """
 import itertools
+import json
+import pathlib
 import sys
+import types
 import warnings
 
 warnings.simplefilter("ignore")  # the libraries' own, about each other
@@ -15,6 +18,7 @@ import numcodecs
 import numpy as np
 import zarr
 from nion.data import Calibration, DataAndMetadata
+from nion.swift.model import DataItem, HDF5Handler, NDataHandler
 from nionswift_plugin.DM_IO import dm3_image_utils
 
 from expected import ENERGY, PLACES, Cases, axes, cube
@@ -94,6 +98,23 @@ for i, (dtype, chunks, options) in enumerate(itertools.product(
         del group["data"]
         group.create_dataset("data", data=data, chunks=chunks, **options)
     cases.add(name, data)
+# A checksum behind the packed chunks.
+for i, (dtype, options) in enumerate(itertools.product(
+        ["<f4", ">u2", "|u1"], [hdf5plugin.Zstd(), dict(compression="gzip", shuffle=True), dict(compression="lzf")])):
+    name = f"checksum{i}.hspy"
+    data = cube(2, dtype)
+    signal(data).save(cases.path(name))
+    with h5py.File(cases.path(name), "a") as file:
+        group = file["Experiments/a scan \u00b5"]
+        del group["data"]
+        group.create_dataset("data", data=data, chunks=(3, 5, 37), fletcher32=True, **options)
+    cases.add(name, data)
+# Yes and no are 1 and 0.
+for suffix, options in itertools.product(("hspy", "zspy"), (dict(), dict(chunks=(2, 5, 20)), dict(chunks=(1, 1, 4)))):
+    data = cube(2, "<i4") % 2 == 1
+    name = f"bool{'_'.join(map(str, options.get('chunks', '')))}.{suffix}"
+    signal(data).save(cases.path(name), **options)
+    cases.add(name, data)
 for i, options in enumerate([dict(), dict(chunks=(4, 5, 37), compression="szip"), dict(chunks=(2, 2, 37), scaleoffset=0),
                              dict(chunks=(2, 2, 37), fletcher32=True), dict(chunks=(1, 1, 8), maxshape=(None, 5, 37))]):
     name = f"options{i}.hspy"
@@ -148,6 +169,54 @@ for version, dtype in itertools.product((3, 4), ("<i2", "<u2", "<i4", "<u4", "<f
     unnamed = [dict(axis, name=None) for axis in axes(2)]
     cases.add(name, data, unnamed)
 
+# Panta Rhei's .prz: from HyperSpy, which reads back its own turned round and without axes, ...
+for places, dtype in itertools.chain(((p, "<f4") for p in (0, 1, 3)), ((2, d) for d in dtypes)):
+    data = cube(places, dtype)
+    name = f"places{places}_{dtype[1:]}_{'big' if dtype[0] == '>' else 'little'}.prz"
+    signal(data).save(cases.path(name))
+    cases.add(name, data, [dict(axis, name=None) for axis in axes(places)])
+# ... and as Panta Rhei writes it, energies below 0 and rising, in the order that the file says, as HyperSpy reads it.
+sizes = {"Energy": 6, "ScanX": 5, "ScanY": 4}
+calibrations = {"Energy": {"value": 0.25, "unit": "eV", "offset": -1700.0, "pixel_factor": 2.0, "fixed_prefix": None},
+                "ScanX": {"value": 2.0**-33, "unit": "m", "offset": -16.0, "pixel_factor": 1.0},
+                "ScanY": {"value": 2.0**-31, "unit": "m", "offset": 3.0}}
+for version, order in itertools.product((5, 7), itertools.permutations(sizes)):  # from the fastest axis on
+    name = f"{''.join(order)}{version}.prz"
+    described = {"repo_id": "AB.1", "type": "3D", "filter.mode": "EELS", "content.types": list(order),
+                 "ref_size": tuple(np.float64(sizes[axis]) for axis in order),
+                 "device.calib": [calibrations[axis] for axis in order] + [None]}
+    values = np.arange(120, dtype="<u2").reshape([sizes[axis] for axis in reversed(order)])
+    text = {"meta_data_json": json.dumps([described])} if version == 7 else {}
+    with open(cases.path(name), "wb") as file:
+        np.savez(file, data_model=[{"objects": []}], meta_data=[described], data=values, file_format_version=version, **text)
+    read = hs.load(cases.path(name), allow_restricted_pickle=True)
+    energy = read.axes_manager[-1]
+    falling = {"name": None, "units": "eV", "offset": energy.high_value, "scale": -energy.scale}
+    cases.add(name, read.data[..., ::-1], [*({"name": None, "units": "nm", "offset": axis.offset * 1e9, "scale": axis.scale * 1e9}
+                                             for axis in read.axes_manager._axes[:2]), falling])
+
+# Nion Swift's own: what its library keeps, in both of its containers, and what it exports.
+for places, dtype in itertools.chain(((p, "<f4") for p in (0, 1, 3)), ((2, d) for d in dtypes if d[0] == "<")):
+    data = cube(places, dtype)
+    described = axes(places)
+    item = DataItem.new_data_item(DataAndMetadata.new_data_and_metadata(
+        data, dimensional_calibrations=[Calibration.Calibration(axis["offset"], axis["scale"], axis["units"]) for axis in described],
+        data_descriptor=DataAndMetadata.DataDescriptor(places == 3, min(places, 2), 1),
+        metadata={"hardware_source": {"signal_type": "eels"}}))
+    item.title = "a scan"
+    unnamed = [dict(axis, name=None) for axis in described]
+    for handler, suffix in ((NDataHandler.NDataHandler, "ndata"), (HDF5Handler.HDF5Handler, "h5")):
+        name = f"places{places}_{dtype[1:]}.{suffix}"
+        stored = handler(pathlib.Path(cases.path(name)))
+        stored.write_properties(item.write_to_dict(), item.created)
+        stored.write_data(data, item.created)
+        stored.close()
+        cases.add(name, data, unnamed)
+    name = f"places{places}_{dtype[1:]}.nhdf"
+    exported = types.SimpleNamespace(write_to_dict=dict, data_items=[item])
+    HDF5Handler.HDFImportExportDriver().write_display_item(pathlib.Path(cases.path(name)), [exported])
+    cases.add(name, data, unnamed)
+
 # What is refused says what to do.
 scan = cube(2, "<f4")
 signal(scan).save(cases.path("later.hspy"))
@@ -157,7 +226,5 @@ with h5py.File(cases.path("later.hspy"), "a", libver="latest") as file:
 cases.refuse("later.hspy", "libver=('earliest', 'v110')")
 signal(scan).save(cases.path("lz4.zspy"), compressor=numcodecs.LZ4())
 cases.refuse("lz4.zspy", "compressed by 'lz4'")
-signal(scan).save(cases.path("scan.prz"))
-cases.refuse("scan.prz", "allow_restricted_pickle=True")
 
 cases.finish()

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+
+namespace eelsvae {
+
+// What a pickle of Python holds (https://docs.python.org/3/library/pickletools.html), as JSON: None,
+// booleans, numbers, texts, lists, tuples and dictionaries, arrays of such objects and single numbers of
+// NumPy. A pickle is a program; nothing of what it names is called here, and whatever else it names is
+// refused. Bytes and arrays of numbers become null. UserError that begins with `context`, also where it is
+// damaged, longer than 1 MiB, or nests deeper than 100.
+nlohmann::json parse_pickle(std::span<const std::byte> content, const std::string& context);
+
+}  // namespace eelsvae
