@@ -109,7 +109,7 @@ std::string of_new(const char* what, const Change& change, std::span<const std::
 
 std::vector<Edge> edges_of(const Change& change, std::span<const std::string> elements) {
   // What is new has been compared with no expected peak, and its energy may lie on either side of the onset.
-  constexpr double either_side = 2;
+  constexpr double either_side = 2, most_uncertain = 4;
   switch (change.kind) {
     case ChangeKind::intensity:
     case ChangeKind::background:
@@ -117,7 +117,10 @@ std::vector<Edge> edges_of(const Change& change, std::span<const std::string> el
       return {};
     case ChangeKind::peak:
     case ChangeKind::edge:
-      return edges_near(change.first_ev, change.first_ev + either_side, elements);
+      return edges_near(
+          change.first_ev,
+          change.first_ev + either_side + 2 * std::min(change.energy_uncertainty_ev, most_uncertain),
+          elements);
     default:
       return edges_near(change.first_ev, change.last_ev, elements);
   }
@@ -150,7 +153,8 @@ std::string sentence(const Change& c, std::span<const std::string> elements) {
     case ChangeKind::intensity:
       return "whole spectrum " + number + " times as bright";
     case ChangeKind::background:
-      return "background E^-r with r " + with_error(c.value, c.uncertainty, true);
+      return std::string("background ") + (c.value < 0 ? "less" : "more") + " steep, r of E^-r changed by " +
+             with_error(c.value, c.uncertainty, true);
   }
   return "";
 }

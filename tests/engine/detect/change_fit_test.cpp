@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/detect/baselines.h"
 #include "engine/detect/detection.h"
 #include "engine/prepare/preprocess.h"
+#include "engine/short_number.h"
 #include "engine/specimen/simulate.h"
 
 namespace eelsvae {
@@ -122,11 +125,17 @@ struct Said {
     if (const auto value = value_of(film.defect, sign))
       pulls.push_back((first.value - *value) / first.uncertainty);
   }
+  // "47 of 48, pulls 0.12 +- 1.16".
+  std::string text() const {
+    std::string text = std::to_string(right) + " of " + std::to_string(regions);
+    if (!pulls.empty()) text += ", pulls " + short_number(mean(), 2) + " +- " + short_number(spread(), 3);
+    return text;
+  }
+  double mean() const { return std::reduce(pulls.begin(), pulls.end()) / static_cast<double>(pulls.size()); }
   // Their standard deviation.
   double spread() const {
-    const double mean = std::reduce(pulls.begin(), pulls.end()) / static_cast<double>(pulls.size());
     double squares = 0;
-    for (const double pull : pulls) squares += (pull - mean) * (pull - mean);
+    for (const double pull : pulls) squares += (pull - mean()) * (pull - mean());
     return std::sqrt(squares / static_cast<double>(pulls.size()));
   }
 };
@@ -157,6 +166,7 @@ TEST(ChangeFit, NamesWhatChangedAndByHowMuch) {
                  explain(film.recorded.image, film.normal.counts, region.pixels, model,
                          1 / static_cast<double>(region.pixels.size()), {0, 480}));
     }
+    RecordProperty(c.defect, said.text());
     EXPECT_GE(said.regions, 40) << c.defect;
     EXPECT_GE(said.right, 0.85 * said.regions) << c.defect << ", of " << said.regions;
     if (said.pulls.empty() || c.kinds.front() == ChangeKind::ratio) continue;
@@ -187,6 +197,7 @@ TEST(ChangeFit, DetectionsSayWhatTheyFound) {
       for (const Region& region : detect(prepared, mean, preprocess, {}).regions)
         said.add(c, film, region.pixels, region.explanation);
     }
+    RecordProperty(c.defect, said.text());
     EXPECT_GE(said.regions, 15) << c.defect;
     EXPECT_GE(said.right, 0.8 * said.regions) << c.defect << ", of " << said.regions;
     const ChangeKind kind = c.kinds.front();

@@ -21,12 +21,15 @@ TEST(ChangeWords, NameEdgesAndUncertainties) {
   EXPECT_EQ(said({ChangeKind::peak, 455.2, 455.2, 0.4, 0.5, 0.1}),
             "peak at 455.2 ± 0.4 eV where none is expected (Ti L3 456)");
   EXPECT_EQ(said({ChangeKind::peak, 455.2, 455.2, 12, -0.5, 0.1}),
-            "dip at 455 ± 12 eV where none is expected (Ti L3 456)");
+            "dip at 455 ± 12 eV where none is expected (Ti L3 456, Ti L2 462)");
   EXPECT_EQ(said({ChangeKind::edge, 600, 600, 0.31, 0.5, 0.1}),
             "edge at 600.0 ± 0.3 eV where none is expected");
+  EXPECT_EQ(said({ChangeKind::edge, 452, 452, 1.5, 0.5, 0.1}),
+            "edge at 452.0 ± 1.5 eV where none is expected (Ti L3 456)");
   EXPECT_EQ(said({ChangeKind::spike, 600, 600, 0.31, 5, 0.1}), "spike in a channel or two at 600.0 eV");
   EXPECT_EQ(said({ChangeKind::intensity, 0, 0, 0, 1.1, 0.02}), "whole spectrum 1.10 ± 0.02 times as bright");
-  EXPECT_EQ(said({ChangeKind::background, 0, 0, 0, -0.2, 0.05}), "background E^-r with r -0.20 ± 0.05");
+  EXPECT_EQ(said({ChangeKind::background, 0, 0, 0, -0.2, 0.05}),
+            "background less steep, r of E^-r changed by -0.20 ± 0.05");
 }
 
 TEST(ChangeWords, WithoutElementsOnlyWhatIsUnambiguousHasAName) {
