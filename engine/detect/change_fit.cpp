@@ -185,12 +185,22 @@ struct Start {
   double drop;
 };
 
+// Whether peaks that changed in this way already would do so again. What is new stands nowhere yet, and the
+// whole spectrum stands everywhere.
+bool is_made(const SpectralChange& change, const Fit& fit) {
+  return std::ranges::any_of(fit.changes, [&](const SpectralChange* made) {
+    const Change &a = change.change, &b = made->change;
+    return a.kind == b.kind && a.last_ev > 0 && a.first_ev <= b.last_ev && b.first_ev <= a.last_ev;
+  });
+}
+
 // The most promising, some of every kind: what one kind leaves unexplained another may not.
-std::vector<Start> best_starts(const Metric& metric, const Column& left,
+std::vector<Start> best_starts(const Metric& metric, const Column& left, const Fit& fit,
                                const std::vector<SpectralChange>& changes, double price) {
   constexpr int64_t of_each_kind = 3;
   std::vector<Start> starts;
   for (const SpectralChange& change : changes) {
+    if (is_made(change, fit)) continue;
     std::optional<Start> best;
     for (const std::vector<double>& parameters : change.starts) {
       const Column column = metric.column(change.of(parameters));
@@ -234,7 +244,7 @@ Fit smallest_fit(const Metric& metric, const Column& z, const std::vector<Spectr
   Fit fit = std::move(begun);
   while (fit.changes.size() < given + most_changes) {
     std::optional<Fit> best;
-    for (const Start& start : best_starts(metric, residual(metric, z, fit), changes, price)) {
+    for (const Start& start : best_starts(metric, residual(metric, z, fit), fit, changes, price)) {
       Fit more = fit;
       more.changes.push_back(start.change);
       more.parameters.push_back(start.parameters);

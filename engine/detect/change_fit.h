@@ -10,27 +10,32 @@
 
 namespace eelsvae {
 
-// Explains the mean spectrum of pixels, in a window of channels. The changes of its mean expected spectrum x:
-// of one to four neighbouring peaks p above the straight line through their feet (spectral_features.h),
+// Explains the mean spectrum of pixels, in a window of channels, by changes of its mean expected spectrum x.
+// Of one to four neighbouring peaks (spectral_features.h),
 //   shift  p(E - d) - p(E)               width  p convolved with a Gaussian, less p (or that backwards)
-//   amount a p, or a times all that is above c0 + c1 E^-3 of the 30 eV before them, going on as E^-3
-//   ratio  a (p_1 / area_1 - p_2 / area_2)
-// a Gaussian peak and a step going on as E^-3 of any energy, x and a constant (intensity), and the background
-// c0 + c1 E^-3 before the first peak times 1 and ln E, and a constant (background). The constants are there
-// because scaling has moved the zero of counts.
+//   amount a p                           ratio  a (p_1 / area_1 - p_2 / area_2)
+// p is what lies above steps that rise with the peaks' area (Shirley, Phys. Rev. B 5, 4709 (1972)), or, but
+// for ratios, above the background before them, c0 + c1 E^-3, going on as E^-3 behind them. Besides, a
+// Gaussian peak and a step going on as E^-3 of any energy; x and a constant (intensity); and the background
+// before the first peak times 1 and ln E, and a constant (background). The constants are there because
+// scaling has moved the zero of counts.
 //
 // With z as ResidualModel has it, meaned over the pixels, and its components' strengths S, what is left has
 // the covariance
 //   C = noise I + U^T diag(level S) U:
 // noise is meaned, while the normal variation of neighbours is alike. noise: the variance of the mean's, in
 // units of z^2. An expectation that has the very sum of what it is compared with was scaled to it, changes
-// included, and is scaled anew beside them. Changes are fitted by least squares
-// (Levenberg, Q. Appl. Math. 2, 164 (1944); Marquardt, J. SIAM 11, 431 (1963)), and added, three at most,
-// while that lowers Schwarz's criterion (Ann. Statist. 6, 461 (1978)), chi^2 + parameters * ln channels;
-// one that later ones have made needless is taken out again. Uncertainties are those of the joint fit.
+// included, and is scaled anew beside them.
+//
+// Changes are fitted by least squares (Levenberg, Q. Appl. Math. 2, 164 (1944); Marquardt, J. SIAM 11, 431
+// (1963)), and added, three at most and none twice to the same peaks, while that lowers
+//   chi^2 + k ln channels + 2 ln m  for each,
+// Schwarz's criterion for k parameters, extended for a choice among m changes (Chen and Chen, Biometrika 95,
+// 759 (2008)); one that later ones have made needless is taken out again. Uncertainties are those of the
+// joint fit.
 //
 // expected: (y, x, E). Nothing is fitted unless energies are in eV, ascend from 10 eV or more, and the window
-// has 16 channels.
+// has 16 channels. std::logic_error for no pixels or an expectation of another size.
 Explanation explain(const SpectrumImageView& observed, std::span<const float> expected,
                     std::span<const int64_t> pixels, const ResidualModel& model, double noise,
                     ChannelWindow window);
