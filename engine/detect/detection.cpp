@@ -4,9 +4,11 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "engine/detect/change_fit.h"
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
 #include "engine/image/excluded.h"
+#include "engine/noise/filtered_noise.h"
 #include "engine/short_number.h"
 #include "kernels/error.h"
 
@@ -86,6 +88,27 @@ double threshold_of(const Detection& found, const DetectionConfig& config, std::
   throw std::logic_error("internal error: unknown threshold");
 }
 
+// So many, those of the highest scores: a threshold that finds more of them has found no anomalies.
+constexpr int64_t most_explained = 200;
+
+void explain_regions(Detection& found, const SpectrumImageView& prepared, std::span<const float> expected,
+                     const ResidualModel& model, const PreprocessConfig& preprocess) {
+  const int64_t explained = std::min(std::ssize(found.regions), most_explained);
+  if (explained == 0) return;
+  const double noise = noise_of_pixel(prepared, expected, model, found.mask);
+#pragma omp parallel for schedule(dynamic)
+  for (int64_t i = 0; i < explained; ++i) {
+    Region& region = found.regions[static_cast<size_t>(i)];
+    // Filters and pooling find what lies beside an anomaly, too, where little of it is left.
+    const float least = std::min(region.highest_score / 2, region.highest_score);
+    std::vector<int64_t> core;
+    for (const int64_t pixel : region.pixels)
+      if (found.scores[static_cast<size_t>(pixel)] >= least) core.push_back(pixel);
+    const double share = noise_of_mean(core, prepared.x.size, preprocess.sigma, preprocess.xy_window);
+    region.explanation = explain(prepared, expected, core, model, noise * share, found.window);
+  }
+}
+
 }  // namespace
 
 int64_t Detection::anomalous_pixels() const {
@@ -128,6 +151,7 @@ Detection detect(const SpectrumImageView& prepared, const Expectation& expectati
   found.mask = anomalous(found.scores, found.threshold);
   found.doubts = doubts(found, config, held_out, prepared.excluded);
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
+  explain_regions(found, prepared, expectation.spectra, scorer.residuals(), preprocess);
   return found;
 }
 

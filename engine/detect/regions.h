@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/detect/change.h"
 #include "engine/image/spectrum_image.h"
 
 namespace eelsvae {
@@ -16,6 +17,7 @@ struct Region {
   int64_t strongest = 0;        // the pixel with the highest score
   float highest_score = 0;
   std::vector<float> deviation;  // (E) mean of observed - expected over the region
+  Explanation explanation = {};  // of that; not by find_regions()
 };
 
 // The regions of a mask (y, x), highest score first. observed and expected are cubes (y, x, E) on the image's

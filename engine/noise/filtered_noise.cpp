@@ -10,6 +10,25 @@
 namespace eelsvae {
 namespace {
 
+template <typename Use>
+void for_weights(const std::vector<float>& half, Use&& use) {
+  for (int64_t k = 1 - std::ssize(half); k < std::ssize(half); ++k)
+    use(k, static_cast<double>(half[static_cast<size_t>(std::abs(k))]));
+}
+
+// Far from borders the filters are one, separable filter: along one axis, what pixels 0, 1, 2, ... apart have
+// in common, the sum of the products of their weights.
+std::vector<double> shared_weights(const std::vector<float>& first, const std::vector<float>& second) {
+  const int64_t reach = std::ssize(first) + std::ssize(second) - 2;
+  std::vector<double> both(static_cast<size_t>(2 * reach + 1)), shared(both.size());
+  for_weights(first, [&](int64_t i, double a) {
+    for_weights(second, [&](int64_t k, double b) { both[static_cast<size_t>(reach + i + k)] += a * b; });
+  });
+  for (size_t distance = 0; distance < shared.size(); ++distance)
+    for (size_t i = 0; i + distance < both.size(); ++i) shared[distance] += both[i] * both[i + distance];
+  return shared;
+}
+
 // The two filters on an image's pixels, one after the other.
 class Filters {
  public:
@@ -27,14 +46,8 @@ class Filters {
 
   int64_t reach() const { return reach_; }
 
-  // Far from borders the filters are one, separable filter.
   double interior() const {
-    std::vector<double> both(static_cast<size_t>(2 * reach_ + 1));
-    for_weights(first_, [&](int64_t i, double a) {
-      for_weights(second_, [&](int64_t k, double b) { both[static_cast<size_t>(reach_ + i + k)] += a * b; });
-    });
-    double squares = 0;
-    for (double weight : both) squares += weight * weight;
+    const double squares = shared_weights(first_, second_).front();
     return squares * squares;
   }
 
@@ -74,11 +87,6 @@ class Filters {
     return factors.empty() ? 1 : static_cast<double>(factors[static_cast<size_t>(y * image_.x.size + x)]);
   }
   template <typename Use>
-  static void for_weights(const std::vector<float>& half, Use&& use) {
-    for (int64_t k = 1 - std::ssize(half); k < std::ssize(half); ++k)
-      use(k, static_cast<double>(half[static_cast<size_t>(std::abs(k))]));
-  }
-  template <typename Use>
   void for_square(const std::vector<float>& half, int64_t y, int64_t x, Use&& use) const {
     for_weights(half, [&](int64_t dy, double a) {
       for_weights(half, [&](int64_t dx, double b) {
@@ -111,6 +119,21 @@ std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, 
       }
   }
   return factors;
+}
+
+double noise_of_mean(std::span<const int64_t> pixels, int64_t width, double sigma, int64_t window) {
+  const std::vector<double> shared = shared_weights(gaussian_weights(sigma), mean_weights(window));
+  const auto farthest = std::ssize(shared) - 1;
+  double sum = 0;
+  for (const int64_t pixel : pixels)
+    for (int64_t dy = -farthest; dy <= farthest; ++dy)
+      for (int64_t dx = -farthest; dx <= farthest; ++dx) {
+        const int64_t x = pixel % width + dx;
+        if (x < 0 || x >= width || !std::ranges::binary_search(pixels, pixel + dy * width + dx)) continue;
+        sum += shared[static_cast<size_t>(std::abs(dy))] * shared[static_cast<size_t>(std::abs(dx))];
+      }
+  const auto count = static_cast<double>(pixels.size());
+  return sum / (shared[0] * shared[0]) / (count * count);
 }
 
 int64_t noise_lag(double sigma, int64_t window) {

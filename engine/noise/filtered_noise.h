@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/image/spectrum_image.h"
@@ -17,5 +18,10 @@ std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, 
 
 // The distance in pixels from which on those filters leave the noise of two pixels independent.
 int64_t noise_lag(double sigma, int64_t window);
+
+// The variance of the noise in the mean of pixels, in units of one pixel's: 1 / n without filters, more after
+// them, because neighbours share noise. As if all lay far from borders and excluded pixels. pixels: ascending
+// indices y * width + x.
+double noise_of_mean(std::span<const int64_t> pixels, int64_t width, double sigma, int64_t window);
 
 }  // namespace eelsvae

@@ -186,9 +186,9 @@ NoiseModel fit_line(const std::vector<double>& level, const std::vector<double>&
   return model;
 }
 
-// (E) Nonzero: more than a hundredth of a channel's values, at the first pixels of the pairs, are the largest
-// or the smallest of all.
-std::vector<uint8_t> clipped_channels(const SpectrumImageView& observed, const Pairs& pairs) {
+// (E) The share of a channel's values, at the first pixels of the pairs, that are the largest or the smallest
+// of all.
+std::vector<float> clipped_shares(const SpectrumImageView& observed, const Pairs& pairs) {
   const int64_t channels = observed.energy.size;
   float least = std::numeric_limits<float>::infinity(), most = -least;
   for (const auto& [pixel, other] : pairs)
@@ -202,9 +202,10 @@ std::vector<uint8_t> clipped_channels(const SpectrumImageView& observed, const P
       const float value = observed.spectrum(pixel)[e];
       at_an_end[static_cast<size_t>(e)] += value == least || value == most;
     }
-  std::vector<uint8_t> clipped;
+  std::vector<float> clipped;
   for (const int64_t count : at_an_end)
-    clipped.push_back(static_cast<double>(count) > most_clipped * static_cast<double>(std::ssize(pairs)));
+    clipped.push_back(
+        static_cast<float>(static_cast<double>(count) / static_cast<double>(std::ssize(pairs))));
   return clipped;
 }
 
@@ -251,7 +252,7 @@ NoiseModel estimate_noise(const SpectrumImageView& observed, std::span<const flo
     throw UserError("the noise cannot be measured: neighbouring pixels do not differ");
   NoiseModel model = fit_line(level, variance);
   model.channel_factor.resize(static_cast<size_t>(channels));
-  const std::vector<uint8_t> clipped = clipped_channels(observed, pairs);
+  model.clipped = clipped_shares(observed, pairs);
   constexpr int64_t block = 16;  // channels that are gathered together, a cache line of each pair
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < channels; first += block) {
@@ -267,7 +268,7 @@ NoiseModel estimate_noise(const SpectrumImageView& observed, std::span<const flo
     for (int64_t e = first; e < last; ++e) {
       const double factor = variance_of(of_channel[static_cast<size_t>(e - first)]);
       const bool believed = factor >= 1 || (factor < clearly_less(count) && factor > some_noise &&
-                                            !clipped[static_cast<size_t>(e)]);
+                                            !(model.clipped[static_cast<size_t>(e)] > most_clipped));
       model.channel_factor[static_cast<size_t>(e)] = believed ? static_cast<float>(factor) : 1;
     }
   }

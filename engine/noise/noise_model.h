@@ -26,6 +26,10 @@ struct NoiseModel {
   // that matters. It changes no variance.
   std::vector<double> correlation = {};
 
+  // (E) the share of a channel's values that are the largest or the smallest of all: what was clipped to the
+  // ends of the scaling's range. Empty: none. It changes no variance.
+  std::vector<float> clipped = {};
+
   double variance(int64_t pixel, int64_t channel, double expected) const;
 };
 

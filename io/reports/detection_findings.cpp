@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/detect/change_words.h"
 #include "engine/detect/edges.h"
 #include "engine/short_number.h"
 #include "io/reports/embedded_arrays.h"
@@ -14,7 +15,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t deviation_budget = 800'000;  // bytes before base64
-constexpr int64_t regions_shown = 200;
+constexpr size_t regions_shown = 200;
 constexpr int64_t region_spectra_budget = 500'000;  // bytes before base64
 constexpr size_t tiles_shown = 2000;
 
@@ -78,7 +79,8 @@ std::string regions_csv(const Detection& found, const SpectrumImageView& prepare
   std::string text = "region,pixels,area" + (has_area ? " [" + prepared.y.units + "^2]" : std::string()) +
                      ",y" + unit(prepared.y, "px") + ",x" + unit(prepared.x, "px") +
                      ",strongest y [px],strongest x [px],score,from" + energy + ",to" + energy +
-                     ",significance [sigma],share,near edges [eV]\r\n";
+                     ",significance [sigma],share,near edges [eV],what changed,chi-squared "
+                     "before,chi-squared after,channels\r\n";
   for (size_t i = 0; i < found.regions.size(); ++i) {
     const Region& region = found.regions[i];
     const Deviation& deviation = found.deviations[static_cast<size_t>(region.strongest)];
@@ -92,7 +94,14 @@ std::string regions_csv(const Detection& found, const SpectrumImageView& prepare
               number(deviation.share);
     else
       text += ",,,";
-    text += ",\"" + edges_text(deviation, prepared.energy, elements) + "\"\r\n";
+    text += ",\"" + edges_text(deviation, prepared.energy, elements) + "\",";
+    const Explanation& explanation = region.explanation;
+    if (explanation.channels > 0)
+      text += "\"" + sentence(explanation, elements) + "\"," + number(explanation.chi_squared_before) + "," +
+              number(explanation.chi_squared_after) + "," + std::to_string(explanation.channels);
+    else
+      text += ",,,";
+    text += "\r\n";
   }
   return text;
 }
@@ -100,7 +109,7 @@ std::string regions_csv(const Detection& found, const SpectrumImageView& prepare
 json regions_data(const Detection& found, const Axis& energy, const std::vector<std::string>& elements) {
   if (found.regions.empty()) return nullptr;
   const int64_t channels = energy.size;
-  const int64_t shown = std::min<int64_t>(std::ssize(found.regions), regions_shown);
+  const int64_t shown = static_cast<int64_t>(std::min(found.regions.size(), regions_shown));
   std::vector<uint8_t> ranks(found.scores.size(), 0);
   std::vector<float> spectra;
   json table = json::array();
@@ -115,7 +124,8 @@ json regions_data(const Detection& found, const Axis& energy, const std::vector<
                      {"strongest", region.strongest},
                      {"score", finite_json(region.highest_score)},
                      {"deviation", deviation_json(found.deviations[region.strongest])},
-                     {"edges", edges_text(found.deviations[region.strongest], energy, elements)}});
+                     {"edges", edges_text(found.deviations[region.strongest], energy, elements)},
+                     {"explanation", sentence(region.explanation, elements)}});
   }
   const int64_t bin =
       std::max<int64_t>(1, (2 * shown * channels + region_spectra_budget - 1) / region_spectra_budget);
@@ -129,6 +139,36 @@ json regions_data(const Detection& found, const Axis& energy, const std::vector<
           {"channels", (channels + bin - 1) / bin},
           {"spectra", values},
           {"spectraRange", spectrum_ranges}};
+}
+
+nlohmann::ordered_json explanations_json(const Detection& found, const std::vector<std::string>& elements) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (size_t i = 0; i < found.regions.size() && i < regions_shown; ++i) {
+    const Explanation& explanation = found.regions[i].explanation;
+    if (explanation.channels == 0) continue;
+    nlohmann::ordered_json changes = nlohmann::ordered_json::array();
+    for (const Change& change : explanation.changes) {
+      nlohmann::ordered_json entry = {{"kind", name_of(change.kind)}, {"edges", nlohmann::json::array()}};
+      for (const Edge& edge : edges_of(change, elements)) entry["edges"].push_back(edge.name());
+      const bool somewhere = change.last_ev > 0;
+      entry["from_ev"] = somewhere ? nlohmann::ordered_json(change.first_ev) : nullptr;
+      entry["to_ev"] = somewhere ? nlohmann::ordered_json(change.last_ev) : nullptr;
+      entry["energy_uncertainty_ev"] =
+          change.energy_uncertainty_ev > 0 ? nlohmann::ordered_json(change.energy_uncertainty_ev) : nullptr;
+      entry["value"] = change.value;
+      entry["uncertainty"] = change.uncertainty;
+      entry["unit"] = unit_of(change.kind);
+      entry["text"] = sentence(change, elements);
+      changes.push_back(std::move(entry));
+    }
+    list.push_back({{"region", i + 1},
+                    {"text", sentence(explanation, elements)},
+                    {"changes", std::move(changes)},
+                    {"chi_squared_before", explanation.chi_squared_before},
+                    {"chi_squared_after", explanation.chi_squared_after},
+                    {"channels", explanation.channels}});
+  }
+  return list;
 }
 
 json latent_data(const Detection& found, const Expectation& expectation, int64_t image_width) {

@@ -25,10 +25,16 @@ nlohmann::json regions_data(const Detection& found, const Axis& energy,
                             const std::vector<std::string>& elements);
 
 // All regions for other programs, a line each, the highest score first, with a line of names before them (RFC
-// 4180): size, centre and strongest pixel, and where, how much and near which edges that departs most from
-// what is expected.
+// 4180): size, centre and strongest pixel, where, how much and near which edges that departs most from
+// what is expected, and what explains it.
 std::string regions_csv(const Detection& found, const SpectrumImageView& prepared,
                         const std::vector<std::string>& elements);
+
+// What explains the first 200 regions, of those for which that was looked for: the region's rank, counted
+// from 1, its changes, each with its kind, the edges that it may belong to, where it is, value, uncertainty
+// and unit (change.h) and as a sentence, and chi-squared before and after with the number of channels that it
+// sums.
+nlohmann::ordered_json explanations_json(const Detection& found, const std::vector<std::string>& elements);
 
 // Tiles in the plane of the two latent units that vary the most over them, each with its highest score and
 // the pixel that has it. Of thousands of tiles those with the highest scores, and every n-th of the others.

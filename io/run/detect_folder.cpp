@@ -39,7 +39,8 @@ nlohmann::ordered_json summarize(const DetectionReport& o) {
       {"set_aside",
        {{"without_counts", excluded_pixels(o.prepared.excluded, without_counts)},
         {"saturated", excluded_pixels(o.prepared.excluded, saturated)}}},
-      {"regions", o.detection.regions.size()}};
+      {"regions", o.detection.regions.size()},
+      {"explanations", explanations_json(o.detection, o.config.detection.elements)}};
   const DetectionConfig& detection = o.config.detection;
   summary["trusted"] = o.detection.trusted();
   summary["reasons"] = o.detection.doubts;

@@ -202,7 +202,7 @@ def check_detection(page):
     assert page.script("return document.querySelectorAll('.subline:not(#stale)').length") == len(data["sublines"])
     assert page.text("#metrics").startswith("F1") and page.text("#show-truth") is not None
     assert page.text("#regions thead") == ("rankpixelsarea (nm\u00b2)y (nm)x (nm)highest scorelargest deviation"
-                                           "near edges (eV)")
+                                           "near edges (eV)what changed")
     assert page.text("#ranking thead") == "rankyxscoretruth"
     assert page.text("#pixel").startswith(heading(strongest)), page.text("#pixel")
     assert len(page.points("spectrum")) == data["energy"]["size"]

@@ -41,12 +41,12 @@ if (report.regions) {
       [
         'rank', 'pixels', ...(withArea ? [`area (${units[0]}\u00b2)`] : []), `y (${units[0] || 'px'})`,
         `x (${units[1] || 'px'})`, 'highest score', 'largest deviation',
-        'near edges (eV)'
+        'near edges (eV)', 'what changed'
       ],
       table, (region, index) => [
         index + 1, countText(region.pixels), ...(withArea ? [numberText(region.area)] : []),
         numberText(region.y), numberText(region.x), numberText(region.score),
-        region.deviation ? deviationText(region.deviation) : '', region.edges
+        region.deviation ? deviationText(region.deviation) : '', region.edges, region.explanation
       ], (region) => select(region.strongest));
   byId('region-note').textContent = (count > table.length ?
       `The ${table.length} regions of the highest scores, of ${countText(count)}. ` :

@@ -102,11 +102,12 @@ function deviationText([first, last, significance, share]) {
 }
 
 function drawDeviation() {
-  const deviation = deviationOf(selected);
-  byId('deviation').textContent = isExcluded(selected) ? '' :
-      deviation === undefined ? 'This report explains the highest scores only.' :
-      deviation === null      ? 'No range stands out.' :
-                                `Deviates most by ${deviationText(deviation)}.`;
+  const deviation = deviationOf(selected), region = report.regions?.table[regionOf(selected) - 1];
+  const most = deviation === undefined ? 'This report explains the highest scores only.' :
+      deviation === null               ? 'No range stands out.' :
+                                         `Deviates most by ${deviationText(deviation)}.`;
+  byId('deviation').textContent =
+      isExcluded(selected) ? '' : region?.explanation ? `${most} Its region: ${region.explanation}.` : most;
 }
 
 // Shaded behind the spectra.

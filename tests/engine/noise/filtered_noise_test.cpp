@@ -41,6 +41,15 @@ TEST(FilteredNoise, BesideAnExcludedPixelFewerAreAveraged) {
 }
 
 // Against the filters themselves: the variance of white noise that went through both.
+TEST(FilteredNoise, OfTheMeanOfPixelsIsKnownByHand) {
+  const std::vector<int64_t> row = {20, 21, 22},
+                             apart = {9, 20};  // of lines of ten: 9 is a line's last pixel
+  EXPECT_DOUBLE_EQ(noise_of_mean(row, 10, 0, 1), 1 / 3.0) << "no filter";
+  // Means over 3 x 3 pixels share two thirds with the next and a third with the next but one.
+  EXPECT_NEAR(noise_of_mean(row, 10, 0, 3), (3 + 4 * 2 / 3.0 + 2 / 3.0) / 9, 1e-6);
+  EXPECT_NEAR(noise_of_mean(apart, 10, 0, 3), 0.5, 1e-6);
+}
+
 TEST(FilteredNoise, IsWhatTheFiltersLeave) {
   SpectrumImage image = sized(9, 12, 40000);
   image.excluded.assign(9 * 12, 0);

@@ -221,5 +221,18 @@ TEST(NoiseModel, CannotBeMeasuredInEverything) {
   EXPECT_THROW(estimate_noise(silent.image, std::vector<float>(3), 1), std::logic_error);
 }
 
+TEST(NoiseModel, KnowsWhatIsClipped) {
+  Noisy data = noisy(40, 40, 32, 20, 1);
+  EXPECT_LT(estimate_noise(data.image, data.expected, 1).clipped[0], 0.01f) << "one value is the largest";
+  double share = 0;  // of the first channel's values
+  for (int64_t pixel = 0; pixel < 1600; ++pixel)
+    share += data.image.spectrum(pixel)[0] >= 2000 ? 1 / 1600.0 : 0;
+  for (float& count : data.image.counts) count = std::min(count, 2000.0f);
+  const std::vector<float> clipped = estimate_noise(data.image, data.expected, 1).clipped;
+  ASSERT_EQ(clipped.size(), 32u);
+  EXPECT_NEAR(clipped[0], share, 0.02) << "the last column begins no pair";
+  EXPECT_EQ(clipped[16], 0);
+}
+
 }  // namespace
 }  // namespace eelsvae

@@ -430,6 +430,7 @@ TEST(Report, ListsRegions) {
   regions = {{{10, 11}, 1.6, 0.4, 1.28, 10, 0.9f, std::vector<float>(40, 0.25f)},
              {{3}, 0, 2.4, 0.64, 3, 0.2f, std::vector<float>(40)}};
   regions[0].deviation[7] = -0.5f;
+  regions[0].explanation = {{{ChangeKind::shift, 716, 717.5, 0, 1.2, 0.3}}, 90, 41, 40};
   auto data = sample.data()["regions"];
   EXPECT_EQ(data["count"], 2);
   EXPECT_EQ(data["table"][0]["pixels"], 2);
@@ -437,6 +438,8 @@ TEST(Report, ListsRegions) {
   EXPECT_EQ(data["table"][0]["deviation"],
             nlohmann::json::array({12, 15, 8.0, sample.found.deviations[10].share}));
   EXPECT_TRUE(data["table"][1]["deviation"].is_null());
+  EXPECT_EQ(data["table"][0]["explanation"], "Fe L3 moved by +1.2 \u00b1 0.3 eV");
+  EXPECT_EQ(data["table"][1]["explanation"], "") << "nothing was fitted";
   const auto ranks = decoded<uint8_t>(data["ranks"]);
   for (size_t pixel = 0; pixel < 20; ++pixel)
     EXPECT_EQ(ranks[pixel], pixel == 10 || pixel == 11 ? 1 : pixel == 3 ? 2 : 0) << pixel;
