@@ -83,24 +83,27 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image, std::option
     say("tiles.image_size " + std::to_string(config.tiles.image_size) +
         ", pixels, for the image has no room for more");
   }
+  config.model = {{8, 16, 32, 64}, 128, 16};
   if (const std::optional<double> pitch = atomic_pitch(image); pitch && choice.no_model.empty()) {
     const int64_t two_cells = std::clamp<int64_t>(std::llround(2 * *pitch / 4) * 4, 16, 24);
     config.tiles.image_size = tile.value_or(std::min(two_cells, config.tiles.image_size));
     config.tiles.sliding_window_stride = config.tiles.image_size / 4;
     config.detection.stride = std::max<int64_t>(config.tiles.image_size / 8, 1);
+    config.model.latent_dim = 8;
     config.loss.reconstruction = ReconstructionLoss::poisson;
     config.detection.score = Score::joint;
     say("tiles.image_size " + std::to_string(config.tiles.image_size) +
-        ", loss.reconstruction poisson and detection.score joint, for columns of atoms are resolved, " +
+        ", model.latent_dim 8, loss.reconstruction poisson and detection.score joint, for columns of atoms "
+        "are resolved, " +
         short_number(*pitch, 3) +
         " pixels apart: where they are is learnt, too, and an atom in the wrong place, whose spectrum is "
         "ordinary, is looked for");
   }
-  config.model = {{8, 16, 32, 64}, 128, 16};
   choice.rules.push_back("tiles.sliding_window_stride " + std::to_string(config.tiles.sliding_window_stride) +
                          ": tiles of " + std::to_string(config.tiles.image_size) + " pixels overlap");
-  choice.rules.push_back(
-      "model.channels 8,16,32,64, hidden 128, latent_dim 16: what two processor cores train in minutes");
+  choice.rules.push_back("model.channels 8,16,32,64, hidden 128, latent_dim " +
+                         std::to_string(config.model.latent_dim) +
+                         ": what two processor cores train in minutes");
   const double dose = electrons_per_unit(piece);
   config.loss.dose = dose > 0 ? std::stod(short_number(dose, 2)) : 30;
   say(dose > 0 ? "loss.dose " + short_number(config.loss.dose) + ", the electrons that the noise speaks of"

@@ -27,9 +27,9 @@ struct AutomaticChoice {
 //   scaling    from the 0.01th to the 99.99th percentile
 //   tiles      of 24 pixels, half overlapping, or the largest multiple of 4 that fits twice, so that some can
 //              be held out; no model below 8, nor with fewer than 16 energy channels
-//   atoms      where columns of atoms are resolved: tiles of two cells, overlapping by three quarters, a
-//              network that knows totals, too (loss poisson), and the joint score, which finds atoms in
-//              the wrong place
+//   atoms      where columns of atoms are resolved: tiles of two cells, overlapping by three quarters, 8
+//              latent units, a network that knows totals, too (loss poisson), and the joint score, which
+//              finds atoms in the wrong place
 //   network    (8, 16, 32, 64) features, 16 latent units: what two processor cores train in minutes
 //   dose       the electrons that one scaled count stands for, from the noise, so that the loss is the
 //              likelihood of what was detected; 30 where it cannot be told

@@ -144,12 +144,13 @@ struct Candidate {
   double good_misfit = 0;
 };
 
-Candidate fit(const std::vector<double>& sorted, double low, double high) {
+Candidate fit(const std::vector<double>& sorted, double low, double high, std::optional<Family> only) {
   const Bins bins = bin(sorted, low, high);
   std::optional<EmpiricalNull> best;
   double least = 0;
   for (Family family : {Family::largest_normal, Family::normal, Family::largest}) {
-    if (family == Family::largest_normal && low < 0) continue;  // it is a law of absolute values
+    if (only ? family != *only : family == Family::largest_normal && low < 0)
+      continue;  // which is a law of absolute values
     EmpiricalNull null = start(family, sorted);
     maximise(bins, null);
     const double value = unlikelihood(bins, null);
@@ -208,7 +209,8 @@ void check_enough_scores(int64_t scores) {
                     "; detection.threshold=5 takes what stands out by five standard deviations instead");
 }
 
-EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out) {
+EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out,
+                       std::optional<Family> family) {
   expect(left_out.empty() || left_out.size() == scores.size(), "mask of another size than the scores");
   std::vector<double> sorted;
   for (size_t i = 0; i < scores.size(); ++i) {
@@ -227,7 +229,7 @@ EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> l
   for (double share : {0.995, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6}) {
     const double high = quantile(sorted, share);
     if (!(high > low)) break;
-    candidates.push_back(fit(sorted, low, high));
+    candidates.push_back(fit(sorted, low, high, family));
     least_misfit = std::min(least_misfit, candidates.back().null.misfit);
     if (least_misfit <= candidates.back().good_misfit) break;
   }

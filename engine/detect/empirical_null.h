@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -40,8 +41,10 @@ const char* name(EmpiricalNull::Family family);
 // never is, half as bad again as the best: so a few anomalies cost next to nothing, and up to 40 % of the
 // spectra may be anomalous, if most of them score higher than normal ones do. Beyond the cut the family is
 // extrapolated; where tails are heavier than exponential too much is found. left_out: pixels without a score
-// (nonzero), or empty. UserError as check_enough_scores, or if most of them are equal.
-EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out = {});
+// (nonzero), or empty. family: where the law is known. UserError as check_enough_scores, or if most of them
+// are equal.
+EmpiricalNull fit_null(std::span<const float> scores, std::span<const uint8_t> left_out = {},
+                       std::optional<EmpiricalNull::Family> family = {});
 
 // UserError if so many scores tell nothing of their distribution.
 constexpr int64_t fewest_scores = 100;

@@ -38,23 +38,37 @@ double normal_score(double p) {
   return std::sqrt(2.0) * boost::math::erfc_inv(2 * std::clamp(p, 1e-300, 1 - 1e-16));
 }
 
+struct Evidence {
+  std::vector<float> scores;                                // (y, x)
+  std::optional<EmpiricalNull::Family> law = std::nullopt;  // of normal ones, where it is known
+};
+
 // Cauchy's combination of p-values, which holds however they depend on each other (Liu and Xie, JASA 115, 393
 // (2020)), as a normal score.
-std::vector<float> combine(const std::vector<std::vector<float>>& maps, std::span<const uint8_t> excluded) {
-  std::vector<double> sums(maps.front().size());
-  for (const std::vector<float>& map : maps) {
-    const EmpiricalNull null = fit_null(map, excluded);
-    for (size_t pixel = 0; pixel < map.size(); ++pixel) {
-      const double p = std::clamp(null.p_value(static_cast<double>(map[pixel])), 1e-300, 1 - 1e-12);
+Evidence combine(const std::vector<Evidence>& maps, std::span<const uint8_t> excluded) {
+  std::vector<double> sums(maps.front().scores.size());
+  for (const Evidence& map : maps) {
+    const EmpiricalNull null = fit_null(map.scores, excluded, map.law);
+    for (size_t pixel = 0; pixel < sums.size(); ++pixel) {
+      const double p = std::clamp(null.p_value(static_cast<double>(map.scores[pixel])), 1e-300, 1 - 1e-12);
       sums[pixel] += 1 / std::tan(std::numbers::pi * p) / static_cast<double>(maps.size());
     }
   }
-  std::vector<float> scores;
+  Evidence joined{{}, EmpiricalNull::Family::normal};
   for (double sum : sums) {
     const double p = sum > 1e8 ? 1 / (std::numbers::pi * sum) : 0.5 - std::atan(sum) / std::numbers::pi;
-    scores.push_back(static_cast<float>(normal_score(p)));
+    joined.scores.push_back(static_cast<float>(normal_score(p)));
   }
-  return scores;
+  return joined;
+}
+
+// At both scales. They would be N(0, 1), were amounts normal; how far they are from it, the null of what they
+// are joined to says.
+Evidence of_amounts(const AmountScores& amounts, std::span<const uint8_t> excluded) {
+  constexpr auto normal = EmpiricalNull::Family::normal;
+  return amounts.of_probe.empty()
+             ? Evidence{amounts.of_pixels, normal}
+             : combine({{amounts.of_pixels, normal}, {amounts.of_probe, normal}}, excluded);
 }
 
 // Evidence as a standard normal variable, pooled over neighbours.
@@ -85,8 +99,9 @@ const ResidualModel& Scorer::residuals() {
   return *residuals_;
 }
 
-AmountScores Scorer::amounts() {
-  return amount_scores(prepared_, expectation_.spectra, residuals(), window_);
+const AmountScores& Scorer::amounts() {
+  if (!amounts_) amounts_ = amount_scores(prepared_, expectation_.spectra, residuals(), window_);
+  return *amounts_;
 }
 
 const WhitenedScores& Scorer::whitened() {
@@ -116,22 +131,17 @@ std::vector<float> Scorer::raw_scores(Score score) {
                                                        std::max(2.0, edge_width / prepared_.energy.scale)));
   };
   switch (score) {
-    case Score::joint: {
-      std::vector<std::vector<float>> maps = {whitened().scores};
-      const AmountScores of_amounts = amounts();
-      for (const std::vector<float>* map : {&of_amounts.of_pixels, &of_amounts.of_probe})
-        if (!map->empty()) maps.push_back(*map);
-      return maps.size() == 1 ? maps.front() : combine(maps, prepared_.excluded);
-    }
+    case Score::joint:
+      return amounts().of_pixels.empty()
+                 ? whitened().scores
+                 : combine({{whitened().scores}, of_amounts(amounts(), prepared_.excluded)},
+                           prepared_.excluded)
+                       .scores;
     case Score::whitened:
       return whitened().scores;
-    case Score::amounts: {
-      const AmountScores of_amounts = amounts();
-      if (of_amounts.of_pixels.empty()) return std::vector<float>(static_cast<size_t>(prepared_.pixels()));
-      return of_amounts.of_probe.empty()
-                 ? of_amounts.of_pixels
-                 : combine({of_amounts.of_pixels, of_amounts.of_probe}, prepared_.excluded);
-    }
+    case Score::amounts:
+      return amounts().of_pixels.empty() ? std::vector<float>(static_cast<size_t>(prepared_.pixels()))
+                                         : of_amounts(amounts(), prepared_.excluded).scores;
     case Score::deviance:
       return deviance_scores(prepared_, expected, residuals(), window_);
     case Score::pearson:
@@ -139,10 +149,11 @@ std::vector<float> Scorer::raw_scores(Score score) {
     case Score::pearson_background:
       return background();
     case Score::combined:
-      return combine(
-          {whitened().scores, wilson_hilferty(deviance_scores(prepared_, expected, residuals(), window_)),
-           fisher(background())},
-          prepared_.excluded);
+      return combine({{whitened().scores},
+                      {wilson_hilferty(deviance_scores(prepared_, expected, residuals(), window_))},
+                      {fisher(background())}},
+                     prepared_.excluded)
+          .scores;
     case Score::latent: {
       expect(expectation_.grid.has_value(), "a latent score without a model");
       const int64_t units = std::ssize(expectation_.latent) / expectation_.grid->size();

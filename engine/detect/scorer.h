@@ -26,7 +26,7 @@ class Scorer {
   // UserError where the noise cannot be measured.
   const ResidualModel& residuals();
   const WhitenedScores& whitened();
-  AmountScores amounts();
+  const AmountScores& amounts();
   // (y, x), NaN in excluded pixels; pooled if configured. Where the expectation has scores of its own, these,
   // whichever is asked for. UserError as residuals(), or where pooling cannot find a null.
   std::vector<float> scores(Score score);
@@ -42,6 +42,7 @@ class Scorer {
   std::vector<float> pixel_noise_;  // (y, x), filtered_noise.h
   std::optional<ResidualModel> residuals_;
   std::optional<WhitenedScores> whitened_;
+  std::optional<AmountScores> amounts_;
 };
 
 }  // namespace eelsvae

@@ -34,8 +34,8 @@ TEST_F(SimulateTest, WritesTheKindsOfDefects) {
 }
 
 TEST_F(SimulateTest, TruthIsUndecidedAroundChangedColumns) {
-  const ProgramResult result = simulate({"--preset", "lattice", "--shape", "40", "40", "32", "--defect",
-                                         "vacancy:0.8@1", "--truth", "truth.npy"});
+  const ProgramResult result =
+      simulate({"--preset", "lattice", "--defect", "vacancy:0.8@1", "--truth", "truth.npy"});
   ASSERT_EQ(result.status, 0) << result.err;
   const std::vector<float> truth = read_npy(path("truth.npy")).values;
   EXPECT_GT(std::count(truth.begin(), truth.end(), 1.0f), 5);

@@ -76,7 +76,8 @@ TEST(AmountScores, FindAtomsInTheWrongPlaceThatNoChangeOfShapeShows) {
     const auto found = [&](Score score) {
       DetectionConfig config;
       config.score = score;
-      const Detection detection = detect(sample.simulated.image, sample.expectation, without_filters(), config);
+      const Detection detection =
+          detect(sample.simulated.image, sample.expectation, without_filters(), config);
       return detection_metrics(detection.scores, sample.simulated.truth, detection.threshold,
                                sample.left_out);
     };

@@ -102,7 +102,7 @@ Film film_of(const Case& c, uint64_t seed) {
   film.changed = simulate(settings).image;
   film.normal = simulate(without_defects(settings)).image;
   const Specimen specimen = make_specimen(preset_parameters(c.preset), settings.height, settings.width,
-                                          settings.pixel_size_nm, seed);
+                                          preset_pixel_nm(c.preset), seed);
   film.signs = place_defects(settings.defects, settings.anomalies, specimen, seed).signs;
   return film;
 }

@@ -393,7 +393,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"preprocess", "percentiles", "null", "expected two numbers [low, high], got null"},
         {"preprocess", "scaling_method", "\"zscor\"",
          "expected robust_minmax, minmax, zscore, quantile or none, got \"zscor\""},
-        {"loss", "reconstruction", "{}", "expected cross_entropy or mse, got an object"},
+        {"loss", "reconstruction", "{}", "expected cross_entropy, poisson or mse, got an object"},
         {"tiles", "anomaly_indices", "18", "expected a list of whole numbers, got 18"},
         {"tiles", "anomaly_indices", "[1.5]", "expected a list of whole numbers, got [1.5]"},
         {"tiles", "anomaly_indices", "[0,1,2,3,4,5,6,\"7\"]",
@@ -450,7 +450,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"training", "validation_fraction", "1", "must be 0 or more and below 1, got 1"},
         {"training", "validation_fraction", "-0.1", "must be 0 or more and below 1, got -0.1"},
         {"detection", "score", "\"\"",
-         "expected whitened, combined, deviance, pearson, pearson_background or latent, got \"\""},
+         "expected joint, whitened, amounts, combined, deviance, pearson, pearson_background or latent, got "
+         "\"\""},
         {"detection", "window", "[730.5, 693.3]", "must be ascending, got [730.5,693.3]"},
         {"detection", "context", "3", "must be 0 or odd, from 5 to 99, got 3"},
         {"detection", "context", "8", "must be 0 or odd, from 5 to 99, got 8"},
@@ -467,11 +468,12 @@ INSTANTIATE_TEST_SUITE_P(
 // ---- what is wrong: values together ----
 
 TEST(ConfigMistakes, CrossEntropyNeedsTargetsOfZeroOrMore) {
-  EXPECT_EQ(mistake_in(R"({"preprocess": {"scaling_method": "zscore"}})"),
-            "run.json: preprocess.scaling_method: zscore makes negative targets, and "
-            "loss.reconstruction=cross_entropy needs targets of 0 or more; use robust_minmax, minmax or "
-            "quantile, or "
-            "loss.reconstruction=mse");
+  EXPECT_EQ(
+      mistake_in(R"({"preprocess": {"scaling_method": "zscore"}})"),
+      "run.json: preprocess.scaling_method: zscore makes negative targets, and "
+      "loss.reconstruction=cross_entropy or poisson needs targets of 0 or more; use robust_minmax, minmax or "
+      "quantile, or "
+      "loss.reconstruction=mse");
 }
 
 TEST(ConfigMistakes, AlignmentNeedsToKnowAtWhat) {
