@@ -22,6 +22,8 @@ using Directions = Eigen::Map<const MatrixXd>;
 
 constexpr int64_t scree_length = 20, least_rx_components = 5;
 constexpr int64_t lag = 4;  // pixels, beyond the reach of preprocessing's filters
+// Columns of atoms are unlike what lies four pixels away, and like what lies a cell away.
+constexpr int64_t farthest_lag = 12;
 constexpr int64_t least_pairs = 64;
 // Variance below this share of the mean square of a spectrum is rounding: one float's is 1e-15 of its square.
 constexpr double rounding = 1e-13;
@@ -125,7 +127,8 @@ std::optional<double> spatial_correlation(const VectorXd& map, int64_t height, i
     ++known;
   }
   std::optional<double> largest;
-  for (const auto& [down, right] : {std::pair{lag, int64_t{0}}, {int64_t{0}, lag}}) {
+  for (int64_t step = 0; step < 2 * (farthest_lag - lag + 1); ++step) {
+    const int64_t distance = lag + step / 2, down = step % 2 == 0 ? distance : 0, right = distance - down;
     double products = 0;
     int64_t pairs = 0;
     for (int64_t y = 0; y + down < height; ++y)

@@ -30,7 +30,7 @@ std::string to_string(const BaselineSpec& spec);
 struct ScreeEntry {
   double variance = 0;  // eigenvalue of the covariance matrix, in the image's units^2
   double share = 0;     // of the total variance
-  // Correlation of the component's score map (y, x) with itself four pixels further, along y or along x,
+  // Correlation of the component's score map (y, x) with itself four to twelve pixels further, along y or x,
   // whichever is larger. Absent where the training pixels form too few such pairs.
   std::optional<double> spatial_correlation;
   bool kept = false;
@@ -53,10 +53,10 @@ struct ScreeEntry {
 // keeping pays where more than half of the variance of its scores is signal, which for many pixels is the
 // hard threshold of M. Gavish and D. L. Donoho (IEEE Trans. Inf. Theory 60 (2014) 5040, beta -> 0: an
 // eigenvalue of twice the noise). They know the noise's eigenvalue because their noise is white. Here it
-// differs between channels, and filters have coloured it. But what four pixels have in common cannot be
-// noise, since filters reach less far (engine/prepare/preprocess.h; not so for a sigma or xy_window above 1
-// and 3), and what a single pixel or a small region shows alone, such as an anomaly among the training
-// spectra or a spike, is not kept either.
+// differs between channels, and filters have coloured it. But what pixels four to twelve apart have in common
+// cannot be noise, since filters reach less far (engine/prepare/preprocess.h; not so for a sigma or xy_window
+// above 1 and 3), and what a single pixel or a small region shows alone, such as an anomaly among the
+// training spectra or a spike, is not kept either.
 class Baseline {
  public:
   // Fits to the pixels of `training` that are neither in training.excluded nor, where it is not empty, in

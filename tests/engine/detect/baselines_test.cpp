@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/specimen/simulate.h"
 #include "kernels/philox.h"
 #include "tests/engine/prepare/processor_steps.h"
 #include "tests/engine/spectra.h"
@@ -136,6 +137,22 @@ TEST(PcaBaseline, ReproducesDataOfItsRank) {
     const SpectrumImage other = smooth_rank_three(50, 7, energies);
     EXPECT_LT(largest_difference(other, three.expected(other)), 2e-5);
     EXPECT_NE(error_of(image, "pca:4").find("vary in 3 directions only"), std::string::npos);
+  }
+}
+
+// Four pixels away from a column of atoms is none; a cell away is the next.
+TEST(PcaBaseline, KeepsWhatColumnsOfAtomsShow) {
+  for (Preset preset : {Preset::lattice, Preset::lattice_110}) {
+    SimulationSettings settings;
+    settings.preset = preset;
+    settings.height = settings.width = 64;
+    settings.channels = 64;
+    settings.energy_offset_ev = 690;
+    settings.dispersion_ev = 0.6;
+    settings.exposure = 4;
+    const int64_t kept = fitted(simulate(settings).image, "pca:auto").components();
+    EXPECT_GE(kept, 1) << preset_name(preset);
+    EXPECT_LE(kept, 4) << preset_name(preset);
   }
 }
 
