@@ -92,8 +92,8 @@ AutomaticChoice choose_configuration(const SpectrumImageView& image, std::option
     config.model.latent_dim = 8;
     config.loss.reconstruction = ReconstructionLoss::poisson;
     config.detection.score = Score::joint;
-    say("tiles.image_size " + std::to_string(config.tiles.image_size) +
-        ", model.latent_dim 8, loss.reconstruction poisson and detection.score joint, for columns of atoms "
+    say((tile ? "" : "tiles.image_size " + std::to_string(config.tiles.image_size) + ", ") +
+        "model.latent_dim 8, loss.reconstruction poisson and detection.score joint, for columns of atoms "
         "are resolved, " +
         short_number(*pitch, 3) +
         " pixels apart: where they are is learnt, too, and an atom in the wrong place, whose spectrum is "

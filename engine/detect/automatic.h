@@ -27,7 +27,8 @@ struct AutomaticChoice {
 //   scaling    from the 0.01th to the 99.99th percentile
 //   tiles      of 24 pixels, half overlapping, or the largest multiple of 4 that fits twice, so that some can
 //              be held out; no model below 8, nor with fewer than 16 energy channels
-//   atoms      where columns of atoms are resolved: tiles of two cells, overlapping by three quarters, 8
+//   atoms      where columns of atoms are resolved: tiles of two cells, 16 to 24 pixels, overlapping by three
+//   quarters, 8
 //              latent units, a network that knows totals, too (loss poisson), and the joint score, which
 //              finds atoms in the wrong place
 //   network    (8, 16, 32, 64) features, 16 latent units: what two processor cores train in minutes

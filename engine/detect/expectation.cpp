@@ -24,7 +24,8 @@ Expectation expect_from(const Baseline& baseline, const SpectrumImageView& prepa
           baseline.own_scores(prepared).value_or(std::vector<float>{}),
           {},
           {},
-          false};
+          false,
+          baseline.components() > 0};
 }
 
 }  // namespace eelsvae

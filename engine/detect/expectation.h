@@ -20,6 +20,7 @@ struct Expectation {
   std::optional<TileGrid> grid;   // of a model: where its tiles lay, and
   std::vector<float> latent;      // their latent vectors (tiles, latent)
   bool foretells_totals = false;  // else a spectrum's total is taken as it is
+  bool is_projection = false;     // of the very spectrum, like PCA's: its amounts are the spectrum's own
 };
 
 // From a model built for inference; further arguments and errors as reconstruct_image has them.

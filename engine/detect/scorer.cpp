@@ -100,7 +100,10 @@ const ResidualModel& Scorer::residuals() {
 }
 
 const AmountScores& Scorer::amounts() {
-  if (!amounts_) amounts_ = amount_scores(prepared_, expectation_.spectra, residuals(), window_);
+  if (!amounts_)
+    amounts_ = expectation_.is_projection
+                   ? AmountScores{}
+                   : amount_scores(prepared_, expectation_.spectra, residuals(), window_);
   return *amounts_;
 }
 
@@ -140,8 +143,12 @@ std::vector<float> Scorer::raw_scores(Score score) {
     case Score::whitened:
       return whitened().scores;
     case Score::amounts:
-      return amounts().of_pixels.empty() ? std::vector<float>(static_cast<size_t>(prepared_.pixels()))
-                                         : of_amounts(amounts(), prepared_.excluded).scores;
+      if (amounts().of_pixels.empty())
+        throw UserError(
+            "detection.score=amounts: what is expected of the spectra foretells no amounts, as a model of a "
+            "lattice "
+            "does, by which they could be judged; use whitened");
+      return of_amounts(amounts(), prepared_.excluded).scores;
     case Score::deviance:
       return deviance_scores(prepared_, expected, residuals(), window_);
     case Score::pearson:

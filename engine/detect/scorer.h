@@ -26,9 +26,10 @@ class Scorer {
   // UserError where the noise cannot be measured.
   const ResidualModel& residuals();
   const WhitenedScores& whitened();
-  const AmountScores& amounts();
+  const AmountScores& amounts();  // none of a projection
   // (y, x), NaN in excluded pixels; pooled if configured. Where the expectation has scores of its own, these,
-  // whichever is asked for. UserError as residuals(), or where pooling cannot find a null.
+  // whichever is asked for. UserError as residuals(), or where pooling cannot find a null, or of
+  // Score::amounts, where none are foretold.
   std::vector<float> scores(Score score);
 
  private:

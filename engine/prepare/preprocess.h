@@ -98,7 +98,7 @@ PreparedImage prepare(ImageToRead image, const PreprocessConfig& config,
                       std::optional<ImageToRead> drift_image = std::nullopt, Backend* backend = nullptr);
 
 // Cross-entropy takes spectra as distributions over energy. UserError, with a way out, if the loss is
-// cross_entropy and the prepared image has negative values.
+// cross_entropy or poisson and the prepared image has negative values.
 void check_non_negative(const SpectrumImageView& prepared, ReconstructionLoss loss);
 
 }  // namespace eelsvae

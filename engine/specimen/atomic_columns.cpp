@@ -68,14 +68,19 @@ AtomicColumns::AtomicColumns(const LatticeParameters& p, const std::vector<Pixel
     : parameters_(p), plain_(materials), height_(height), width_(width), pixel_nm_(pixel_size_nm) {
   check_lattice(p);
   const Projection projection = projection_of(p.axis);
+  sites = std::ssize(projection.sites);
   cell_y_nm = projection.side_y * p.constant_nm;
   cell_x_nm = projection.side_x * p.constant_nm;
   cell_area_ = cell_y_nm * cell_x_nm;
   const double height_nm = static_cast<double>(height) * pixel_nm_,
                width_nm = static_cast<double>(width) * pixel_nm_;
-  if (height_nm * width_nm > 1e5 * cell_area_)
+  constexpr double most_cells = 1e5, most_along_a_side = 1000;
+  if (height_nm * width_nm > most_cells * cell_area_ ||
+      std::max(height_nm, width_nm) > most_along_a_side * std::min(cell_y_nm, cell_x_nm))
     throw UserError(
-        "a lattice of more than 1e5 cells cannot be simulated; --pixel-size-nm makes the image smaller");
+        "a lattice of more than 1e5 cells, or of 1000 along a side, cannot be simulated; --pixel-size-nm "
+        "makes "
+        "the image smaller");
   const double cos = std::cos(p.rotation_deg * pi / 180), sin = std::sin(p.rotation_deg * pi / 180);
   step_x_nm = {cell_x_nm * sin, cell_x_nm * cos};
   step_y_nm = {cell_y_nm * cos, -cell_y_nm * sin};
@@ -163,15 +168,15 @@ std::vector<PixelMaterial> AtomicColumns::seen() const {
       }
       PixelMaterial& material = materials[pixel];
       const auto& [film, substrate] = seen;
-      const auto sites = [](const Amounts& amounts) {
+      const auto beside_background = [](const Amounts& amounts) {
         return amounts.background > 0
                    ? SiteAmounts{amounts.metal / amounts.background, amounts.oxygen / amounts.background}
                    : SiteAmounts{};
       };
       material.brightness = film.background + substrate.background;
       material.substrate = material.brightness > 0 ? substrate.background / material.brightness : 0;
-      material.film_sites = sites(film);
-      material.substrate_sites = sites(substrate);
+      material.film_sites = beside_background(film);
+      material.substrate_sites = beside_background(substrate);
       material.manganese = film.metal > 0 ? film.manganese / film.metal : 0;
     }
   return materials;

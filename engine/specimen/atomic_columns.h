@@ -35,8 +35,6 @@ struct Column {
   double a = 0, metal = 0, oxygen = 0;
   double manganese = 0;    // share of the metal that is Mn; the rest is Fe, or Ti in the substrate
   bool substrate = false;  // what it is made of
-  bool is_a() const { return a > 0; }
-  bool is_metal() const { return metal > 0; }
 };
 
 // The columns of an image, and what the probe sees of them.
@@ -49,6 +47,7 @@ class AtomicColumns {
                 int64_t width, double pixel_size_nm, uint64_t seed);
 
   std::vector<Column> columns;
+  int64_t sites = 0;                    // of a cell
   double cell_y_nm = 0, cell_x_nm = 0;  // sides of a cell
   // Steps of a cell's side along y and along x, (y, x) in nm.
   std::array<double, 2> step_y_nm{}, step_x_nm{};

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <set>
 #include <utility>
@@ -163,41 +164,51 @@ class ColumnChanges {
       const Column* beyond = at(y, x + 1, first.site);
       if (step && (begin->substrate || !beyond || !beyond->substrate)) return false;
     }
-    std::vector<Column> changed = columns_.columns;
-    for (Column& c : changed) {
-      const bool in_run = std::ranges::any_of(
-          run, [&](const auto& cell) { return c.cell_y == cell.first && (step || c.cell_x == cell.second); });
-      if (!in_run) continue;
-      if (cells == 1 && c.site != first.site) continue;
-      switch (defect.kind) {
-        case DefectKind::antisite:
-          c.metal += defect.strength * c.a;
-          c.a *= 1 - defect.strength;
-          break;
-        case DefectKind::vacancy:
-          c.metal *= 1 - defect.strength;
-          break;
-        case DefectKind::dopant:
-          c.manganese += defect.strength * (1 - c.manganese);
-          break;
-        case DefectKind::stacking:
-          c.y_nm += sign * defect.strength * columns_.step_x_nm[0];
-          c.x_nm += sign * defect.strength * columns_.step_x_nm[1];
-          break;
-        default:
-          if (const Column* from =
-                  at(c.cell_y, c.cell_x - sign * static_cast<int64_t>(defect.strength), c.site))
-            c.substrate = from->substrate;
+    for (const auto& [y, x] : run)
+      for (int64_t site = 0; site < columns_.sites; ++site) {
+        if (cells == 1 && site != first.site) continue;
+        if (step) {
+          move_interface(y, x, site, sign * static_cast<int64_t>(defect.strength));
+        } else if (Column* column = at(y, x, site)) {
+          change_column(defect, sign, *column);
+        }
       }
-    }
-    columns_.columns = std::move(changed);
+    const int64_t reach = step ? static_cast<int64_t>(defect.strength) : 0;
     for (const auto& [y, x] : run)
       for (int64_t dy : {-1, 0, 1})
-        for (int64_t dx : {-1, 0, 1}) taken_.insert({y + dy, x + dx});
+        for (int64_t dx = -1 - reach; dx <= 1 + reach; ++dx) taken_.insert({y + dy, x + dx});
     return true;
   }
 
-  const Column* at(int64_t y, int64_t x, int64_t site) const {
+  void change_column(const Defect& defect, int sign, Column& column) const {
+    switch (defect.kind) {
+      case DefectKind::antisite:
+        column.metal += defect.strength * column.a;
+        column.a *= 1 - defect.strength;
+        break;
+      case DefectKind::vacancy:
+        column.metal *= 1 - defect.strength;
+        break;
+      case DefectKind::dopant:
+        column.manganese += defect.strength * (1 - column.manganese);
+        break;
+      default:  // stacking
+        column.y_nm += sign * defect.strength * columns_.step_x_nm[0];
+        column.x_nm += sign * defect.strength * columns_.step_x_nm[1];
+    }
+  }
+
+  // In a row, whose last film cell is x or, of this site, one beside it: so many cells further.
+  void move_interface(int64_t y, int64_t x, int64_t site, int64_t further) {
+    int64_t last = x - 1;
+    for (const Column* next = at(y, last + 1, site); next && !next->substrate && last <= x; ++last)
+      next = at(y, last + 2, site);
+    for (int64_t i = 0; i < std::abs(further); ++i)
+      if (Column* column = at(y, further > 0 ? last + 1 + i : last - i, site))
+        column->substrate = further < 0;
+  }
+
+  Column* at(int64_t y, int64_t x, int64_t site) {
     const auto found = places_.find({y, x, site});
     return found == places_.end() ? nullptr : &columns_.columns[found->second];
   }
@@ -225,6 +236,8 @@ void label_change(const std::vector<PixelMaterial>& before, const std::vector<Pi
     for (size_t k = 0; k < a.size(); ++k) change[i] = std::max(change[i], std::abs(b[k] - a[k]));
   }
   const double most = std::ranges::max(change);
+  if (!(most > 0))
+    throw UserError("the image shows nothing of the columns that were changed; it needs more cells");
   places.faint.resize(before.size());
   for (size_t i = 0; i < before.size(); ++i) {
     if (change[i] >= labelled * most)
@@ -369,7 +382,11 @@ DefectPlaces place_defects(const std::vector<Defect>& defects, double anomalies,
   std::optional<ColumnChanges> column_changes;
   if (columns) column_changes.emplace(*columns);
   std::vector<std::pair<uint64_t, int64_t>> candidates(static_cast<size_t>(pixels));
-  for (size_t k = 0; k < defects.size(); ++k) {
+  // Columns first, so that what is placed in pixels keeps clear of them.
+  std::vector<size_t> order(defects.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_partition(order, [&](size_t k) { return changes_columns(defects[k].kind); });
+  for (size_t k : order) {
     const Defect& defect = defects[k];
     const double wanted = all_wanted[k];
     if (changes_columns(defect.kind) && !specimen.columns)

@@ -26,7 +26,7 @@ enum class DefectKind {
   foreign,      // Cr L2,3 edge of strength Cr atoms per Fe atom of BiFeO3
   extra_noise,  // variance of the noise times 1 + strength
   // Of columns of atoms, where these are resolved.
-  antisite,       // metal on the share `strength` of the A sites of a column
+  antisite,       // Fe, or Ti in the substrate, on the share `strength` of the A sites of a column
   vacancy,        // the share `strength` of the metal of a column is missing
   dopant,         // Mn on the share `strength` of the Fe sites of a column
   stacking,       // five cells of a row, moved along it by +-strength cells

@@ -240,7 +240,8 @@ Specimen make_specimen(const SpecimenParameters& p, int64_t height, int64_t widt
   std::optional<Grains> grains;
   if (p.grain_nm > 0) grains.emplace(p.grain_nm, height, width, pixel_size_nm, seed);
   const auto scan = static_cast<double>(std::max<int64_t>(height * width - 1, 1));
-  // Of a place, in pixels.
+  // Of a place, in pixels; columns of atoms may stand beside the image, where nothing is less than at its
+  // sides.
   const auto material_at = [&](double y, double x) {
     PixelMaterial material;
     const double dy = pixel_size_nm * (y - 0.5 * static_cast<double>(height - 1));
@@ -249,7 +250,7 @@ Specimen make_specimen(const SpecimenParameters& p, int64_t height, int64_t widt
     if (p.interface)
       material.substrate =
           diffusion_nm > 0 ? 0.5 * (1 + std::erf(depth_nm / diffusion_nm)) : (depth_nm > 0 ? 1.0 : 0.0);
-    material.manganese = between(p.manganese, to_manganese.share(y, x));
+    material.manganese = between(p.manganese, std::clamp(to_manganese.share(y, x), 0.0, 1.0));
     if (grains) material = grains->at(pixel_size_nm * y, pixel_size_nm * x, diffusion_nm);
     material.thickness = between(p.thickness, of_wedge.share(y, x));
     // The dose grows with the scan; damage comes to rest, as 1 - exp(-dose), with three critical doses at

@@ -207,17 +207,17 @@ __global__ void __launch_bounds__(threads)
       for (int j = 0; j < width; ++j) r.v[j] = std::exp(x.v[j]);
       store_pack(r, reconstruction + first + at);
     });
-    return;
-  }
-  const Softmax s = softmax(spectrum);
-  const float scale = s.total / s.sum;
-  spectrum.for_each([&](int64_t at, const auto& x, const auto&) {
-    Pack<float, width> r{};
+  } else {
+    const Softmax s = softmax(spectrum);
+    const float scale = s.total / s.sum;
+    spectrum.for_each([&](int64_t at, const auto& x, const auto&) {
+      Pack<float, width> r{};
 #pragma unroll
-    for (int j = 0; j < width; ++j)
-      if (s.filled) r.v[j] = std::exp(x.v[j] - s.maximum) * scale;
-    store_pack(r, reconstruction + first + at);
-  });
+      for (int j = 0; j < width; ++j)
+        if (s.filled) r.v[j] = std::exp(x.v[j] - s.maximum) * scale;
+      store_pack(r, reconstruction + first + at);
+    });
+  }
 }
 
 // Calls f with the type of spectrum that suits the energies and the arrays, as a std::type_identity.

@@ -114,7 +114,8 @@ TEST(CeilingLoops, MoveWhatTheySay) {
 class BenchmarkTest : public BackendTest {};
 
 TEST_P(BenchmarkTest, EveryBackendIsVerified) {
-  for (ReconstructionLoss loss : {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse})
+  for (ReconstructionLoss loss :
+       {ReconstructionLoss::cross_entropy, ReconstructionLoss::mse, ReconstructionLoss::poisson})
     for (const Check& check : verify(backend(), loss))
       EXPECT_TRUE(check.passed()) << check.what << " " << check.error << ", tolerance " << check.tolerance;
 }

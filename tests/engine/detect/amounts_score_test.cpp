@@ -9,6 +9,7 @@
 #include "engine/detect/scorer.h"
 #include "engine/prepare/preprocess.h"
 #include "engine/specimen/simulate.h"
+#include "kernels/error.h"
 #include "kernels/philox.h"
 
 namespace eelsvae {
@@ -120,6 +121,11 @@ TEST(AmountScores, SayNothingWhereNothingForetellsThem) {
     Scorer scorer(image, mean, preprocess, config);
     EXPECT_TRUE(scorer.amounts().of_pixels.empty()) << preset_name(preset);
     EXPECT_EQ(scorer.scores(Score::joint), scorer.scores(Score::whitened));
+    EXPECT_THROW(scorer.scores(Score::amounts), UserError);
+    // PCA knows amounts, but from the very spectrum.
+    const Expectation pca = expect_from(Baseline(image, {}, parse_baseline("pca:2")), image);
+    Scorer of_pca(image, pca, preprocess, config);
+    EXPECT_EQ(of_pca.scores(Score::joint), of_pca.scores(Score::whitened));
   }
 }
 

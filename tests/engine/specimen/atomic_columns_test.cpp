@@ -199,6 +199,25 @@ TEST(AtomicColumns, RowsAndInterfacesAreMoved) {
   }
 }
 
+// A step of many cells moves the interface and nothing else, as far as there are columns.
+TEST(AtomicColumns, StepsMayBeLongerThanTheImage) {
+  for (int64_t cells : {3, 10})
+    for (uint64_t seed : {1, 2, 3}) {
+      SimulationSettings s =
+          with({"interface-step:" + std::to_string(cells) + "@1"}, Preset::lattice_interface);
+      s.seed = seed;
+      const SimulatedImage changed = simulate(s);
+      const auto labelled = std::count(changed.labels.begin(), changed.labels.end(), 1);
+      EXPECT_GT(labelled, 5 * std::min<int64_t>(cells, 3) * 8);
+      EXPECT_LT(labelled, side * side / 3);
+      // In every row all that is changed lies on one side of the interface, in the middle of the image.
+      int64_t left = 0, right = 0;
+      for (int64_t i = 0; i < side * side; ++i)
+        if (changed.labels[static_cast<size_t>(i)]) ++(i % side < side / 2 ? left : right);
+      EXPECT_LT(std::min(left, right), labelled / 4);
+    }
+}
+
 TEST(AtomicColumns, DefectsAreRefusedWhereTheyCannotBe) {
   const auto message = [](const std::vector<std::string>& defects, Preset preset = Preset::lattice) {
     return user_error_of([&] { simulate(with(defects, preset)); });
