@@ -139,7 +139,8 @@ bool unpack_lzf(std::span<const std::byte> packed, std::span<std::byte> out) {
 }
 
 // As the library computes it: of words of two bytes, the first of them the higher, a last odd byte the higher
-// of a word; sums modulo 65535 that are 0 only where all words are.
+// of a word; sums modulo 65535 that are 0 only where all words are. In files of HDF5 1.6.2 and before the
+// bytes of either sum are exchanged; the library takes these, too.
 bool take_fletcher32(std::span<const std::byte>& bytes) {
   uint32_t stored = 0;
   if (bytes.size() < sizeof stored) return false;
@@ -153,7 +154,8 @@ bool take_fletcher32(std::span<const std::byte>& bytes) {
     first = folded(first + (high << 8 | low));
     second = folded(second + first);
   }
-  return stored == (folded(second) << 16 | folded(first));
+  const uint32_t sum = folded(second) << 16 | folded(first);
+  return stored == sum || stored == ((sum & 0x00ff00ff) << 8 | (sum >> 8 & 0x00ff00ff));
 }
 
 std::optional<size_t> ChunkDecoder::unpack(std::span<const std::byte> stored, Compression compression,

@@ -286,14 +286,19 @@ std::vector<uint8_t> read_npy_mask(const std::string& path, int64_t y_size, int6
   return decode_npy_mask(file.bytes(), path, y_size, x_size);
 }
 
-Truth read_npy_truth(const std::string& path, int64_t y_size, int64_t x_size) {
-  const MappedFile file(path);
-  const std::vector<float> numbers = decode_numbers(file.bytes(), path, y_size, x_size);
+Truth decode_npy_truth(std::span<const std::byte> content, const std::string& name, int64_t y_size,
+                       int64_t x_size) {
+  const std::vector<float> numbers = decode_numbers(content, name, y_size, x_size);
   Truth truth;
   for (float value : numbers) truth.anomalous.push_back(value > 0);
   if (std::ranges::any_of(numbers, [](float value) { return value < 0; }))
     for (float value : numbers) truth.undecided.push_back(value < 0);
   return truth;
+}
+
+Truth read_npy_truth(const std::string& path, int64_t y_size, int64_t x_size) {
+  const MappedFile file(path);
+  return decode_npy_truth(file.bytes(), path, y_size, x_size);
 }
 
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const float* values) {

@@ -64,6 +64,8 @@ struct Truth {
   std::vector<uint8_t> undecided;  // 1 where neither to find it nor to miss it is wrong; empty if nowhere
 };
 // The same of a file in which pixels with a negative number are undecided.
+Truth decode_npy_truth(std::span<const std::byte> content, const std::string& name, int64_t y_size,
+                       int64_t x_size);
 Truth read_npy_truth(const std::string& path, int64_t y_size, int64_t x_size);
 
 // Little-endian float32 and, from zero / non-zero bytes, boolean; C order, all or nothing (AtomicFile).

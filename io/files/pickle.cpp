@@ -19,16 +19,19 @@ using nlohmann::json;
 
 constexpr size_t longest = size_t{1} << 20;
 constexpr int deepest = 100;
-constexpr int64_t most_values = 200000;  // of the tree: an object that is named often is copied as often
+// Of the tree, as an object that is named often is copied as often:
+constexpr int64_t most_values = 200000;
+constexpr size_t most_text = size_t{16} << 20;
+constexpr size_t longest_name = 60;  // of what is called: none that is known is longer, and messages show it
 
 // An object while the pickle is read. Containers are remembered before they are filled, and may hold
 // themselves.
 struct Object {
-  enum Kind { plain, bytes, list, dictionary, name };
+  enum Kind { plain, bytes, list, dictionary, name, array };
   Kind kind = plain;
   json value = {};                  // of a plain one
   std::string text = {};            // of bytes and names
-  std::vector<Object*> items = {};  // of a dictionary key, value, key, value, ...
+  std::vector<Object*> items = {};  // of a dictionary key, value, key, value, ...; of an array one list
 };
 using Pointer = Object*;
 
@@ -111,7 +114,9 @@ class Pickle {
     all.insert(all.end(), items.begin(), items.end());
   }
   void push_list(std::vector<Pointer> items) { push(Object{Object::list, {}, {}, std::move(items)}); }
-  void push_name(std::string name) { push(Object{Object::name, {}, std::move(name)}); }
+  void push_name(std::string_view name) {
+    push(Object{Object::name, {}, std::string(name.substr(0, longest_name))});
+  }
   void remember(uint64_t place) { memory_[place] = push_again(pop()); }
   void recall(uint64_t place) {
     const auto found = memory_.find(place);
@@ -128,12 +133,12 @@ class Pickle {
     if (name == "_reconstruct") {
       push_list({});
     } else if (name == "dtype" && !given.empty() && given[0]->value.is_string()) {
-      push_name(given[0]->value.get<std::string>());
+      push_name(given[0]->value.get_ref<const std::string&>());
     } else if (name == "scalar" && given.size() == 2 && given[0]->kind == Object::name &&
                given[1]->kind == Object::bytes) {
       push(scalar(given[0]->text, given[1]->text));
     } else {
-      fail("it calls " + one_line(name.substr(0, 60)));
+      fail("it calls " + one_line(name));
     }
   }
   // NumPy's types get their byte order so, and arrays what they hold: objects or the bytes of numbers.
@@ -145,7 +150,7 @@ class Pickle {
     else if (object->kind == Object::name)
       push_name(object->text);
     else if (object->kind == Object::list && given.size() == 5 && given[4]->kind == Object::list)
-      push_again(object)->items = given[4]->items;
+      *push_again(object) = {Object::array, {}, {}, {given[4]}};
     else if (object->kind == Object::list && given.size() == 5)
       push_again(object)->kind = Object::plain;
     else
@@ -261,7 +266,7 @@ class Pickle {
       case 0x93: {
         const std::vector<Pointer> module_and_name = pop_last(2);
         if (!module_and_name[1]->value.is_string()) fail("it is damaged");
-        push_name(module_and_name[1]->value.get<std::string>());
+        push_name(module_and_name[1]->value.get_ref<const std::string&>());
         break;
       }
       case 'R':
@@ -276,10 +281,21 @@ class Pickle {
     return true;
   }
 
+  const std::string& count_text(const json& value) {
+    const std::string& text = value.get_ref<const std::string&>();
+    text_ += text.size();
+    if (text_ > most_text) fail("it holds more than 16 MiB of text");
+    return text;
+  }
+
   json tree(const Object& object, int depth) {
     if (depth > deepest) fail("it nests deeper than " + std::to_string(deepest));
     if (++values_ > most_values) fail("it holds more than " + std::to_string(most_values) + " values");
-    if (object.kind == Object::plain) return object.value;
+    if (object.kind == Object::plain) {
+      if (object.value.is_string()) count_text(object.value);
+      return object.value;
+    }
+    if (object.kind == Object::array) return tree(*object.items[0], depth + 1);
     if (object.kind == Object::list) {
       json items = json::array();
       for (const Pointer& item : object.items) items.push_back(tree(*item, depth + 1));
@@ -287,9 +303,11 @@ class Pickle {
     }
     if (object.kind != Object::dictionary) return nullptr;
     json members = json::object();
-    for (size_t i = 0; i < object.items.size(); i += 2)
+    for (size_t i = 0; i < object.items.size(); i += 2) {
+      json member = tree(*object.items[i + 1], depth + 1);  // counts, too, where its key is no text
       if (const json& key = object.items[i]->value; key.is_string())
-        members[key.get<std::string>()] = tree(*object.items[i + 1], depth + 1);
+        members[count_text(key)] = std::move(member);
+    }
     return members;
   }
 
@@ -300,6 +318,7 @@ class Pickle {
   std::vector<size_t> marks_;  // how long the stack was
   std::map<uint64_t, Pointer> memory_;
   int64_t values_ = 0;
+  size_t text_ = 0;  // bytes
 };
 
 }  // namespace

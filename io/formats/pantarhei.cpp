@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <numeric>
-#include <optional>
 #include <utility>
 
 #include "engine/image/units.h"

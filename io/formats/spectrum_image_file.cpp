@@ -197,10 +197,11 @@ std::array<size_t, 3> places(const std::string& axes) {
   return place;
 }
 
-// Takes the options' energies instead of the file's.
+// Takes the options' energies instead of the file's, of spectra whose energies rise.
 void calibrate(const std::string& path, const ReadOptions& options, Axis& energy) {
   const std::optional<double>&offset = options.energy_offset, &dispersion = options.dispersion;
   if (!offset && !dispersion) return;
+  expect(!dispersion || *dispersion > 0, "a dispersion is above 0");
   if (energy.units != "eV" && !(offset && dispersion))
     throw UserError(path + ": its energy axis has no calibration in eV, so data." +
                     (offset ? "dispersion" : "energy_offset") + " is needed besides data." +
@@ -442,24 +443,24 @@ ImageToRead open_spectrum_image(const std::string& path, const ReadOptions& opti
     image.x.name = "x";
     image.energy.name = "Energy loss";
   }
-  calibrate(path, options, image.energy);
-  check_axis(path, image.y, "y");
-  check_axis(path, image.x, "x");
-  check_energies(path, options, image.energy);
-  if (options.swap_axes) {
-    std::swap(image.y, image.x);
-    std::swap(image.y.name, image.x.name);  // the names tell the axes' places
-  }
-  image.metadata = readable(metadata()).dump();
   Axis& energy = image.energy;
   const bool falling = energy.scale < 0;
-  const Counts counts{values,  path,          place,  line_scan,  options.swap_axes,
-                      falling, options.frame, frames, energy.size};
   if (falling) {  // energies rise with the channel
     energy.offset = energy.value(static_cast<double>(energy.size - 1));
     energy.scale = -energy.scale;
     image.notes.push_back("The energies fall with the channel; the spectra were turned round");
   }
+  calibrate(path, options, energy);
+  check_axis(path, image.y, "y");
+  check_axis(path, image.x, "x");
+  check_energies(path, options, energy);
+  if (options.swap_axes) {
+    std::swap(image.y, image.x);
+    std::swap(image.y.name, image.x.name);  // the names tell the axes' places
+  }
+  image.metadata = readable(metadata()).dump();
+  const Counts counts{values,  path,          place,  line_scan,  options.swap_axes,
+                      falling, options.frame, frames, energy.size};
   return {std::move(image),
           [counts, stop](const ImagePart& part, CountArray& to) { return counts.read(part, to, stop); }};
 }

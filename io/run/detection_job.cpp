@@ -211,11 +211,15 @@ CountArray read_expectation(const std::string& file, const DataConfig& data, con
   if (size_of(image.image) != size_of(axes))
     throw UserError(file + ": has " + size_of(image.image) + ", and the spectrum image has " + size_of(axes) +
                     "; an expectation has a spectrum for each of its spectra");
-  if (!data.energy_offset && !data.dispersion) check_same_energies(file, image.image.energy, axes.energy);
+  if (!(data.energy_offset && data.dispersion)) check_same_energies(file, image.image.energy, axes.energy);
   image.image.y = axes.y;
   image.image.x = axes.x;
   image.image.energy = axes.energy;
-  image.image.excluded = full_mask(prepared.image.excluded, axes.y.size, axes.x.size, preprocess);
+  // Rows and columns that make no bin are read, too, and only the image's own mask knows of them.
+  std::vector<uint8_t>& excluded = image.image.excluded = axes.excluded;
+  const std::vector<uint8_t> used = full_mask(prepared.image.excluded, axes.y.size, axes.x.size, preprocess);
+  excluded.resize(std::max(excluded.size(), used.size()));
+  for (size_t i = 0; i < used.size(); ++i) excluded[i] |= used[i];
   const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
   CountArray spectra =
       prepare(std::move(image), config.preprocess, std::nullopt, &fitted, std::nullopt, &backend)

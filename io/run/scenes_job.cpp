@@ -26,8 +26,8 @@ using nlohmann::json;
 
 struct Scene {
   std::string name, data;
-  std::vector<int64_t> size;          // (y, x)
-  std::vector<uint8_t> truth;         // of its pixels
+  std::vector<int64_t> size;  // (y, x)
+  Truth truth;
   std::vector<std::string> settings;  // that its data are read and searched with
 };
 
@@ -44,8 +44,8 @@ Scene check_scene(const fs::path& archive_path, const std::vector<std::string>& 
   if (plain.energy.units.empty()) scene.settings = {"data.energy_offset=400", "data.dispersion=1"};
   scene.settings.insert(scene.settings.end(), settings.begin(), settings.end());
   scene.size = {plain.y.size, plain.x.size};
-  scene.truth = decode_npy_mask(archive.read(*truth, size_t{1} << 30), archive.context(*truth), plain.y.size,
-                                plain.x.size);
+  scene.truth = decode_npy_truth(archive.read(*truth, size_t{1} << 30), archive.context(*truth), plain.y.size,
+                                 plain.x.size);
   Config config;
   apply_settings(config, path, scene.settings);
   open_image_data(path, config, interruption());
@@ -112,7 +112,7 @@ int run_scenes(const StudyRequest& request) {
   for (const Scene& scene : scenes) {
     const fs::path folder = output / scene.name;
     prepare_output_folder(folder);
-    write_npy(folder / "truth.npy", scene.size, scene.truth.data());
+    write_npy_truth(folder / "truth.npy", scene.size, scene.truth);
     auto note = [&](const std::string& method, const fs::path& found) {
       const json summary = summary_in(found);
       table += row(scene.name, method, summary);

@@ -213,6 +213,9 @@ TEST_F(BaselineTest, AnExpectationAmongOthersOrOfOtherEnergies) {
   EXPECT_EQ(with_energies(0.2).status, 0);
   expect_mistake(with_energies(50),
                  {"shifted.hspy: its energies are ", "those of the spectrum image", "data.energy_offset"});
+  // One key alone is of the image.
+  for (const char* key : {"data.energy_offset=680", "data.dispersion=0.5"})
+    expect_mistake(detect("shifted.hspy", {"--set", key}), {"shifted.hspy: its energies are "});
   EXPECT_EQ(
       detect("shifted.hspy", {"--set", "data.energy_offset=680", "--set", "data.dispersion=0.5"}).status, 0);
 }
@@ -244,6 +247,12 @@ TEST_F(BaselineTest, AnExpectationIsNotAskedForWhatIsSetAside) {
   }
   expect_mistake(detect({"preprocess.set_aside=0"}),
                  {"nan.npy: 1 pixel holds counts that are not finite", "(7, 9, 0)"});
+  // Nor where it is excluded in rows that make no bin.
+  std::ranges::rotate(film.values, film.values.begin() + 8 * 40 * static_cast<std::ptrdiff_t>(channels));
+  write_npy(path("nan.npy"), film.shape, film.values.data());
+  const ProgramResult surplus =
+      detect({"preprocess.bin_xy=3", "data.exclude=39,0,40,40", "preprocess.set_aside=0"});
+  EXPECT_EQ(surplus.status, 0) << surplus.err;
 }
 
 // Prepared as the image under test is, with its scaling, so another image's counts are on the same scale.

@@ -1,5 +1,6 @@
 // A whole study, small: its files agree with each other, and an interrupted one ends as if it had not been.
 
+#include "io/files/npy.h"
 #include "tests/apps/programs_test.h"
 #include "tests/io/containers/zip_file.h"
 
@@ -170,6 +171,22 @@ TEST_F(EvaluateTest, ScenesAreCheckedBeforeAnythingIsWritten) {
     std::filesystem::remove(path("scenes/b.npz"));
   }
   EXPECT_FALSE(std::filesystem::exists(path("study")));
+}
+
+// Pixels of a scene of which nobody knows are neither found rightly nor wrongly.
+TEST_F(EvaluateTest, AScenesTruthMayBeUndecided) {
+  std::filesystem::create_directory(path("scenes"));
+  ASSERT_EQ(program("simulate", {"--shape", "6", "24", "160", "--seed", "3", "--output", "film.hspy"}).status,
+            0);
+  ASSERT_EQ(program("convert", {"film.hspy", "film.npy"}).status, 0);
+  Truth truth = {std::vector<uint8_t>(6 * 24), std::vector<uint8_t>(6 * 24)};
+  truth.anomalous[3] = truth.undecided[5] = 1;
+  write_npy_truth(path("truth.npy"), {6, 24}, truth);
+  write_bytes(path("scenes/a.npz"), zip_file({{"data.npy", read_bytes(path("film.npy"))},
+                                              {"truth.npy", read_bytes(path("truth.npy"))}}));
+  const ProgramResult result = program("evaluate", {"--scenes", "scenes", "--output", "study"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(read_bytes(path("study/a/truth.npy")), read_bytes(path("truth.npy")));
 }
 
 TEST_F(EvaluateTest, MistakesAreOneLineAndLeaveNothing) {

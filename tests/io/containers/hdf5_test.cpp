@@ -285,18 +285,27 @@ TEST_F(Hdf5Test, AChecksumBehindPackedChunks) {
     writer.dataset("d", shape, storage, value);
   }
   EXPECT_EQ(read_dataset(path("a.h5"), shape, {0, 1, 2}).values, displayed(shape, {0, 1, 2}, value));
+  haddr_t place = 0;
+  hsize_t size = 0;
+  {
+    const Handle file(H5Fopen(path("a.h5").c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+    const Handle data(H5Dopen2(file, "d", H5P_DEFAULT), H5Dclose);
+    const hsize_t start[] = {0, 0, 500};
+    ASSERT_GE(H5Dget_chunk_info_by_coord(data, start, nullptr, &place, &size), 0);
+  }
+  const std::string whole = read_bytes(path("a.h5"));
+  const auto end = static_cast<size_t>(place + size);
+  // As HDF5 1.6.2 wrote the sum.
+  std::string old = whole;
+  std::swap(old[end - 4], old[end - 3]);
+  std::swap(old[end - 2], old[end - 1]);
+  ASSERT_NE(old, whole);
+  write_bytes(path("b.h5"), old);
+  EXPECT_EQ(read_dataset(path("b.h5"), shape, {0, 1, 2}).values, displayed(shape, {0, 1, 2}, value));
   // A flipped bit of what is packed, or of the sum itself.
-  for (const int from_end : {100, 1}) {
-    haddr_t place = 0;
-    hsize_t size = 0;
-    {
-      const Handle file(H5Fopen(path("a.h5").c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
-      const Handle data(H5Dopen2(file, "d", H5P_DEFAULT), H5Dclose);
-      const hsize_t start[] = {0, 0, 500};
-      ASSERT_GE(H5Dget_chunk_info_by_coord(data, start, nullptr, &place, &size), 0);
-    }
-    std::string bytes = read_bytes(path("a.h5"));
-    bytes[static_cast<size_t>(place + size) - static_cast<size_t>(from_end)] ^= 1;
+  for (const size_t from_end : {100, 1}) {
+    std::string bytes = whole;
+    bytes[end - from_end] ^= 1;
     write_bytes(path("b.h5"), bytes);
     EXPECT_NE(user_error([&] {
                 read_dataset(path("b.h5"), shape, {0, 1, 2});

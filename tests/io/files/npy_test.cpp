@@ -183,6 +183,8 @@ TEST_F(NpyTest, TruthMayBeUndecided) {
   EXPECT_EQ(read_npy(path("t.npy")).values, (std::vector<float>{-1, 1, 0, 1, -1, 0}));
   EXPECT_EQ(read_npy_truth(path("t.npy"), 2, 3).anomalous, truth.anomalous);
   EXPECT_EQ(read_npy_truth(path("t.npy"), 2, 3).undecided, truth.undecided);
+  const std::string bytes = read_bytes(path("t.npy"));
+  EXPECT_EQ(decode_npy_truth(std::as_bytes(std::span(bytes)), "t", 2, 3).undecided, truth.undecided);
   write_npy_truth(path("b.npy"), {2, 3}, {truth.anomalous, {}});
   EXPECT_EQ(read_npy_header(path("b.npy")).type, ElementType::boolean);
   EXPECT_EQ(read_npy_truth(path("b.npy"), 2, 3).anomalous, truth.anomalous);

@@ -1,7 +1,9 @@
 #include "io/files/pickle.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include "tests/io/containers/zip_file.h"
 #include "tests/io/file_test.h"
 
 namespace eelsvae {
@@ -63,6 +65,44 @@ TEST(Pickle, OfNumPy) {
   EXPECT_EQ(parsed(array), json::parse(R"([{"a": 1}])"));
   for (size_t size = 0; size < array.size(); ++size)
     EXPECT_EQ(refusal(array.substr(0, size)), "a: its pickle cannot be read: it is cut off") << size;
+}
+
+// A text with its length before it.
+std::string text(const std::string& content) {
+  return "X" + raw_bytes(std::vector{static_cast<uint32_t>(content.size())}) + content;
+}
+
+int64_t most_memory() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} << 10;
+}
+
+std::string repeated(int times, const std::string& what) {
+  std::string all;
+  for (int i = 0; i < times; ++i) all += what;
+  return all;
+}
+
+// What is named often is not copied as often, be it a list of arrays, a name or a text.
+TEST(Pickle, TakesNoMoreMemoryThanItMay) {
+  const int64_t before = most_memory();
+  // [array(a), array(a), ...], a = [None, None, ...]
+  const std::string arrays = "](" + repeated(100000, "N") + "eq\0"s + text("m") + text("_reconstruct") +
+                             "\x93q\1" + "(" + repeated(2500, "h\1)R(NNNNh\0tb"s) + "t.";
+  EXPECT_EQ(refusal(arrays), "a: its pickle cannot be read: it holds more than 200000 values");
+  const std::string names = text(std::string(500000, 'a')) + "q\0("s + repeated(4000, "h\0h\0\x93"s) + "t.";
+  EXPECT_EQ(parsed(names), json(std::vector<json>(4000)));
+  const std::string types = text("n") + text("dtype") + "\x93" + text(std::string(500000, 'a')) +
+                            "\x85Rq\0("s + repeated(4000, "h\0Nb"s) + "t.";
+  EXPECT_EQ(parsed(types), json(std::vector<json>(4000)));
+  const std::string recalled = text(std::string(500000, 'a')) + "q\0("s + repeated(4000, "h\0"s);
+  EXPECT_EQ(refusal(recalled + "t."), "a: its pickle cannot be read: it holds more than 16 MiB of text");
+  const std::string keys = text(std::string(500000, 'a')) + "q\0("s + repeated(40, "}h\0Ns"s) + "t.";
+  EXPECT_EQ(refusal(keys), "a: its pickle cannot be read: it holds more than 16 MiB of text");
+  const std::string not_kept = "}(" + repeated(1000, "NN") + "uq\0("s + repeated(1000, "h\0"s) + "t.";
+  EXPECT_EQ(refusal(not_kept), "a: its pickle cannot be read: it holds more than 200000 values");
+  EXPECT_LT(most_memory() - before, int64_t{1} << 30);
 }
 
 TEST(Pickle, CallsNothingAndTakesNothingEndless) {

@@ -301,6 +301,19 @@ TEST_F(FieldCase, AnArchiveOfPantaRhei) {
   EXPECT_EQ(image.y, (Axis{"y", "", 0, 1, 2}));
   EXPECT_EQ(image.spectrum(1)[0], 7);
   EXPECT_EQ(image.spectrum(1)[3], 4);
+  // Whatever the file knows of them, a calibration is that of what is shown.
+  const std::string uncalibrated = R"([{"filter.mode": "EELS", "type": "3D",
+      "content.types": ["Energy", "ScanX", "ScanY"]}])";
+  for (const std::string& known : {metadata, uncalibrated}) {
+    ReadOptions options;
+    options.energy_offset = 420;
+    options.dispersion = 0.25;
+    const SpectrumImage calibrated =
+        read_spectrum_image(npz({numbers, {"meta_data_json.npy", text(known)}}), options);
+    EXPECT_EQ(calibrated.energy, (Axis{"Energy loss", "eV", 420, 0.25, 4}));
+    EXPECT_EQ(calibrated.spectrum(1)[0], 7);
+    EXPECT_EQ(calibrated.spectrum(1)[3], 4);
+  }
 
   EXPECT_EQ(refusal(npz({numbers,
                          {"meta_data.npy", npy_file("|O", "(1,)", "cos\nsystem\n(tR.")},

@@ -113,13 +113,16 @@ TEST_F(PartsTest, OfALineScanAndOfFramesOfASeries) {
 
 // The energies of the file fall, so what is last in it is read for the lowest energies.
 TEST_F(PartsTest, OfFallingEnergies) {
-  write_npy(path("a.npy"), {3, 4, 25}, image(3, 4, 25).counts.data());
+  SpectrumImage falling = image(3, 4, 25);
+  falling.energy.scale = -0.5;
+  write_hspy(path("a.hspy"), falling);
+  EXPECT_TRUE(expect_parts_of_file(path("a.hspy")));
+  falling.y = {"", "", 500, -0.5, 3};
+  falling.energy = {"", "", 0, 1, 25};
+  write_hspy(path("a.hspy"), falling);
   ReadOptions options;
-  options.energy_offset = 500;
-  options.dispersion = -0.5;
-  EXPECT_TRUE(expect_parts_of_file(path("a.npy"), options));
   options.axes = "Eyx";
-  EXPECT_TRUE(expect_parts_of_file(path("a.npy"), options));
+  EXPECT_TRUE(expect_parts_of_file(path("a.hspy"), options));
 }
 
 // A file of 28 GB in which but a few chunks were ever written takes what its part takes.
