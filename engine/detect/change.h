@@ -26,6 +26,7 @@ struct Change {
   double energy_uncertainty_ev = 0;  // of what is new; 0 of what was expected
   double value = 0;                  // in units of unit_of(kind)
   double uncertainty = 0;            // one standard deviation
+  int peaks = 1;                     // from the first to the last
 };
 
 // Units of values: shift and width (full width at half maximum) "eV"; amount, ratio and

@@ -75,8 +75,10 @@ std::string place_of(const Change& change, std::span<const std::string> elements
         shells.push_back(edge.shell);
     return *element + " " + shells_text(shells);
   }
-  return "the peak at " + energy_text(change.last_ev) + " eV" +
-         (edges.empty() ? "" : " (" + text_of(edges) + ")");
+  const std::string place = change.peaks > 1 ? "the peaks from " + energy_text(change.first_ev) + " to " +
+                                                   energy_text(change.last_ev)
+                                             : "the peak at " + energy_text(change.last_ev);
+  return place + " eV" + (edges.empty() ? "" : " (" + text_of(edges) + ")");
 }
 
 // The two lines of an edge that is split as two peaks are: "Fe L3/L2".
@@ -86,8 +88,8 @@ std::optional<std::string> split_edge(const Change& ratio, std::span<const std::
   double nearest = 0;
   for (const Edge& lower : all_edges())
     for (const auto& [low, high] : {std::pair{"L3", "L2"}, {"M5", "M4"}}) {
-      const bool wanted = elements.empty() ? lower.major : std::ranges::count(elements, lower.element) > 0;
-      if (!wanted || lower.shell != low || std::abs(ratio.first_ev - lower.onset_ev) > 12) continue;
+      if (!is_wanted(lower, elements) || lower.shell != low || std::abs(ratio.first_ev - lower.onset_ev) > 12)
+        continue;
       const auto upper = std::ranges::find(all_edges(), lower.element + " " + high, &Edge::name);
       if (upper == all_edges().end()) continue;
       const double split = upper->onset_ev - lower.onset_ev,

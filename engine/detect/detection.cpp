@@ -7,6 +7,7 @@
 #include "engine/detect/change_fit.h"
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
+#include "engine/first_failure.h"
 #include "engine/image/excluded.h"
 #include "engine/noise/filtered_noise.h"
 #include "engine/short_number.h"
@@ -88,25 +89,26 @@ double threshold_of(const Detection& found, const DetectionConfig& config, std::
   throw std::logic_error("internal error: unknown threshold");
 }
 
-// So many, those of the highest scores: a threshold that finds more of them has found no anomalies.
-constexpr int64_t most_explained = 200;
-
 void explain_regions(Detection& found, const SpectrumImageView& prepared, std::span<const float> expected,
-                     const ResidualModel& model, const PreprocessConfig& preprocess) {
+                     const ResidualModel& model, const PreprocessConfig& preprocess, const StopToken& stop) {
   const int64_t explained = std::min(std::ssize(found.regions), most_explained);
   if (explained == 0) return;
   const double noise = noise_of_pixel(prepared, expected, model, found.mask);
+  FirstFailure failure;
 #pragma omp parallel for schedule(dynamic)
-  for (int64_t i = 0; i < explained; ++i) {
-    Region& region = found.regions[static_cast<size_t>(i)];
-    // Filters and pooling find what lies beside an anomaly, too, where little of it is left.
-    const float least = std::min(region.highest_score / 2, region.highest_score);
-    std::vector<int64_t> core;
-    for (const int64_t pixel : region.pixels)
-      if (found.scores[static_cast<size_t>(pixel)] >= least) core.push_back(pixel);
-    const double share = noise_of_mean(core, prepared.x.size, preprocess.sigma, preprocess.xy_window);
-    region.explanation = explain(prepared, expected, core, model, noise * share, found.window);
-  }
+  for (int64_t i = 0; i < explained; ++i)
+    failure.guard([&] {
+      stop.stop_if_requested();
+      Region& region = found.regions[static_cast<size_t>(i)];
+      // Filters and pooling find what lies beside an anomaly, too, where little of it is left.
+      const float least = std::min(region.highest_score / 2, region.highest_score);
+      std::vector<int64_t> core;
+      for (const int64_t pixel : region.pixels)
+        if (found.scores[static_cast<size_t>(pixel)] >= least) core.push_back(pixel);
+      const double share = noise_of_mean(core, prepared.x.size, preprocess.sigma, preprocess.xy_window);
+      region.explanation = explain(prepared, expected, core, model, noise * share, found.window);
+    });
+  failure.rethrow();
 }
 
 }  // namespace
@@ -137,7 +139,7 @@ void check_detection(const SpectrumImageView& prepared, int64_t tile, const Dete
 
 Detection detect(const SpectrumImageView& prepared, const Expectation& expectation,
                  const PreprocessConfig& preprocess, const DetectionConfig& config,
-                 std::span<const float> held_out) {
+                 std::span<const float> held_out, const StopToken& stop) {
   Scorer scorer(prepared, expectation, preprocess, config);
   Detection found;
   found.scores = scorer.scores(config.score);
@@ -151,7 +153,7 @@ Detection detect(const SpectrumImageView& prepared, const Expectation& expectati
   found.mask = anomalous(found.scores, found.threshold);
   found.doubts = doubts(found, config, held_out, prepared.excluded);
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
-  explain_regions(found, prepared, expectation.spectra, scorer.residuals(), preprocess);
+  explain_regions(found, prepared, expectation.spectra, scorer.residuals(), preprocess, stop);
   return found;
 }
 

@@ -13,8 +13,12 @@
 #include "engine/detect/regions.h"
 #include "engine/image/energy_axis.h"
 #include "engine/image/spectrum_image.h"
+#include "engine/stop_token.h"
 
 namespace eelsvae {
+
+// So many regions are explained, those of the highest scores, which takes seconds; the others have no words.
+inline constexpr int64_t most_explained = 50;
 
 // What a detection found in a prepared image; maps are (y, x).
 struct Detection {
@@ -42,9 +46,9 @@ void check_detection(const SpectrumImageView& prepared, int64_t tile, const Dete
 
 // Scores, threshold, mask and regions. held_out: ascending scores of normal spectra for
 // ThresholdMethod::conformal. UserError: as check_detection; the noise cannot be measured; the threshold
-// cannot be found.
+// cannot be found. Interrupted while regions are explained.
 Detection detect(const SpectrumImageView& prepared, const Expectation& expectation,
                  const PreprocessConfig& preprocess, const DetectionConfig& config,
-                 std::span<const float> held_out = {});
+                 std::span<const float> held_out = {}, const StopToken& stop = {});
 
 }  // namespace eelsvae

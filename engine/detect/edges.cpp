@@ -152,17 +152,19 @@ bool is_element(const std::string& symbol) {
   return std::ranges::any_of(table, [&](const Row& row) { return same_symbol(symbol, row.element); });
 }
 
+bool is_wanted(const Edge& edge, std::span<const std::string> elements) {
+  return elements.empty() ? edge.major : std::ranges::any_of(elements, [&](const std::string& symbol) {
+    return same_symbol(symbol, edge.element);
+  });
+}
+
 std::vector<Edge> edges_near(double from_ev, double to_ev, std::span<const std::string> elements) {
   constexpr double rise = 10;  // eV from an onset to the far side of its white line
   constexpr size_t most = 3;
   std::vector<Edge> near;
-  for (const Edge& edge : all_edges()) {
-    const bool wanted =
-        elements.empty() ? edge.major : std::ranges::any_of(elements, [&](const std::string& symbol) {
-          return same_symbol(symbol, edge.element);
-        });
-    if (wanted && edge.onset_ev >= from_ev - rise && edge.onset_ev <= to_ev) near.push_back(edge);
-  }
+  for (const Edge& edge : all_edges())
+    if (is_wanted(edge, elements) && edge.onset_ev >= from_ev - rise && edge.onset_ev <= to_ev)
+      near.push_back(edge);
   std::ranges::stable_sort(near, {}, [&](const Edge& edge) { return std::abs(edge.onset_ev - from_ev); });
   if (near.size() > most) near.resize(most);
   return near;

@@ -48,7 +48,7 @@ DetectionResult run_detection(const SpectrumImageView& prepared, const Expectati
   DetectionResult result;
   result.expectation = source(prepared);
   stop.stop_if_requested();
-  result.found = detect(prepared, result.expectation, preprocess, config, held_out);
+  result.found = detect(prepared, result.expectation, preprocess, config, held_out, stop);
   stop.stop_if_requested();
   for (const std::string& doubt : doubts_of(prepared, result.expectation, description, preprocess))
     result.found.doubts.push_back(doubt);

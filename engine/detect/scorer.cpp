@@ -12,6 +12,7 @@
 #include "engine/detect/pooling.h"
 #include "engine/detect/scores.h"
 #include "engine/noise/filtered_noise.h"
+#include "engine/prepare/scaling.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -93,9 +94,12 @@ Scorer::Scorer(const SpectrumImageView& prepared, const Expectation& expectation
       pixel_noise_(filtered_noise(prepared, preprocess.sigma, preprocess.xy_window)) {}
 
 const ResidualModel& Scorer::residuals() {
-  if (!residuals_)
+  if (!residuals_) {
     residuals_ = fit_residual_model(prepared_, expectation_.spectra,
                                     noise_lag(preprocess_.sigma, preprocess_.xy_window), pixel_noise_);
+    // Where nothing clips, the lowest of few counts is a 0 that was counted.
+    if (!clips(preprocess_.scaling_method)) residuals_->noise.clipped.clear();
+  }
   return *residuals_;
 }
 

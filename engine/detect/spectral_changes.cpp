@@ -58,27 +58,32 @@ Piece moved(const Piece& piece, double channels) {
   return {room.first, {to.begin(), to.end()}};
 }
 
+// Convolved with a Gaussian (sigma in channels).
+Piece convolved(const Piece& piece, double sigma) {
+  const std::vector<float> half = gaussian_weights(sigma);
+  const int64_t reach = std::ssize(half) - 1, count = std::ssize(piece.values);
+  Piece result = {piece.first - reach, std::vector<double>(static_cast<size_t>(count + 2 * reach))};
+  for (int64_t k = -reach; k <= reach; ++k) {
+    const auto weight = static_cast<double>(half[static_cast<size_t>(std::abs(k))]);
+    double* to = result.values.data() + reach + k;
+    for (int64_t e = 0; e < count; ++e) to[e] += weight * at(piece.values, e);
+  }
+  return result;
+}
+
 // Without the noise of single channels, which does not move or broaden with the peaks: twice the convolution
 // with a Gaussian (sigma in channels) less that with two (Stuetzle and Mittal 1979), which leaves parabolas
 // as they are.
 Piece smoothed(const Piece& piece, double sigma) {
-  const std::vector<float> half = gaussian_weights(sigma);
-  const int64_t reach = std::ssize(half) - 1;
-  const auto convolved = [&](const std::vector<double>& values) {
-    std::vector<double> result(values.size());
-    for (int64_t e = 0; e < std::ssize(values); ++e)
-      for (int64_t k = std::max(-reach, -e); k <= std::min(reach, std::ssize(values) - 1 - e); ++k)
-        at(result, e) += static_cast<double>(half[static_cast<size_t>(std::abs(k))]) * at(values, e + k);
-    return result;
-  };
-  Piece result = padded(piece, 2 * reach);
-  const std::vector<double> once = convolved(result.values), twice = convolved(once);
-  for (size_t i = 0; i < once.size(); ++i) result.values[i] = 2 * once[i] - twice[i];
-  return result;
+  const Piece once = convolved(piece, sigma);
+  return difference(times(once, 2), convolved(once, sigma));
 }
 
-// Convolved with a kernel of this variance (channels^2), which in many steps is a Gaussian.
+// Convolved with a kernel of this variance (channels^2): a Gaussian, or, where that is too narrow to be
+// sampled by channels, a short one in several steps.
 Piece broadened(const Piece& piece, double variance) {
+  constexpr double widest_steps = 2;
+  if (variance > widest_steps) return convolved(piece, std::sqrt(variance));
   const auto rounds = static_cast<int64_t>(std::ceil(4 * variance));
   const double share = rounds > 0 ? variance / static_cast<double>(rounds) / 2 : 0;
   const auto reach = std::min(rounds, static_cast<int64_t>(std::ceil(5 * std::sqrt(variance))) + 1);
@@ -121,6 +126,11 @@ class Spectrum {
   int64_t size() const { return std::ssize(values_); }
   double ev(int64_t e) const { return energy_.value(static_cast<double>(e)); }
   const std::vector<double>& values() const { return values_; }
+  double highest() const {
+    double most = 0;
+    for (double value : values_) most = std::max(most, std::abs(value));
+    return most;
+  }
   int64_t channels_of(double ev) const { return static_cast<int64_t>(std::lround(ev / energy_.scale)); }
 
   // What lies above the straight line from foot to foot.
@@ -330,6 +340,7 @@ void add_span(std::vector<SpectralChange>& changes, const Spectrum& s, size_t fr
   Change place;
   place.first_ev = s.rise_ev(features[from]);
   place.last_ev = s.ev(features[to].peak);
+  place.peaks = static_cast<int>(to - from) + 1;
   const int64_t first = features[from].first, last = features[to].last;
   const Piece lines = s.above_steps(first, last);
   const std::optional<Piece> edge = s.edge(from, last);
@@ -360,6 +371,17 @@ void add_span(std::vector<SpectralChange>& changes, const Spectrum& s, size_t fr
   }
 }
 
+// What is new, by its height and energy: in units of the spectrum there.
+Change measured_new(ChangeKind kind, const Spectrum& s, Numbers p, Numbers errors) {
+  Change change;
+  change.kind = kind;
+  change.first_ev = change.last_ev = p[1];
+  change.energy_uncertainty_ev = errors[1];
+  const int64_t e = std::clamp<int64_t>(std::lround(s.energy().index(p[1])), 0, s.size() - 1);
+  const double level = std::max(std::abs(at(s.values(), e)), 1e-300);
+  return with(change, p[0] / level, errors[0] / level);
+}
+
 // Height, energy and log sigma (eV), begun from each of several widths; what a cosmic ray leaves in a channel
 // or two has no width that could be fitted.
 void add_peaks(std::vector<SpectralChange>& changes, const std::shared_ptr<const Spectrum>& s,
@@ -378,18 +400,9 @@ void add_peaks(std::vector<SpectralChange>& changes, const std::shared_ptr<const
     return piece;
   };
   const auto measured = [s](Numbers p, Numbers errors) {
-    Change change;
-    change.kind = p.size() > 2 ? ChangeKind::peak : ChangeKind::spike;
-    change.first_ev = change.last_ev = p[1];
-    change.energy_uncertainty_ev = errors[1];
-    const int64_t e = std::clamp<int64_t>(std::lround(s->energy().index(p[1])), 0, s->size() - 1);
-    const double level = std::max(std::abs(at(s->values(), e)), 1e-300);
-    change.value = p[0] / level;
-    change.uncertainty = errors[0] / level;
-    return change;
+    return measured_new(p.size() > 2 ? ChangeKind::peak : ChangeKind::spike, *s, p, errors);
   };
-  double level = 0;
-  for (double value : s->values()) level = std::max(level, std::abs(value));
+  const double level = s->highest();
   if (!(level > 0)) return;
   for (double sigma = spike; sigma < widest; sigma *= 2) {
     SpectralChange peak;
@@ -423,18 +436,9 @@ void add_edges(std::vector<SpectralChange>& changes, const std::shared_ptr<const
     return piece;
   };
   const auto measured = [s](Numbers p, Numbers errors) {
-    Change change;
-    change.kind = ChangeKind::edge;
-    change.first_ev = change.last_ev = p[1];
-    change.energy_uncertainty_ev = errors[1];
-    const int64_t e = std::clamp<int64_t>(std::lround(s->energy().index(p[1])), 0, s->size() - 1);
-    const double level = std::max(std::abs(at(s->values(), e)), 1e-300);
-    change.value = p[0] / level;
-    change.uncertainty = errors[0] / level;
-    return change;
+    return measured_new(ChangeKind::edge, *s, p, errors);
   };
-  double level = 0;
-  for (double value : s->values()) level = std::max(level, std::abs(value));
+  const double level = s->highest();
   if (!(level > 0)) return;
   // Less than that of a step shows no edge.
   const int64_t margin = s->channels_of(5), step = std::max<int64_t>(1, s->channels_of(2));

@@ -10,7 +10,6 @@
 namespace eelsvae {
 namespace {
 
-constexpr double fine = 1.5;             // channels: less is noise
 constexpr double least_prominence = 12;  // times less than the highest peak's
 constexpr size_t most_features = 12;
 constexpr double longest_foot_ev = 15;
@@ -40,13 +39,19 @@ int64_t foot(const std::vector<double>& f, int64_t peak, int64_t step, int64_t l
 
 }  // namespace
 
+SmoothSpectrum smooth_spectrum(std::span<const double> spectrum, const Axis& energy) {
+  constexpr double fine = 1.5;  // channels: less is noise
+  const double quarter = static_cast<double>(std::ssize(spectrum)) / 4;
+  return {smoothed(spectrum, fine),
+          smoothed(spectrum, std::max(4 * fine, std::min(edge_width / std::abs(energy.scale), quarter)))};
+}
+
 std::vector<SpectralFeature> find_features(std::span<const double> spectrum, const Axis& energy) {
   const int64_t channels = std::ssize(spectrum);
   if (channels < 8) return {};
-  const std::vector<double> s = smoothed(spectrum, fine),
-                            broad = smoothed(spectrum, std::max(4 * fine, edge_width / energy.scale));
+  const SmoothSpectrum smooth = smooth_spectrum(spectrum, energy);
   std::vector<double> f;
-  for (size_t e = 0; e < s.size(); ++e) f.push_back(s[e] - broad[e]);
+  for (size_t e = 0; e < spectrum.size(); ++e) f.push_back(smooth.fine[e] - smooth.background[e]);
   const auto longest = static_cast<int64_t>(std::ceil(longest_foot_ev / energy.scale));
 
   struct Peak {

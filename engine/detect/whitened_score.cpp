@@ -6,9 +6,8 @@
 #include <limits>
 #include <numeric>
 
-#include "engine/detect/scores.h"
+#include "engine/detect/spectral_features.h"
 #include "engine/detect/surroundings.h"
-#include "engine/prepare/filters.h"
 #include "kernels/error.h"
 #include "kernels/image_operations.h"
 
@@ -86,34 +85,19 @@ std::vector<double> mean_expected(const SpectrumImageView& observed, std::span<c
   return mean;
 }
 
-std::vector<double> smoothed(const std::vector<double>& spectrum, double sigma) {
-  const std::vector<float> half = gaussian_weights(sigma);
-  const int64_t channels = std::ssize(spectrum);
-  std::vector<double> result(spectrum.size());
-  for (int64_t e = 0; e < channels; ++e)
-    for (int64_t k = 1 - std::ssize(half); k < std::ssize(half); ++k)
-      result[static_cast<size_t>(e)] += static_cast<double>(half[static_cast<size_t>(std::abs(k))]) *
-                                        spectrum[static_cast<size_t>(reflected(e + k, channels))];
-  return result;
-}
-
-// What becomes of a spectrum s when its edges grow, move or broaden: its fine structure, its first and its
+// What becomes of a spectrum when its edges grow, move or broaden: its fine structure, its first and its
 // second derivative, in units of the noise.
 std::array<std::vector<double>, 3> spectral_changes(const std::vector<double>& mean, const NoiseModel& noise,
                                                     const Axis& energy) {
-  constexpr double fine = 1.5;  // channels: less is noise
   const int64_t channels = std::ssize(mean);
-  // An axis that is hardly wider than an edge has no slower background than its own quarter.
-  const double background =
-      std::max(4 * fine, std::min(edge_width / std::abs(energy.scale), static_cast<double>(channels) / 4));
-  const std::vector<double> s = smoothed(mean, fine), smooth = smoothed(mean, background);
+  const SmoothSpectrum smooth = smooth_spectrum(mean, energy);
   std::array<std::vector<double>, 3> changes;
   for (int64_t e = 0; e < channels; ++e) {
-    auto at = [&](int64_t i) { return s[static_cast<size_t>(reflected(i, channels))]; };
+    auto at = [&](int64_t i) { return smooth.fine[static_cast<size_t>(reflected(i, channels))]; };
     const double level = mean[static_cast<size_t>(e)],
                  factor = static_cast<double>(noise.channel_factor[static_cast<size_t>(e)]),
                  unit = 1 / std::sqrt(factor * (noise.floor + noise.gain * std::max(level, 0.0)));
-    changes[0].push_back(unit * (at(e) - smooth[static_cast<size_t>(e)]));
+    changes[0].push_back(unit * (at(e) - smooth.background[static_cast<size_t>(e)]));
     changes[1].push_back(unit * (at(e + 1) - at(e - 1)) / 2);
     changes[2].push_back(unit * (at(e + 1) - 2 * at(e) + at(e - 1)));
   }

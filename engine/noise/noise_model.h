@@ -27,7 +27,7 @@ struct NoiseModel {
   std::vector<double> correlation = {};
 
   // (E) the share of a channel's values that are the largest or the smallest of all: what was clipped to the
-  // ends of the scaling's range. Empty: none. It changes no variance.
+  // ends of the scaling's range, if it has one. Empty: none. It changes no variance.
   std::vector<float> clipped = {};
 
   double variance(int64_t pixel, int64_t channel, double expected) const;

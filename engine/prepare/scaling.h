@@ -13,6 +13,11 @@ namespace eelsvae {
 // linearly between neighbours as np.percentile does.
 std::vector<double> percentiles(DeviceImage& image, std::span<const double> percents);
 
+// Whether counts come out of it clipped to the ends of a range.
+constexpr bool clips(Scaling method) {
+  return method == Scaling::robust_minmax || method == Scaling::quantile;
+}
+
 // How counts become what the network sees. Fitted on a training image, kept with the model, and applied
 // unchanged to every image the model is shown.
 //

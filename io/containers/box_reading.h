@@ -11,9 +11,9 @@
 #include <span>
 #include <vector>
 
+#include "engine/first_failure.h"
 #include "engine/stop_token.h"
 #include "io/containers/boxes.h"
-#include "io/files/first_failure.h"
 #include "io/files/stored_array.h"
 
 namespace eelsvae {

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 
-#include "io/files/first_failure.h"
+#include "engine/first_failure.h"
 #include "kernels/error.h"
 #include "kernels/host_memory.h"
 #include "kernels/transpose.h"

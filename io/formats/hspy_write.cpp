@@ -5,11 +5,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "engine/first_failure.h"
 #include "io/containers/boxes.h"
 #include "io/containers/chunk_codec.h"
 #include "io/containers/hdf5_library.h"
 #include "io/files/atomic_file.h"
-#include "io/files/first_failure.h"
 #include "io/formats/hspy.h"
 #include "kernels/error.h"
 

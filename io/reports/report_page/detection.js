@@ -48,9 +48,13 @@ if (report.regions) {
         numberText(region.y), numberText(region.x), numberText(region.score),
         region.deviation ? deviationText(region.deviation) : '', region.edges, region.explanation
       ], (region) => select(region.strongest));
-  byId('region-note').textContent = (count > table.length ?
-      `The ${table.length} regions of the highest scores, of ${countText(count)}. ` :
-      '') + 'Click a region for its strongest pixel.';
+  const explained = table.filter((region) => region.explanation).length;
+  const notes = [
+    count > table.length ? `The ${table.length} regions of the highest scores, of ${countText(count)}.` : '',
+    0 < explained && explained < table.length ? `What changed is said of ${explained} regions.` : '',
+    'Click a region for its strongest pixel.'
+  ];
+  byId('region-note').textContent = notes.filter(Boolean).join(' ');
 }
 
 for (const [name, value] of report.metrics ?? []) {

@@ -6,11 +6,14 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "engine/detect/baselines.h"
+#include "engine/detect/change_words.h"
 #include "engine/detect/detection.h"
+#include "engine/detect/scorer.h"
 #include "engine/prepare/preprocess.h"
 #include "engine/short_number.h"
 #include "engine/specimen/simulate.h"
@@ -247,6 +250,54 @@ TEST(ChangeFit, AShiftWithoutNoiseIsExact) {
   EXPECT_NEAR(change.uncertainty, 0.5 / (60 * std::sqrt(std::sqrt(M_PI) / 10)), 0.0015);
   ASSERT_EQ(fourth.changes.size(), 1u);
   EXPECT_NEAR(fourth.changes[0].uncertainty, change.uncertainty / 2, 1e-4);
+}
+
+TEST(ChangeFit, ABroadeningOverManyChannelsIsExact) {
+  Made made;  // from a sigma of 5 channels to one of 7
+  for (size_t e = 0; e < 200; ++e) {
+    const double u = static_cast<double>(e) - 100;
+    made.image.counts[e] += static_cast<float>(60.0 * 5 / 7 * std::exp(-u * u / 98) - Made::peak_at(u + 100));
+  }
+  const Explanation explanation = made.explained();
+  ASSERT_EQ(explanation.changes.size(), 1u);
+  EXPECT_EQ(explanation.changes[0].kind, ChangeKind::width);
+  EXPECT_NEAR(explanation.changes[0].value, 0.5 * 2 * 2.3548, 0.1) << "eV";
+  EXPECT_EQ(explanation.changes[0].peaks, 1);
+  EXPECT_LT(explanation.chi_squared_after, 0.02 * explanation.chi_squared_before);
+}
+
+// Electrons counted one by one: the lowest count, 0, is that of many channels, and nothing is clipped.
+TEST(ChangeFit, FewCountsAreNotClippedOnes) {
+  constexpr int64_t side = 40, channels = 200;
+  std::mt19937 random(7);
+  SpectrumImage image;
+  image.y.size = image.x.size = side;
+  image.energy = {"Energy loss", "eV", 500, 0.5, channels};
+  Expectation expectation;
+  std::vector<int64_t> stronger;
+  for (int64_t pixel = 0; pixel < side * side; ++pixel) {
+    const bool changed = pixel / side < 5 && pixel % side < 5;
+    if (changed) stronger.push_back(pixel);
+    for (int64_t e = 0; e < channels; ++e) {
+      const double u = static_cast<double>(e - 100) / 5, peak = 3 * std::exp(-u * u / 2),
+                   background = 2 * std::pow(1 + static_cast<double>(e) / 400, -3);
+      std::poisson_distribution<int> count(background + (changed ? peak : 0));
+      image.counts.push_back(static_cast<float>(count(random)));
+      expectation.spectra.push_back(static_cast<float>(background));
+    }
+  }
+  PreprocessConfig preprocess;
+  preprocess.sigma = 0;
+  preprocess.xy_window = 1;
+  preprocess.scaling_method = Scaling::none;
+  const DetectionConfig config;
+  Scorer scorer(image, expectation, preprocess, config);
+  // The peak has up to four times the counts, and the variance, of what is expected.
+  const Explanation explanation = explain(image, expectation.spectra, stronger, scorer.residuals(),
+                                          4 / static_cast<double>(stronger.size()), scorer.window());
+  ASSERT_FALSE(explanation.changes.empty());
+  EXPECT_EQ(explanation.changes[0].kind, ChangeKind::peak) << sentence(explanation, {});
+  EXPECT_NEAR(explanation.changes[0].value, 3 / (2 * std::pow(1.25, -3)), 0.5) << sentence(explanation, {});
 }
 
 TEST(ChangeFit, NormalVariationIsUncertain) {

@@ -33,14 +33,20 @@ TEST(ChangeWords, NameEdgesAndUncertainties) {
 }
 
 TEST(ChangeWords, WithoutElementsOnlyWhatIsUnambiguousHasAName) {
-  const Change iron = {ChangeKind::amount, 716, 730, 0, 2, 0.3};
+  const Change iron = {ChangeKind::amount, 716, 730, 0, 2, 0.3, 2};
   EXPECT_EQ(said(iron, {}), "Fe L2,3 2.0 ± 0.3 times as strong") << "two of its edges, one of cesium";
   EXPECT_EQ(said({ChangeKind::amount, 534, 538, 0, 2, 0.3}, {}),
             "the peak at 538.0 eV (O K 532, Sb M4 537, Sb M5 528) 2.0 ± 0.3 times as strong");
-  EXPECT_EQ(said(iron, {"Bi"}), "the peak at 730.0 eV 2.0 ± 0.3 times as strong");
+  EXPECT_EQ(said(iron, {"Bi"}), "the peaks from 716.0 to 730.0 eV 2.0 ± 0.3 times as strong");
   EXPECT_EQ(said({ChangeKind::ratio, 717.5, 722, 0, 1.5, 0.3}),
             "ratio of the peaks at 717.5 and 722.0 eV 1.5 ± 0.3 times as high")
       << "iron's are 13 eV apart";
+}
+
+TEST(ChangeWords, SymbolsNeedNoCapitals) {
+  const Elements iron = {"fe"};
+  EXPECT_EQ(said({ChangeKind::ratio, 717.5, 730, 0, 1.5, 0.3}, iron), "Fe L3/L2 1.5 ± 0.3 times as high");
+  EXPECT_EQ(said({ChangeKind::shift, 716, 717.5, 0, 1.2345, 0.0312}, iron), "Fe L3 moved by +1.23 ± 0.03 eV");
 }
 
 TEST(ChangeWords, SayWhatIsLeft) {

@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -451,6 +452,19 @@ TEST(Detection, OfASmallImageDoesWithoutANull) {
   const Detection found = detect(sample.image, sample.expectation, unfiltered(), config);
   EXPECT_FALSE(found.null);
   EXPECT_FALSE(found.expected_false_alarms());
+}
+
+TEST(Detection, ExplainsTheRegionsOfTheHighestScores) {
+  const Film sample = film(Preset::bfo, "mean", 1);
+  DetectionConfig config;
+  config.threshold = 3.5;
+  const Detection found = detect(sample.image, sample.expectation, unfiltered(), config);
+  ASSERT_GT(std::ssize(found.regions), most_explained);
+  for (int64_t i = 0; i < std::ssize(found.regions); ++i)
+    EXPECT_EQ(found.regions[static_cast<size_t>(i)].explanation.channels > 0, i < most_explained) << i;
+  const std::atomic<bool> asked = true;
+  EXPECT_THROW(detect(sample.image, sample.expectation, unfiltered(), config, {}, StopToken(asked)),
+               Interrupted);
 }
 
 }  // namespace

@@ -29,5 +29,18 @@ TEST(SpectralFeatures, ArePeaksAboveWhatIsBroad) {
   EXPECT_TRUE(find_features(std::vector<double>(4, 1.0), energy).empty());
 }
 
+// An edge is broader than any filter there, but not than a quarter of the axis.
+TEST(SpectralFeatures, AreFoundAtAnyDispersion) {
+  std::vector<double> spectrum;
+  for (int64_t e = 0; e < 400; ++e) {
+    const auto u = static_cast<double>(e - 200) / 10;
+    spectrum.push_back(100 + 50 * std::exp(-u * u / 2));
+  }
+  const std::vector<SpectralFeature> features =
+      find_features(spectrum, {"Energy loss", "eV", 500, 1e-6, 400});
+  ASSERT_EQ(features.size(), 1u);
+  EXPECT_EQ(features[0].peak, 200);
+}
+
 }  // namespace
 }  // namespace eelsvae
