@@ -25,7 +25,8 @@ struct Winner {
   std::string baseline, reason;
 };
 
-Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
+// amounts: whether they are to be judged, which PCA, that has them from the very spectrum, cannot do.
+Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels, bool amounts) {
   constexpr int64_t enough_for_pca = 256;
   if (!comparison || !comparison->model)
     return pixels >= enough_for_pca
@@ -33,6 +34,8 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels) {
                : Winner{false, "mean", "The mean spectrum is used, for so few spectra tell no more"};
   constexpr double clearly = 0.001;  // what is simpler is preferred otherwise
   const bool has_pca = comparison->pca && comparison->components > 0;
+  if (amounts && *comparison->model + clearly <= comparison->mean)
+    return {true, "", "The model is used, for it knows from its surroundings what belongs at a place"};
   const double model = *comparison->model + clearly, mean = comparison->mean,
                pca = has_pca ? *comparison->pca : mean;
   const std::string by = " predicts spectra that it was not fitted to best, and is used";
@@ -124,7 +127,7 @@ int run_automatic(const DetectionRequest& request, JobFolder& folder) {
     }
     if (fs::exists(run.best())) comparison = read_checkpoint_info(SafetensorsFile(run.best())).comparison;
   }
-  const Winner winner = best_of(comparison, pixels);
+  const Winner winner = best_of(comparison, pixels, choice.config.detection.score == Score::joint);
   if (comparison) log->info("{}", describe(*comparison));
   log->info("{}", winner.reason);
 
