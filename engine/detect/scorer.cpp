@@ -150,8 +150,7 @@ std::vector<float> Scorer::raw_scores(Score score) {
       if (amounts().of_pixels.empty())
         throw UserError(
             "detection.score=amounts: what is expected of the spectra foretells no amounts, as a model of a "
-            "lattice "
-            "does, by which they could be judged; use whitened");
+            "lattice does, by which they could be judged; use whitened");
       return of_amounts(amounts(), prepared_.excluded).scores;
     case Score::deviance:
       return deviance_scores(prepared_, expected, residuals(), window_);
