@@ -10,6 +10,7 @@
 #include "kernels/array.h"
 #include "kernels/bias_relu.h"
 #include "kernels/conv3d.h"
+#include "kernels/energy_pooling.h"
 #include "kernels/image_operations.h"
 #include "kernels/latent.h"
 #include "kernels/linear.h"
@@ -68,6 +69,7 @@ struct CeilingLoop {
 class Backend : public Conv3dOperations,
                 public LinearOperations,
                 public BiasReluOperations,
+                public EnergyPoolingOperations,
                 public LatentOperations,
                 public ReconstructionLossOperations,
                 public NormOperations,

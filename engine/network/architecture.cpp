@@ -50,7 +50,7 @@ std::vector<LayerSpec> ModelShape::layers() const {
 }
 
 std::vector<Parameter> LayerSpec::parameters() const {
-  if (kind == Kind::posterior) return {};
+  if (kind == Kind::posterior || kind == Kind::energy_pooling) return {};
   std::vector<int64_t> shape;
   std::array<int64_t, 4> view, bias_view;
   int64_t inputs = 0;  // from how many values of its input an output value is made
@@ -88,6 +88,7 @@ std::vector<int64_t> LayerSpec::output_shape() const {
     case Kind::transposed_convolution:
       return shape(convolution.in, convolution.in_channels);
     case Kind::linear:
+    case Kind::energy_pooling:
     case Kind::posterior:
       break;
   }

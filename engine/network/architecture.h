@@ -21,16 +21,16 @@ struct Features {
 };
 
 struct LayerSpec {
-  enum class Kind { convolution, transposed_convolution, linear, posterior };
+  enum class Kind { convolution, transposed_convolution, linear, energy_pooling, posterior };
   std::string name;  // of the published PyTorch module, "encoder.0"; what has no parameters: "latent"
   Kind kind;
   bool relu = false;
   // Of one tile. A transposed convolution's is the convolution that it transposes: its input is that one's
   // output.
   Conv3dProblem convolution = {};
-  Features in = {}, out = {};  // of a Linear layer; of the posterior only `out`
+  Features in = {}, out = {};  // of a Linear layer or a pooling; of the posterior only `out`
 
-  // Weight and bias, in this order; none of a posterior.
+  // Weight and bias, in this order; none of a pooling or a posterior.
   std::vector<Parameter> parameters() const;
   // Of the layer's output for one tile: (H, W, E, C), or features.
   std::vector<int64_t> output_shape() const;

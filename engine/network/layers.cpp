@@ -135,6 +135,21 @@ Operation LinearLayer::update(const Arena& arena, const StepScalars* scalars) {
           }};
 }
 
+Operations EnergyPoolingLayer::forward(const Arena& arena) {
+  const Array x = arena.array(wiring.input), y = arena.array(wiring.output);
+  return {{"forward", 0, bytes_of({x}), bytes_of({y}),
+           [=, this] { backend_.energy_pooling(batch_, maps_.positions, maps_.channels, x, y); }}};
+}
+
+Operations EnergyPoolingLayer::backward(const Arena& arena) {
+  const Array x = arena.array(wiring.input), y = arena.array(wiring.output),
+              y_gradient = arena.array(wiring.output_gradient), x_gradient = arena.array(wiring.input_gradient);
+  return {{"data gradient", 0, bytes_of({x, y, y_gradient}), bytes_of({x_gradient}), [=, this] {
+             backend_.energy_pooling_backward(batch_, maps_.positions, maps_.channels, x, y, y_gradient,
+                                              x_gradient);
+           }}};
+}
+
 Operations PosteriorLayer::forward(const Arena& arena) {
   const Array head = arena.array(wiring.input), z = arena.array(wiring.output),
               kl = slice(arena.array(results), batch_, batch_);

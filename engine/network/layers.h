@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/network/architecture.h"
 #include "engine/network/memory_plan.h"
 #include "engine/network/parameter.h"
 #include "kernels/backend.h"
@@ -108,6 +109,21 @@ class LinearLayer final : public Layer {
   std::unique_ptr<Linear> operation_;
   bool relu_;
   const std::vector<ParameterStorage>& parameters_;
+};
+
+// What is left of maps when places along the energy axis no longer matter (kernels/energy_pooling.h).
+class EnergyPoolingLayer final : public Layer {
+ public:
+  EnergyPoolingLayer(Backend& backend, int64_t batch, Features maps)
+      : backend_(backend), batch_(batch), maps_(maps) {}
+
+  Operations forward(const Arena& arena) override;
+  Operations backward(const Arena& arena) override;
+
+ private:
+  Backend& backend_;
+  int64_t batch_;
+  Features maps_;
 };
 
 // Draws z from the posterior that the encoder's head describes, or takes its mean.

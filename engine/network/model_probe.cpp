@@ -10,8 +10,8 @@ std::vector<TileLoss> ModelProbe::forward_backward(const LossWeights& weights, u
   model_.set_scalars(weights, seed, step);
   model_.send_scalars();
   model_.forward(true);
-  model_.run(Model::Phase::output);
-  model_.run(Model::Phase::backward);
+  model_.run(Network::Phase::output);
+  model_.run(Network::Phase::backward);
   model_.result_drain_->submit(model_.arena_->at(model_.results_));
   return model_.tile_losses(static_cast<const double*>(model_.result_drain_->wait()));
 }
@@ -25,7 +25,7 @@ double ModelProbe::update(double learning_rate, double limit) {
 }
 
 std::vector<double> ModelProbe::posterior() const {
-  return downloaded(model_.backend_, model_.posterior());
+  return downloaded(model_.backend_, model_.posterior_array());
 }
 
 std::vector<double> ModelProbe::logits() const {

@@ -4,22 +4,22 @@
 #include <string>
 #include <vector>
 
-#include "engine/network/model.h"
+#include "engine/network/network.h"
 
 namespace eelsvae {
 
-// A look inside a model, for tests and for the check that precedes a benchmark: halves of a step by
+// A look inside a network, for tests and for the check that precedes a benchmark: halves of a step by
 // themselves, and what lies in its memory.
 class ModelProbe {
  public:
-  explicit ModelProbe(Model& model) : model_(model) {}
+  explicit ModelProbe(Network& model) : model_(model) {}
 
   // The two halves of a step. Forward and backward pass over the loaded tiles; leaves gradients in place.
   std::vector<TileLoss> forward_backward(const LossWeights& weights, uint64_t seed, uint64_t step);
   // Norm, clipping and Adam step; returns the norm before clipping.
   double update(double learning_rate, double limit);
 
-  // After a pass: mean and log-variance of the posterior (batch, 2 latent), logits (batch, H, W, E).
+  // After a pass: mean and log-variance of the posterior (batch, 2 latent), logits (batch, target...).
   std::vector<double> posterior() const;
   std::vector<double> logits() const;
 
@@ -35,7 +35,7 @@ class ModelProbe {
  private:
   const ParameterStorage& storage(const std::string& name) const;
 
-  Model& model_;
+  Network& model_;
 };
 
 }  // namespace eelsvae

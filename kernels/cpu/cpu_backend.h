@@ -44,6 +44,10 @@ class CpuBackend final : public Backend {
   void bias_relu_backward(int64_t rows, int64_t channels, ConstArray y, bool relu, Array gradient,
                           Array bias_gradient) override;
 
+  void energy_pooling(int64_t batch, int64_t positions, int64_t channels, ConstArray x, Array y) override;
+  void energy_pooling_backward(int64_t batch, int64_t positions, int64_t channels, ConstArray x, ConstArray y,
+                               ConstArray y_gradient, Array x_gradient) override;
+
   void reparameterize(int64_t batch, int64_t latent, ConstArray head, bool sample, const StepScalars* scalars,
                       Array z, Array kl) override;
   void reparameterize_backward(int64_t batch, int64_t latent, ConstArray head, ConstArray z_gradient,
