@@ -9,8 +9,8 @@ namespace eelsvae {
 //   y[b, channels + c] = mean over p of x[b, p, c]
 // Backward, from y and its gradient:
 //   dx[b, p, c] = exp(x[b, p, c] - y[b, c]) dy[b, c] + dy[b, channels + c] / positions
-// x, y and their gradients have the activation type; arithmetic is in the master type. Memory: x twice in (the
-// second time from the cache), or x once in and dx out.
+// x, y and their gradients have the activation type; arithmetic is in the master type. Memory: x twice in
+// (the second time from the cache), or x once in and dx out.
 class EnergyPoolingOperations {
  public:
   virtual ~EnergyPoolingOperations() = default;

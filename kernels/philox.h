@@ -56,7 +56,8 @@ enum class RandomStream : uint32_t {
   augmentation = 4,
   simulation = 5,
   prediction = 6,
-  injected_changes = 7
+  injected_changes = 7,
+  score_head = 8
 };
 
 EELSVAE_HOST_DEVICE inline Philox4 philox(uint64_t seed, RandomStream stream, uint64_t step, uint64_t index) {

@@ -9,10 +9,12 @@
 #include <boost/math/special_functions/erf.hpp>
 
 #include "engine/detect/empirical_null.h"
+#include "engine/detect/learned_score.h"
 #include "engine/detect/pooling.h"
 #include "engine/detect/scores.h"
 #include "engine/noise/filtered_noise.h"
 #include "engine/prepare/scaling.h"
+#include "engine/score_head/shipped.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -111,9 +113,13 @@ const AmountScores& Scorer::amounts() {
   return *amounts_;
 }
 
+const NormalVariation& Scorer::variation() {
+  if (!variation_) variation_.emplace(prepared_, expectation_.spectra, residuals(), config_.context);
+  return *variation_;
+}
+
 const WhitenedScores& Scorer::whitened() {
-  if (!whitened_)
-    whitened_ = whitened_scores(prepared_, expectation_.spectra, residuals(), window_, config_.context);
+  if (!whitened_) whitened_ = whitened_scores(prepared_, expectation_.spectra, variation(), window_);
   return *whitened_;
 }
 
@@ -144,6 +150,8 @@ std::vector<float> Scorer::raw_scores(Score score) {
                  : combine({{whitened().scores}, of_amounts(amounts(), prepared_.excluded)},
                            prepared_.excluded)
                        .scores;
+    case Score::learned:
+      return learned_scores(prepared_, expected, variation(), window_, shipped_score_head());
     case Score::whitened:
       return whitened().scores;
     case Score::amounts:

@@ -6,6 +6,7 @@
 #include "engine/config.h"
 #include "engine/detect/amounts_score.h"
 #include "engine/detect/expectation.h"
+#include "engine/detect/normal_variation.h"
 #include "engine/detect/residual_model.h"
 #include "engine/detect/whitened_score.h"
 #include "engine/image/energy_axis.h"
@@ -25,6 +26,7 @@ class Scorer {
   ChannelWindow window() const { return window_; }
   // UserError where the noise cannot be measured.
   const ResidualModel& residuals();
+  const NormalVariation& variation();
   const WhitenedScores& whitened();
   const AmountScores& amounts();  // none of a projection
   // (y, x), NaN in excluded pixels; pooled if configured. Where the expectation has scores of its own, these,
@@ -42,6 +44,7 @@ class Scorer {
   ChannelWindow window_;
   std::vector<float> pixel_noise_;  // (y, x), filtered_noise.h
   std::optional<ResidualModel> residuals_;
+  std::optional<NormalVariation> variation_;
   std::optional<WhitenedScores> whitened_;
   std::optional<AmountScores> amounts_;
 };

@@ -7,7 +7,6 @@
 #include <numeric>
 
 #include "engine/detect/spectral_features.h"
-#include "engine/detect/surroundings.h"
 #include "kernels/error.h"
 #include "kernels/image_operations.h"
 
@@ -172,47 +171,21 @@ inline Eight absolute(Eight v) {
   return (Eight)((EightInts)v & 0x7fffffff);
 }
 
-// Applies the bank to pixels: takes out of their residuals what the surroundings foretell and weighs down the
-// shapes that normal spectra vary in.
+// Applies the bank to pixels' residuals and weighs down the shapes that normal spectra vary in.
 class Responses {
  public:
-  Responses(const SpectrumImageView& observed, std::span<const float> expected, const ResidualModel& model,
-            ChannelWindow window, int64_t context)
-      : observed_(observed),
-        expected_(expected),
-        model_(model),
-        bank_(make_bank(observed, expected, model, window)) {
-    for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel)
-      if (observed.excluded.empty() || !observed.excluded[static_cast<size_t>(pixel)])
-        pixels_.push_back(pixel);
-    const auto count = static_cast<size_t>(model.count());
-    amounts_.assign(count, std::vector<float>(static_cast<size_t>(observed.pixels())));
-    weights_ = amounts_;
-    foretold_.resize(count);
-    measure_amounts();
-    for (size_t k = 0; k < count; ++k) {
-      if (context <= 1) {
-        const double strength = model.strengths[k];
-        std::fill(weights_[k].begin(), weights_[k].end(), static_cast<float>(strength / (1 + strength)));
-        continue;
-      }
-      Foretold foretold = foretell(amounts_[k], observed.y.size, observed.x.size, context, observed.excluded);
-      for (size_t pixel = 0; pixel < amounts_[k].size(); ++pixel) {
-        const double spread = static_cast<double>(foretold.spread[pixel]);
-        const double strength = std::max(spread * spread / model.level - 1, 0.0);
-        weights_[k][pixel] = static_cast<float>(strength / (1 + strength));
-        amounts_[k][pixel] -= foretold.value[pixel];
-      }
-      foretold_[k] = std::move(foretold.value);
-    }
-  }
+  Responses(const SpectrumImageView& observed, std::span<const float> expected,
+            const NormalVariation& variation, ChannelWindow window)
+      : channels_(observed.energy.size),
+        variation_(variation),
+        components_(variation.model().count()),
+        bank_(make_bank(observed, expected, variation.model(), window)) {}
 
   size_t filters() const { return bank_.filters.size(); }
   // So many of them, the first, have a shape that explains.
   size_t explaining() const { return bank_.explaining; }
   const Filter& filter(size_t f) const { return bank_.filters[f]; }
-  // Those that are not excluded, ascending.
-  const std::vector<int64_t>& pixels() const { return pixels_; }
+  const std::vector<int64_t>& pixels() const { return variation_.pixels(); }
 
   static constexpr int64_t block = 8 * lanes;
 
@@ -221,11 +194,11 @@ class Responses {
   // order.
   template <typename Use>
   void for_pixels(const std::vector<int64_t>& pixels, Use&& use) const {
-    const int64_t total = std::ssize(pixels), components = model_.count();
+    const int64_t total = std::ssize(pixels);
 #pragma omp parallel
     {
-      std::vector<float> z(static_cast<size_t>(observed_.energy.size * lanes)), y(filters() * lanes),
-          amounts(static_cast<size_t>(components * lanes)), weights(amounts.size());
+      std::vector<float> z(static_cast<size_t>(channels_ * lanes)), y(filters() * lanes),
+          amounts(static_cast<size_t>(components_ * lanes)), weights(amounts.size());
 #pragma omp for schedule(dynamic)
       for (int64_t begin = 0; begin < total; begin += block)
         for (int64_t first = begin; first < std::min(begin + block, total); first += lanes) {
@@ -238,47 +211,21 @@ class Responses {
   }
 
  private:
-  void measure_amounts() {
-    const int64_t channels = observed_.energy.size;
-#pragma omp parallel
-    {
-      std::vector<float> z(static_cast<size_t>(channels));
-#pragma omp for schedule(static)
-      for (size_t i = 0; i < pixels_.size(); ++i) {
-        const int64_t pixel = pixels_[i];
-        model_.whiten(pixel, observed_.spectrum(pixel), expected_.data() + pixel * channels, z.data());
-        for (int64_t k = 0; k < model_.count(); ++k) {
-          const float* u = model_.component(k);
-          float sum = 0;
-#pragma omp simd reduction(+ : sum)
-          for (int64_t e = 0; e < channels; ++e) sum += z[static_cast<size_t>(e)] * u[e];
-          amounts_[static_cast<size_t>(k)][static_cast<size_t>(pixel)] = sum;
-        }
-      }
-    }
-  }
-
   // z (E, lanes) without the foretold part; amounts (k, lanes), already times their weights (k, lanes). 0 in
   // the lanes beyond count.
   void load(const int64_t* pixels, int64_t count, float* z, float* amounts, float* weights) const {
-    const int64_t channels = observed_.energy.size;
-    std::fill_n(z, channels * lanes, 0.0f);
-    std::fill_n(amounts, model_.count() * lanes, 0.0f);
-    std::fill_n(weights, model_.count() * lanes, 0.0f);
-    std::vector<float> spectrum(static_cast<size_t>(channels));
+    std::fill_n(z, channels_ * lanes, 0.0f);
+    std::fill_n(amounts, components_ * lanes, 0.0f);
+    std::fill_n(weights, components_ * lanes, 0.0f);
+    std::vector<float> spectrum(static_cast<size_t>(channels_));
     for (int64_t lane = 0; lane < count; ++lane) {
-      const auto pixel = static_cast<size_t>(pixels[lane]);
-      model_.whiten(pixels[lane], observed_.spectrum(pixels[lane]),
-                    expected_.data() + pixels[lane] * channels, spectrum.data());
-      for (int64_t k = 0; k < model_.count(); ++k) {
-        const auto component = static_cast<size_t>(k);
-        weights[k * lanes + lane] = weights_[component][pixel];
-        amounts[k * lanes + lane] = weights_[component][pixel] * amounts_[component][pixel];
-        if (foretold_[component].empty()) continue;
-        const float known = foretold_[component][pixel], *u = model_.component(k);
-        for (int64_t e = 0; e < channels; ++e) spectrum[static_cast<size_t>(e)] -= known * u[e];
+      const int64_t pixel = pixels[lane];
+      for (int64_t k = 0; k < components_; ++k) {
+        weights[k * lanes + lane] = variation_.weight(k, pixel);
+        amounts[k * lanes + lane] = variation_.weight(k, pixel) * variation_.amount(k, pixel);
       }
-      for (int64_t e = 0; e < channels; ++e) z[e * lanes + lane] = spectrum[static_cast<size_t>(e)];
+      variation_.residual(pixel, spectrum.data());
+      for (int64_t e = 0; e < channels_; ++e) z[e * lanes + lane] = spectrum[static_cast<size_t>(e)];
     }
   }
 
@@ -307,7 +254,7 @@ class Responses {
   // adds up its taps in order, whichever go with it.
   template <int Count>
   void respond(size_t first, const float* z, const float* amounts, const float* weights, float* y) const {
-    const int64_t components = model_.count(), count = bank_.filters[first].taps;
+    const int64_t count = bank_.filters[first].taps;
     Eight sum[Count][eights] = {}, variance[Count][eights];
     const float* taps[Count] = {};
     int64_t behind[Count] = {};  // the first one, in channels
@@ -335,8 +282,8 @@ class Responses {
     for (int c = 0; c < Count; ++c) add_alone(c, count - behind[c], count);
     for (int c = 0; c < Count; ++c) {
       const float* on =
-          bank_.on_components.data() + static_cast<int64_t>(first + static_cast<size_t>(c)) * components;
-      for (int64_t k = 0; k < components; ++k)
+          bank_.on_components.data() + static_cast<int64_t>(first + static_cast<size_t>(c)) * components_;
+      for (int64_t k = 0; k < components_; ++k)
 #pragma GCC unroll 4
         for (int64_t v = 0; v < eights; ++v) {
           sum[c][v] -= on[k] * at(amounts + k * lanes + v * 8);
@@ -349,12 +296,10 @@ class Responses {
     }
   }
 
-  const SpectrumImageView& observed_;
-  std::span<const float> expected_;
-  const ResidualModel& model_;
+  int64_t channels_;
+  const NormalVariation& variation_;
+  int64_t components_;
   Bank bank_;
-  std::vector<int64_t> pixels_;
-  std::vector<std::vector<float>> amounts_, weights_, foretold_;  // (k)(pixels)
 };
 
 // What a filter that fired says: the range of its lobe, or of the stronger of its two, and what is there.
@@ -470,11 +415,11 @@ std::vector<float> inverse_spreads(const Responses& responses) {
 }  // namespace
 
 WhitenedScores whitened_scores(const SpectrumImageView& observed, std::span<const float> expected,
-                               const ResidualModel& model, ChannelWindow window, int64_t context) {
+                               const NormalVariation& variation, ChannelWindow window) {
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   expect(0 <= window.first && window.first < window.last && window.last <= observed.energy.size,
          "score window outside the energy axis");
-  const Responses responses(observed, expected, model, window, context);
+  const Responses responses(observed, expected, variation, window);
   const std::vector<float> inverse = inverse_spreads(responses);
   const int64_t channels = observed.energy.size;
   WhitenedScores result;

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/detect/deviation.h"
-#include "engine/detect/residual_model.h"
+#include "engine/detect/normal_variation.h"
 #include "engine/image/energy_axis.h"
 #include "engine/image/spectrum_image.h"
 
@@ -27,12 +27,10 @@ struct WhitenedScores {
 // and the score max_t |y_t| / s_t, s_t being the spread that y_t has over the image, or the median over all t
 // if that is more.
 //
-// context > 1: the amounts U z of the components are first reduced by what the surrounding pixels foretell
-// (surroundings.h), and L is the local variance of what is left. So a composition that changes over the
-// specimen or a drifting scan line is no anomaly, but the same change in a single pixel is; and where
-// neighbours differ by nature, as at an interface, more is needed. context 0 or 1: L as the model has it
-// everywhere.
+// The amounts U z and L are those of NormalVariation, what the surrounding pixels foretell taken out. So a
+// composition that changes over the specimen or a drifting scan line is no anomaly, but the same change in a
+// single pixel is; and where neighbours differ by nature, as at an interface, more is needed.
 WhitenedScores whitened_scores(const SpectrumImageView& observed, std::span<const float> expected,
-                               const ResidualModel& model, ChannelWindow window, int64_t context);
+                               const NormalVariation& variation, ChannelWindow window);
 
 }  // namespace eelsvae

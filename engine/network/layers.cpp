@@ -143,7 +143,8 @@ Operations EnergyPoolingLayer::forward(const Arena& arena) {
 
 Operations EnergyPoolingLayer::backward(const Arena& arena) {
   const Array x = arena.array(wiring.input), y = arena.array(wiring.output),
-              y_gradient = arena.array(wiring.output_gradient), x_gradient = arena.array(wiring.input_gradient);
+              y_gradient = arena.array(wiring.output_gradient),
+              x_gradient = arena.array(wiring.input_gradient);
   return {{"data gradient", 0, bytes_of({x, y, y_gradient}), bytes_of({x_gradient}), [=, this] {
              backend_.energy_pooling_backward(batch_, maps_.positions, maps_.channels, x, y, y_gradient,
                                               x_gradient);

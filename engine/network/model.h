@@ -6,8 +6,8 @@
 
 namespace eelsvae {
 
-// The 3D-CVAE: the network whose target is its input, tiles (image_size, image_size, energy) of an image, with
-// a posterior in its middle.
+// The 3D-CVAE: the network whose target is its input, tiles (image_size, image_size, energy) of an image,
+// with a posterior in its middle.
 class Model : public Network {
  public:
   Model(Backend& backend, const ModelShape& shape, ReconstructionLoss loss, int64_t batch, Purpose purpose);

@@ -241,8 +241,8 @@ void Network::allocate() {
 
 void Network::allocate(Loaded& loaded) {
   const MemoryPlan::Buffer& buffer = plan_[loaded.buffer];
-  loaded.feed = backend_.make_feed(buffer.bytes,
-                                   loaded.staging == no_buffer ? nullptr : arena_->at(loaded.staging));
+  loaded.feed =
+      backend_.make_feed(buffer.bytes, loaded.staging == no_buffer ? nullptr : arena_->at(loaded.staging));
   if (buffer.type != DType::f32) loaded.narrow.resize(static_cast<size_t>(buffer.count()));
 }
 
@@ -355,10 +355,9 @@ void Network::forward(bool sampled) {
 }
 
 void Network::loss(Array gradient) {
-  backend_.reconstruction_loss(spec_.loss, batch_, spectra(), channels(), arena_->array(logits_),
-                               arena_->array(targets_.buffer),
-                               static_cast<const StepScalars*>(arena_->at(scalars_)), result(0, batch_),
-                               gradient);
+  backend_.reconstruction_loss(
+      spec_.loss, batch_, spectra(), channels(), arena_->array(logits_), arena_->array(targets_.buffer),
+      static_cast<const StepScalars*>(arena_->at(scalars_)), result(0, batch_), gradient);
 }
 
 void Network::reconstruct() {
@@ -419,7 +418,7 @@ void Network::set_scalars(double learning_rate) {
 }
 
 void Network::start_step(const LossWeights& weights, uint64_t seed, uint64_t step, double learning_rate,
-                       double limit) {
+                         double limit) {
   set_scalars(weights, seed, step);
   set_scalars(learning_rate);
   send_scalars();

@@ -40,8 +40,8 @@ struct ReconstructedTiles {
   std::vector<double> posterior;  // mean and log-variance, (batch, 2 latent); empty without one
 };
 
-// A chain of layers, what it is given and what it is to make of that; sizes are those of one tile, as the items
-// of a batch are called whatever they are.
+// A chain of layers, what it is given and what it is to make of that; sizes are those of one tile, as the
+// items of a batch are called whatever they are.
 struct NetworkSpec {
   std::vector<LayerSpec> layers;
   std::vector<int64_t> target;  // of the last layer's output; the loss's softmax is over the last axis
@@ -49,8 +49,8 @@ struct NetworkSpec {
   ReconstructionLoss loss = ReconstructionLoss::cross_entropy;
 };
 
-// Layers, loss and optimizer on one backend. Building one chooses algorithms and plans memory; allocate() takes
-// the memory, once, for everything that follows.
+// Layers, loss and optimizer on one backend. Building one chooses algorithms and plans memory; allocate()
+// takes the memory, once, for everything that follows.
 class Network {
  public:
   Network(Backend& backend, NetworkSpec spec, int64_t batch, Purpose purpose);
@@ -70,9 +70,9 @@ class Network {
   // PyTorch's order) only.
   void initialize(uint64_t seed);
 
-  // Tiles (batch, target...) are the network's target, and its input where that is the same. load_tiles() takes
-  // those that were written to next_tiles(), or a copy of any others; they are used from the next pass on.
-  // While a device computes, the tiles of its next step can be filled in and loaded.
+  // Tiles (batch, target...) are the network's target, and its input where that is the same. load_tiles()
+  // takes those that were written to next_tiles(), or a copy of any others; they are used from the next pass
+  // on. While a device computes, the tiles of its next step can be filled in and loaded.
   float* next_tiles() { return targets_.next(); }
   void load_tiles();
   void load_tiles(const float* tiles);
@@ -87,8 +87,8 @@ class Network {
                   double limit);
   StepResult finish_step();
 
-  // The loss of every loaded tile at the posterior's mean. A network built for inference keeps no tiles beyond
-  // a pass, be it this or a reconstruction: its memory serves later layers.
+  // The loss of every loaded tile at the posterior's mean. A network built for inference keeps no tiles
+  // beyond a pass, be it this or a reconstruction: its memory serves later layers.
   std::vector<TileLoss> evaluate();
   // After evaluate(), also in training: what the network made of loaded tile number `tile` at the posterior's
   // mean, in the targets' units, as reconstruct() has it; (target...). Made on the host: training plans no

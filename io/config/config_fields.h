@@ -85,8 +85,9 @@ inline std::array<std::pair<const char*, ReconstructionLoss>, 3> choices(Reconst
   using enum ReconstructionLoss;
   return {{{name_of(cross_entropy), cross_entropy}, {name_of(poisson), poisson}, {name_of(mse), mse}}};
 }
-inline std::array<std::pair<const char*, Score>, 8> choices(Score) {
+inline std::array<std::pair<const char*, Score>, 9> choices(Score) {
   return {{{"joint", Score::joint},
+           {"learned", Score::learned},
            {"whitened", Score::whitened},
            {"amounts", Score::amounts},
            {"combined", Score::combined},

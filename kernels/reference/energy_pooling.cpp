@@ -35,7 +35,8 @@ void ReferenceBackend::energy_pooling_backward(int64_t batch, int64_t positions,
   for (int64_t b = 0; b < batch; ++b)
     for (int64_t p = 0; p < positions; ++p)
       for (int64_t c = 0; c < channels; ++c) {
-        const int64_t i = (b * positions + p) * channels + c, lse = b * 2 * channels + c, mean = lse + channels;
+        const int64_t i = (b * positions + p) * channels + c, lse = b * 2 * channels + c,
+                      mean = lse + channels;
         dx[i] = std::exp(x[i] - y[lse]) * dy[lse] + dy[mean] / static_cast<double>(positions);
       }
 }

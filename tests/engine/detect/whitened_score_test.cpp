@@ -13,6 +13,12 @@
 namespace eelsvae {
 namespace {
 
+WhitenedScores whitened_scores(const SpectrumImageView& observed, std::span<const float> expected,
+                               const ResidualModel& model, ChannelWindow window, int64_t context) {
+  return eelsvae::whitened_scores(observed, expected, NormalVariation(observed, expected, model, context),
+                                  window);
+}
+
 using Sample = NoisySample;
 
 Sample white(int64_t height, int64_t width, int64_t channels, uint32_t seed = 1) {

@@ -222,7 +222,8 @@ class FullDevice final : public Backend {
   void bias_relu(int64_t, int64_t, ConstArray, bool, Array) override { fail(); }
   void bias_relu_backward(int64_t, int64_t, ConstArray, bool, Array, Array) override { fail(); }
   void energy_pooling(int64_t, int64_t, int64_t, ConstArray, Array) override { fail(); }
-  void energy_pooling_backward(int64_t, int64_t, int64_t, ConstArray, ConstArray, ConstArray, Array) override {
+  void energy_pooling_backward(int64_t, int64_t, int64_t, ConstArray, ConstArray, ConstArray,
+                               Array) override {
     fail();
   }
   void reparameterize(int64_t, int64_t, ConstArray, bool, const StepScalars*, Array, Array) override {

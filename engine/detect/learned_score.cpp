@@ -1,0 +1,125 @@
+#include "engine/detect/learned_score.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/first_failure.h"
+#include "engine/score_head/head_rows.h"
+
+namespace eelsvae {
+namespace {
+
+// What the head needs of single pixels, in positions of its axis.
+class HeadResiduals {
+ public:
+  HeadResiduals(const SpectrumImageView& observed, std::span<const float> expected,
+                const NormalVariation& variation, ChannelWindow window)
+      : observed_(observed),
+        expected_(expected),
+        variation_(variation),
+        axis_(head_axis(observed.energy, window)) {}
+
+  const HeadAxis& axis() const { return axis_; }
+  // The share of an amount along component k that is taken away.
+  float taken_away(int64_t k, int64_t pixel) const {
+    return 1 - std::sqrt(std::max(1 - variation_.weight(k, pixel), 0.0f));
+  }
+  // Each (positions).
+  void read(int64_t pixel, float* z, float* expected, float* noise) const {
+    const int64_t channels = observed_.energy.size;
+    const ResidualModel& model = variation_.model();
+    const float* here = expected_.data() + pixel * channels;
+    std::vector<float> values(static_cast<size_t>(channels));
+    variation_.residual(pixel, values.data());
+    for (int64_t k = 0; k < model.count(); ++k) {
+      const float amount = taken_away(k, pixel) * variation_.amount(k, pixel), *u = model.component(k);
+      for (int64_t e = 0; e < channels; ++e) values[static_cast<size_t>(e)] -= amount * u[e];
+    }
+    add_up(axis_, values.data(), true, z);
+    add_up(axis_, here, false, expected);
+    for (int64_t e = 0; e < channels; ++e)
+      values[static_cast<size_t>(e)] =
+          static_cast<float>(model.noise.variance(pixel, e, static_cast<double>(here[e])));
+    add_up(axis_, values.data(), false, noise);
+    for (int64_t p = 0; p < axis_.positions; ++p) noise[p] = std::sqrt(std::max(noise[p], 1e-30f));
+  }
+
+ private:
+  const SpectrumImageView& observed_;
+  std::span<const float> expected_;
+  const NormalVariation& variation_;
+  HeadAxis axis_;
+};
+
+}  // namespace
+
+std::vector<float> learned_scores(const SpectrumImageView& observed, std::span<const float> expected,
+                                  const NormalVariation& variation, ChannelWindow window,
+                                  const ScoreHead& head) {
+  constexpr int64_t batch = 64;
+  const HeadResiduals residuals(observed, expected, variation, window);
+  const int64_t positions = residuals.axis().positions;
+  const std::unique_ptr<Backend> backend = make_backend("cpu", "fp32");
+  ScoreHeadNetwork network(*backend, head, positions, batch);
+  const std::vector<int64_t>& pixels = variation.pixels();
+  std::vector<float> scores(static_cast<size_t>(observed.pixels()), std::numeric_limits<float>::quiet_NaN());
+  std::vector<float> rows(static_cast<size_t>(batch * positions * head_features));
+  FirstFailure failure;
+  for (int64_t first = 0; first < std::ssize(pixels); first += batch) {
+    const int64_t count = std::min(batch, std::ssize(pixels) - first);
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < count; ++b)
+      failure.guard([&] {
+        std::vector<float> z(static_cast<size_t>(positions)), level(z.size()), noise(z.size());
+        residuals.read(pixels[static_cast<size_t>(first + b)], z.data(), level.data(), noise.data());
+        head_rows(z, expected_shape(level, residuals.axis().background), noise,
+                  rows.data() + b * positions * head_features);
+      });
+    failure.rethrow();
+    const std::vector<double> odds =
+        network.log_odds(std::span(rows).first(static_cast<size_t>(count * positions * head_features)));
+    for (int64_t b = 0; b < count; ++b)
+      scores[static_cast<size_t>(pixels[static_cast<size_t>(first + b)])] =
+          static_cast<float>(head.score(odds[static_cast<size_t>(b)]));
+  }
+  return scores;
+}
+
+HeadExamples head_examples(const SpectrumImageView& observed, std::span<const float> expected,
+                           const NormalVariation& variation, ChannelWindow window, int64_t most,
+                           std::span<const uint8_t> left_out) {
+  const HeadResiduals residuals(observed, expected, variation, window);
+  std::vector<int64_t> usable;
+  for (const int64_t pixel : variation.pixels())
+    if (left_out.empty() || !left_out[static_cast<size_t>(pixel)]) usable.push_back(pixel);
+  HeadExamples examples;
+  const int64_t positions = examples.positions = residuals.axis().positions;
+  examples.background = residuals.axis().background;
+  examples.spectra = std::min(most, std::ssize(usable));
+  const auto values = static_cast<size_t>(examples.spectra * positions);
+  examples.z.resize(values);
+  examples.expected.resize(values);
+  examples.noise.resize(values);
+  const ResidualModel& model = variation.model();
+  examples.taken_away.resize(static_cast<size_t>(examples.spectra * model.count()));
+  for (int64_t k = 0; k < model.count(); ++k) {
+    std::vector<float> component(static_cast<size_t>(positions));
+    add_up(residuals.axis(), model.component(k), true, component.data());
+    examples.components.insert(examples.components.end(), component.begin(), component.end());
+  }
+  FirstFailure failure;
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < examples.spectra; ++i)
+    failure.guard([&] {
+      const int64_t pixel = usable[static_cast<size_t>(i * std::ssize(usable) / examples.spectra)];
+      residuals.read(pixel, examples.z.data() + i * positions, examples.expected.data() + i * positions,
+                     examples.noise.data() + i * positions);
+      for (int64_t k = 0; k < model.count(); ++k)
+        examples.taken_away[static_cast<size_t>(i * model.count() + k)] = residuals.taken_away(k, pixel);
+    });
+  failure.rethrow();
+  return examples;
+}
+
+}  // namespace eelsvae
