@@ -51,8 +51,8 @@ enum {
   EELSVAE_DEFECT = 4     /* of the library: please report it, with the message */
 };
 
-/* What the last call of this thread that returned a status other than EELSVAE_OK had to say; "" after one
- * that succeeded. Lives until this thread's next call of the library. */
+/* What this thread's last call that returned a status had to say: "" if that was EELSVAE_OK. Lives until this
+ * thread's next such call. */
 EELSVAE_API const char* eelsvae_last_message(void);
 
 /* ---- configurations ---- */
