@@ -60,6 +60,16 @@ eelsvae_options empty_options() {
   return options;
 }
 
+// As set_value(), whose messages are for users of the programs' --set.
+void set_key(Config& config, const std::string& assignment) {
+  try {
+    set_value(config, assignment);
+  } catch (const UserError& error) {
+    const std::string text = error.what(), option = "--set ";
+    throw UserError(text.starts_with(option) ? text.substr(option.size()) : text);
+  }
+}
+
 const FoundForCaller& result_of(const eelsvae_detection* detection) {
   return *needed(detection, "detection").result;
 }
@@ -120,7 +130,7 @@ eelsvae_status eelsvae_config_set(eelsvae_config* config, const char* assignment
   return guarded([&] {
     eelsvae_config& there = needed(config, "config");
     eelsvae_config changed = there;
-    set_value(changed.config, &needed(assignment, "assignment"));
+    set_key(changed.config, &needed(assignment, "assignment"));
     changed.settings.emplace_back(assignment);
     changed.text = to_json_text(changed.config);
     there = std::move(changed);

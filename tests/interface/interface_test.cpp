@@ -14,6 +14,7 @@
 #include "engine/prepare/preprocess.h"
 #include "engine/train/job.h"
 #include "io/config/config.h"
+#include "io/config/detection_json.h"
 #include "io/files/safetensors.h"
 #include "io/model/checkpoint.h"
 #include "tests/interface/film.h"
@@ -109,7 +110,8 @@ TEST(Interface, NamesAConfigurationsMistake) {
   const char *before = nullptr, *after = nullptr;
   ASSERT_EQ(eelsvae_config_json(config, &before), EELSVAE_OK);
   const std::string was = before;
-  expect_mistake(eelsvae_config_set(config, "detection.fdr=2"), "detection.fdr");
+  expect_mistake(eelsvae_config_set(config, "detection.fdr=2"), "detection.fdr: must be ");
+  EXPECT_EQ(std::string(eelsvae_last_message()).find("--set"), std::string::npos);
   expect_mistake(eelsvae_config_set(config, "nonsense"), "nonsense");
   expect_mistake(eelsvae_config_set(config, nullptr), "assignment is NULL");
   expect_mistake(eelsvae_config_set(config, "data.data_path=\"\xff\xfe"), "data.data_path");
@@ -275,9 +277,6 @@ TEST_F(Interfaces, TrainAndDetectAsTheEngineDoes) {
   const ExpectationSource source = [&](const SpectrumImageView& image) {
     return expect_from(*by_engine.model, image, config.detection);
   };
-  const DetectionResult expected = run_detection(
-      prepared.image, source, {SourceDescription::Kind::model, config.tiles.image_size, {}, true},
-      config.preprocess, config.detection);
 
   const std::string content = model().content();
   const SafetensorsFile file(std::as_bytes(std::span(content)), "content");
@@ -302,6 +301,10 @@ TEST_F(Interfaces, TrainAndDetectAsTheEngineDoes) {
   EXPECT_TRUE(info.comparison->finds);
   EXPECT_FALSE(info.history.empty());
 
+  const SourceDescription description{SourceDescription::Kind::model, config.tiles.image_size,
+                                      info.comparison, true};
+  const DetectionResult expected =
+      run_detection(prepared.image, source, description, config.preprocess, config.detection);
   api::Options options;
   options.keep_spectra = options.on_training_image = true;
   api::Session session(model(), {}, options);
@@ -322,12 +325,16 @@ TEST_F(Interfaces, TrainAndDetectAsTheEngineDoes) {
     EXPECT_EQ(regions[i].y * 24 + regions[i].x, expected.found.regions[i].strongest);
     EXPECT_EQ(regions[i].pixels, std::ssize(expected.found.regions[i].pixels));
   }
-  const json summary = json::parse(found.summary());
-  EXPECT_EQ(summary["anomalous_pixels"], found.anomalous_pixels());
-  EXPECT_EQ(summary["trusted"], found.trusted());
-  EXPECT_EQ(summary["reasons"], found.reasons());
-  EXPECT_EQ(summary["regions"], regions.size());
-  EXPECT_EQ(summary["configuration"]["tiles"]["image_size"], 8);
+  EXPECT_EQ(found.trusted(), expected.found.trusted());
+  EXPECT_EQ(found.reasons(), expected.found.doubts);
+  DetectionReport report{prepared.image,     expected.expectation, expected.found, config, "",
+                         "the trained model"};
+  report.comparison = expected.comparison;
+  json summary = json::parse(found.summary()), by_report = json::parse(summary_json(report).dump());
+  EXPECT_EQ(summary["versions"]["eelsvae"], eelsvae_version());
+  for (json* each : {&summary, &by_report})
+    for (const char* provenance : {"versions", "inputs", "choices"}) each->erase(provenance);
+  EXPECT_EQ(summary, by_report);
 }
 
 TEST_F(Interfaces, ModelsGoThroughFilesAndMemory) {

@@ -58,8 +58,9 @@ eelsvae-detect --model run --data other.npy --set $axis --output found >> log
 eelsvae-detect --baseline mean --data other.npy --set $axis --output mean >> log
 size="24 24 64 700 0.3" other="32 32 64 700 0.3"
 for program in ./score_c project/build/score; do
-  $program other.raw $other run scores.raw > scored
-  $program other.raw $other mean mean.raw > scored_mean
+  $program other.raw $other run scores.raw > scored 2> said
+  $program other.raw $other mean mean.raw > scored_mean 2>> said
+  test ! -s said || { echo "the library writes to stderr:"; cat said; exit 1; }
   cat scored scored_mean
   python3 "$sources/tests/library/same_scores.py" found scores.raw scored
   python3 "$sources/tests/library/same_scores.py" mean mean.raw scored_mean
