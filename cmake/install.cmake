@@ -22,7 +22,8 @@ foreach(name ${libraries})
 endforeach()
 install(EXPORT eelsvae NAMESPACE eelsvae:: DESTINATION ${package_folder})
 # The shared library needs none of the others, nor what these were built with.
-set_target_properties(eelsvae_c PROPERTIES EXPORT_NAME c)
+# Where it finds NVIDIA's libraries, it says itself: who links it does not know of them.
+set_target_properties(eelsvae_c PROPERTIES EXPORT_NAME c INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS eelsvae_c EXPORT eelsvae_c LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(EXPORT eelsvae_c NAMESPACE eelsvae:: DESTINATION ${package_folder})

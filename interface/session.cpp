@@ -12,6 +12,7 @@
 #include "io/config/config.h"
 #include "io/config/detection_json.h"
 #include "io/config/detection_settings.h"
+#include "io/files/message_text.h"
 #include "io/model/trained_model.h"
 
 namespace eelsvae {
@@ -109,7 +110,7 @@ std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given
   std::string name;
   if (model_) {
     model = &network(prepared.image.energy.size, tiles_at_a_time(config_.tiles, detection, prepared.image));
-    name = model_->file.path();
+    name = utf8_text(model_->file.path());  // which goes into JSON
   } else {
     caller_.begin("fitting");
     baseline.emplace(prepared.image, std::span<const uint8_t>(), baseline_);

@@ -355,6 +355,12 @@ TEST_F(Interfaces, ModelsGoThroughFilesAndMemory) {
     const api::Detection found = session.detect(image_);
     EXPECT_EQ((Found{found.scores(), {}, found.mask(), found.threshold()}), expected);
   }
+  // A name that is not UTF-8 stands in the summary, which is.
+  const std::string latin = (folder() / "m\xfc.safetensors").string();
+  model().save(latin);
+  api::Session session(api::Model::open(latin));
+  EXPECT_NE(json::parse(session.detect(image_).summary())["model"].get<std::string>().find("m\u00fc."),
+            std::string::npos);
   eelsvae_model* none = nullptr;
   expect_mistake(eelsvae_model_open((folder() / "nothing").c_str(), &none), "nothing");
   expect_mistake(eelsvae_model_from_memory(bytes.data(), bytes.size() - 1, &none), "the model in memory: ");
