@@ -17,9 +17,9 @@ cd "$work"
 PKG_CONFIG_PATH=$(dirname "$(find installed -name eelsvae.pc)")
 export PKG_CONFIG_PATH
 flags="-Wall -Wextra -Wpedantic -Werror"
-libraries=$(pkg-config --variable=libdir eelsvae)
-cc -std=c99 $flags -o score_c "$sources/examples/score.c" $(pkg-config --cflags --libs eelsvae) "-Wl,-rpath,$(realpath "$libraries")"
-c++ -std=c++17 $flags -o score_cpp "$sources/examples/score.cpp" $(pkg-config --cflags --libs eelsvae) "-Wl,-rpath,$(realpath "$libraries")"
+found_at_run_time="-Wl,-rpath,$(realpath "$(pkg-config --variable=libdir eelsvae)")"
+cc -std=c99 $flags -o score_c "$sources/examples/score.c" $(pkg-config --cflags --libs eelsvae) "$found_at_run_time"
+c++ -std=c++17 $flags -o score_cpp "$sources/examples/score.cpp" $(pkg-config --cflags --libs eelsvae) "$found_at_run_time"
 # By CMake, from a project that knows no C++.
 mkdir project
 cat > project/CMakeLists.txt <<END
