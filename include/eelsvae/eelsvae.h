@@ -125,8 +125,8 @@ typedef int32_t (*eelsvae_progress_callback)(void* user, const char* stage, int6
 
 typedef struct eelsvae_options {
   size_t struct_size; /* sizeof(eelsvae_options); eelsvae_options_init() sets it */
-  /* For the work on the CPU, 1 to 1024; 0: OpenMP's own setting, such as OMP_NUM_THREADS. Results do not
-   * depend on it. */
+  /* For the work on the CPU, 1 to 1024; 0: OpenMP's own setting, such as OMP_NUM_THREADS. Where the same
+   * kernels are the fastest, results do not depend on it. */
   int32_t threads;
   /* Of sessions with a model. Not 0: the images are the very one that it was trained on, which is then
    * cropped as it was, and predictions are judged by the spectra that were held out. */
