@@ -1,4 +1,5 @@
-# What `make install` brings: programs, configurations, and the libraries with their headers and a CMake package.
+# What `make install` brings: programs, configurations, the library for other programs with its headers and a file for
+# pkg-config, and the libraries in C++ with their headers and a CMake package.
 # Headers lie in a folder of their own, include/eelsvae, because their paths begin with kernels/, engine/ and io/.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -20,6 +21,13 @@ foreach(name ${libraries})
           INCLUDES DESTINATION ${header_folder})
 endforeach()
 install(EXPORT eelsvae NAMESPACE eelsvae:: DESTINATION ${package_folder})
+# The shared library needs none of the others, nor what these were built with.
+# Where it finds NVIDIA's libraries, it says itself: who links it does not know of them.
+set_target_properties(eelsvae_c PROPERTIES EXPORT_NAME c INSTALL_RPATH_USE_LINK_PATH ON)
+install(TARGETS eelsvae_c EXPORT eelsvae_c LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT eelsvae_c NAMESPACE eelsvae:: DESTINATION ${package_folder})
+install(DIRECTORY include/eelsvae/ DESTINATION ${header_folder})
 file(GLOB kernel_headers ${PROJECT_SOURCE_DIR}/kernels/*.h)  # not those of the backends
 install(FILES ${kernel_headers} DESTINATION ${header_folder}/kernels)
 # Not those that need another library's headers: no other header includes them.
@@ -28,6 +36,11 @@ foreach(rooms engine io/files io/config io/model io/formats io/reports)
           PATTERN report_page EXCLUDE PATTERN leading_eigenvectors.h EXCLUDE
           PATTERN hdf5_positions.h EXCLUDE)
 endforeach()
+
+# For who builds without CMake. Paths are relative to the file, so that the folder may be moved.
+file(RELATIVE_PATH prefix_from_pkgconfig ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+configure_file(cmake/eelsvae.pc.in generated/eelsvae.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/generated/eelsvae.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 # What the libraries were built with has to be found again by who links them.
 set(EELSVAE_NEEDS "OpenMP" "nlohmann_json 3.10")

@@ -10,6 +10,8 @@ if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
   # oneDNN only to compare our kernels with, QEMU for a processor without AVX-512.
   packages="$packages libdnnl-dev qemu-user clang-format cppcheck python3 python3-numpy python3-h5py python3-torch python3-hyperspy python3-zarr libboost-context-dev"
+  # By which a program finds an installed library (tests/library/examples.sh).
+  packages="$packages pkgconf"
   # In which scripts/install-writers.sh installs other programs that write files.
   packages="$packages python3-venv python3-pip"
   # These look at the reports as a reader does.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -19,6 +20,10 @@ enum Exclusion : uint8_t {
   saturated = 4,
   set_aside = without_counts | saturated,  // by itself
 };
+
+// Excludes the rectangle [y0, x0, y1, x1), in pixels, by request; the mask must have the image's size.
+// UserError where it reaches beyond the image.
+void exclude_rectangle(SpectrumImage& image, const std::array<int64_t, 4>& rectangle);
 
 // How many pixels a mask (y, x) excludes, for any of the reasons `why`; an empty one excludes none.
 int64_t excluded_pixels(std::span<const uint8_t> excluded, uint8_t why = 0xff);

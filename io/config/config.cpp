@@ -32,6 +32,21 @@ Config parse_config(std::string_view text, const std::string& origin,
   return config_document::parse_document<Config>(text, origin, overrides);
 }
 
+std::vector<std::string> assignments_of(std::string_view text, const std::string& origin) {
+  parse_config(text, origin);
+  const nlohmann::json document = nlohmann::json::parse(text);
+  std::vector<std::string> assignments;
+  for (const auto& [name, content] : document.items()) {
+    if (!content.is_object()) {
+      assignments.push_back(name + "=" + content.dump());
+      continue;
+    }
+    for (const auto& [key, value] : content.items())
+      assignments.push_back(config_document::full_name(name, key) + "=" + value.dump());
+  }
+  return assignments;
+}
+
 Config read_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
   return parse_config(read_config_text(path), path.string(), overrides);
 }

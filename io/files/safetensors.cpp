@@ -75,8 +75,8 @@ uint64_t header_length(std::span<const std::byte> content) {
 
 }  // namespace
 
-void write_safetensors(const std::string& path, const std::vector<SafetensorsEntry>& entries,
-                       const std::map<std::string, std::string>& metadata) {
+void produce_safetensors(const ByteSink& sink, const std::vector<SafetensorsEntry>& entries,
+                         const std::map<std::string, std::string>& metadata) {
   // Every tensor then starts at a multiple of its element's size, and readers can use it in place.
   std::vector<const SafetensorsEntry*> order;
   for (const SafetensorsEntry& entry : entries) order.push_back(&entry);
@@ -100,18 +100,23 @@ void write_safetensors(const std::string& path, const std::vector<SafetensorsEnt
   const uint64_t length = text.size();
   expect(length <= largest_header, "a safetensors header has at most 100 MB");
 
-  AtomicFile file(path);
-  file.write(&length, sizeof length);
-  file.write(text.data(), text.size());
+  sink(&length, sizeof length);
+  sink(text.data(), text.size());
   for (const SafetensorsEntry* entry : order) {
     size_t left = static_cast<size_t>(tensor_bytes(dtype_size(entry->dtype), entry->shape));
     entry->produce([&](const void* bytes, size_t size) {
       expect(size <= left, "a tensor hands over no more bytes than it has");
-      file.write(bytes, size);
+      sink(bytes, size);
       left -= size;
     });
     expect(left == 0, "a tensor hands over all its bytes");
   }
+}
+
+void write_safetensors(const std::string& path, const std::vector<SafetensorsEntry>& entries,
+                       const std::map<std::string, std::string>& metadata) {
+  AtomicFile file(path);
+  produce_safetensors([&](const void* bytes, size_t size) { file.write(bytes, size); }, entries, metadata);
   file.commit();
 }
 

@@ -28,8 +28,12 @@ struct SafetensorsEntry {
   std::function<void(const ByteSink& sink)> produce;
 };
 
-// Writes tensor by tensor, without a copy of them all in memory, all or nothing (AtomicFile). Tensors of
-// larger elements come first, otherwise in the given order. UserError if the file cannot be written.
+// Hands over a file's bytes in order, tensor by tensor, without a copy of them all in memory. Tensors of
+// larger elements come first, otherwise in the given order.
+void produce_safetensors(const ByteSink& sink, const std::vector<SafetensorsEntry>& entries,
+                         const std::map<std::string, std::string>& metadata);
+
+// The same into a file, all or nothing (AtomicFile). UserError if it cannot be written.
 void write_safetensors(const std::string& path, const std::vector<SafetensorsEntry>& entries,
                        const std::map<std::string, std::string>& metadata);
 

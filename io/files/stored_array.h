@@ -21,7 +21,7 @@ struct StoredArray {
   ElementType type = ElementType::float32;
   bool big_endian = false;
   std::vector<int64_t> shape;   // in the order in which the axes are shown: (y, x, E)
-  std::vector<int64_t> stride;  // bytes, positive
+  std::vector<int64_t> stride;  // bytes; positive in files, in a program's memory any
 
   // Without gaps, the axis order[0] running slowest and order.back() fastest: {0, 1, 2} is C order.
   static StoredArray dense(ElementType type, bool big_endian, std::vector<int64_t> shape,

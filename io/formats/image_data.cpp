@@ -4,26 +4,11 @@
 #include <iterator>
 
 #include "engine/image/excluded.h"
-#include "io/files/message_text.h"
 #include "io/files/npy.h"
 #include "io/formats/spectrum_image_file.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
-namespace {
-
-void exclude_rectangle(SpectrumImage& image, const std::array<int64_t, 4>& rectangle) {
-  const auto [y0, x0, y1, x1] = rectangle;
-  if (y1 > image.y.size || x1 > image.x.size)
-    throw UserError("data.exclude: the rectangle [" + std::to_string(y0) + ", " + std::to_string(x0) + ", " +
-                    std::to_string(y1) + ", " + std::to_string(x1) +
-                    "] reaches beyond the image, which has (y, x) = " +
-                    shape_text({image.y.size, image.x.size}) + " pixels");
-  for (int64_t y = y0; y < y1; ++y)
-    std::fill_n(image.excluded.begin() + y * image.x.size + x0, x1 - x0, uint8_t{by_request});
-}
-
-}  // namespace
 
 void exclude_pixels(SpectrumImage& image, const DataConfig& data) {
   if (!data.exclude_path && data.exclude.empty()) return;

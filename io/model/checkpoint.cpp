@@ -179,9 +179,13 @@ void copy_floats(const TensorView& tensor, int64_t first, int64_t count, float* 
     convert(uint16_t{}, half_to_float);
 }
 
-}  // namespace
+// A checkpoint's tensors, which the model hands over when they are asked for, and the rest.
+struct CheckpointParts {
+  std::vector<SafetensorsEntry> entries;
+  std::map<std::string, std::string> metadata;
+};
 
-void write_checkpoint(const std::string& path, const Model& model, const CheckpointInfo& info) {
+CheckpointParts parts_of(const Model& model, const CheckpointInfo& info) {
   std::vector<SafetensorsEntry> entries;
   for (const Model::State& state : model.states()) {
     if (!state.weight && !info.training) continue;
@@ -206,7 +210,27 @@ void write_checkpoint(const std::string& path, const Model& model, const Checkpo
   for (const EpochRecord& record : info.history) history.push_back(to_json(record));
   metadata["history"] = history.dump();
   if (info.training) metadata["training"] = to_json(*info.training).dump();
-  write_safetensors(path, entries, metadata);
+  return {std::move(entries), std::move(metadata)};
+}
+
+}  // namespace
+
+void write_checkpoint(const std::string& path, const Model& model, const CheckpointInfo& info) {
+  const CheckpointParts parts = parts_of(model, info);
+  write_safetensors(path, parts.entries, parts.metadata);
+}
+
+std::vector<std::byte> checkpoint_content(const Model& model, const CheckpointInfo& info) {
+  const CheckpointParts parts = parts_of(model, info);
+  std::vector<std::byte> content;
+  content.reserve(checkpoint_bytes(model.shape(), info.training.has_value()));
+  produce_safetensors(
+      [&](const void* bytes, size_t size) {
+        const auto* first = static_cast<const std::byte*>(bytes);
+        content.insert(content.end(), first, first + size);
+      },
+      parts.entries, parts.metadata);
+  return content;
 }
 
 uint64_t checkpoint_bytes(const ModelShape& shape, bool with_moments) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
@@ -42,6 +43,9 @@ struct CheckpointInfo {
 // Writes the model's state beside the target, flushes and renames. Moments are written if info.training is
 // set. UserError if it cannot be written.
 void write_checkpoint(const std::string& path, const Model& model, const CheckpointInfo& info);
+
+// The same file's bytes in memory, for who keeps models without files.
+std::vector<std::byte> checkpoint_content(const Model& model, const CheckpointInfo& info);
 
 // Bytes that write_checkpoint needs on disk, to a few kilobytes.
 uint64_t checkpoint_bytes(const ModelShape& shape, bool with_moments);

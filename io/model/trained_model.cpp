@@ -1,6 +1,7 @@
 #include "io/model/trained_model.h"
 
-#include "io/model/checkpoint.h"
+#include "engine/detect/comparison.h"
+#include "engine/detect/job.h"
 
 namespace eelsvae {
 
@@ -15,6 +16,21 @@ TrainedModel load_trained_model(const SafetensorsFile& file, const Config& confi
   trained.model->allocate();
   load_checkpoint(file, *trained.model, false);
   return trained;
+}
+
+void complete_description(CheckpointInfo& info, Model& model, const SpectrumImageView& prepared,
+                          const StopToken& stop) {
+  const DetectionConfig& detection = info.config.detection;
+  const ExpectationSource expected = [&](const SpectrumImageView& image) {
+    return expect_from(model, image, detection, {}, stop);
+  };
+  if (info.comparison)
+    info.comparison->finds =
+        compare_finds(prepared, info.config.tiles.image_size, expected, info.config.preprocess, detection);
+  if (detection.threshold_by_held_out()) {
+    const NormalSpectra normal{prepared, info.config.preprocess, held_out_pixels(prepared, info.config)};
+    info.normal_scores = normal_scores(normal, expected(prepared), detection, {&detection.score, 1}).front();
+  }
 }
 
 }  // namespace eelsvae

@@ -4,7 +4,9 @@
 
 #include "engine/config.h"
 #include "engine/network/kernel_choice.h"
+#include "engine/stop_token.h"
 #include "io/files/safetensors.h"
+#include "io/model/checkpoint.h"
 #include "kernels/backend.h"
 
 namespace eelsvae {
@@ -14,5 +16,12 @@ namespace eelsvae {
 // load_checkpoint() have it, or if the device has too little memory.
 TrainedModel load_trained_model(const SafetensorsFile& file, const Config& config, int64_t channels,
                                 int64_t batch, const BackendOffer& offer);
+
+// Puts into the description of a model what only the trained one can tell: what it finds beside the
+// baselines, if info.comparison is there, and, for conformal thresholds that then need no training image, the
+// scores of the spectra that were held out. prepared: the image that it was trained on. UserError as detect()
+// has it, Interrupted while it reconstructs.
+void complete_description(CheckpointInfo& info, Model& model, const SpectrumImageView& prepared,
+                          const StopToken& stop = {});
 
 }  // namespace eelsvae

@@ -7,6 +7,7 @@
 #include "engine/detect/change_words.h"
 #include "engine/detect/edges.h"
 #include "engine/short_number.h"
+#include "io/config/detection_json.h"
 #include "io/reports/embedded_arrays.h"
 
 namespace eelsvae {
@@ -14,8 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t deviation_budget = 800'000;  // bytes before base64
-constexpr size_t regions_shown = 200;
+constexpr int64_t deviation_budget = 800'000;       // bytes before base64
 constexpr int64_t region_spectra_budget = 500'000;  // bytes before base64
 constexpr size_t tiles_shown = 2000;
 
@@ -139,36 +139,6 @@ json regions_data(const Detection& found, const Axis& energy, const std::vector<
           {"channels", (channels + bin - 1) / bin},
           {"spectra", values},
           {"spectraRange", spectrum_ranges}};
-}
-
-nlohmann::ordered_json explanations_json(const Detection& found, const std::vector<std::string>& elements) {
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (size_t i = 0; i < found.regions.size() && i < regions_shown; ++i) {
-    const Explanation& explanation = found.regions[i].explanation;
-    if (explanation.channels == 0) continue;
-    nlohmann::ordered_json changes = nlohmann::ordered_json::array();
-    for (const Change& change : explanation.changes) {
-      nlohmann::ordered_json entry = {{"kind", name_of(change.kind)}, {"edges", nlohmann::json::array()}};
-      for (const Edge& edge : edges_of(change, elements)) entry["edges"].push_back(edge.name());
-      const bool somewhere = change.last_ev > 0;
-      entry["from_ev"] = somewhere ? nlohmann::ordered_json(change.first_ev) : nullptr;
-      entry["to_ev"] = somewhere ? nlohmann::ordered_json(change.last_ev) : nullptr;
-      entry["energy_uncertainty_ev"] =
-          change.energy_uncertainty_ev > 0 ? nlohmann::ordered_json(change.energy_uncertainty_ev) : nullptr;
-      entry["value"] = change.value;
-      entry["uncertainty"] = change.uncertainty;
-      entry["unit"] = unit_of(change.kind);
-      entry["text"] = sentence(change, elements);
-      changes.push_back(std::move(entry));
-    }
-    list.push_back({{"region", i + 1},
-                    {"text", sentence(explanation, elements)},
-                    {"changes", std::move(changes)},
-                    {"chi_squared_before", explanation.chi_squared_before},
-                    {"chi_squared_after", explanation.chi_squared_after},
-                    {"channels", explanation.channels}});
-  }
-  return list;
 }
 
 json latent_data(const Detection& found, const Expectation& expectation, int64_t image_width) {

@@ -30,12 +30,6 @@ nlohmann::json regions_data(const Detection& found, const Axis& energy,
 std::string regions_csv(const Detection& found, const SpectrumImageView& prepared,
                         const std::vector<std::string>& elements);
 
-// What explains the first 200 regions, of those for which that was looked for: the region's rank, counted
-// from 1, its changes, each with its kind, the edges that it may belong to, where it is, value, uncertainty
-// and unit (change.h) and as a sentence, and chi-squared before and after with the number of channels that it
-// sums.
-nlohmann::ordered_json explanations_json(const Detection& found, const std::vector<std::string>& elements);
-
 // Tiles in the plane of the two latent units that vary the most over them, each with its highest score and
 // the pixel that has it. Of thousands of tiles those with the highest scores, and every n-th of the others.
 nlohmann::json latent_data(const Detection& found, const Expectation& expectation, int64_t image_width);

@@ -257,10 +257,6 @@ void check(const DetectionReport& report) {
 
 }  // namespace
 
-std::string DetectionReport::score_name() const {
-  return expectation.own_scores.empty() ? name_of(config.detection.score) : "own";
-}
-
 std::string render_report(const DetectionReport& report) {
   check(report);
   const SpectrumImage& image = report.prepared;

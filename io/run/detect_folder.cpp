@@ -3,10 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
-#include "engine/image/excluded.h"
-#include "io/config/comparison_json.h"
 #include "io/config/config.h"
-#include "io/config/config_fields.h"
+#include "io/config/detection_json.h"
 #include "io/files/atomic_file.h"
 #include "io/files/npy.h"
 #include "io/formats/hspy.h"
@@ -15,64 +13,6 @@
 #include "kernels/error.h"
 
 namespace eelsvae {
-namespace {
-
-nlohmann::ordered_json summarize(const DetectionReport& o) {
-  const Axis& energy = o.prepared.energy;
-  const ChannelWindow& window = o.detection.window;
-  const int64_t excluded = excluded_pixels(o.prepared.excluded);
-  auto or_null = [](const std::optional<double>& value) {
-    return value ? nlohmann::ordered_json(*value) : nullptr;
-  };
-  nlohmann::ordered_json summary = {
-      {"data", o.data_file},
-      {"model", o.model},
-      {"score", o.score_name()},
-      {"window_ev",
-       {energy.value(static_cast<double>(window.first)), energy.value(static_cast<double>(window.last - 1))}},
-      {"threshold", o.detection.threshold},
-      {"threshold_method",
-       o.config.detection.threshold ? "given" : name_of(o.config.detection.threshold_method)},
-      {"anomalous_pixels", o.detection.anomalous_pixels()},
-      {"pixels", o.prepared.pixels() - excluded},
-      {"excluded_pixels", excluded},
-      {"set_aside",
-       {{"without_counts", excluded_pixels(o.prepared.excluded, without_counts)},
-        {"saturated", excluded_pixels(o.prepared.excluded, saturated)}}},
-      {"regions", o.detection.regions.size()},
-      {"explanations", explanations_json(o.detection, o.config.detection.elements)}};
-  const DetectionConfig& detection = o.config.detection;
-  summary["trusted"] = o.detection.trusted();
-  summary["reasons"] = o.detection.doubts;
-  summary["remarks"] = nlohmann::json::array();
-  if (const std::string remark = o.comparison ? remark_on(*o.comparison) : ""; !remark.empty())
-    summary["remarks"].push_back(remark);
-  summary["predictive_deviance"] = o.comparison ? to_json(*o.comparison) : nlohmann::json();
-  if (detection.threshold_by_rate()) summary["fdr"] = detection.fdr;
-  if (const std::optional<EmpiricalNull>& null = o.detection.null) {
-    if (!detection.threshold_by_held_out())
-      summary["expected_false_alarms"] = *o.detection.expected_false_alarms();
-    summary["null"] = {{"family", name(null->family)},
-                       {"location", null->location},
-                       {"scale", null->scale},
-                       {"normal_share", null->normal_share},
-                       {"fitted_to", {null->low, null->high}},
-                       {"chi_square_per_degree", null->misfit}};
-  }
-  if (o.metrics) {
-    const bool none = o.metrics->true_positives + o.metrics->false_negatives == 0;  // to be found
-    summary["f1"] = or_null(none ? std::nullopt : std::optional(o.metrics->f1));
-    summary["precision"] = o.metrics->precision;
-    summary["recall"] = or_null(none ? std::nullopt : std::optional(o.metrics->recall));
-    for (const auto& [key, heading, value] : ranking_measures<std::optional<double>>)
-      summary[key] = or_null((*o.metrics).*value);
-  }
-  summary.update(to_json(o.provenance));
-  summary["configuration"] = nlohmann::ordered_json::parse(to_json_text(o.config));
-  return summary;
-}
-
-}  // namespace
 
 uint64_t detect_folder_bytes(const SpectrumImage& prepared, bool save_reconstruction) {
   const uint64_t pixels = static_cast<uint64_t>(prepared.pixels());
@@ -84,7 +24,7 @@ uint64_t detect_folder_bytes(const SpectrumImage& prepared, bool save_reconstruc
 void write_detect_folder(const std::filesystem::path& folder, const DetectionReport& o,
                          bool save_reconstruction) {
   const std::vector<int64_t> shape = {o.prepared.y.size, o.prepared.x.size};
-  const nlohmann::ordered_json summary = summarize(o);
+  const nlohmann::ordered_json summary = summary_json(o);
   // What an earlier detection left is replaced as a set: without a summary it is none any more.
   for (const char* file : {"summary.json", "reconstruction.npy"}) {
     std::error_code error;

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <filesystem>
 #include <optional>
@@ -13,6 +12,7 @@
 #include "engine/prepare/preprocess.h"
 #include "engine/train/trainer.h"
 #include "io/config/config.h"
+#include "io/config/detection_settings.h"
 #include "io/files/npy.h"
 #include "io/formats/image_data.h"
 #include "io/formats/input_digest.h"
@@ -32,40 +32,6 @@
 
 namespace eelsvae {
 namespace {
-
-// Keys that speak of one image and not of what the model learned from it.
-constexpr std::array<const char*, 5> image_keys = {"preprocess.crop_y", "preprocess.crop_x",
-                                                   "preprocess.set_aside", "preprocess.align_path",
-                                                   "preprocess.align_dataset"};
-
-// What belongs to the trained model stays as it was trained. What was excluded from training belongs to its
-// image alone and is forgotten; true if there was anything.
-bool apply(const std::vector<std::string>& settings, Config& config) {
-  const bool forgotten = config.data.exclude_path || !config.data.exclude.empty();
-  config.data.exclude_path.reset();
-  config.data.exclude.clear();
-  for (const std::string& setting : settings) {
-    std::string key = setting.substr(0, setting.find('='));
-    if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
-        key != "precision" && std::find(image_keys.begin(), image_keys.end(), key) == image_keys.end())
-      throw UserError(
-          "--set " + key +
-          fmt::format(": belongs to the trained model; a detection can set detection.*, data.*, {}, "
-                      "device and precision",
-                      fmt::join(image_keys, ", ")));
-    set_value(config, setting);
-  }
-  check_config(config, "--set");
-  return forgotten;
-}
-
-// Another image than the one the model was trained on is used whole and has a low-loss image of its own.
-void forget_training_image(PreprocessConfig& preprocess) {
-  preprocess.crop_y.reset();
-  preprocess.crop_x.reset();
-  preprocess.align_path.reset();
-  preprocess.align_dataset = -1;
-}
 
 // What the threshold promises, for the closing line.
 std::string rate_text(const DetectionConfig& config) {
@@ -101,7 +67,7 @@ Source model_source(const DetectionRequest& request, const SafetensorsFile& file
   source.calibrated = info.config.detection;
   if (!request.data.empty() && request.data != info.config.data.data_path)
     forget_training_image(info.config.preprocess);
-  source.forgotten = apply(request.settings, info.config);
+  source.forgotten = apply_to_detection(request.settings, info.config, "--set");
   const std::string& data = request.data.empty() ? info.config.data.data_path : request.data;
   if (drift_elsewhere != info.config.preprocess.align_path.has_value())
     throw UserError(drift_elsewhere ? file.path() +

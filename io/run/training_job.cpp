@@ -75,32 +75,21 @@ void judge(const Config& config, const TrainingState& state, std::optional<Compa
   log.info("{} of {} latent units active", last.active_latent_units, config.model.latent_dim);
 }
 
-// Puts into the best checkpoint what only a trained model can tell: what it finds beside the baselines, and,
-// for conformal thresholds that then need no training image, the scores of the spectra that were held out.
+// Puts into the best checkpoint what only a trained model can tell.
 std::optional<Comparison> complete_checkpoint(const std::string& file, const PreparedImage& prepared,
                                               const BackendOffer& offer, spdlog::logger& log) {
   CheckpointInfo info;
   TrainedModel trained;
-  const DetectionConfig& detection = info.config.detection;
   {
     const SafetensorsFile checkpoint(file);
     info = read_checkpoint_info(checkpoint);
-    trained = load_trained_model(checkpoint, info.config, info.energy.size,
-                                 tiles_at_a_time(info.config.tiles, detection, prepared.image), offer);
+    trained =
+        load_trained_model(checkpoint, info.config, info.energy.size,
+                           tiles_at_a_time(info.config.tiles, info.config.detection, prepared.image), offer);
   }
-  const ExpectationSource model = [&](const SpectrumImageView& image) {
-    return expect_from(*trained.model, image, detection, {}, interruption());
-  };
-  if (info.comparison)
-    info.comparison->finds =
-        compare_finds(prepared.image, info.config.tiles.image_size, model, info.config.preprocess, detection);
-  if (detection.threshold_by_held_out()) {
-    const NormalSpectra normal{prepared.image, info.config.preprocess,
-                               held_out_pixels(prepared.image, info.config)};
-    info.normal_scores =
-        normal_scores(normal, model(prepared.image), detection, {&detection.score, 1}).front();
+  complete_description(info, *trained.model, prepared.image, interruption());
+  if (!info.normal_scores.empty())
     log.info("{} held-out spectra calibrate conformal thresholds", info.normal_scores.size());
-  }
   write_checkpoint(file, *trained.model, info);
   return info.comparison;
 }

@@ -33,6 +33,8 @@ builds_on = {
     "io/model": ["io/config"],
     "io/reports": ["io/config", "engine/bench"],
     "io/run": ["io/model", "io/formats", "io/reports", "io/terminal"],
+    "include/eelsvae": [],
+    "interface": ["io/model", "include/eelsvae"],
     "apps": ["io/run"],
 }
 suffixes = (".h", ".cpp", ".cu", ".cuh")

@@ -25,7 +25,8 @@ for path in kernels:
 # A mask register, a 512-bit register, or one of the upper half of the others.
 beyond = re.compile(r"%zmm|\{%k[0-7]\}|%[xy]mm(1[6-9]|2[0-9]|3[01])|%tmm")
 functions = 0
-for path in sorted(build.glob("libeelsvae_*.a")) + sorted(build.glob("CMakeFiles/eelsvae-*.dir/**/*.o")):
+for path in [*sorted(build.glob("libeelsvae_*.a")), *sorted(build.glob("CMakeFiles/eelsvae-*.dir/**/*.o")),
+             *sorted(build.glob("CMakeFiles/eelsvae_c.dir/**/*.o"))]:
     listing = subprocess.Popen(["objdump", "-d", "--no-show-raw-insn", "--demangle", path], text=True,
                                stdout=subprocess.PIPE)
     member = function = ""

@@ -176,6 +176,16 @@ TEST(Config, EveryKeyIsReadAndWritten) {
   }
 }
 
+TEST(Config, ItsKeysAreAssignments) {
+  for (const std::string& text : {std::string(every_key), to_json_text(Config{}), std::string("{}")}) {
+    Config config;
+    for (const std::string& assignment : assignments_of(text, "run.json")) set_value(config, assignment);
+    EXPECT_EQ(to_json_text(config), to_json_text(parse_config(text, "run.json")));
+  }
+  EXPECT_EQ(assignments_of(R"({"detection": {"window": [1, 2]}, "device": "cpu"})", "run.json"),
+            (std::vector<std::string>{"detection.window=[1,2]", "device=\"cpu\""}));
+}
+
 TEST(Config, NumbersSurviveWritingToTheLastBit) {
   uint64_t state = 12345;
   for (int i = 0; i < 500; ++i) {

@@ -186,6 +186,8 @@ TEST_F(CheckpointTest, RestoresEveryBitOfATrainingRun) {
       write_checkpoint(file, *model, info_);
       EXPECT_LE(std::filesystem::file_size(file), checkpoint_bytes(shape_, true));
       EXPECT_EQ(files_in_folder(), 1u);
+      const std::vector<std::byte> content = checkpoint_content(*model, info_);  // without a file
+      EXPECT_EQ(std::string(reinterpret_cast<const char*>(content.data()), content.size()), read_bytes(file));
 
       const SafetensorsFile opened(file);
       const CheckpointInfo info = read_checkpoint_info(opened);

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/detect/baselines.h"
+#include "engine/detect/job.h"
+#include "engine/network/kernel_choice.h"
+#include "engine/prepare/preprocess.h"
+#include "include/eelsvae/eelsvae.h"
+#include "interface/caller.h"
+#include "interface/model_in_memory.h"
+
+namespace eelsvae {
+
+// What a caller's detection found, ready to be handed out.
+struct FoundForCaller {
+  PreparedImage prepared;  // without counts, unless they are to be kept
+  CountArray expected;     // the same
+  Detection found;
+  int64_t scored_pixels = 0;              // all that are not excluded
+  std::vector<std::string> explanations;  // of the regions
+  std::string summary;                    // JSON
+};
+
+// Detections by one model, or by one kind of baseline, one after the other, as io/run/detection_job.cpp has
+// them.
+class Session {
+ public:
+  // settings: "key=value". UserError for keys that a detection has no say in, and for a device that is not
+  // there.
+  Session(std::shared_ptr<const ModelInMemory> model, const std::vector<std::string>& settings,
+          const eelsvae_options* options);
+  Session(const std::string& baseline, const Config& config, const eelsvae_options* options);
+
+  // UserError as prepare() and run_detection() have it; Interrupted where the caller asks for it.
+  std::shared_ptr<const FoundForCaller> detect(const eelsvae_image* image);
+  // From any thread.
+  void stop() { caller_.stop(); }
+
+ private:
+  void choose_device();
+  // The network, for so many tiles at a time; it stays for the next image.
+  Model& network(int64_t channels, int64_t batch);
+  // Scores of held-out spectra, where the threshold asks for them.
+  std::vector<float> held_out_scores() const;
+  SourceDescription description() const;
+
+  Caller caller_;
+  std::shared_ptr<const ModelInMemory> model_;  // or
+  BaselineSpec baseline_;
+  Config config_;  // of the detections
+  std::optional<FittedPreprocess> fitted_;
+  BackendOffer offer_{};
+  std::string fallback_;
+  std::unique_ptr<Backend> preparing_;
+  TrainedModel trained_;
+  int64_t batch_ = 0;  // of the network
+};
+
+}  // namespace eelsvae
