@@ -104,7 +104,17 @@ struct TrainingConfig {
 enum class Blend { uniform, cosine };
 
 // How unlike what is expected of it a spectrum is; engine/detect/scores.h and engine/detect/whitened_score.h.
-enum class Score { joint, learned, whitened, amounts, combined, deviance, pearson, pearson_background, latent };
+enum class Score {
+  joint,
+  learned,
+  whitened,
+  amounts,
+  combined,
+  deviance,
+  pearson,
+  pearson_background,
+  latent
+};
 // Whether only a model has what the score looks at: baselines are refused it, a study leaves it out for them.
 constexpr bool needs_model(Score score) {
   return score == Score::latent;

@@ -144,15 +144,12 @@ void write(const std::string& path, const ScoreHead& head, const std::string& co
   size_t at = 0;
   for (const LayerSpec& layer : score_head_layers(1))
     for (const Parameter& parameter : layer.parameters()) {
-      const float* values = head.weights.data() + at;
+      const float* values = head.data() + at;
       const auto bytes = static_cast<size_t>(parameter.count()) * sizeof(float);
       entries.push_back(
           {parameter.name, "F32", parameter.shape, [=](const ByteSink& sink) { sink(values, bytes); }});
       at += static_cast<size_t>(parameter.count());
     }
-  entries.push_back({"calibration", "F32", {std::ssize(head.calibration)}, [&](const ByteSink& sink) {
-                       sink(head.calibration.data(), sizeof head.calibration);
-                     }});
   write_safetensors(path, entries, {{"made_by", command}});
 }
 
@@ -173,7 +170,7 @@ int main(int argc, char** argv) try {
   HeadTraining training;
   std::string output;
   std::vector<std::string> without_changes, without_presets;
-  int64_t most = 600;
+  int64_t most = 1000;
   app.add_option("--output", output, "File to write, .safetensors")->required();
   app.add_option("--steps", training.steps, "Training steps")->capture_default_str();
   app.add_option("--seed", training.seed, "Of weights and examples")->capture_default_str();

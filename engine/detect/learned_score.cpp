@@ -10,6 +10,15 @@
 namespace eelsvae {
 namespace {
 
+// Half the square of a matched filter's response is its log-likelihood ratio, so the root of twice the log-odds
+// is in standard deviations, nearly. That changes may be anywhere and of any kind has been charged to them: so
+// many nats, with which the scores of normal spectra follow the law of maxima of exponential tails.
+float as_deviations(double log_odds) {
+  constexpr double charged = 4;
+  const double shifted = log_odds + charged;
+  return static_cast<float>(std::sqrt(2 * (shifted > 30 ? shifted : std::log1p(std::exp(shifted)))));
+}
+
 // What the head needs of single pixels, in positions of its axis.
 class HeadResiduals {
  public:
@@ -81,7 +90,7 @@ std::vector<float> learned_scores(const SpectrumImageView& observed, std::span<c
         network.log_odds(std::span(rows).first(static_cast<size_t>(count * positions * head_features)));
     for (int64_t b = 0; b < count; ++b)
       scores[static_cast<size_t>(pixels[static_cast<size_t>(first + b)])] =
-          static_cast<float>(head.score(odds[static_cast<size_t>(b)]));
+          as_deviations(odds[static_cast<size_t>(b)]);
   }
   return scores;
 }

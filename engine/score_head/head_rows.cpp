@@ -31,12 +31,12 @@ std::vector<float> padded(std::span<const float> line, int64_t reach) {
 }  // namespace
 
 HeadAxis head_axis(const Axis& energy, ChannelWindow window) {
-  constexpr double widest = 0.5, edge = 10;  // eV: of a position; what is wider than an edge is background
+  constexpr double widest = 0.6, edge = 10;  // eV: of a position; what is wider than an edge is background
   constexpr int64_t fewest = 128;
   const double scale = std::abs(energy.scale);
   HeadAxis axis;
   axis.first = window.first;
-  axis.together = std::clamp<int64_t>(static_cast<int64_t>(widest / scale), 1,
+  axis.together = std::clamp<int64_t>(static_cast<int64_t>(widest / scale + 1e-6), 1,
                                       std::max<int64_t>(1, window.size() / fewest));
   axis.positions = window.size() / axis.together;
   axis.background = std::max(6.0, std::min(edge / (scale * static_cast<double>(axis.together)),

@@ -9,7 +9,7 @@
 
 namespace eelsvae {
 
-// Channels are added up until one is half an electron volt wide, as long as 128 are left, so that an edge
+// Channels are added up to 0.6 eV at most, as long as 128 are left, so that an edge
 // looks alike to the head whatever the dispersion, and fine axes cost no more.
 struct HeadAxis {
   int64_t first = 0, together = 1;  // channels [first + i together, first + (i + 1) together) are position i

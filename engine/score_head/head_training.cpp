@@ -74,7 +74,8 @@ Line change_of(HeadChange kind, const Part& part, Draws& draws) {
   const double centre = draws.between(0, count), width = draws.log_between(4, 70), sign = draws.sign();
   const double shift = sign * draws.log_between(0.5, 11), scale = sign * draws.between(0.15, 0.9),
                peak = draws.log_between(1, 12), tail = draws.log_between(10, 100),
-               white_line = draws.between(0, 2);
+               white_line = draws.between(0, 2), distance = draws.between(1, 4) * width,
+               share = draws.between(0.3, 3);
   const Line& smooth = part.shape.smooth;
   Line broad;
   if (kind == HeadChange::blur) broad = blurred(smooth, draws.log_between(0.8, 11));
@@ -99,6 +100,11 @@ Line change_of(HeadChange kind, const Part& part, Draws& draws) {
       case HeadChange::shift_and_scale:
         value = (moved + scale * fine) * window * unit;
         break;
+      case HeadChange::balance: {
+        const double beside = std::exp(-0.5 * std::pow((x - centre - distance) / width, 2));
+        value = sign * fine * (window - share * beside) * unit;
+        break;
+      }
       case HeadChange::peak:
         value = sign * lobe;
         break;
@@ -124,7 +130,7 @@ Line change_of(HeadChange kind, const Part& part, Draws& draws) {
 
 // Changes of edges are what the head is for, and the hardest to tell.
 size_t share_of(HeadChange kind) {
-  return kind <= HeadChange::shift_and_scale ? 3 : kind <= HeadChange::edge ? 2 : 1;
+  return kind <= HeadChange::balance ? 3 : kind <= HeadChange::edge ? 2 : 1;
 }
 
 double norm_of(const Line& line) {
@@ -164,27 +170,23 @@ bool add_change(const HeadExamples& all, int64_t spectrum, int64_t first, HeadCh
   return true;
 }
 
-// Which of an image's spectra: all but a fifth, or that fifth.
-enum class Use { training, calibration };
-
 struct Example {
   Part part;
   bool changed = false;
 };
 
 Example draw(std::span<const HeadExamples> examples, const HeadTraining& training,
-             std::span<const HeadChange> kinds, Use use, Draws& draws) {
+             std::span<const HeadChange> kinds, Draws& draws) {
   const HeadExamples& all = examples[static_cast<size_t>(draws.below(std::ssize(examples)))];
-  const int64_t kept = all.spectra / 5, first_kept = all.spectra - kept;
-  const int64_t spectrum = use == Use::training ? draws.below(first_kept) : first_kept + draws.below(kept);
+  const int64_t spectrum = draws.below(all.spectra);
   const int64_t first = draws.below(all.positions - training.positions + 1);
   Example example{part_of(all, spectrum, first, training.positions)};
   Line fresh(example.part.z.size());
   draws.normal(fresh);
-  const double own = draws.between(0, 1);
+  const double own = draws.word() & 1 ? 1 : draws.between(0, 1);
   const auto share = static_cast<float>(std::sqrt(own)), rest = static_cast<float>(std::sqrt(1 - own));
   for (size_t i = 0; i < fresh.size(); ++i) example.part.z[i] = share * example.part.z[i] + rest * fresh[i];
-  if (use == Use::calibration || draws.word() & 1) return example;
+  if (draws.word() & 1) return example;
   constexpr int tries = 8;
   for (int i = 0; i < tries && !example.changed; ++i)
     example.changed =
@@ -204,33 +206,6 @@ double learning_rate_at(const HeadTraining& training, int64_t step) {
          (done < rise ? between(0.04, 1, done / rise) : between(1, 1e-4, (done - rise) / (1 - rise)));
 }
 
-void calibrate(Backend& backend, std::span<const HeadExamples> examples, const HeadTraining& training,
-               ScoreHead& head) {
-  constexpr int64_t spectra = 20000;
-  ScoreHeadNetwork network(backend, head, training.positions, training.batch);
-  std::vector<double> odds;
-  std::vector<float> rows(static_cast<size_t>(training.batch * training.positions * head_features));
-  for (int64_t done = 0; done < spectra; done += training.batch) {
-    FirstFailure failure;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t b = 0; b < training.batch; ++b)
-      failure.guard([&] {
-        Draws draws(training.seed ^ 0xca11b7a7e, static_cast<uint64_t>(done), static_cast<uint64_t>(b));
-        const Example normal = draw(examples, training, {}, Use::calibration, draws);
-        head_rows(normal.part.z, normal.part.shape, normal.part.noise,
-                  rows.data() + b * training.positions * head_features);
-      });
-    failure.rethrow();
-    for (const double value : network.log_odds(rows)) odds.push_back(value);
-  }
-  std::ranges::sort(odds);
-  for (size_t i = 0; i < head.calibration.size(); ++i) {
-    const double share = 0.5 * std::erfc(-ScoreHead::calibration_scores[i] / std::numbers::sqrt2);
-    head.calibration[i] =
-        static_cast<float>(odds[static_cast<size_t>(share * static_cast<double>(odds.size() - 1))]);
-  }
-}
-
 }  // namespace
 
 std::string name_of(HeadChange change) {
@@ -243,6 +218,8 @@ std::string name_of(HeadChange change) {
       return "scale";
     case HeadChange::shift_and_scale:
       return "shift-and-scale";
+    case HeadChange::balance:
+      return "balance";
     case HeadChange::peak:
       return "peak";
     case HeadChange::edge:
@@ -290,7 +267,7 @@ ScoreHead train_score_head(Backend& backend, std::span<const HeadExamples> examp
     for (int64_t b = 0; b < training.batch; ++b)
       failure.guard([&] {
         Draws draws(training.seed, static_cast<uint64_t>(step), static_cast<uint64_t>(b));
-        const Example example = draw(examples, training, kinds, Use::training, draws);
+        const Example example = draw(examples, training, kinds, draws);
         head_rows(example.part.z, example.part.shape, example.part.noise,
                   rows + b * training.positions * head_features);
         labels[2 * b] = example.changed ? 0.0f : 1.0f;
@@ -306,9 +283,7 @@ ScoreHead train_score_head(Backend& backend, std::span<const HeadExamples> examp
       sum = 0;
     }
   }
-  ScoreHead head{weights_of(network)};
-  calibrate(backend, examples, training, head);
-  return head;
+  return weights_of(network);
 }
 
 }  // namespace eelsvae

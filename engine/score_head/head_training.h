@@ -29,17 +29,18 @@ enum class HeadChange {
   blur,   // by a Gaussian, or the opposite
   scale,  // of the fine structure
   shift_and_scale,
-  peak,   // that is not there, or the opposite
-  edge,   // a step with a tail that is not there, or the opposite
-  tilt,   // of the background
-  spike,  // of a single position, as of a cosmic ray
-  noise   // whose variance is larger by a fifth to one and a half
+  balance,  // of two parts of the fine structure, one of which grows where the other falls
+  peak,     // that is not there, or the opposite
+  edge,     // a step with a tail that is not there, or the opposite
+  tilt,     // of the background
+  spike,    // of a single position, as of a cosmic ray
+  noise     // whose variance is larger by a fifth to one and a half
 };
-constexpr int head_changes = 9;
+constexpr int head_changes = 10;
 std::string name_of(HeadChange change);
 
 struct HeadTraining {
-  int64_t steps = 3000, batch = 160;
+  int64_t steps = 12000, batch = 160;
   int64_t positions = 256;      // of an example, cut out of its spectrum anywhere
   double learning_rate = 2e-3;  // at its highest, after three tenths of the steps
   uint64_t seed = 1;
@@ -47,10 +48,10 @@ struct HeadTraining {
 };
 
 // A head that tells the examples from the same with changes of 2.5 to 10 standard deviations of the noise, in
-// the norm over all positions. A normal residual is one of the examples' mixed with fresh noise in any share;
-// half of them are changed, the change going through what z went through. A fifth of each image's examples is
-// kept for the calibration. The same arguments give the same head on the same device. done: steps and the
-// mean loss (nats) of the last hundred. UserError where an image has fewer positions; Interrupted.
+// the norm over all positions. A normal residual is one of the examples', half of them mixed with fresh noise
+// in any share; half of them are changed, the change going through what z went through. The same arguments
+// give the same head on the same device. done: steps and the mean loss (nats) of the last hundred. UserError
+// where an image has fewer positions; Interrupted.
 ScoreHead train_score_head(Backend& backend, std::span<const HeadExamples> examples,
                            const HeadTraining& training,
                            const std::function<void(int64_t, double)>& done = {}, const StopToken& stop = {});

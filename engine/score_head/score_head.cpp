@@ -52,36 +52,20 @@ int64_t score_head_weights() {
   return count;
 }
 
-double ScoreHead::score(double log_odds) const {
-  const auto at = [&](size_t i) { return static_cast<double>(calibration[i]); };
-  constexpr size_t last = calibration_scores.size() - 1;
-  if (log_odds > at(last)) {
-    // Half of the squared score is the logarithm of the survival probability, nearly.
-    const auto half_square = [](double z) { return z * z / 2; };
-    const double slope = (half_square(calibration_scores[last]) - half_square(calibration_scores[last - 2])) /
-                         std::max(at(last) - at(last - 2), 1e-6);
-    return std::sqrt(2 * (half_square(calibration_scores[last]) + slope * (log_odds - at(last))));
-  }
-  size_t above = 1;
-  while (above < last && log_odds > at(above)) ++above;
-  const double share = (log_odds - at(above - 1)) / std::max(at(above) - at(above - 1), 1e-6);
-  return calibration_scores[above - 1] + share * (calibration_scores[above] - calibration_scores[above - 1]);
-}
-
-void load_weights(const std::vector<float>& weights, Network& network) {
-  expect(std::ssize(weights) == score_head_weights(), "weights of another network");
+void load_weights(const ScoreHead& head, Network& network) {
+  expect(std::ssize(head) == score_head_weights(), "weights of another network");
   size_t at = 0;
   for (const Network::State& state : network.states())
     if (state.weight)
       network.write_state(state, [&](float* block, int64_t count) {
-        std::copy_n(weights.begin() + static_cast<std::ptrdiff_t>(at), count, block);
+        std::copy_n(head.begin() + static_cast<std::ptrdiff_t>(at), count, block);
         at += static_cast<size_t>(count);
       });
   network.refresh();
 }
 
-std::vector<float> weights_of(const Network& network) {
-  std::vector<float> weights;
+ScoreHead weights_of(const Network& network) {
+  ScoreHead weights;
   for (const Network::State& state : network.states())
     if (state.weight)
       network.read_state(state, [&](const float* block, int64_t count) {
@@ -93,7 +77,7 @@ std::vector<float> weights_of(const Network& network) {
 ScoreHeadNetwork::ScoreHeadNetwork(Backend& backend, const ScoreHead& head, int64_t positions, int64_t batch)
     : network_(backend, inference_spec(positions), batch, Purpose::inference), positions_(positions) {
   network_.allocate();
-  load_weights(head.weights, network_);
+  load_weights(head, network_);
 }
 
 std::vector<double> ScoreHeadNetwork::log_odds(std::span<const float> rows) {

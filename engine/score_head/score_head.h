@@ -20,25 +20,15 @@ constexpr int64_t head_features = 8;
 // weights do not depend on the positions.
 std::vector<LayerSpec> score_head_layers(int64_t positions);
 
-// Weights of the network, in the order of its parameters and within each in PyTorch's, and how it is
-// calibrated: what log-odds normal spectra have, at survival probabilities that a standard normal variable
-// has at `calibration_scores`.
-struct ScoreHead {
-  static constexpr std::array<double, 8> calibration_scores = {-2, -1, 0, 1, 2, 2.5, 3, 3.5};
-  std::vector<float> weights;
-  std::array<float, 8> calibration = {};
-
-  // Log-odds as a standard normal variable, were the spectrum as the normal ones of the training. Between the
-  // calibrated points linear; beyond them the logarithm of the survival probability is, as that of any
-  // likelihood ratio nearly is.
-  double score(double log_odds) const;
-};
+// Weights of the network, in the order of its parameters and within each in PyTorch's.
+using ScoreHead = std::vector<float>;
 
 // A head ready to score rows of one length on a backend, `batch` spectra at a time.
 class ScoreHeadNetwork {
  public:
   ScoreHeadNetwork(Backend& backend, const ScoreHead& head, int64_t positions, int64_t batch);
-  // Log-odds of changed against normal of `count` <= batch spectra; rows (count, positions, head_features).
+  // Log-odds (nats) of changed against normal, were both as common, of `count` <= batch spectra; rows (count,
+  // positions, head_features).
   std::vector<double> log_odds(std::span<const float> rows);
 
  private:
@@ -49,8 +39,8 @@ class ScoreHeadNetwork {
 // The number of weights of score_head_layers().
 int64_t score_head_weights();
 
-// Copies weights, in the order of ScoreHead::weights, to a network of score_head_layers(), and back.
-void load_weights(const std::vector<float>& weights, Network& network);
-std::vector<float> weights_of(const Network& network);
+// Copies weights to a network of score_head_layers(), and back.
+void load_weights(const ScoreHead& head, Network& network);
+ScoreHead weights_of(const Network& network);
 
 }  // namespace eelsvae

@@ -25,19 +25,16 @@ namespace eelsvae {
 const ScoreHead& shipped_score_head() {
   static const ScoreHead shipped = [] {
     // Behind the header of a safetensors file (8 bytes with its length, the text) lie the numbers, in the
-    // order in which they were written: weights, then calibration.
+    // order in which they were written.
     static_assert(std::endian::native == std::endian::little);
     const auto size = static_cast<size_t>(eelsvae_score_head_end - eelsvae_score_head_begin);
     uint64_t header = 0;
-    ScoreHead head;
-    head.weights.resize(static_cast<size_t>(score_head_weights()));
+    ScoreHead head(static_cast<size_t>(score_head_weights()));
     std::memcpy(&header, eelsvae_score_head_begin, sizeof header);
-    const size_t weights = head.weights.size() * sizeof(float);
-    expect(size == sizeof header + header + weights + sizeof head.calibration,
+    const size_t bytes = head.size() * sizeof(float);
+    expect(size == sizeof header + header + bytes,
            "the score head that comes with the program is not that of its network");
-    const char* numbers = eelsvae_score_head_begin + sizeof header + header;
-    std::memcpy(head.weights.data(), numbers, weights);
-    std::memcpy(head.calibration.data(), numbers + weights, sizeof head.calibration);
+    std::memcpy(head.data(), eelsvae_score_head_begin + sizeof header + header, bytes);
     return head;
   }();
   return shipped;
