@@ -70,7 +70,7 @@ int32_t type_of(nb::dlpack::dtype type) {
   if (is(dtype_code::Float, 16)) return EELSVAE_FLOAT16;
   if (is(dtype_code::Float, 32)) return EELSVAE_FLOAT32;
   if (is(dtype_code::Float, 64)) return EELSVAE_FLOAT64;
-  throw UserError("counts: no integers and no floating-point numbers of 16, 32 or 64 bits; convert them");
+  throw UserError("counts: give integers, or floats of 16, 32 or 64 bits");
 }
 
 // A spectrum image in Python's memory, which stays while this lives.

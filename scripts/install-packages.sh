@@ -12,8 +12,8 @@ if [ "${1:-}" = "--tests" ]; then
   packages="$packages libdnnl-dev qemu-user clang-format cppcheck python3 python3-numpy python3-h5py python3-torch python3-hyperspy python3-zarr libboost-context-dev"
   # By which a program finds an installed library (tests/library/examples.sh).
   packages="$packages pkgconf"
-  # In which scripts/install-writers.sh installs other programs that write files.
-  packages="$packages python3-venv python3-pip"
+  # In which scripts/install-writers.sh installs other programs that write files, and what builds the Python package.
+  packages="$packages python3-venv python3-pip python3-dev"
   # These look at the reports as a reader does.
   packages="$packages chromium chromium-driver python3-selenium"
 fi

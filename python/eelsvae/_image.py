@@ -40,8 +40,8 @@ class Image:
         if array.ndim != 3:
             raise _engine.Error(f"counts: an array of {array.ndim} dimensions; give three, (y, x, E), of a line of "
                                 "spectra counts[numpy.newaxis]")
-        if array.dtype.kind not in "biuf":
-            raise _engine.Error(f"counts: of type {array.dtype}; give integers or floats")
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise _engine.Error(f"counts: of type {array.dtype}; give integers or floats of 64 bits at most")
         self.counts: np.ndarray = array
         self.energy_offset = float(energy_offset)
         self.dispersion = float(dispersion)
