@@ -49,19 +49,20 @@ template <class Work>
 auto work_for(const Listener& listener, Told& told, const std::function<void()>& stop, Work work) {
   auto result = std::async(std::launch::async, std::move(work));
   std::exception_ptr raised;
+  bool stopping = false;
   for (bool over = false; !over;) {
     {
       nanobind::gil_scoped_release released;
       over = result.wait_for(std::chrono::milliseconds(50)) == std::future_status::ready;
     }
-    if (raised) continue;
     try {
-      if (PyErr_CheckSignals() != 0) throw nanobind::python_error();
-      if (told.pass_on(listener)) stop();
+      if (!raised && PyErr_CheckSignals() != 0) throw nanobind::python_error();
+      if (!raised && told.pass_on(listener)) stopping = true;
     } catch (...) {
       raised = std::current_exception();
-      stop();
+      stopping = true;
     }
+    if (stopping) stop();  // again and again: work that has only begun forgets what it was told before
   }
   if (raised) std::rethrow_exception(raised);
   return result.get();
