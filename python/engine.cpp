@@ -279,24 +279,21 @@ using namespace eelsvae;
 
 NB_MODULE(_engine, m) {
   m.doc() = "The engine. Use the functions and classes of eelsvae, which check and describe what they take.";
-  m.attr("__version__") = EELSVAE_VERSION;
+  m.attr("version") = EELSVAE_VERSION;
   m.attr("share_of_training") = share_of_training;
 
-  m.attr("Error") = nb::steal(PyErr_NewExceptionWithDoc(
-      "eelsvae.Error",
-      "A mistake in what was given, or of this machine: one line that says what would be right.",
-      PyExc_ValueError, nullptr));
-  nb::register_exception_translator(
-      [](const std::exception_ptr& thrown, void* error) {
-        try {
-          std::rethrow_exception(thrown);
-        } catch (const UserError& mistake) {
-          PyErr_SetString(static_cast<PyObject*>(error), one_line(mistake.what()).c_str());
-        } catch (const Interrupted&) {
-          PyErr_SetString(static_cast<PyObject*>(error), "stopped, as the progress function asked for");
-        }
-      },
-      nb::object(m.attr("Error")).release().ptr());  // which lives as long as the process
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    const auto raise = [](const std::string& text) {
+      PyErr_SetString(nb::module_::import_("eelsvae._error").attr("Error").ptr(), text.c_str());
+    };
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const UserError& mistake) {
+      raise(one_line(mistake.what()));
+    } catch (const Interrupted&) {
+      raise("stopped, as the progress function asked for");
+    }
+  });
 
   nb::class_<Listener>(m, "Listener", "Who is told how the work goes on.")
       .def(nb::init<nb::object, nb::object>(), "progress"_a.none(), "log"_a.none());

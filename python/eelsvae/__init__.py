@@ -9,9 +9,10 @@ Images are arrays (y, x, E), energies are in eV. Long work runs without Python's
 What it has to say goes to the logger "eelsvae" of the module logging.
 """
 
-from ._engine import Error, __version__
 from ._detection import Detection, Region, Session, detect
 from ._detector import AnomalyDetector
+from ._engine import version as __version__
+from ._error import Error
 from ._image import Axis, Image, read, simulate
 from ._model import Model, train
 

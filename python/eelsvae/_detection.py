@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _engine, _hyperspy
+from ._error import Error
 from ._image import Axis, Image, ImageLike, as_image
 from ._model import Model
 from ._picture import outlined_map
@@ -28,7 +29,7 @@ class Region(NamedTuple):
     words: str  # what changed there, such as "Fe L3 moved by +1.2 ± 0.3 eV"; "" if that was not sought
 
 
-def _in_place(axis: tuple, along: Axis) -> Axis:
+def _in_place(axis: tuple[str, str, float, float], along: Axis) -> Axis:
     """Of an axis in pixels of the image, which is cropped and binned, what it is in the image's units."""
     return Axis(along.name, along.units, along.offset + axis[2] * along.scale, axis[3] * along.scale)
 
@@ -120,13 +121,13 @@ class Session:
     OpenMP's own setting.
     """
 
-    def __init__(self, model: Model | str | os.PathLike | None = None, baseline: str | None = None, *,
+    def __init__(self, model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
                  config: Mapping[str, Any] | None = None, on_training_image: bool = False, keep_spectra: bool = True,
                  threads: int = 0, **configuration: Any) -> None:
         if (model is None) == (baseline is None):
-            raise _engine.Error("give one of model and baseline")
+            raise Error("give one of model and baseline")
         self.model = model if isinstance(model, Model) or model is None else Model.open(model)
-        self._session = _engine.Session(self.model and self.model._engine, baseline or "",
+        self._session = _engine.Session(None if self.model is None else self.model._engine, baseline or "",
                                         configuration_json(config, configuration), threads, on_training_image,
                                         keep_spectra)
 
@@ -136,7 +137,7 @@ class Session:
         return Detection(self._session.detect(there._given(), listener(progress)), there, self.model, [])
 
 
-def detect(image: ImageLike, model: Model | str | os.PathLike | None = None, baseline: str | None = None, *,
+def detect(image: ImageLike, model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
            config: Mapping[str, Any] | None = None, minutes: float | None = None, on_training_image: bool = False,
            keep_spectra: bool = True, progress: Progress = False, threads: int = 0, **configuration: Any) -> Detection:
     """Finds the spectra of an image that do not fit, as eelsvae-detect does.
@@ -150,11 +151,11 @@ def detect(image: ImageLike, model: Model | str | os.PathLike | None = None, bas
     given = as_image(image)
     if model is None and baseline is None:
         if on_training_image:
-            raise _engine.Error("on_training_image: belongs to a model; leave it out where one is still to be trained")
+            raise Error("on_training_image: belongs to a model; leave it out where one is still to be trained")
         return _choose_and_detect(given, configuration_json(config, configuration), 5.0 if minutes is None else minutes,
                                   keep_spectra, progress, threads)
     if minutes is not None:
-        raise _engine.Error("minutes: is for a model that is still to be trained; leave it out with model or baseline")
+        raise Error("minutes: is for a model that is still to be trained; leave it out with model or baseline")
     session = Session(model, baseline, config=config, on_training_image=on_training_image, keep_spectra=keep_spectra,
                       threads=threads, **configuration)
     return session.detect(given, progress=progress)
@@ -170,7 +171,7 @@ def _choose_and_detect(image: Image, settings: str, minutes: float, keep_spectra
         left = max(_engine.share_of_training * minutes - (time.monotonic() - began) / 60, 0.0)
         trained = _engine.train(given, config, threads, left, listener(progress))
     baseline, reason = _engine.best(trained, config, image.shape[0] * image.shape[1])
-    model = trained and Model(trained)
+    model = None if trained is None else Model(trained)
     if baseline:
         session = Session(baseline=baseline, config=json.loads(config), keep_spectra=keep_spectra, threads=threads)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._detection import Session
+from ._detection import Detection, Session
 from ._image import Image, ImageLike, as_image
 from ._model import Model, train
 
@@ -68,7 +68,7 @@ class AnomalyDetector:
     def _image(self, X: ImageLike) -> Image:
         return Image(X, self.energy_offset, self.dispersion) if isinstance(X, np.ndarray) else as_image(X)
 
-    def _detect(self, X: ImageLike) -> Any:
+    def _detect(self, X: ImageLike) -> Detection:
         if not hasattr(self, "model_"):
             raise ValueError("the detector is not fitted; call fit(X) first")
         return Session(self.model_, keep_spectra=False, threads=self.threads).detect(self._image(X))

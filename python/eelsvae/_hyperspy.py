@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import _engine
+from ._error import Error
+
+_Axis = tuple[str, str, float, float]  # name, units, offset, scale
 
 
 def is_signal(given: Any) -> bool:
     return hasattr(given, "axes_manager") and hasattr(given, "data")
 
 
-def _axis(axis: Any, energies: bool) -> tuple[str, str, float, float]:
+def _axis(axis: Any, energies: bool) -> _Axis:
     if not getattr(axis, "is_uniform", True):
-        raise _engine.Error(f"the axis {axis.name} is not uniform; give a signal with offset and scale, such as by "
+        raise Error(f"the axis {axis.name} is not uniform; give a signal with offset and scale, such as by "
                             "interpolate_on_axis()")
-    text = [value if isinstance(value, str) else "" for value in (axis.name, axis.units)]  # or it is undefined
-    return _engine.convert_axis((*text, float(axis.offset), float(axis.scale)), energies)
+    name, units = (value if isinstance(value, str) else "" for value in (axis.name, axis.units))  # or undefined
+    return _engine.convert_axis((name, units, float(axis.offset), float(axis.scale)), energies)
 
 
-def parts_of(signal: Any) -> tuple[np.ndarray, tuple, tuple, tuple, str, dict]:
+def parts_of(signal: Any) -> tuple[np.ndarray, _Axis, _Axis, _Axis, str, dict[str, Any]]:
     """Counts (y, x, E), the axes y, x and energy, title and metadata of a signal of one dimension."""
     manager = signal.axes_manager
     if manager.signal_dimension != 1 or manager.navigation_dimension not in (1, 2):
-        raise _engine.Error(f"the signal has {manager.navigation_dimension} dimensions of navigation and "
+        raise Error(f"the signal has {manager.navigation_dimension} dimensions of navigation and "
                             f"{manager.signal_dimension} of signal; give spectra, one dimension, of a map or a line")
     x, *rest = (_axis(axis, False) for axis in manager.navigation_axes)
     data = signal.data
@@ -42,10 +46,10 @@ def parts_of(signal: Any) -> tuple[np.ndarray, tuple, tuple, tuple, str, dict]:
         counts = counts[np.newaxis]
     y = rest[0] if rest else ("y", x[1], 0.0, 1.0)
     energy = _axis(manager.signal_axes[0], True)
-    return counts, y, x, energy, signal.metadata.General.title, {}
+    return counts, y, x, energy, signal.metadata.General.title, signal.metadata.as_dictionary()
 
 
-def signal_of(array: np.ndarray, axes: list[tuple], title: str) -> Any:
+def signal_of(array: np.ndarray, axes: Sequence[_Axis], title: str) -> Any:
     """A Signal2D of a map (y, x), or a Signal1D of spectra (y, x, E); axes: (name, units, offset, scale)."""
     import hyperspy.api as hs
     kind = hs.signals.Signal2D if array.ndim == 2 else hs.signals.Signal1D

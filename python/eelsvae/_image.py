@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from . import _engine, _hyperspy
+from ._error import Error
 from ._work import Progress, configuration_json, listener
 
 
@@ -35,19 +36,19 @@ class Image:
                  y: Axis = Axis("y"), x: Axis = Axis("x"), title: str = "",
                  metadata: Mapping[str, Any] | None = None) -> None:
         if isinstance(counts, np.ma.MaskedArray):
-            raise _engine.Error("counts: a masked array; give its data, and the pixels to be left out as excluded")
+            raise Error("counts: a masked array; give its data, and the pixels to be left out as excluded")
         array = np.asarray(counts)
         if array.ndim != 3:
-            raise _engine.Error(f"counts: an array of {array.ndim} dimensions; give three, (y, x, E), of a line of "
+            raise Error(f"counts: an array of {array.ndim} dimensions; give three, (y, x, E), of a line of "
                                 "spectra counts[numpy.newaxis]")
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-            raise _engine.Error(f"counts: of type {array.dtype}; give integers or floats of 64 bits at most")
+            raise Error(f"counts: of type {array.dtype}; give integers or floats of 64 bits at most")
         self.counts: np.ndarray = array
         self.energy_offset = float(energy_offset)
         self.dispersion = float(dispersion)
         self.excluded: np.ndarray | None = None if excluded is None else np.asarray(excluded) != 0
         if self.excluded is not None and self.excluded.shape != array.shape[:2]:
-            raise _engine.Error(f"excluded: has the shape {self.excluded.shape}; the image has {array.shape[:2]}")
+            raise Error(f"excluded: has the shape {self.excluded.shape}; the image has {array.shape[:2]}")
         self.y, self.x = y, x
         self.title = title
         self.metadata: dict[str, Any] = dict(metadata or {})
@@ -79,7 +80,7 @@ class Image:
 
 
 # What functions take for an image: an Image, the path of a file, an array (y, x, E), or a signal of HyperSpy.
-ImageLike = Union[Image, str, os.PathLike, np.ndarray, Any]
+ImageLike = Union[Image, str, "os.PathLike[str]", np.ndarray, Any]
 
 
 def as_image(given: ImageLike) -> Image:
@@ -100,7 +101,7 @@ def _from_engine(there: _engine.ReadImage) -> Image:
                  title=there.title, metadata=json.loads(there.metadata))
 
 
-def read(path: str | os.PathLike, config: Mapping[str, Any] | None = None, *, progress: Progress = False,
+def read(path: str | os.PathLike[str], config: Mapping[str, Any] | None = None, *, progress: Progress = False,
          **configuration: Any) -> Image:
     """The spectrum image of a file, in any of the formats of docs/formats.md: counts are float32 (y, x, E), energies in
     eV, lengths in nm.
@@ -124,6 +125,9 @@ def simulate(preset: str = "bfo", shape: tuple[int, int, int] = (96, 96, 256),
     energy_offset: eV; dispersion: eV per channel; exposure: a factor on all counts; anomalies: the share of the
     pixels, from 1 on their number. The same seed gives the same image.
     """
-    made = _engine.simulate(preset, shape, None if defects is None else list(defects), seed, noise_seed, energy_offset,
-                            dispersion, exposure, anomalies)
+    if len(shape) != 3:
+        raise Error(f"shape: has {len(shape)} numbers; give three, pixels along y and x, and channels")
+    height, width, channels = shape
+    made = _engine.simulate(preset, (height, width, channels), None if defects is None else list(defects), seed,
+                            noise_seed, energy_offset, dispersion, exposure, anomalies)
     return _from_engine(made), made.truth.view(bool)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _engine
+from ._error import Error
 from ._image import ImageLike, as_image
 from ._work import Progress, configuration_json, listener
 
@@ -24,7 +25,7 @@ class Model:
         self._engine = engine_model
 
     @classmethod
-    def open(cls, path: str | os.PathLike) -> Model:
+    def open(cls, path: str | os.PathLike[str]) -> Model:
         """A checkpoint of eelsvae-train or of save(), or the folder of a run."""
         return cls(_engine.Model.open(os.fspath(path)))
 
@@ -33,20 +34,21 @@ class Model:
         """What bytes() of a model gave, or the content of a checkpoint."""
         return cls(_engine.Model.from_bytes(content))
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a checkpoint, all or nothing, which the programs read, too."""
         self._engine.save(os.fspath(path))
 
     def __bytes__(self) -> bytes:
         return self._engine.content.tobytes()
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Model.from_bytes, (bytes(self),)
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration that it was trained with, complete."""
-        return json.loads(self._engine.config)
+        config: dict[str, Any] = json.loads(self._engine.config)
+        return config
 
     @property
     def tile_size(self) -> int:
@@ -101,5 +103,5 @@ def train(image: ImageLike, config: Mapping[str, Any] | None = None, *, minutes:
     given = as_image(image)._given()
     trained = _engine.train(given, configuration_json(config, configuration), threads, minutes, listener(progress))
     if trained is None:
-        raise _engine.Error("no epoch of the training was complete, so there is no model; give it more time")
+        raise Error("no epoch of the training was complete, so there is no model; give it more time")
     return Model(trained)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Union
 
 from . import _engine
+from ._error import Error
 
 # False: silence; True: a bar, if tqdm is installed; or progress(stage, done, total), which stops the work where it
 # returns something true.
@@ -20,7 +21,7 @@ def _plain(value: Any) -> Any:
     """NumPy's numbers and arrays, of which JSON knows nothing."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise _engine.Error(f"configuration: {value!r} is a {type(value).__name__}; give numbers, texts, lists or None")
+    raise Error(f"configuration: {value!r} is a {type(value).__name__}; give numbers, texts, lists or None")
 
 
 def configuration_json(*parts: Mapping[str, Any] | None) -> str:
@@ -29,7 +30,7 @@ def configuration_json(*parts: Mapping[str, Any] | None) -> str:
     merged: dict[str, Any] = {}
     for part in parts:
         if part is not None and not isinstance(part, Mapping):
-            raise _engine.Error(f"config: is a {type(part).__name__}; give a dict with the keys of docs/config.md")
+            raise Error(f"config: is a {type(part).__name__}; give a dict with the keys of docs/config.md")
         for key, value in (part or {}).items():
             group, dot, name = key.partition(".")
             if not dot and not isinstance(value, Mapping):
@@ -37,7 +38,7 @@ def configuration_json(*parts: Mapping[str, Any] | None) -> str:
                 continue
             there = merged.setdefault(group, {})
             if not isinstance(there, dict):
-                raise _engine.Error(f"configuration: {group} is no group of keys; leave out {key}")
+                raise Error(f"configuration: {group} is no group of keys; leave out {key}")
             there.update({name: value} if dot else value)
     return json.dumps(merged, default=_plain)
 

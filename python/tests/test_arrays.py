@@ -91,6 +91,7 @@ def mistakes(film, model, tiny):
         "there is no baseline": lambda: eelsvae.detect(film, baseline="median"),
         "keep_spectra=True": lambda: eelsvae.detect(film, baseline="mean", keep_spectra=False).expectation,
         "on_training_image": lambda: eelsvae.detect(film, on_training_image=True),
+        "shape: has 2 numbers": lambda: eelsvae.simulate(shape=(24, 24)),
         "preset": lambda: eelsvae.simulate("diamond"),
         "safetensors": lambda: eelsvae.Model.from_bytes(b"nonsense"),
     }
