@@ -279,6 +279,7 @@ using namespace eelsvae;
 
 NB_MODULE(_engine, m) {
   m.doc() = "The engine. Use the functions and classes of eelsvae, which check and describe what they take.";
+  nb::set_leak_warnings(false);  // a script that an error ends keeps objects to the last, which is no leak
   m.attr("version") = EELSVAE_VERSION;
   m.attr("share_of_training") = share_of_training;
 

@@ -13,7 +13,7 @@ from cvae_pytorch import CVAE3D
 film, _ = eelsvae.simulate(shape=(24, 24, 64), energy_offset=700, seed=3)
 square = torch.ones(500, 500)
 before = square @ square
-model = eelsvae.train(film, tiles={"image_size": 8}, training={"epochs": 1},
+model = eelsvae.train(film, tiles={"image_size": 8, "sliding_window_stride": 8}, training={"epochs": 1},
                       model={"channels": [4, 8, 8, 16], "hidden": 32, "latent_dim": 4})
 found = eelsvae.detect(film, model)
 assert torch.equal(square @ square, before)
