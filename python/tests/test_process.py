@@ -18,13 +18,29 @@ import eelsvae
 LONG = {"training.epochs": 100000, "training.patience": 0, "training.validation_fraction": 0}
 
 
-def test_ctrl_c_stops_a_training(film, tiny):
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+@pytest.fixture
+def ctrl_c():
+    """As in a terminal: a shell's background jobs are started deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda seconds: threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.5])
+def test_ctrl_c_stops_a_training(film, tiny, ctrl_c, seconds):
+    ctrl_c(seconds)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         eelsvae.train(film, tiny, **LONG)
     assert time.monotonic() - began < 20
     assert eelsvae.detect(film, baseline="mean").scores.shape == (24, 24)  # and all goes on
+
+
+def test_ctrl_c_stops_a_detection(film, model, ctrl_c):
+    large = eelsvae.Image(np.tile(film.counts, (12, 12, 1)), 700, 0.3)
+    ctrl_c(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        eelsvae.detect(large, model)
 
 
 def test_the_lock_is_released(film, tiny):
