@@ -35,7 +35,8 @@ install: packages
 	cmake --install build/install --prefix $(PREFIX)
 
 # The Python package, without the GPU, in build/wheel/wheels; `pip install .` does without the environment of the tests.
-wheel: packages
+wheel:
+	scripts/install-packages.sh --python
 	scripts/install-writers.sh
 	cmake --preset wheel
 	cmake --build --preset wheel
