@@ -250,21 +250,23 @@ class PythonSession {
   bool at_work_ = false;
 };
 
-// The configuration as JSON, why there is to be no model ("": there is), and the reasons.
-std::tuple<std::string, std::string, std::vector<std::string>> choose(const GivenImage& given,
-                                                                      const std::string& json) {
+// The configuration as JSON, why there is to be no model ("": there is), the reasons, and how many pixels are
+// used.
+std::tuple<std::string, std::string, std::vector<std::string>, int64_t> choose(const GivenImage& given,
+                                                                               const std::string& json) {
   const Config config = parse_config(json, from_python);
   const std::vector<std::string> settings = assignments_of(json, from_python);
   const eelsvae_image image = given.description();
   Told told;
-  const AutomaticChoice choice = work_for(
+  const ScanChoice scan = work_for(
       {nb::none(), nb::none()}, told, [] {},
-      [&] { return choose_for_image(image_of_caller(&image, config.data), settings).choice; });
+      [&] { return choose_for_image(image_of_caller(&image, config.data), settings); });
+  const AutomaticChoice& choice = scan.choice;
   const Config complete = parse_config(to_json_text(choice.config), from_python, settings);
-  return {to_json_text(complete), choice.no_model, choice.reasons};
+  return {to_json_text(complete), choice.no_model, choice.reasons, scan.pixels};
 }
 
-// The baseline that predicts held-out spectra better than the model (""): none), and why.
+// The baseline that predicts held-out spectra better than the model ("": none does), and why.
 std::pair<std::string, std::string> best(const ModelForPython* model, const std::string& json,
                                          int64_t pixels) {
   const bool amounts = parse_config(json, from_python).detection.score == Score::joint;

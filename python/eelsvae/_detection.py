@@ -165,12 +165,12 @@ def _choose_and_detect(image: Image, settings: str, minutes: float, keep_spectra
                        threads: int) -> Detection:
     began = time.monotonic()
     given = image._given()
-    config, no_model, choices = _engine.choose(given, settings)
+    config, no_model, choices, pixels = _engine.choose(given, settings)
     trained = None
     if not no_model:
         left = max(_engine.share_of_training * minutes - (time.monotonic() - began) / 60, 0.0)
         trained = _engine.train(given, config, threads, left, listener(progress))
-    baseline, reason = _engine.best(trained, config, image.shape[0] * image.shape[1])
+    baseline, reason = _engine.best(trained, config, pixels)
     model = None if trained is None else Model(trained)
     if baseline:
         session = Session(baseline=baseline, config=json.loads(config), keep_spectra=keep_spectra, threads=threads)

@@ -1,5 +1,8 @@
 """The package finds, learns and reads what the programs do, bit by bit."""
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,10 +88,16 @@ def test_training(folder, program, model, tmp_path):
     compare(found, tmp_path / "found")
 
 
+def test_what_is_chosen(folder, program):
+    told = json.loads(program("train", "--init", folder / "other.hspy", "--set", "tiles.image_size=8"))
+    config, no_model, reasons, pixels = eelsvae._engine.choose(eelsvae.read(folder / "other.hspy")._given(),
+                                                               '{"tiles": {"image_size": 8}}')
+    chosen = json.loads(config)
+    del chosen["data"], told["data"]  # the file, and its energies for who wants to change them
+    assert chosen == told and (no_model, pixels) == ("", 1024) and reasons
+
+
 def test_example(folder, tmp_path):
-    import pathlib
-    import subprocess
-    import sys
     script = pathlib.Path(__file__).parents[2] / "examples/own_file.py"
     done = subprocess.run([sys.executable, script, folder / "other.hspy", "0.05"], cwd=tmp_path, capture_output=True,
                           text=True)
