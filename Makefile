@@ -1,6 +1,6 @@
 # Everything a newcomer needs. Each target, or its script, only calls CMake presets and
 # the programs they build.
-.PHONY: demo test test-long build programs packages install clean
+.PHONY: demo test test-long build programs packages install wheel clean
 
 PREFIX ?= /usr/local
 
@@ -33,6 +33,14 @@ install: packages
 	cmake --preset install -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --build --preset install
 	cmake --install build/install --prefix $(PREFIX)
+
+# The Python package, without the GPU, in build/wheel/wheels; `pip install .` does without the environment of the tests.
+wheel:
+	scripts/install-packages.sh --python
+	scripts/install-writers.sh
+	cmake --preset wheel
+	cmake --build --preset wheel
+	scripts/wheel.sh build/wheel
 
 clean:
 	rm -rf build demo

@@ -7,6 +7,7 @@
 #include "engine/prepare/preprocess.h"
 #include "engine/short_number.h"
 #include "engine/train/job.h"
+#include "engine/train/time_limit.h"
 #include "interface/caller_image.h"
 #include "interface/guard.h"
 #include "io/config/config.h"
@@ -19,8 +20,13 @@ namespace {
 // Keeps the weights of the best epoch, and what was known when it ended.
 class TrainingForCaller final : public BestWeights {
  public:
-  TrainingForCaller(const Model& model, const Config& config, int64_t steps, Caller& caller)
-      : BestWeights(model, caller.token()), config_(config), steps_(steps), caller_(caller) {}
+  TrainingForCaller(const Model& model, const Config& config, int64_t steps, Caller& caller,
+                    std::optional<double> minutes)
+      : BestWeights(model, caller.token()),
+        config_(config),
+        steps_(steps),
+        caller_(caller),
+        limit_(minutes) {}
 
   void on_step(const TrainingState& state, int64_t, double) override {
     caller_.progress("training", static_cast<int64_t>(state.step), steps_);
@@ -30,6 +36,7 @@ class TrainingForCaller final : public BestWeights {
     BestWeights::on_epoch(state, improved);
     if (improved) history_ = state.history;
     const EpochRecord& record = state.history.back();
+    limit_.on_epoch(record.seconds);
     const auto spectra = static_cast<double>(config_.tiles.image_size * config_.tiles.image_size);
     std::string text =
         "epoch " + std::to_string(record.epoch) + ": loss " + short_number(record.training.loss / spectra);
@@ -37,6 +44,9 @@ class TrainingForCaller final : public BestWeights {
     caller_.info(text + (improved ? ", best so far" : ""));
   }
 
+  bool stop_requested() override { return BestWeights::stop_requested() || limit_.ask(); }
+
+  bool time_is_up() const { return limit_.is_up(); }
   // Up to the best epoch; empty if there was none.
   const std::vector<EpochRecord>& history() const { return history_; }
 
@@ -44,6 +54,7 @@ class TrainingForCaller final : public BestWeights {
   const Config& config_;
   int64_t steps_;
   Caller& caller_;
+  TimeLimit limit_;
   std::vector<EpochRecord> history_;
 };
 
@@ -65,7 +76,8 @@ std::shared_ptr<const ModelInMemory> open_model(const std::string& path) {
 }
 
 std::shared_ptr<const ModelInMemory> train_model(const eelsvae_image* image, const Config& config,
-                                                 Caller& caller, bool& stopped) {
+                                                 Caller& caller, bool& stopped,
+                                                 std::optional<double> minutes) {
   std::optional<ThreadCount> threads;
   caller.take_threads(threads);
   check_no_files(config);
@@ -92,8 +104,10 @@ std::shared_ptr<const ModelInMemory> train_model(const eelsvae_image* image, con
     info.comparison = compare_baselines(*trainer.held_out(), prepared.image,
                                         held_out_pixels(trainer.split(), prepared.image, 1));
   std::optional<TrainingForCaller> best(std::in_place, job->model(), config,
-                                        config.training.epochs * trainer.batches_per_epoch(), caller);
-  stopped = !job->run(*best);
+                                        config.training.epochs * trainer.batches_per_epoch(), caller,
+                                        minutes);
+  const bool complete = job->run(*best) || best->time_is_up();
+  stopped = !complete;
   info.history = best->history();
   if (info.history.empty()) return nullptr;
   if (info.comparison) info.comparison->model = info.history.back().deviance;

@@ -30,8 +30,10 @@ struct ModelInMemory {
 std::shared_ptr<const ModelInMemory> open_model(const std::string& path);
 
 // A training as io/run/training_job.cpp has it, of an image in a caller's memory. stopped: whether the caller
-// ended it; then null if no epoch was complete. UserError as TrainingJob and prepare() have it.
+// ended it; null if no epoch was complete then, or in so many minutes. UserError as TrainingJob and prepare()
+// have it.
 std::shared_ptr<const ModelInMemory> train_model(const eelsvae_image* image, const Config& config,
-                                                 Caller& caller, bool& stopped);
+                                                 Caller& caller, bool& stopped,
+                                                 std::optional<double> minutes = {});
 
 }  // namespace eelsvae

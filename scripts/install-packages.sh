@@ -1,19 +1,23 @@
 #!/bin/sh
-# Installs the Debian packages that building (default), building and testing (--tests), fuzzing (--fuzz) or the
-# kernels for ARM64 (--arm64) need. Packages that are there already are left alone; nothing is asked for when
-# nothing is missing.
+# Installs the Debian packages that building (default), building the Python package (--python), building and testing
+# (--tests), fuzzing (--fuzz) or the kernels for ARM64 (--arm64) need. Packages that are there already are left alone;
+# nothing is asked for when nothing is missing.
 set -eu
 packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libblosc-dev libzstd-dev libcairo2-dev libzip-dev libssl-dev
   zlib1g-dev libeigen3-dev libboost-dev libjs-chart.js"
+python="python3 python3-venv python3-pip python3-dev"
+if [ "${1:-}" = "--python" ]; then
+  packages="$packages $python"
+fi
 if [ "${1:-}" = "--tests" ]; then
   # PyTorch and HyperSpy only check what the programs wrote; the product does not use them.
   # oneDNN only to compare our kernels with, QEMU for a processor without AVX-512.
-  packages="$packages libdnnl-dev qemu-user clang-format cppcheck python3 python3-numpy python3-h5py python3-torch python3-hyperspy python3-zarr libboost-context-dev"
+  packages="$packages libdnnl-dev qemu-user clang-format cppcheck python3-numpy python3-h5py python3-torch python3-hyperspy python3-zarr libboost-context-dev"
   # By which a program finds an installed library (tests/library/examples.sh).
   packages="$packages pkgconf"
-  # In which scripts/install-writers.sh installs other programs that write files.
-  packages="$packages python3-venv python3-pip"
+  # With which scripts/install-writers.sh installs other programs that write files, and what builds the Python package.
+  packages="$packages $python"
   # These look at the reports as a reader does.
   packages="$packages chromium chromium-driver python3-selenium"
 fi

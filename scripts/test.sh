@@ -5,11 +5,14 @@ cd "$(dirname "$0")/.."
 source scripts/stages.sh
 
 stage packages scripts/install-packages.sh --tests || finish
+# What other programs write is read by tests, and the Python package is built and tested beside them; where no package index
+# is reached, both are skipped.
+stage writers scripts/install-writers.sh || finish
+python="-DEELSVAE_PYTHON=ON -DPython_EXECUTABLE=$PWD/build/writers/hyperspy/bin/python"
+[ -e build/writers/no-index ] && python="-DEELSVAE_PYTHON=OFF"
 # Continuous integration compiles GPU code for one architecture only; nothing runs it there.
-stage configure cmake --preset release ${CI:+-DEELSVAE_CUDA_ARCHITECTURES=90a-real} || finish
+stage configure cmake --preset release $python ${CI:+-DEELSVAE_CUDA_ARCHITECTURES=90a-real} || finish
 stage build cmake --build --preset release || finish
-# What other programs write is read by tests; where no package index is reached, they are skipped.
-stage writers scripts/install-writers.sh
 rm -f build/*/junit.xml  # an old one would hide that there is no new one
 stage tests ctest --preset release --output-junit junit.xml
 stage "sanitizers: configure" cmake --preset sanitize-ci &&

@@ -1,9 +1,6 @@
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
-#include "engine/detect/automatic.h"
-#include "engine/prepare/preprocess.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
 #include "io/formats/image_data.h"
@@ -14,60 +11,12 @@
 #include "io/terminal/run_log.h"
 
 namespace eelsvae {
-namespace {
-
-// Of the time for everything; the rest is for reading, preparing and detecting.
-constexpr double share_of_training = 0.7;
-
-// What predicts held-out spectra best, for the log: its name, and why.
-struct Winner {
-  bool model = false;
-  std::string baseline, reason;
-};
-
-// amounts: whether they are to be judged, which PCA, that has them from the very spectrum, cannot do.
-Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels, bool amounts) {
-  constexpr int64_t enough_for_pca = 256;
-  if (!comparison || !comparison->model)
-    return pixels >= enough_for_pca
-               ? Winner{false, "pca:auto", "PCA is used, for no model was trained"}
-               : Winner{false, "mean", "The mean spectrum is used, for so few spectra tell no more"};
-  constexpr double clearly = 0.001;  // what is simpler is preferred otherwise
-  const bool has_pca = comparison->pca && comparison->components > 0;
-  if (amounts && *comparison->model + clearly <= comparison->mean)
-    return {true, "", "The model is used, for it knows from its surroundings what belongs at a place"};
-  const double model = *comparison->model + clearly, mean = comparison->mean,
-               pca = has_pca ? *comparison->pca : mean;
-  const std::string by = " predicts spectra that it was not fitted to best, and is used";
-  if (model <= std::min(mean, pca)) return {true, "", "The model" + by};
-  if (has_pca && pca <= mean) return {false, "pca:auto", "PCA" + by};
-  return {false, "mean", "The mean spectrum" + by};
-}
-
-// The image as the settings crop and bin it: what lies outside is not to be looked at, and pixels and noise
-// are those that the model will see.
-SpectrumImage what_is_used(ImageToRead image, const Config& given) {
-  PreprocessConfig crops = given.preprocess;
-  crops.set_aside = 0;
-  crops.despike = 0;
-  crops.align = Align::none;
-  const bool calibrated = given.preprocess.align == Align::none;  // otherwise alignment tells the energies
-  return eelsvae::reduce(std::move(image), crops, calibrated ? given.data.energy_range : std::nullopt).image;
-}
-
-}  // namespace
 
 ScanChoice choose_for_scan(const std::string& data, const std::vector<std::string>& settings) {
-  // What the settings say of reading is needed to read.
-  Config given;
-  std::optional<int64_t> tile;
-  for (const std::string& setting : settings) {
-    set_value(given, setting);
-    if (setting.starts_with("tiles.image_size=")) tile = given.tiles.image_size;
-  }
+  Config given;  // what the settings say of reading
+  for (const std::string& setting : settings) set_value(given, setting);
   given.data.data_path = data;
-  const SpectrumImage image = what_is_used(open_image_data(data, given, interruption()), given);
-  return {choose_configuration(image, tile), image.energy, image.pixels()};
+  return choose_for_image(open_image_data(data, given, interruption()), settings);
 }
 
 void apply_settings(Config& config, const std::string& data, const std::vector<std::string>& settings) {

@@ -1,22 +1,15 @@
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "engine/detect/automatic.h"
+#include "io/config/scan_choice.h"
 #include "io/run/job_folder.h"
 #include "io/run/jobs.h"
 
 namespace eelsvae {
 
-// What the rules of engine/detect/automatic.h choose for a scan, of which the settings say how it is read;
-// and what of it that is.
-struct ScanChoice {
-  AutomaticChoice choice;
-  Axis energy;
-  int64_t pixels = 0;
-};
+// What is chosen for a scan, of which the settings say how it is read.
 ScanChoice choose_for_scan(const std::string& data, const std::vector<std::string>& settings);
 
 // What the user says takes precedence. UserError as check_config has it.

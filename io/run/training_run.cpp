@@ -115,10 +115,8 @@ TrainingRun::TrainingRun(RunFolder folder, Model& model, CheckpointInfo info, co
       sample_(trainer.sample_tile()),
       sample_is_validation_(trainer.validation_tiles() > 0),
       comparison_(std::move(comparison)),
+      limit_(minutes),
       reported_at_(std::chrono::steady_clock::now()) {
-  if (minutes)
-    deadline_ = saved_at_ + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                                std::chrono::duration<double>(60 * *minutes));
   std::vector<nlohmann::json> lines;
   for (const EpochRecord& record : state.history) lines.push_back(metrics_of(record));
   write_metrics(folder_.metrics(), lines);
@@ -134,8 +132,7 @@ void TrainingRun::on_step(const TrainingState& state, int64_t, double loss) {
 
 void TrainingRun::on_epoch(const TrainingState& state, bool improved) {
   const EpochRecord& record = state.history.back();
-  between_epochs_ = true;
-  epoch_seconds_ = record.seconds;
+  limit_.on_epoch(record.seconds);
   status_ = describe(record, spectra_per_tile());
   append_metric(folder_.metrics(), metrics_of(record));
   events_.add(record.epoch, curves_of(record));
@@ -161,13 +158,7 @@ void TrainingRun::on_epoch(const TrainingState& state, bool improved) {
 }
 
 bool TrainingRun::stop_requested() {
-  if (interruption().requested()) return true;
-  // An epoch that would not be complete in time is not begun; only the first is given up halfway.
-  const bool may_end = between_epochs_ || epoch_seconds_ == 0;
-  const auto next = between_epochs_ ? std::chrono::duration<double>(epoch_seconds_) : std::chrono::seconds(0);
-  time_is_up_ = deadline_ && may_end && std::chrono::steady_clock::now() + next > *deadline_;
-  between_epochs_ = false;
-  return time_is_up_;
+  return interruption().requested() || limit_.ask();
 }
 
 void TrainingRun::save_last(const TrainingState& state) {

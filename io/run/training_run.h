@@ -8,6 +8,7 @@
 #include <spdlog/logger.h>
 
 #include "engine/detect/comparison.h"
+#include "engine/train/time_limit.h"
 #include "engine/train/trainer.h"
 #include "io/model/checkpoint.h"
 #include "io/reports/training_report.h"
@@ -65,7 +66,7 @@ class TrainingRun final : public TrainingObserver {
   bool stop_requested() override;
 
   // Whether it was ended because its time was over.
-  bool time_is_up() const { return time_is_up_; }
+  bool time_is_up() const { return limit_.is_up(); }
   // Saves the last state unless it is saved already, writes the last report and takes the progress bar away.
   // complete: as Trainer::run returned; otherwise the report says how to go on.
   void finish(const TrainingState& state, bool complete);
@@ -94,10 +95,7 @@ class TrainingRun final : public TrainingObserver {
   TileOrigin sample_;
   bool sample_is_validation_;
   std::optional<Comparison> comparison_;
-  std::optional<std::chrono::steady_clock::time_point> deadline_;
-  bool time_is_up_ = false;
-  bool between_epochs_ = false;
-  double epoch_seconds_ = 0;  // of the last
+  TimeLimit limit_;
   std::optional<ReconstructedTile> tile_;
   bool reported_ = false;
   std::chrono::steady_clock::time_point reported_at_;

@@ -35,6 +35,7 @@ builds_on = {
     "io/run": ["io/model", "io/formats", "io/reports", "io/terminal"],
     "include/eelsvae": [],
     "interface": ["io/model", "include/eelsvae"],
+    "python": ["interface", "io/formats", "io/reports"],
     "apps": ["io/run"],
 }
 suffixes = (".h", ".cpp", ".cu", ".cuh")

@@ -1,0 +1,185 @@
+"""Detections: which spectra do not fit, and what changed in them."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _engine, _hyperspy
+from ._error import Error
+from ._image import Axis, Image, ImageLike, as_image
+from ._model import Model
+from ._picture import outlined_map
+from ._work import Progress, configuration_json, listener
+
+
+class Region(NamedTuple):
+    """Anomalous pixels that touch each other, by edge or by corner."""
+
+    pixels: int
+    y: int  # of the pixel with the highest score, in the maps
+    x: int
+    score: float  # the highest
+    words: str  # what changed there, such as "Fe L3 moved by +1.2 ± 0.3 eV"; "" if that was not sought
+
+
+def _in_place(axis: tuple[str, str, float, float], along: Axis) -> Axis:
+    """Of an axis in pixels of the image, which is cropped and binned, what it is in the image's units."""
+    return Axis(along.name, along.units, along.offset + axis[2] * along.scale, axis[3] * along.scale)
+
+
+class Detection:
+    """What was found in an image. Maps are arrays (y, x), of the image's pixels but for cropping and binning."""
+
+    def __init__(self, found: _engine.Found, image: Image, model: Model | None, choices: list[str]) -> None:
+        self._found = found
+        y, x, energy = found.axes
+        self.y, self.x = _in_place(y, image.y), _in_place(x, image.x)
+        self._energy = Axis(*energy)
+        self.title = image.title
+        #: the model that looked, or that was trained in vain where everything was chosen; None: a baseline alone
+        self.model = model
+        #: what was chosen where nothing was given, and why
+        self.choices = choices
+        #: (y, x) float32, larger fits worse; NaN in excluded pixels
+        self.scores: np.ndarray = found.scores
+        #: (y, x) bool, True where the score is above the threshold
+        self.mask: np.ndarray = found.mask.view(bool)
+        #: above it a spectrum does not fit
+        self.threshold: float = found.threshold
+        #: why the threshold is not to be trusted, each with what to do about it
+        self.reasons: list[str] = found.reasons
+        #: whether nothing speaks against the threshold
+        self.trusted: bool = not self.reasons
+        #: the highest score first
+        self.regions: list[Region] = [Region(*region) for region in found.regions]
+        #: all that eelsvae-detect writes into summary.json
+        self.summary: dict[str, Any] = json.loads(found.summary)
+
+    @property
+    def energy(self) -> np.ndarray:
+        """(E), eV, of the spectra that were compared."""
+        return self._energy.offset + self._energy.scale * np.arange(self._found.channels)
+
+    @property
+    def observed(self) -> np.ndarray:
+        """(y, x, E) float32: the spectra that were compared, after preprocessing, which scales counts; 0 in excluded
+        pixels. Error with keep_spectra=False."""
+        return self._found.observed
+
+    @property
+    def expectation(self) -> np.ndarray:
+        """(y, x, E) float32: what was expected of them, in the same units."""
+        return self._found.expected
+
+    def to_hyperspy(self) -> dict[str, Any]:
+        """Signals of HyperSpy with axes: Signal2D "scores" and "mask" and, with keep_spectra, Signal1D "observed" and
+        "expectation"."""
+        kept = {"scores": self.scores, "mask": self.mask}
+        if self._found.kept:
+            kept.update(observed=self.observed, expectation=self.expectation)
+        axes = [self.y, self.x, self._energy]
+        return {name: _hyperspy.signal_of(array, axes, f"{self.title} {name}".strip())
+                for name, array in kept.items()}
+
+    def _told(self) -> str:
+        count, scored = int(self.mask.sum()), int(np.isfinite(self.scores).sum())
+        return f"{count} of {scored} spectra do not fit (score above {self.threshold:.4g})"
+
+    def __repr__(self) -> str:
+        trust = "" if self.trusted else ", not to be trusted: " + "; ".join(self.reasons)
+        return f"<eelsvae.Detection: {self._told()}, in {len(self.regions)} regions{trust}>"
+
+    def _repr_html_(self) -> str:
+        colours = np.frombuffer(self._found.colours, np.uint8).reshape(*self.scores.shape, 3)
+        doubts = "".join(f"<p>Not to be trusted: {html.escape(reason)}</p>" for reason in self.reasons)
+        shown = self.regions[:10]
+        rows = "".join(f"<tr><td>{region.score:.4g}</td><td>{region.pixels}</td><td>{region.y}, {region.x}</td>"
+                       f"<td style='text-align:left'>{html.escape(region.words)}</td></tr>" for region in shown)
+        table = ("<table><tr><th>score</th><th>pixels</th><th>y, x</th><th style='text-align:left'>what changed</th>"
+                 f"</tr>{rows}</table>") if shown else ""
+        more = len(self.regions) - len(shown)
+        rest = f"<p>and {more} more</p>" if more > 0 else ""
+        return (f"<div><p><b>{html.escape(self.title)}</b> {html.escape(self._told())}</p>{doubts}"
+                f"<img style='image-rendering:pixelated' alt='map of scores, what does not fit outlined' "
+                f"src='{outlined_map(colours, self.mask)}'>{table}{rest}</div>")
+
+
+class Session:
+    """Looks for anomalies in one image after the other, by a model or by a baseline, one thread at a time.
+
+    model: a Model, or where one lies. baseline: "mean", "pca:auto", "pca:5", "rx:auto" or "rx:10", fitted to each
+    image. config and keywords: keys of docs/config.md; with a model those that speak of detections, detection.*,
+    data.exclude, device, precision, preprocess.crop_y, crop_x and set_aside. on_training_image: the images are the very
+    one that the model was trained on. keep_spectra: whether detections keep their spectra. threads: of the CPU; 0:
+    OpenMP's own setting.
+    """
+
+    def __init__(self, model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
+                 config: Mapping[str, Any] | None = None, on_training_image: bool = False, keep_spectra: bool = True,
+                 threads: int = 0, **configuration: Any) -> None:
+        if (model is None) == (baseline is None):
+            raise Error("give one of model and baseline")
+        self.model = model if isinstance(model, Model) or model is None else Model.open(model)
+        self._session = _engine.Session(None if self.model is None else self.model._engine, baseline or "",
+                                        configuration_json(config, configuration), threads, on_training_image,
+                                        keep_spectra)
+
+    def detect(self, image: ImageLike, *, progress: Progress = False) -> Detection:
+        """What does not fit in this image; see eelsvae.detect()."""
+        there = as_image(image)
+        return Detection(self._session.detect(there._given(), listener(progress)), there, self.model, [])
+
+
+def detect(image: ImageLike, model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
+           config: Mapping[str, Any] | None = None, minutes: float | None = None, on_training_image: bool = False,
+           keep_spectra: bool = True, progress: Progress = False, threads: int = 0, **configuration: Any) -> Detection:
+    """Finds the spectra of an image that do not fit, as eelsvae-detect does.
+
+    image: an Image, the path of a file, an array (y, x, E) of counts, or a signal of HyperSpy.
+    model, baseline, and the others: see Session. Without model and baseline everything is chosen: a configuration that
+    fits the image, a model, trained within 0.7 of `minutes` (5), and whether that or a baseline predicts held-out
+    spectra best. progress: True shows a bar, if tqdm is installed; a function progress(stage, done, total) stops the
+    detection, with an Error, where it returns something true.
+    """
+    given = as_image(image)
+    if model is None and baseline is None:
+        if on_training_image:
+            raise Error("on_training_image: belongs to a model; leave it out where one is still to be trained")
+        return _choose_and_detect(given, configuration_json(config, configuration), 5.0 if minutes is None else minutes,
+                                  keep_spectra, progress, threads)
+    if minutes is not None:
+        raise Error("minutes: is for a model that is still to be trained; leave it out with model or baseline")
+    session = Session(model, baseline, config=config, on_training_image=on_training_image, keep_spectra=keep_spectra,
+                      threads=threads, **configuration)
+    return session.detect(given, progress=progress)
+
+
+def _choose_and_detect(image: Image, settings: str, minutes: float, keep_spectra: bool, progress: Progress,
+                       threads: int) -> Detection:
+    began = time.monotonic()
+    given = image._given()
+    config, no_model, choices, pixels = _engine.choose(given, settings)
+    trained = None
+    if not no_model:
+        left = max(_engine.share_of_training * minutes - (time.monotonic() - began) / 60, 0.0)
+        trained = _engine.train(given, config, threads, left, listener(progress))
+    baseline, reason = _engine.best(trained, config, pixels)
+    model = None if trained is None else Model(trained)
+    if baseline:
+        session = Session(baseline=baseline, config=json.loads(config), keep_spectra=keep_spectra, threads=threads)
+    else:
+        # The checkpoint holds what the settings said, but not for good which pixels were excluded.
+        exclude = json.loads(config)["data"]["exclude"]
+        session = Session(model, config={"data": {"exclude": exclude}} if exclude else None, on_training_image=True,
+                          keep_spectra=keep_spectra, threads=threads)
+    found = session.detect(image, progress=progress)
+    found.model = model
+    found.choices = [*([no_model] if no_model else []), *choices, reason]
+    return found

@@ -1,0 +1,106 @@
+"""The package finds, learns and reads what the programs do, bit by bit."""
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import eelsvae
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, program, tiny):
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "tiny.json").write_text(json.dumps(tiny))
+    at = ["--offset-ev", 700]
+    program("simulate", "--shape", 24, 24, 64, *at, "--seed", 3, "--output", folder / "film.hspy",
+            "--truth", folder / "truth.npy")
+    program("simulate", "--shape", 32, 32, 64, *at, "--seed", 4, "--defect", "fe-shift:5:disc:2", "--output",
+            folder / "other.hspy")
+    program("train", folder / "tiny.json", "--data", folder / "film.hspy", "--output", folder / "run")
+    return folder
+
+
+def compare(found, folder):
+    assert np.array_equal(found.scores, np.load(folder / "scores.npy"), equal_nan=True)
+    assert np.array_equal(found.mask, np.load(folder / "mask.npy"))
+    summary = json.loads((folder / "summary.json").read_text())
+    for key in ("threshold", "anomalous_pixels", "regions", "explanations", "trusted", "reasons", "null"):
+        assert found.summary[key] == summary[key], key
+    assert found.threshold == summary["threshold"]
+    assert found.reasons == summary["reasons"]
+
+
+def test_simulation(folder):
+    image, truth = eelsvae.simulate(shape=(24, 24, 64), energy_offset=700, seed=3)
+    there = eelsvae.read(folder / "film.hspy")
+    assert np.array_equal(there.counts, image.counts)
+    assert np.array_equal(truth, np.load(folder / "truth.npy"))
+    assert truth.dtype == bool and truth.sum() > 0
+    assert there.title == image.title
+    assert there.x == image.x == eelsvae.Axis("x", "nm", 0.0, 1.0)
+    assert there.energy == pytest.approx(700 + 0.3 * np.arange(64))
+
+
+def test_reading_keeps_numbers_and_metadata(folder, program):
+    told = json.loads(program("info", folder / "film.hspy", "--json"))
+    assert told["images"][0]["shape"] == [24, 24, 64]
+    image = eelsvae.read(folder / "film.hspy", data={"energy_offset": 690, "dispersion": 0.25})
+    assert (image.energy_offset, image.dispersion) == (690, 0.25)
+    assert image.metadata
+
+
+@pytest.mark.parametrize("baseline", ["mean", "pca:3", "rx:auto"])
+def test_baselines(folder, program, baseline):
+    program("detect", "--baseline", baseline, "--data", folder / "other.hspy", "--output", folder / baseline)
+    compare(eelsvae.detect(folder / "other.hspy", baseline=baseline), folder / baseline)
+
+
+def test_baseline_with_a_configuration(folder, program):
+    keys = {"detection.fdr": 0.2, "preprocess.crop_y": [4, 28], "preprocess": {"bin_xy": 2}}
+    program("detect", "--baseline", "mean", "--data", folder / "other.hspy", "--output", folder / "cropped", "--set",
+            "detection.fdr=0.2", "--set", "preprocess.crop_y=4,28", "--set", "preprocess.bin_xy=2")
+    found = eelsvae.detect(folder / "other.hspy", baseline="mean", **keys)
+    compare(found, folder / "cropped")
+    assert found.scores.shape == (12, 16)
+    assert found.y == eelsvae.Axis("y", "nm", 4.5, 2.0)  # the middle of the first two rows that are left
+
+
+def test_model(folder, program):
+    program("detect", "--model", folder / "run", "--data", folder / "other.hspy", "--output", folder / "found")
+    compare(eelsvae.detect(folder / "other.hspy", folder / "run"), folder / "found")
+    program("detect", "--model", folder / "run", "--output", folder / "own")
+    model = eelsvae.Model.open(folder / "run")
+    compare(eelsvae.detect(folder / "film.hspy", model, on_training_image=True), folder / "own")
+
+
+def test_training(folder, program, model, tmp_path):
+    ours, theirs = model.to_torch_state_dict(), eelsvae.Model.open(folder / "run").to_torch_state_dict()
+    assert list(ours) == list(theirs) and "encoder.0.weight" in ours
+    for name, weights in ours.items():
+        assert np.array_equal(weights, theirs[name]), name
+    model.save(tmp_path / "mine.safetensors")
+    found = eelsvae.detect(folder / "other.hspy", model)
+    program("detect", "--model", tmp_path / "mine.safetensors", "--data", folder / "other.hspy", "--output",
+            tmp_path / "found")
+    compare(found, tmp_path / "found")
+
+
+def test_what_is_chosen(folder, program):
+    told = json.loads(program("train", "--init", folder / "other.hspy", "--set", "tiles.image_size=8"))
+    config, no_model, reasons, pixels = eelsvae._engine.choose(eelsvae.read(folder / "other.hspy")._given(),
+                                                               '{"tiles": {"image_size": 8}}')
+    chosen = json.loads(config)
+    del chosen["data"], told["data"]  # the file, and its energies for who wants to change them
+    assert chosen == told and (no_model, pixels) == ("", 1024) and reasons
+
+
+def test_example(folder, tmp_path):
+    script = pathlib.Path(__file__).parents[2] / "examples/own_file.py"
+    done = subprocess.run([sys.executable, script, folder / "other.hspy", "0.05"], cwd=tmp_path, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert "departs most at" in done.stdout
+    assert np.load(tmp_path / "mask.npy").dtype == bool
