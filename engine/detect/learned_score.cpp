@@ -10,9 +10,10 @@
 namespace eelsvae {
 namespace {
 
-// Half the square of a matched filter's response is its log-likelihood ratio, so the root of twice the log-odds
-// is in standard deviations, nearly. That changes may be anywhere and of any kind has been charged to them: so
-// many nats, with which the scores of normal spectra follow the law of maxima of exponential tails.
+// Half the square of a matched filter's response is its log-likelihood ratio, so the root of twice the
+// log-odds is in standard deviations, nearly. That changes may be anywhere and of any kind has been charged
+// to them: so many nats, with which the scores of normal spectra follow the law of maxima of exponential
+// tails.
 float as_deviations(double log_odds) {
   constexpr double charged = 4;
   const double shifted = log_odds + charged;

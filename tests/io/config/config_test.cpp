@@ -460,7 +460,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"training", "validation_fraction", "1", "must be 0 or more and below 1, got 1"},
         {"training", "validation_fraction", "-0.1", "must be 0 or more and below 1, got -0.1"},
         {"detection", "score", "\"\"",
-         "expected joint, whitened, amounts, combined, deviance, pearson, pearson_background or latent, got "
+         "expected joint, learned, whitened, amounts, combined, deviance, pearson, pearson_background or "
+         "latent, got "
          "\"\""},
         {"detection", "window", "[730.5, 693.3]", "must be ascending, got [730.5,693.3]"},
         {"detection", "context", "3", "must be 0 or odd, from 5 to 99, got 3"},

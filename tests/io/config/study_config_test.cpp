@@ -55,7 +55,7 @@ TEST(StudyConfig, MistakesNameTheKey) {
   EXPECT_EQ(mistake_in(R"({"evaluation": {"rates": [0.1, 1]}})"),
             "study.json: evaluation.rates: must be one or more, each between 0 and 1, got [0.1,1]");
   EXPECT_EQ(mistake_in(R"({"evaluation": {"scores": ["whitend"]}})")
-                .find("study.json: evaluation.scores: expected a list of joint, whitened"),
+                .find("study.json: evaluation.scores: expected a list of joint, learned, whitened"),
             0u);
   EXPECT_EQ(mistake_in(R"({"evaluation": {"presets": [1]}})"),
             "study.json: evaluation.presets: expected a list of texts, got [1]");
