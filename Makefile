@@ -1,6 +1,6 @@
 # Everything a newcomer needs. Each target, or its script, only calls CMake presets and
 # the programs they build.
-.PHONY: demo test test-long build programs packages install wheel clean
+.PHONY: demo test test-long build programs packages install package wheel clean
 
 PREFIX ?= /usr/local
 
@@ -33,6 +33,12 @@ install: packages
 	cmake --preset install -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --build --preset install
 	cmake --install build/install --prefix $(PREFIX)
+
+# The same as a Debian package, without the GPU, in build/package: `apt install ./build/package/eelsvae_*.deb`.
+package: packages
+	cmake --preset package
+	cmake --build --preset package
+	cd build/package && cpack
 
 # The Python package, without the GPU, in build/wheel/wheels; `pip install .` does without the environment of the tests.
 wheel:
