@@ -118,7 +118,7 @@ eelsvae_status eelsvae_config_create(const char* json, eelsvae_config** config) 
     eelsvae_config*& created = place_for(config, "config");
     auto made = std::make_unique<eelsvae_config>();
     if (json) {
-      made->config = parse_config(json, "configuration");
+      made->config = parse_config_alone(json, "configuration");
       made->settings = assignments_of(json, "configuration");
     }
     made->text = to_json_text(made->config);
@@ -165,6 +165,7 @@ eelsvae_status eelsvae_model_from_memory(const void* content, size_t size, eelsv
   return guarded([&] {
     eelsvae_model*& opened = place_for(model, "model");
     if (!content) throw UserError("content is NULL; give the bytes of a checkpoint");
+    if (size > size_t{1} << 62) throw UserError("size: no checkpoint has so many bytes");
     const auto* first = static_cast<const std::byte*>(content);
     opened = new eelsvae_model{
         std::make_shared<ModelInMemory>(std::vector(first, first + size), "the model in memory")};

@@ -26,7 +26,7 @@ Session::Session(std::shared_ptr<const ModelInMemory> model, const std::vector<s
         ": was trained with preprocess.align_path, on energies that a low-loss image corrects, which "
         "the library does not take; use eelsvae-detect");
   if (!caller_.options().on_training_image) forget_training_image(config_.preprocess);
-  apply_to_detection(settings, config_, "configuration");
+  forgotten_ = apply_to_detection(settings, config_, "configuration");
   check_no_files(config_);
   fitted_ = FittedPreprocess{model_->info.energy, model_->info.scaling, model_->info.alignment};
   choose_device();
@@ -103,6 +103,8 @@ std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given
   const PreparedImage& prepared = result->prepared;
   if (model_) check_non_negative(prepared.image, config_.loss.reconstruction);
   check_detection(prepared.image, model_ ? config_.tiles.image_size : 0, detection);
+  if (forgotten_ && config_.data.exclude.empty() && !given->excluded)
+    caller_.info("The training excluded pixels, this detection excludes none; a mask or data.exclude does");
   for (const std::string& note : prepared.notes) caller_.info(note);
 
   std::optional<Baseline> baseline;

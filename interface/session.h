@@ -55,6 +55,7 @@ class Session {
   std::optional<FittedPreprocess> fitted_;
   BackendOffer offer_{};
   std::string fallback_;
+  bool forgotten_ = false;  // what the training excluded
   std::unique_ptr<Backend> preparing_;
   TrainedModel trained_;
   int64_t batch_ = 0;  // of the network

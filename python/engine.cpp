@@ -224,11 +224,10 @@ class PythonSession {
     eelsvae_options options = told_.options(threads);
     options.on_training_image = on_training_image;
     options.keep_spectra = keep_spectra;
-    const Config config = parse_config(json, from_python);  // names the key of a mistake
     if (model)
       session_.emplace(model->model, assignments_of(json, from_python), &options);
     else
-      session_.emplace(baseline, config, &options);
+      session_.emplace(baseline, parse_config(json, from_python), &options);
   }
 
   Found detect(const GivenImage& given, const Listener& listener) {

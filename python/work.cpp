@@ -23,6 +23,12 @@ eelsvae_options Told::options(int32_t threads) {
   return options;
 }
 
+void Told::forget() {
+  const std::lock_guard lock(mutex_);
+  lines_.clear();
+  progress_.reset();
+}
+
 bool Told::pass_on(const Listener& listener) {
   std::vector<std::pair<int32_t, std::string>> lines;
   std::optional<Progress> progress;

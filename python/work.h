@@ -29,6 +29,8 @@ class Told {
  public:
   // The options of a training or a session that tells this, which must outlive it.
   eelsvae_options options(int32_t threads);
+  // What a call before this one left unsaid, for it was stopped, is not this one's.
+  void forget();
   // To the listener, by a thread with Python's lock; whether the work is to stop. Throws what Python raises.
   bool pass_on(const Listener& listener);
 
@@ -47,6 +49,7 @@ class Told {
 // meanwhile, KeyboardInterrupt among it, stops the work, and is raised when that has ended.
 template <class Work>
 auto work_for(const Listener& listener, Told& told, const std::function<void()>& stop, Work work) {
+  told.forget();
   auto result = std::async(std::launch::async, std::move(work));
   std::exception_ptr raised;
   bool stopping = false;

@@ -36,7 +36,7 @@ HeadAxis head_axis(const Axis& energy, ChannelWindow window) {
   const double scale = std::abs(energy.scale);
   HeadAxis axis;
   axis.first = window.first;
-  axis.together = std::clamp<int64_t>(static_cast<int64_t>(widest / scale + 1e-6), 1,
+  axis.together = std::clamp<int64_t>(static_cast<int64_t>(std::min(widest / scale + 1e-6, 1e9)), 1,
                                       std::max<int64_t>(1, window.size() / fewest));
   axis.positions = window.size() / axis.together;
   axis.background = std::max(6.0, std::min(edge / (scale * static_cast<double>(axis.together)),

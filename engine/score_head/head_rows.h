@@ -10,7 +10,8 @@
 namespace eelsvae {
 
 // Channels are added up to 0.6 eV at most, as long as 128 are left, so that an edge
-// looks alike to the head whatever the dispersion, and fine axes cost no more.
+// looks alike to the head whatever the dispersion, and fine axes cost no more. What is left at the upper end,
+// less than a position, is not looked at.
 struct HeadAxis {
   int64_t first = 0, together = 1;  // channels [first + i together, first + (i + 1) together) are position i
   int64_t positions = 1;

@@ -1,7 +1,6 @@
 #include "engine/score_head/score_head.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/error.h"
 
@@ -11,7 +10,9 @@ namespace {
 using Kind = LayerSpec::Kind;
 
 NetworkSpec inference_spec(int64_t positions) {
-  return {score_head_layers(positions), {2}, {positions, head_features}, ReconstructionLoss::cross_entropy};
+  // What such a network makes of its input are the logits themselves; shares that add up to 1 would all be 0
+  // and 1 beyond 87 nats.
+  return {score_head_layers(positions), {2}, {positions, head_features}, ReconstructionLoss::mse};
 }
 
 }  // namespace
@@ -87,13 +88,11 @@ std::vector<double> ScoreHeadNetwork::log_odds(std::span<const float> rows) {
   std::ranges::copy(rows, inputs);
   std::fill(inputs + rows.size(), inputs + network_.batch() * positions_ * head_features, 0.0f);
   network_.load_inputs();
-  std::fill_n(network_.next_tiles(), 2 * network_.batch(), 0.5f);  // so that the two outputs add up to 1
-  network_.load_tiles();
   network_.start_reconstruction();
-  const float* shares = network_.finish_reconstruction().tiles;
+  const float* logits = network_.finish_reconstruction().tiles;
   std::vector<double> odds;
-  const auto log_of = [](float share) { return std::log(std::max(static_cast<double>(share), 1e-38)); };
-  for (int64_t i = 0; i < count; ++i) odds.push_back(log_of(shares[2 * i + 1]) - log_of(shares[2 * i]));
+  for (int64_t i = 0; i < count; ++i)
+    odds.push_back(static_cast<double>(logits[2 * i + 1]) - static_cast<double>(logits[2 * i]));
   return odds;
 }
 

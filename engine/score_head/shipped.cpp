@@ -1,6 +1,7 @@
 #include "engine/score_head/shipped.h"
 
 #include <bit>
+#include <cstdint>
 #include <cstring>
 
 #include "kernels/error.h"
@@ -27,7 +28,8 @@ const ScoreHead& shipped_score_head() {
     // Behind the header of a safetensors file (8 bytes with its length, the text) lie the numbers, in the
     // order in which they were written.
     static_assert(std::endian::native == std::endian::little);
-    const auto size = static_cast<size_t>(eelsvae_score_head_end - eelsvae_score_head_begin);
+    const auto size = static_cast<size_t>(reinterpret_cast<uintptr_t>(eelsvae_score_head_end) -
+                                          reinterpret_cast<uintptr_t>(eelsvae_score_head_begin));
     uint64_t header = 0;
     ScoreHead head(static_cast<size_t>(score_head_weights()));
     std::memcpy(&header, eelsvae_score_head_begin, sizeof header);

@@ -193,7 +193,8 @@ typedef struct eelsvae_detection eelsvae_detection;
 EELSVAE_API eelsvae_status eelsvae_session_detect(eelsvae_session* session, const eelsvae_image* image,
                                                   eelsvae_detection** detection);
 /* Stops the detection that is at work, soon; where none is, nothing. From any thread, not from a signal
- * handler. */
+ * handler. One that has only just been asked for may not hear it: call again until eelsvae_session_detect()
+ * returns. */
 EELSVAE_API eelsvae_status eelsvae_session_stop(eelsvae_session* session);
 /* No call of the session may be at work. */
 EELSVAE_API void eelsvae_session_destroy(eelsvae_session* session);

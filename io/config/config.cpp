@@ -32,8 +32,12 @@ Config parse_config(std::string_view text, const std::string& origin,
   return config_document::parse_document<Config>(text, origin, overrides);
 }
 
+Config parse_config_alone(std::string_view text, const std::string& origin) {
+  return config_document::parse_values<Config>(text, origin);
+}
+
 std::vector<std::string> assignments_of(std::string_view text, const std::string& origin) {
-  parse_config(text, origin);
+  parse_config_alone(text, origin);
   const nlohmann::json document = nlohmann::json::parse(text);
   std::vector<std::string> assignments;
   for (const auto& [name, content] : document.items()) {

@@ -19,7 +19,10 @@ Config parse_config(std::string_view text, const std::string& origin,
                     const std::vector<std::string>& overrides = {});
 Config read_config(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
 
-// The keys that a configuration names, as "group.key=value" for set_value. Errors as parse_config.
+// Keys and values by themselves: what they are together is not asked, for they may be meant for another
+// configuration, a model's.
+Config parse_config_alone(std::string_view text, const std::string& origin);
+// The keys that a configuration names, as "group.key=value" for set_value. Errors as parse_config_alone.
 std::vector<std::string> assignments_of(std::string_view text, const std::string& origin);
 
 // The text of a configuration file. UserError if it cannot be read or is too large to be one.

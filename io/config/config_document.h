@@ -467,9 +467,9 @@ void set_in_document(Root& config, const std::string& assignment) {
   if (!known) throw UserError(where + ": " + unknown_key<Root>(group, key));
 }
 
+// Keys and values, whatever they are together.
 template <typename Root>
-Root parse_document(std::string_view text, const std::string& origin,
-                    const std::vector<std::string>& overrides) {
+Root parse_values(std::string_view text, const std::string& origin) {
   json document = parse_strictly(text, origin);
   if (!document.is_object()) throw UserError(origin + ": expected an object { ... }, got " + show(document));
 
@@ -495,6 +495,13 @@ Root parse_document(std::string_view text, const std::string& origin,
     for (const auto& [key, given] : content.items()) read(name, key, given);
   }
 
+  return config;
+}
+
+template <typename Root>
+Root parse_document(std::string_view text, const std::string& origin,
+                    const std::vector<std::string>& overrides) {
+  Root config = parse_values<Root>(text, origin);
   for (const std::string& assignment : overrides) set_in_document(config, assignment);
   check_config(config, origin);
   return config;

@@ -127,13 +127,13 @@ class Session:
         if (model is None) == (baseline is None):
             raise Error("give one of model and baseline")
         self.model = model if isinstance(model, Model) or model is None else Model.open(model)
+        self._settings = configuration_json(config, configuration)
         self._session = _engine.Session(None if self.model is None else self.model._engine, baseline or "",
-                                        configuration_json(config, configuration), threads, on_training_image,
-                                        keep_spectra)
+                                        self._settings, threads, on_training_image, keep_spectra)
 
     def detect(self, image: ImageLike, *, progress: Progress = False) -> Detection:
         """What does not fit in this image; see eelsvae.detect()."""
-        there = as_image(image)
+        there = as_image(image, self._settings)
         return Detection(self._session.detect(there._given(), listener(progress)), there, self.model, [])
 
 
@@ -146,19 +146,20 @@ def detect(image: ImageLike, model: Model | str | os.PathLike[str] | None = None
     model, baseline, and the others: see Session. Without model and baseline everything is chosen: a configuration that
     fits the image, a model, trained within 0.7 of `minutes` (5), and whether that or a baseline predicts held-out
     spectra best. progress: True shows a bar, if tqdm is installed; a function progress(stage, done, total) stops the
-    detection, with an Error, where it returns something true.
+    detection, with an Error, where it returns something true; a training within it ends then, with what was learnt.
     """
-    given = as_image(image)
     if model is None and baseline is None:
         if on_training_image:
             raise Error("on_training_image: belongs to a model; leave it out where one is still to be trained")
-        return _choose_and_detect(given, configuration_json(config, configuration), 5.0 if minutes is None else minutes,
-                                  keep_spectra, progress, threads)
+        settings, limit = configuration_json(config, configuration), 5.0 if minutes is None else minutes
+        if not 0 <= limit <= 1e5:
+            raise Error("minutes: must be from 0 to 100000")
+        return _choose_and_detect(as_image(image, settings), settings, limit, keep_spectra, progress, threads)
     if minutes is not None:
         raise Error("minutes: is for a model that is still to be trained; leave it out with model or baseline")
     session = Session(model, baseline, config=config, on_training_image=on_training_image, keep_spectra=keep_spectra,
                       threads=threads, **configuration)
-    return session.detect(given, progress=progress)
+    return session.detect(image, progress=progress)
 
 
 def _choose_and_detect(image: Image, settings: str, minutes: float, keep_spectra: bool, progress: Progress,

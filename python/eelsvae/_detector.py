@@ -45,7 +45,9 @@ class AnomalyDetector:
         """y is not looked at."""
         image = self._image(X)
         self.model_: Model = train(image, self.config, threads=self.threads)
-        found = Session(self.model_, on_training_image=True, keep_spectra=False, threads=self.threads).detect(image)
+        exclude = self.model_.config["data"]["exclude"]  # which a detection does not take from a model
+        found = Session(self.model_, config={"data.exclude": exclude} if exclude else None, on_training_image=True,
+                        keep_spectra=False, threads=self.threads).detect(image)
         self.decision_scores_: np.ndarray = found.scores
         self.labels_: np.ndarray = found.mask.astype(int)
         self.threshold_: float = found.threshold

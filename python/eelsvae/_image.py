@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _engine, _hyperspy
 from ._error import Error
-from ._work import Progress, configuration_json, listener
+from ._work import Progress, configuration_json, listener, logger
 
 
 class Axis(NamedTuple):
@@ -75,7 +75,12 @@ class Image:
             counts = counts.astype(counts.dtype.newbyteorder("="))
         if any(stride % counts.itemsize for stride in counts.strides) or not counts.flags.aligned:
             counts = counts.copy()  # fields of a record
-        excluded = None if self.excluded is None else self.excluded.view(np.uint8)
+        excluded = None if self.excluded is None else (np.asarray(self.excluded) != 0).view(np.uint8)
+        # One number that stands for all, as of np.broadcast_to: no strides at all would say that all are there.
+        if not any(counts.strides):
+            counts = counts.copy()
+        if excluded is not None and not any(excluded.strides):
+            excluded = excluded.copy()
         return _engine.GivenImage(counts, self.energy_offset, self.dispersion, excluded)
 
 
@@ -83,12 +88,22 @@ class Image:
 ImageLike = Union[Image, str, "os.PathLike[str]", np.ndarray, Any]
 
 
-def as_image(given: ImageLike) -> Image:
-    """Errors as those of read() and Image."""
+# Keys of the group data that say how a file is to be taken, and what they are where nobody says anything.
+_of_files = {"dataset": -1, "axes": "yxE", "swap_axes": False, "energy_offset": None, "dispersion": None, "frame": None}
+
+
+def as_image(given: ImageLike, settings: str = "{}") -> Image:
+    """settings: configuration_json(), of which a file is read by what it says of files. Errors as those of read() and
+    Image, and where there is no file that it could speak of."""
+    data = json.loads(settings).get("data", {})
+    said = {key: data[key] for key, usual in _of_files.items() if key in data and data[key] != usual}
+    if isinstance(given, (str, os.PathLike)):
+        return read(given, data=said)
+    if said:
+        raise Error(f"data.{next(iter(said))}: says how a file is to be taken, and this image is none; give an "
+                    "eelsvae.Image its own energy_offset and dispersion")
     if isinstance(given, Image):
         return given
-    if isinstance(given, (str, os.PathLike)):
-        return read(given)
     if _hyperspy.is_signal(given):
         counts, y, x, energy, title, metadata = _hyperspy.parts_of(given)
         return Image(counts, energy[2], energy[3], y=Axis(*y), x=Axis(*x), title=title, metadata=metadata)
@@ -96,6 +111,8 @@ def as_image(given: ImageLike) -> Image:
 
 
 def _from_engine(there: _engine.ReadImage) -> Image:
+    for note in there.notes:
+        logger.info(note)
     y, x, energy = there.axes
     return Image(there.counts, energy[2], energy[3], excluded=there.excluded, y=Axis(*y), x=Axis(*x),
                  title=there.title, metadata=json.loads(there.metadata))

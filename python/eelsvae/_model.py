@@ -100,8 +100,9 @@ def train(image: ImageLike, config: Mapping[str, Any] | None = None, *, minutes:
     OpenMP's own setting.
     Error for what cannot be trained on, and where it ended before an epoch was complete.
     """
-    given = as_image(image)._given()
-    trained = _engine.train(given, configuration_json(config, configuration), threads, minutes, listener(progress))
+    settings = configuration_json(config, configuration)
+    given = as_image(image, settings)._given()
+    trained = _engine.train(given, settings, threads, minutes, listener(progress))
     if trained is None:
         raise Error("no epoch of the training was complete, so there is no model; give it more time")
     return Model(trained)

@@ -14,7 +14,7 @@ from ._error import Error
 # returns something true.
 Progress = Union[bool, Callable[[str, int, int], Any]]
 
-_logger = logging.getLogger("eelsvae")
+logger = logging.getLogger("eelsvae")
 
 
 def _plain(value: Any) -> Any:
@@ -45,7 +45,7 @@ def configuration_json(*parts: Mapping[str, Any] | None) -> str:
 
 def listener(progress: Progress) -> _engine.Listener:
     def log(is_warning: bool, text: str) -> None:
-        _logger.log(logging.WARNING if is_warning else logging.INFO, text)
+        logger.log(logging.WARNING if is_warning else logging.INFO, text)
 
     if progress is True:
         return _engine.Listener(_bar(), log)

@@ -35,6 +35,23 @@ def test_layouts(whole, tmp_path):
         assert np.array_equal(scores(counts), expected)
 
 
+def test_one_number_for_all(whole):
+    same = np.broadcast_to(np.float32(3), whole.shape)
+    with pytest.raises(eelsvae.Error):  # without noise; what lies behind the number in memory is not read
+        eelsvae.detect(same, baseline="mean")
+    nothing_excluded = np.broadcast_to(False, whole.shape[:2])
+    assert np.array_equal(scores(whole), eelsvae.detect(eelsvae.Image(whole, excluded=nothing_excluded),
+                                                        baseline="mean").scores)
+
+
+def test_how_a_file_is_taken(whole, tmp_path):
+    np.save(tmp_path / "whole.npy", whole)
+    found = eelsvae.detect(tmp_path / "whole.npy", baseline="mean", data={"energy_offset": 700, "dispersion": 0.3})
+    assert 700 <= found.energy[0] < 705
+    with pytest.raises(eelsvae.Error, match="data.energy_offset"):
+        eelsvae.detect(whole, baseline="mean", data={"energy_offset": 700})
+
+
 def test_nothing_is_copied(film):
     image = eelsvae.Image(film.counts)
     assert image.counts is film.counts

@@ -101,6 +101,11 @@ def test_an_estimator(film, other, model, tiny):
     assert np.array_equal(detector.predict(other) == 1, detector.decision_function(other) > found.threshold)
 
 
+def test_what_is_excluded_has_no_score(film, tiny):
+    detector = eelsvae.AnomalyDetector({**tiny, "data.exclude": [[0, 0, 2, 3]]}, 700, 0.3).fit(film.counts)
+    assert np.isnan(detector.decision_scores_[:2, :3]).all() and not detector.labels_[:2, :3].any()
+
+
 def test_parameters(tiny):
     detector = eelsvae.AnomalyDetector(tiny)
     assert detector.set_params(energy_offset=5).get_params()["energy_offset"] == 5

@@ -63,6 +63,20 @@ TEST_P(ScoreHeadTest, LogOddsAreThoseOfPyTorch) {
   EXPECT_TRUE(close(network.log_odds(floats(file_, "input")), expected, 4 * output_tolerance()));
 }
 
+// Where the share of one of the two is no number of a float any more.
+TEST_P(ScoreHeadTest, LargeLogOddsAreToldApart) {
+  const ScoreHead head = head_of(file_, "");
+  ScoreHead sure = head;
+  const int64_t last = 48 * 2 + 2;  // weights and biases of the last layer
+  for (auto w = sure.end() - last; w != sure.end(); ++w) *w *= 1000;
+  const std::vector<float> rows = floats(file_, "input");
+  Values expected = ScoreHeadNetwork(backend(), head, positions, batch).log_odds(rows);
+  EXPECT_GT(std::abs(expected[0]), 0.2);
+  for (double& odds : expected) odds *= 1000;
+  EXPECT_TRUE(close(ScoreHeadNetwork(backend(), sure, positions, batch).log_odds(rows), expected,
+                    4 * output_tolerance()));
+}
+
 TEST_P(ScoreHeadTest, GradientsAndFiveStepsOfAdamAreThoseOfPyTorch) {
   Network network(backend(), {score_head_layers(positions), {2}, {positions, head_features}}, batch,
                   Purpose::training);

@@ -182,6 +182,9 @@ TEST(Config, ItsKeysAreAssignments) {
     for (const std::string& assignment : assignments_of(text, "run.json")) set_value(config, assignment);
     EXPECT_EQ(to_json_text(config), to_json_text(parse_config(text, "run.json")));
   }
+  // What does not go with the defaults may go with a model's configuration.
+  EXPECT_EQ(assignments_of(R"({"detection": {"stride": 32}})", "run.json"),
+            std::vector<std::string>{"detection.stride=32"});
   EXPECT_EQ(assignments_of(R"({"detection": {"window": [1, 2]}, "device": "cpu"})", "run.json"),
             (std::vector<std::string>{"detection.window=[1,2]", "device=\"cpu\""}));
 }
