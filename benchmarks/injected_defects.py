@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Changes of a known size, put into measured scans: what share of them is found, and how much of what is found is false.
 
-Usage: injected_defects.py PROGRAMS DATA_FOLDER [SEEDS]     (needs numpy, h5py)
+Usage: injected_defects.py PROGRAMS DATA_FOLDER [SEEDS [SCORE]]     (needs numpy, h5py)
 
 Reads CuZn_EELS_mapping.hspy, Mn3O4_SI.npz, LSMO_linescan.hspy, LSMO_STO_linescan.hspy (lines become images of one row). What
 each pixel is expected to be is taken from three principal components; the change of that is added to the measured spectrum, so
 that noise stays where it is. Every change is scaled to a norm of 8 standard deviations of the spectrum's own noise, but for
-cosmic rays and noise. A tenth of the pixels of a line and 20 of an image are changed, seeds 1 to SEEDS.
+cosmic rays and noise. A tenth of the pixels of a line and 20 of an image are changed, seeds 1 to SEEDS; SCORE is detection.score, whitened unless given.
 Prints a row for each scan and kind: average precision with the mean spectrum and PCA, and at a rate of 5 % how many of the changed
 are found, how many others are that are not found in the scan as it was measured, and how many detections call themselves trusted. "Known" is how many normal
 spectra come before a changed one for who knows the change (rank_if_known).
@@ -159,12 +159,12 @@ def baselines(counts):
     return "mean", "pca:auto" if counts.shape[0] * counts.shape[1] >= 100 else "pca:2"
 
 
-def detect(programs, image, energies, baseline):
+def detect(programs, image, energies, baseline, score):
     """Scores and mask (y, x), and whether the threshold is trusted."""
     with tempfile.TemporaryDirectory() as folder:
         np.save(folder + "/scan.npy", image.astype(np.float32))
         settings = [f"data.energy_offset={energies[0]}", f"data.dispersion={energies[1] - energies[0]}", "preprocess.sigma=0",
-                    "preprocess.xy_window=1", "preprocess.percentiles=0.01,99.99"]
+                    "preprocess.xy_window=1", "preprocess.percentiles=0.01,99.99", f"detection.score={score}"]
         if image.shape[0] * image.shape[1] < 100:  # too few for a rate
             settings.append("detection.threshold=1e9")
         command = [programs + "/eelsvae-detect", "--baseline", baseline, "--data", folder + "/scan.npy", "--output", folder + "/found"]
@@ -179,6 +179,7 @@ def detect(programs, image, energies, baseline):
 def main():
     programs, data = sys.argv[1:3]
     seeds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    score = sys.argv[4] if len(sys.argv) > 4 else "whitened"
     scans = {"CuZn_EELS_mapping.hspy": (931, 1020), "Mn3O4_SI.npz": (49, 84), "LSMO_linescan.hspy": (640, 532),
              "LSMO_STO_linescan.hspy": (640, 532)}
     print("| scan | change | known | AP, mean spectrum | AP, PCA | changed | found (mean, PCA) | false (mean, PCA) | trusted (mean, PCA) |\n"
@@ -186,7 +187,7 @@ def main():
     for name, (edge, second) in scans.items():
         counts, energies = read(os.path.join(data, name))
         by_rate = counts.shape[0] * counts.shape[1] >= 100
-        before = [detect(programs, counts, energies, baseline)[1] for baseline in baselines(counts)]
+        before = [detect(programs, counts, energies, baseline, score)[1] for baseline in baselines(counts)]
         for kind in changes(energies, edge, second, np.random.default_rng(0)):
             precision, found, false, trusted, known = [], [0, 0], [0, 0], [0, 0], []
             for seed in range(1, seeds + 1):
@@ -194,7 +195,7 @@ def main():
                 known.append(rank)
                 row = []
                 for i, baseline in enumerate(baselines(counts)):
-                    scores, mask, trust = detect(programs, image, energies, baseline)
+                    scores, mask, trust = detect(programs, image, energies, baseline, score)
                     row.append(average_precision(scores, truth))
                     found[i] += (mask & (truth == 1)).sum()
                     false[i] += (mask & (truth == 0) & ~before[i]).sum()
