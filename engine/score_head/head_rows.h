@@ -9,9 +9,9 @@
 
 namespace eelsvae {
 
-// Channels are added up to 0.6 eV at most, as long as 128 are left, so that an edge
-// looks alike to the head whatever the dispersion, and fine axes cost no more. What is left at the upper end,
-// less than a position, is not looked at.
+// Channels are added up to 0.6 eV at most, as long as 128 are left, so that an edge looks alike to the head
+// whatever the dispersion, and fine axes cost no more. What is left at the upper end, less than a position,
+// is not looked at.
 struct HeadAxis {
   int64_t first = 0, together = 1;  // channels [first + i together, first + (i + 1) together) are position i
   int64_t positions = 1;
@@ -32,9 +32,9 @@ struct ExpectedShape {
 ExpectedShape expected_shape(std::span<const float> expected, double background);
 
 // Rows (positions, head_features) of a residual z in units of its noise, and of the expected spectrum: z; its
-// fine structure, first and second derivative and background in units of the noise, compressed as by
-// compressed(); and z times the first three, whose sums over a window are what matched filters for edges that
-// grow, move and broaden there give.
+// fine structure, first and second derivative and background in units of the noise, compressed to asinh(x /
+// 4); and z times the first three, whose sums over a window are what matched filters for edges that grow,
+// move and broaden there give.
 void head_rows(std::span<const float> z, const ExpectedShape& shape, std::span<const float> noise,
                float* rows);
 

@@ -25,7 +25,7 @@ struct HeadExamples {
 // What a changed spectrum may show: generic changes of the expected spectrum in a Gaussian window anywhere on
 // the axis, and others. No edge and no element is named.
 enum class HeadChange {
-  shift,  // along the energy axis, by 1 to 11 positions
+  shift,  // along the energy axis, by half a position to 11
   blur,   // by a Gaussian, or the opposite
   scale,  // of the fine structure
   shift_and_scale,

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _engine, _hyperspy
 from ._error import Error
-from ._image import Axis, Image, ImageLike, as_image
+from ._image import Axis, Image, ImageLike, as_image, without_file_keys
 from ._model import Model
 from ._picture import outlined_map
 from ._work import Progress, configuration_json, listener
@@ -174,7 +174,8 @@ def _choose_and_detect(image: Image, settings: str, minutes: float, keep_spectra
     baseline, reason = _engine.best(trained, config, pixels)
     model = None if trained is None else Model(trained)
     if baseline:
-        session = Session(baseline=baseline, config=json.loads(config), keep_spectra=keep_spectra, threads=threads)
+        session = Session(baseline=baseline, config=without_file_keys(json.loads(config)), keep_spectra=keep_spectra,
+                          threads=threads)
     else:
         # The checkpoint holds what the settings said, but not for good which pixels were excluded.
         exclude = json.loads(config)["data"]["exclude"]

@@ -92,6 +92,11 @@ ImageLike = Union[Image, str, "os.PathLike[str]", np.ndarray, Any]
 _of_files = {"dataset": -1, "axes": "yxE", "swap_axes": False, "energy_offset": None, "dispersion": None, "frame": None}
 
 
+def without_file_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """A complete configuration for what has been read by it."""
+    return {**config, "data": {key: value for key, value in config["data"].items() if key not in _of_files}}
+
+
 def as_image(given: ImageLike, settings: str = "{}") -> Image:
     """settings: configuration_json(), of which a file is read by what it says of files. Errors as those of read() and
     Image, and where there is no file that it could speak of."""

@@ -47,6 +47,8 @@ def test_how_a_file_is_taken(whole, tmp_path):
     np.save(tmp_path / "whole.npy", whole)
     found = eelsvae.detect(tmp_path / "whole.npy", baseline="mean", data={"energy_offset": 700, "dispersion": 0.3})
     assert 700 <= found.energy[0] < 705
+    chosen = eelsvae.detect(tmp_path / "whole.npy", minutes=0, data={"energy_offset": 700, "dispersion": 0.3})
+    assert 700 <= chosen.energy[0] < 705
     with pytest.raises(eelsvae.Error, match="data.energy_offset"):
         eelsvae.detect(whole, baseline="mean", data={"energy_offset": 700})
 
