@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
       "regions.csv, "
       "config.json, log.txt and the model.\n"
       "  eelsvae-detect scan.dm4 --model run\n"
+      "  eelsvae-detect scan.dm4 --model run --beside mean --beside pca:auto\n"
       "  eelsvae-detect scan.dm4 --baseline mean --set data.energy_range=500,800\n"
       "  eelsvae-detect scan.hspy --expectation denoised.npy");
   app.add_option("DATA,--data", request.data, "spectrum image (otherwise the one the model was trained on)");
@@ -31,6 +32,11 @@ int main(int argc, char** argv) {
       "instead of a model: what another program makes of DATA (a denoiser, a PCA, a diffusion model), as an "
       "image of the same size in the same units, in any format that is read; it is prepared as DATA is");
   app.add_option("--fit", request.fit, "image that the baseline is fitted to (otherwise DATA itself)");
+  app.add_option("--beside", request.beside,
+                 "also look with this baseline, by the same score, and show its map and what it finds beside "
+                 "the rest (repeatable)")
+      .type_name("NAME")
+      .one_value_each_time();
   app.add_option("--config", request.config,
                  "configuration that a baseline or an expectation takes its preprocessing from");
   app.add_option("--minutes", request.minutes,

@@ -3,7 +3,7 @@
 
     processors.py --bench build/release/eelsvae-bench [--rounds 3] [--seconds 0.5] [--markdown FILE]
 
-Published network at batch 1 and configs/demo.json at its batch and 256 channels: milliseconds of a training step and of a
+Published network at batch 1 and configs/film.json at its batch and 256 channels: milliseconds of a training step and of a
 reconstruction, the median over the rounds, and the share of the floor that binds (the time that the work takes at the
 ceiling of memory or of arithmetic that these kernels have, over the time that it took). Below each table, what `auto`
 takes under each cap (EELSVAE_MAX_ISA), measured anew in every round, and the time of that over the fastest under the cap.
@@ -21,7 +21,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NETWORKS = {
     "published network, batch 1": ["--batch", "1"],
-    "configs/demo.json, batch 4, 256 channels": ["--config", str(ROOT / "configs/demo.json"), "--energy", "256"],
+    "configs/film.json, batch 4, 256 channels": ["--config", str(ROOT / "configs/film.json"), "--energy", "256"],
 }
 VARIANTS = [("fp32", "avx2"), ("fp32", "avx512"), ("bf16", "avx2"), ("bf16", "avx512"), ("bf16", "avx512_bf16"),
             ("bf16", "amx")]

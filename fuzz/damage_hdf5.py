@@ -8,7 +8,7 @@ Good files of each kind, with several layouts and filters, are written by h5py. 
 flipped bits, other bytes, blocks of zeros or of another part of the file, or an end that is missing; half of the
 changes are among the first bytes, where the structure stands. The images of each are listed, and its spectrum image
 is read and written again: many files in one process by fuzz/read_images, or with --programs by eelsvae-info and eelsvae-convert. A file may be
-read or refused with one line. Anything else is a failure, is kept with --keep, and ends the script with status 1.
+read or refused with one line; one that declares an image of more than a quarter of a GB is listed only. Anything else is a failure, is kept with --keep, and ends the script with status 1.
 """
 import argparse
 import collections
@@ -168,15 +168,18 @@ def damaged(good, chance):
     return bytes(content)
 
 
-def outcome_of(messages, seconds, mb):
-    """"read", "refused", or what is wrong."""
+right = ("read", "listed", "refused")
+
+
+def outcome_of(messages, seconds, mb, vast=False):
+    """One of those, or what is wrong."""
     if any("\n" in message for message in messages):
         return "more than a line"
     if seconds > longest:
         return f"took over {longest} s"
     if mb > most_mb:
         return f"took over {most_mb} MB"
-    return "refused" if any(messages) else "read"
+    return "refused" if any(messages) else "listed" if vast else "read"
 
 
 def read_together(build, paths, scratch):
@@ -198,7 +201,8 @@ def read_together(build, paths, scratch):
         for line in out.splitlines():
             answer = json.loads(line)
             path = pathlib.Path(answer["path"])
-            outcomes[path] = outcome_of(answer["messages"], answer["seconds"], max(answer["mb"], answer["reader_mb"]))
+            outcomes[path] = outcome_of(answer["messages"], answer["seconds"], max(answer["mb"], answer["reader_mb"]),
+                                        answer["vast"])
             said[path] = answer["messages"] + [f"{answer['seconds']:.1f} s, {answer['mb']} and {answer['reader_mb']} MB"]
         rest = [path for path in todo if path not in outcomes]
         if rest:
@@ -261,15 +265,15 @@ def try_kind(kind, read, build, options):
             outcomes, said = read(build, paths, folder / "out.hspy")
             for path, outcome in outcomes.items():
                 counts[outcome] += 1
-                if outcome not in ("read", "refused"):
+                if outcome not in right:
                     examples.append(f"{path.name}: {outcome}: {said.get(path)}")
                     if options.keep:
                         options.keep.mkdir(parents=True, exist_ok=True)
                         shutil.copy(path, options.keep / f"{kind}-{options.seed}-{path.name}")
                 path.unlink()
     tried = sum(counts.values())
-    wrong = tried - counts["read"] - counts["refused"]
-    print(f"{kind:8} {tried:7} {counts['read']:7} {counts['refused']:8} {wrong:6}" +
+    wrong = tried - sum(counts[each] for each in right)
+    print(f"{kind:8} {tried:7} " + " ".join(f"{counts[each]:8}" for each in right) + f" {wrong:6}" +
           "".join(f"\n    {example}" for example in examples[:10]), flush=True)
     return wrong
 
@@ -286,7 +290,7 @@ def main():
     options = parser.parse_args()
     build = options.build.resolve()
     read = read_by_programs if options.programs else read_together
-    print(f"{'kind':8} {'files':>7} {'read':>7} {'refused':>8} {'else':>6}   by "
+    print(f"{'kind':8} {'files':>7} " + " ".join(f"{each:>8}" for each in right) + f" {'else':>6}   by "
           f"{'programs' if options.programs else 'one process'}, seed {options.seed}", flush=True)
     with concurrent.futures.ThreadPoolExecutor(1 if options.programs else os.cpu_count()) as pool:
         wrong = list(pool.map(lambda kind: try_kind(kind, read, build, options), options.kinds.split(",")))

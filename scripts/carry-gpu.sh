@@ -27,7 +27,7 @@ ldd "$work"/bin/* | awk '$2 == "=>" && $3 ~ /^\// && !seen[$3]++ { print $3 }' |
   basename "$library" | grep -Eq "$theirs" && continue
   strip --strip-unneeded -o "$work/lib/$(basename "$library")" "$library"
 done
-cp --parents scripts/verify-gpu.sh benchmarks/compare_pytorch.py configs/demo.json tests/fixtures/cvae_pytorch.py \
+cp --parents scripts/verify-gpu.sh benchmarks/compare_pytorch.py configs/film.json tests/fixtures/cvae_pytorch.py \
   tests/fixtures/pytorch_*.safetensors tests/fixtures/h100-device-properties.json "$work"
 # A dictionary that spans several programs: most of each is in all of them.
 tar -C "$work" -cf - . | xz --lzma2=preset=3,dict=128MiB > "$into/carried.tar.xz"

@@ -9,13 +9,13 @@ mkdir -p "$output"
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-1000}"
 rm -rf "$output/run" "$output/found"
 
-echo "1. Simulating a BiFeO3 film; in 3 % of its pixels the Fe L lines are shifted by 2.4 eV"
-"$programs/eelsvae-simulate" --preset bfo --seed 1 --shape 96 96 256 --offset-ev 660 --exposure 4 \
-  --shift-ev 2.4 --anomalies 0.03 --anomaly-radius 1.5 --output "$output/film.hspy" --truth "$output/truth.npy"
+echo "1. Simulating a perovskite lattice; four Fe atoms sit on the wrong site, four columns lack most of theirs"
+"$programs/eelsvae-simulate" --preset lattice --seed 1 --shape 96 96 256 --offset-ev 660 --exposure 2 \
+  --defect antisite:0.8@4 --defect vacancy:0.8@4 --output "$output/atoms.hspy" --truth "$output/truth.npy"
 echo
-echo "2. Learning what normal spectra of this film look like, from the film itself"
-"$programs/eelsvae-train" configs/demo.json --data "$output/film.hspy" --output "$output/run"
+echo "2. Learning from the scan itself which spectrum belongs where"
+"$programs/eelsvae-train" configs/lattice.json --data "$output/atoms.hspy" --output "$output/run"
 echo
-echo "3. Looking for spectra that do not fit"
-"$programs/eelsvae-detect" --model "$output/run" --data "$output/film.hspy" --truth "$output/truth.npy" \
-  --output "$output/found"
+echo "3. Looking for spectra that do not fit, with the mean spectrum and PCA beside"
+"$programs/eelsvae-detect" --model "$output/run" --data "$output/atoms.hspy" --truth "$output/truth.npy" \
+  --beside mean --beside pca:auto --output "$output/found"

@@ -234,7 +234,7 @@ step_same-bits() {
   cd "$work" || return
   ours "$programs/eelsvae-simulate" $film --seed 1 --output film.hspy --truth truth.npy || return
   for run in one two; do
-    ours "$programs/eelsvae-train" "${config:-$root/configs/demo.json}" --data film.hspy --output $run \
+    ours "$programs/eelsvae-train" "${config:-$root/configs/film.json}" --data film.hspy --output $run \
       --set "device=$device" --set "training.epochs=$epochs" || return
     ours "$programs/eelsvae-detect" --model $run --data film.hspy --truth truth.npy --output $run-found \
       --set "device=$device" || return

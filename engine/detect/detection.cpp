@@ -89,6 +89,23 @@ double threshold_of(const Detection& found, const DetectionConfig& config, std::
   throw std::logic_error("internal error: unknown threshold");
 }
 
+// Everything of a detection but its regions.
+Detection pixels_that_do_not_fit(Scorer& scorer, const SpectrumImageView& prepared,
+                                 const DetectionConfig& config, std::span<const float> held_out) {
+  Detection found;
+  found.scores = scorer.scores(config.score);
+  // Whatever the score, the strongest residual explains it best.
+  found.deviations = scorer.whitened().deviations;
+  found.window = scorer.window();
+  const bool by_null = config.threshold_by(ThresholdMethod::fdr);
+  found.null =
+      by_null ? fit_null(found.scores, prepared.excluded) : null_if_any(found.scores, prepared.excluded);
+  found.threshold = threshold_of(found, config, held_out, prepared.excluded);
+  found.mask = anomalous(found.scores, found.threshold);
+  found.doubts = doubts(found, config, held_out, prepared.excluded);
+  return found;
+}
+
 void explain_regions(Detection& found, const SpectrumImageView& prepared, std::span<const float> expected,
                      const ResidualModel& model, const PreprocessConfig& preprocess, const StopToken& stop) {
   const int64_t explained = std::min(std::ssize(found.regions), most_explained);
@@ -137,21 +154,17 @@ void check_detection(const SpectrumImageView& prepared, int64_t tile, const Dete
                     std::to_string(tile) + " x " + std::to_string(tile));
 }
 
+Detection detect_pixels(const SpectrumImageView& prepared, const Expectation& expectation,
+                        const PreprocessConfig& preprocess, const DetectionConfig& config) {
+  Scorer scorer(prepared, expectation, preprocess, config);
+  return pixels_that_do_not_fit(scorer, prepared, config, {});
+}
+
 Detection detect(const SpectrumImageView& prepared, const Expectation& expectation,
                  const PreprocessConfig& preprocess, const DetectionConfig& config,
                  std::span<const float> held_out, const StopToken& stop) {
   Scorer scorer(prepared, expectation, preprocess, config);
-  Detection found;
-  found.scores = scorer.scores(config.score);
-  // Whatever the score, the strongest residual explains it best.
-  found.deviations = scorer.whitened().deviations;
-  found.window = scorer.window();
-  const bool by_null = config.threshold_by(ThresholdMethod::fdr);
-  found.null =
-      by_null ? fit_null(found.scores, prepared.excluded) : null_if_any(found.scores, prepared.excluded);
-  found.threshold = threshold_of(found, config, held_out, prepared.excluded);
-  found.mask = anomalous(found.scores, found.threshold);
-  found.doubts = doubts(found, config, held_out, prepared.excluded);
+  Detection found = pixels_that_do_not_fit(scorer, prepared, config, held_out);
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
   explain_regions(found, prepared, expectation.spectra, scorer.residuals(), preprocess, stop);
   return found;

@@ -51,4 +51,8 @@ Detection detect(const SpectrumImageView& prepared, const Expectation& expectati
                  const PreprocessConfig& preprocess, const DetectionConfig& config,
                  std::span<const float> held_out = {}, const StopToken& stop = {});
 
+// The same without regions, which take the longest, for what is only to be set beside another detection.
+Detection detect_pixels(const SpectrumImageView& prepared, const Expectation& expectation,
+                        const PreprocessConfig& preprocess, const DetectionConfig& config);
+
 }  // namespace eelsvae

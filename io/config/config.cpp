@@ -94,7 +94,7 @@ std::string config_reference_markdown() {
       "overrides any\n"
       "value; text needs no quotes and a list no brackets:\n"
       "\n"
-      "    eelsvae-train configs/demo.json --set training.epochs=5 --set detection.window=693.3,730.5 "
+      "    eelsvae-train configs/film.json --set training.epochs=5 --set detection.window=693.3,730.5 "
       "--set device=cpu\n"
       "\n"
       "Paths are relative to the folder that the program is started in.\n";

@@ -12,8 +12,30 @@
 
 namespace eelsvae {
 
+namespace {
+
+nlohmann::ordered_json or_null(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nullptr;
+}
+
+void add_metrics(nlohmann::ordered_json& summary, const std::optional<DetectionMetrics>& metrics) {
+  if (!metrics) return;
+  const bool none = metrics->true_positives + metrics->false_negatives == 0;  // to be found
+  summary["f1"] = or_null(none ? std::nullopt : std::optional(metrics->f1));
+  summary["precision"] = metrics->precision;
+  summary["recall"] = or_null(none ? std::nullopt : std::optional(metrics->recall));
+  for (const auto& [key, heading, value] : ranking_measures<std::optional<double>>)
+    summary[key] = or_null((*metrics).*value);
+}
+
+}  // namespace
+
+std::string score_name(const Expectation& expectation, const DetectionConfig& config) {
+  return expectation.own_scores.empty() ? name_of(config.score) : "own";
+}
+
 std::string DetectionReport::score_name() const {
-  return expectation.own_scores.empty() ? name_of(config.detection.score) : "own";
+  return eelsvae::score_name(expectation, config.detection);
 }
 
 nlohmann::ordered_json explanations_json(const Detection& found, const std::vector<std::string>& elements) {
@@ -50,9 +72,6 @@ nlohmann::ordered_json summary_json(const DetectionReport& o) {
   const Axis& energy = o.prepared.energy;
   const ChannelWindow& window = o.detection.window;
   const int64_t excluded = excluded_pixels(o.prepared.excluded);
-  auto or_null = [](const std::optional<double>& value) {
-    return value ? nlohmann::ordered_json(*value) : nullptr;
-  };
   nlohmann::ordered_json summary = {
       {"data", o.data_file},
       {"model", o.model},
@@ -88,13 +107,17 @@ nlohmann::ordered_json summary_json(const DetectionReport& o) {
                        {"fitted_to", {null->low, null->high}},
                        {"chi_square_per_degree", null->misfit}};
   }
-  if (o.metrics) {
-    const bool none = o.metrics->true_positives + o.metrics->false_negatives == 0;  // to be found
-    summary["f1"] = or_null(none ? std::nullopt : std::optional(o.metrics->f1));
-    summary["precision"] = o.metrics->precision;
-    summary["recall"] = or_null(none ? std::nullopt : std::optional(o.metrics->recall));
-    for (const auto& [key, heading, value] : ranking_measures<std::optional<double>>)
-      summary[key] = or_null((*o.metrics).*value);
+  add_metrics(summary, o.metrics);
+  summary["beside"] = nlohmann::ordered_json::array();
+  for (const DetectionReport::Beside& beside : o.beside) {
+    nlohmann::ordered_json entry = {{"model", beside.name},
+                                    {"score", beside.score},
+                                    {"threshold", beside.found.threshold},
+                                    {"anomalous_pixels", beside.found.anomalous_pixels()},
+                                    {"trusted", beside.found.trusted()},
+                                    {"reasons", beside.found.doubts}};
+    add_metrics(entry, beside.metrics);
+    summary["beside"].push_back(std::move(entry));
   }
   summary.update(to_json(o.provenance));
   summary["configuration"] = nlohmann::ordered_json::parse(to_json_text(o.config));

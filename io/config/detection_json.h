@@ -29,11 +29,21 @@ struct DetectionReport {
   std::optional<Comparison> comparison = {};     // how well normal spectra are predicted
   std::vector<uint8_t> truth = {};               // (y, x), not 0: known to be anomalous; empty if not known
   std::optional<DetectionMetrics> metrics = {};  // against the truth
+  // What other expectations find in the same image by the same score and rate.
+  struct Beside {
+    std::string name;  // what a baseline says of itself
+    std::string score;
+    Detection found;  // without regions
+    std::optional<DetectionMetrics> metrics;
+  };
+  std::vector<Beside> beside = {};
   Provenance provenance = {};
 
-  // The name of the score, "own" where a baseline has its own.
   std::string score_name() const;
 };
+
+// The name of the score that is taken, "own" where a baseline has its own.
+std::string score_name(const Expectation& expectation, const DetectionConfig& config);
 
 // How many regions are told one by one.
 inline constexpr size_t regions_shown = 200;

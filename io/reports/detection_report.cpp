@@ -47,6 +47,12 @@ std::string headline(const DetectionReport& report) {
          ")";
 }
 
+std::string found_text(const DetectionMetrics& m) {
+  return count_text(m.true_positives) + " of " + count_text(m.true_positives + m.false_negatives) +
+         " known anomalies found, " + (m.false_positives == 0 ? "no" : count_text(m.false_positives)) +
+         " false alarm" + (m.false_positives == 1 ? "" : "s");
+}
+
 json sublines(const DetectionReport& report) {
   json lines = json::array();
   const auto false_ones = report.detection.expected_false_alarms();
@@ -69,11 +75,7 @@ json sublines(const DetectionReport& report) {
     if (const std::string remark = remark_on(*report.comparison); !remark.empty())
       lines.push_back(remark + ".");
   }
-  if (const auto& m = report.metrics)
-    lines.push_back(count_text(m->true_positives) + " of " +
-                    count_text(m->true_positives + m->false_negatives) + " known anomalies found, " +
-                    (m->false_positives == 0 ? "no" : count_text(m->false_positives)) + " false alarm" +
-                    (m->false_positives == 1 ? "." : "s."));
+  if (const auto& m = report.metrics) lines.push_back(found_text(*m) + ".");
   return lines;
 }
 
@@ -133,7 +135,7 @@ constexpr int64_t ranking_size = 100;
 
 // Bytes of what a pixel takes besides its spectrum.
 int64_t map_bytes(const DetectionReport& report) {
-  return 15 + !report.detection.regions.empty();
+  return 15 + !report.detection.regions.empty() + 5 * std::ssize(report.beside);
 }
 
 // pixel_list: null where the pixels are a grid of every `step`-th row and column.
@@ -244,6 +246,26 @@ json layers(const DetectionReport& report) {
                 deviation_energies(report.detection, report.prepared.energy))};
 }
 
+// What the report's own expectation finds, then others with their maps, each in its own colours, for their
+// scores may have other units. Empty where there are no others.
+json beside(const DetectionReport& report) {
+  json maps = json::array();
+  const auto add = [&](const std::string& name, const Detection& found,
+                       const std::optional<DetectionMetrics>& metrics) -> json& {
+    json lines = {count_text(found.anomalous_pixels()) + " do not fit" +
+                  (found.trusted() ? "" : ", not to be trusted")};
+    if (metrics) lines.push_back(found_text(*metrics));
+    return maps.emplace_back(json({{"name", name}, {"lines", lines}}));
+  };
+  if (!report.beside.empty()) add(report.model, report.detection, report.metrics);
+  for (const DetectionReport::Beside& other : report.beside)
+    add(other.name, other.found, other.metrics)
+        .update({{"limits", map_limits(other.found.scores, other.found.mask, other.found.threshold)},
+                 {"scores", base64(other.found.scores)},
+                 {"mask", base64(other.found.mask)}});
+  return maps;
+}
+
 void check(const DetectionReport& report) {
   const size_t pixels = static_cast<size_t>(report.prepared.pixels());
   const Detection& found = report.detection;
@@ -253,6 +275,9 @@ void check(const DetectionReport& report) {
   expect(report.truth.empty() || report.truth.size() == pixels, "a report's truth matches its image");
   expect(report.expectation.spectra.size() == report.prepared.counts.size(),
          "a report's expected spectra match its image");
+  for (const DetectionReport::Beside& other : report.beside)
+    expect(other.found.scores.size() == pixels && other.found.mask.size() == pixels,
+           "a report's maps of other expectations match its image");
 }
 
 }  // namespace
@@ -313,6 +338,7 @@ std::string render_report(const DetectionReport& report) {
                                         {"ranking", ranking},
                                         {"spectra", spectra(report, by_score)},
                                         {"layers", layers(report)},
+                                        {"beside", beside(report)},
                                         {"deviations", deviations_data(found, by_score)},
                                         {"regions", regions_data(found, image.energy, config.elements)},
                                         {"latent", latent_data(found, report.expectation, image.x.size)},

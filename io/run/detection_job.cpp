@@ -39,6 +39,15 @@ std::string rate_text(const DetectionConfig& config) {
                                     : "";
 }
 
+std::string against_truth(const DetectionMetrics& metrics) {
+  if (metrics.true_positives + metrics.false_negatives == 0)
+    return fmt::format("nothing is anomalous there; {} found are false", metrics.false_positives);
+  return fmt::format("F1 {:.3f}, precision {:.3f}, recall {:.3f}", metrics.f1, metrics.precision,
+                     metrics.recall) +
+         (metrics.average_precision ? fmt::format(", average precision {:.3f}", *metrics.average_precision)
+                                    : "");
+}
+
 // What a detection works with, wherever its expectations come from.
 struct Source {
   Config config;
@@ -335,6 +344,10 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
     baseline.emplace(fit_baseline(request, source, prepared, *trained.backend));
     source.name = baseline->describe();
   }
+  if (!request.beside.empty()) check_detection(prepared.image, 0, config.detection);
+  std::vector<Baseline> others;
+  for (const std::string& name : request.beside)
+    others.emplace_back(prepared.image, std::span<const uint8_t>(), parse_baseline(name));
   times.end(file ? "model" : "fitting");
   std::optional<HeldOut> held_out = find_held_out(source, data, prepared, *trained.backend);
 
@@ -393,13 +406,25 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
                          data,           source.name,        source.history};
   report.comparison = comparison;
   report.truth = truth.anomalous;
-  if (!truth.anomalous.empty()) {
-    std::vector<uint8_t> left_out = prepared.image.excluded;
-    left_out.resize(truth.anomalous.size());
-    for (size_t i = 0; i < truth.undecided.size(); ++i)
-      left_out[i] |= truth.undecided[i] && !truth.anomalous[i];
-    report.metrics = detection_metrics(found.scores, truth.anomalous, found.threshold, left_out);
+  std::vector<uint8_t> left_out = prepared.image.excluded;
+  left_out.resize(truth.anomalous.size());
+  for (size_t i = 0; i < truth.undecided.size(); ++i)
+    left_out[i] |= truth.undecided[i] && !truth.anomalous[i];
+  const auto measure = [&](const Detection& of) {
+    return truth.anomalous.empty()
+               ? std::nullopt
+               : std::optional(detection_metrics(of.scores, truth.anomalous, of.threshold, left_out));
+  };
+  report.metrics = measure(found);
+  for (const Baseline& other : others) {
+    interruption().stop_if_requested();
+    const Expectation expectation = expect_from(other, prepared.image);
+    Detection map = detect_pixels(prepared.image, expectation, config.preprocess, config.detection);
+    const std::optional<DetectionMetrics> metrics = measure(map);
+    report.beside.push_back(
+        {other.describe(), score_name(expectation, config.detection), std::move(map), metrics});
   }
+  if (!others.empty()) times.end("beside");
   std::vector<InputFile> recorded = inputs.get(interruption());
   times.end("digests");
   report.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", trained.backend->description()}},
@@ -415,12 +440,11 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   if (const std::string remark = comparison ? remark_on(*comparison) : ""; !remark.empty())
     log->warn("{}", remark);
   for (const std::string& doubt : found.doubts) log->warn("Not to be trusted: {}", doubt);
-  if (report.metrics && report.metrics->true_positives + report.metrics->false_negatives == 0)
-    log->info("Against the truth: nothing is anomalous there; {} found are false",
-              report.metrics->false_positives);
-  else if (report.metrics)
-    log->info("Against the truth: F1 {:.3f}, precision {:.3f}, recall {:.3f}", report.metrics->f1,
-              report.metrics->precision, report.metrics->recall);
+  if (report.metrics) log->info("Against the truth: {}", against_truth(*report.metrics));
+  for (const DetectionReport::Beside& beside : report.beside)
+    log->info("Beside it, {}: {} do not fit{}{}", beside.name, beside.found.anomalous_pixels(),
+              beside.found.trusted() ? "" : ", not to be trusted",
+              beside.metrics ? "; " + against_truth(*beside.metrics) : "");
   log->info("Time {}", times.text());
   log->info("Map: {0}/scores.png, report: {0}/report.html", request.output);
   return 0;

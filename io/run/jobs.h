@@ -34,11 +34,12 @@ int run_training(const TrainingRequest& request);
 // model that is trained into the folder "model" of the output, and what predicts held-out spectra best, that
 // model or a baseline.
 struct DetectionRequest {
-  std::string model;        // run folder or checkpoint; or instead
-  std::string baseline;     // its name; or instead
-  std::string expectation;  // what another program expects, an image of DATA's size and units
-  std::string fit;          // the image that a baseline is fitted to
-  std::string config;       // the configuration that a baseline or an expectation takes
+  std::string model;                // run folder or checkpoint; or instead
+  std::string baseline;             // its name; or instead
+  std::string expectation;          // what another program expects, an image of DATA's size and units
+  std::string fit;                  // the image that a baseline is fitted to
+  std::string config;               // the configuration that a baseline or an expectation takes
+  std::vector<std::string> beside;  // baselines whose maps are to stand beside what is found, by name
   std::string data, output = "found", truth;
   std::vector<std::string> settings;
   std::optional<double> minutes;  // for everything, where a model is to be trained; 5 if absent

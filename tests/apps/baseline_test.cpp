@@ -76,6 +76,20 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
                  {"detection.elements", "symbols of elements"});
 }
 
+TEST_F(BaselineTest, OthersStandBesideIt) {
+  const json alone = found_by("mean", "alone");
+  EXPECT_EQ(alone["beside"], json::array());
+  const json summary = found_by("mean", "found", {"--beside", "pca:2", "--beside", "rx:5"});
+  for (const char* key : {"threshold", "anomalous_pixels", "f1"}) EXPECT_EQ(summary[key], alone[key]) << key;
+  const json by_itself = found_by("pca:2", "itself");
+  ASSERT_EQ(summary["beside"].size(), 2u);
+  for (const char* key : {"model", "score", "threshold", "anomalous_pixels", "f1", "average_precision"})
+    EXPECT_EQ(summary["beside"][0][key], by_itself[key]) << key;
+  EXPECT_EQ(summary["beside"][1]["score"], "own");
+  EXPECT_NE(read_bytes(path("found/log.txt")).find("Beside it, PCA, 2 components ("), std::string::npos);
+  expect_mistake(program("detect", {"film.hspy", "--baseline", "mean", "--beside", "median"}), {"pca:auto"});
+}
+
 TEST_F(BaselineTest, ADescriptionThatIsWrongByMoreThanTheNoiseIsNotTrusted) {
   EXPECT_TRUE(found_by("mean", "homogeneous")["trusted"]);
   simulate("film", 3, {"--preset", "interface", "--exposure", "1000", "--truth", "truth.npy"});

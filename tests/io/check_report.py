@@ -101,8 +101,8 @@ class Page:
             assert time.monotonic() < end, message
             time.sleep(0.02)
 
-    def click_map(self, y, x, rows, columns):
-        map_ = self.driver.find_element(By.ID, "map")
+    def click_map(self, y, x, rows, columns, name="map"):
+        map_ = self.driver.find_element(By.ID, name)
         self.script("arguments[0].scrollIntoView({block: 'center'})", map_)
         box = self.script("const b = arguments[0].getBoundingClientRect(); return [b.width, b.height]", map_)
         # Offsets count from the middle.
@@ -171,7 +171,7 @@ def check_texts(page, data):
 
 def check_plain(page):
     check_texts(page, page.data())
-    for part in ("#regions", "#latent", "#metrics", "#training", "#versions", "#window-range", "#show-truth", ".band"):
+    for part in ("#beside", "#regions", "#latent", "#metrics", "#training", "#versions", "#window-range", "#show-truth", ".band"):
         assert page.text(part) is None, f"there is no data for {part}"
     assert page.text("#ranking thead") == "rankyxscore"
 
@@ -217,6 +217,19 @@ def check_detection(page):
     assert page.text("#pixel").startswith(heading(target)), page.text("#pixel")
     assert page.points("spectrum") != before and page.picture("spectrum") != drawn
     residual = page.points("residual")
+
+    # The same on another expectation's map, and back.
+    drawn = page.picture("beside-1")
+    page.click_map(1, 2, rows, columns, "beside-1")
+    assert page.text("#pixel").startswith(heading(columns + 2)), page.text("#pixel")
+    page.click_map(target // columns, target % columns, rows, columns, "beside-0")
+    assert page.text("#pixel").startswith(heading(target)), page.text("#pixel")
+    assert [other["name"] for other in data["beside"]] == page.script(
+        "return [...document.querySelectorAll('#beside strong')].map((s) => s.textContent)")
+    page.driver.find_element(By.ID, "show-found").click()
+    assert page.picture("beside-1") != drawn, "what the other one finds is not outlined"
+    page.driver.find_element(By.ID, "show-found").click()
+    assert page.picture("beside-1") == drawn
 
     # And by the arrow keys.
     map_ = page.driver.find_element(By.ID, "map")

@@ -175,8 +175,14 @@ function select(pixel, tile = null) {
   drawSpectra();
 }
 
+function drawMaps() {
+  drawMap();
+  drawBeside();
+}
+
 function drawAll() {
   layoutMap();
+  drawBeside();
   drawColours();
   makeSpectrumCharts();
   makeHistogram();
@@ -188,7 +194,7 @@ function drawAll() {
 // No line begins with a per cent sign.
 const headline = document.querySelector('.headline');
 headline.textContent = headline.textContent.replaceAll(' %', '\u00a0%');
-for (const id of ['show-found', 'show-truth']) byId(id)?.addEventListener('change', drawMap);
+for (const id of ['show-found', 'show-truth']) byId(id)?.addEventListener('change', drawMaps);
 makeLayerButtons();
 drawAll();
 window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);

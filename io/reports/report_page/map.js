@@ -49,10 +49,10 @@ function layoutMap() {
   byId('scale-bar').style.width = `${report.scaleBar * cell.width * shown}px`;
 }
 
-// Lines along the border of the pixels that are `inside`: a light one just outside of it, a dark one just
+// Lines along the border of the pixels that are `inside`, each as large as `cell`: a light one just outside of it, a dark one just
 // inside. Small cells keep their colour whole: there the lines inside are left out, or a lone one is drawn
 // outside.
-function drawOutline(context, inside, light, dark, bold = 1) {
+function drawOutline(context, inside, light, dark, cell, bold = 1) {
   const at = (y, x) => y >= 0 && x >= 0 && y < rows && x < columns && inside(y * columns + x);
   const {width: w, height: h} = cell, thick = bold * Math.max(1, Math.round(window.devicePixelRatio || 1));
   const small = Math.min(w, h) < 4 * thick;
@@ -80,11 +80,11 @@ function drawMap() {
       (i) => isSetAside(i) ? 245 : 160);
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, map.width, map.height);
-  if (byId('show-found').checked) drawOutline(context, isAnomalous, '#fff', '#111');
-  if (byId('show-truth')?.checked) drawOutline(context, isTrue, null, '#ff3ea5');
+  if (byId('show-found').checked) drawOutline(context, isAnomalous, '#fff', '#111', cell);
+  if (byId('show-truth')?.checked) drawOutline(context, isTrue, null, '#ff3ea5', cell);
 
   const region = regionOf(selected);
-  if (region) drawOutline(context, (pixel) => regionOf(pixel) === region, null, '#e8402a', 2);
+  if (region) drawOutline(context, (pixel) => regionOf(pixel) === region, null, '#e8402a', cell, 2);
   if (selectedTile) {
     const [y, x] = selectedTile, size = report.latent.size;
     context.lineWidth = 2 / shown;
@@ -145,7 +145,7 @@ function makeLayerButtons() {
 }
 
 function pixelAt(event) {
-  const box = map.getBoundingClientRect();
+  const box = event.currentTarget.getBoundingClientRect();
   const x = Math.floor((event.clientX - box.left) / box.width * columns);
   const y = Math.floor((event.clientY - box.top) / box.height * rows);
   return x >= 0 && y >= 0 && x < columns && y < rows ? y * columns + x : -1;

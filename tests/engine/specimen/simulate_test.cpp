@@ -168,8 +168,9 @@ TEST(Simulate, WithoutNoiseCountsAreWhatIsExpected) {
   EXPECT_NEAR(squares / n, 1, 0.005);
 }
 
-// The demo's figures, and every other one that was measured on this film, depend on its bits. Weighted sums
-// of all counts, as the first version of the simulator made them; changing one count by 0.1 is seen.
+// The figures of configs/film.json, and every other one that was measured on this film, depend on its bits.
+// Weighted sums of all counts, as the first version of the simulator made them; changing one count by 0.1 is
+// seen.
 TEST(Simulate, MakesTheFilmItAlwaysMade) {
   auto weighted_sum = [](const SpectrumImage& image) {
     double sum = 0;
@@ -183,15 +184,15 @@ TEST(Simulate, MakesTheFilmItAlwaysMade) {
     for (size_t i = 0; i < truth.size(); ++i) sum += truth[i] ? static_cast<int64_t>(i * i) : 0;
     return sum;
   };
-  SimulationSettings demo;
-  demo.height = demo.width = 96;
-  demo.channels = 256;
-  demo.energy_offset_ev = 660;
-  demo.exposure = 4;
-  demo.anomalies = 0.03;
-  demo.anomaly_radius = 1.5;
-  demo.seed = 1;
-  SimulatedImage simulated = simulate(demo);
+  SimulationSettings film;
+  film.height = film.width = 96;
+  film.channels = 256;
+  film.energy_offset_ev = 660;
+  film.exposure = 4;
+  film.anomalies = 0.03;
+  film.anomaly_radius = 1.5;
+  film.seed = 1;
+  SimulatedImage simulated = simulate(film);
   EXPECT_NEAR(weighted_sum(simulated.image), 135646502.5058, 0.01);
   EXPECT_EQ(anomalous_pixels(simulated), 279);
   EXPECT_EQ(squared_indices(simulated.truth), 6624722310);

@@ -154,6 +154,37 @@ TEST(Report, ShowsWhatIsGiven) {
   EXPECT_EQ(flags[11], 2);
 }
 
+TEST(Report, SetsOtherExpectationsBesideItsOwn) {
+  Sample sample(4, 5, 40);
+  sample.set_truth({10, 11});
+  EXPECT_EQ(sample.data()["beside"], nlohmann::json::array());
+  Detection other = sample.found;
+  other.scores.assign(20, 0.1f);
+  other.mask.assign(20, 0);
+  other.mask[3] = 1;
+  other.doubts = {"it is a test"};
+  sample.report.beside.push_back({"mean spectrum", "pearson", other,
+                                  detection_metrics(other.scores, sample.report.truth, other.threshold, {})});
+  const auto beside = sample.data()["beside"];
+  ASSERT_EQ(beside.size(), 2u);
+  EXPECT_EQ(beside[0]["name"], "runs/film");
+  EXPECT_EQ(beside[0]["lines"],
+            nlohmann::json({"1 do not fit", "1 of 2 known anomalies found, no false alarms"}));
+  EXPECT_FALSE(beside[0].contains("scores")) << "the page has them already";
+  EXPECT_EQ(beside[1]["name"], "mean spectrum");
+  EXPECT_EQ(beside[1]["lines"], nlohmann::json({"1 do not fit, not to be trusted",
+                                                "0 of 2 known anomalies found, no false alarms"}));
+  EXPECT_EQ(decoded<float>(beside[1]["scores"]), other.scores);
+  EXPECT_EQ(decoded<uint8_t>(beside[1]["mask"]), other.mask);
+  const nlohmann::ordered_json summary = summary_json(sample.report);
+  EXPECT_EQ(summary["beside"][0]["model"], "mean spectrum");
+  EXPECT_EQ(summary["beside"][0]["anomalous_pixels"], 1);
+  EXPECT_EQ(summary["beside"][0]["trusted"], false);
+  EXPECT_EQ(summary["beside"][0]["f1"], 0.0);
+  sample.report.beside[0].found.mask.pop_back();
+  EXPECT_THROW(render_report(sample.report), std::logic_error);
+}
+
 TEST(Report, CountsExcludedPixelsApart) {
   Sample sample(4, 5, 50);
   std::vector<uint8_t>& excluded = sample.image.excluded;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# F1 of the demo's film, trained and searched in f32 and in bf16, for five seeds of the film.
-# Usage: benchmarks/demo_precisions.sh BUILD_FOLDER OUTPUT_FOLDER
+# F1 of the film of configs/film.json, trained and searched in f32 and in bf16, for five seeds of the film.
+# Usage: benchmarks/film_precisions.sh BUILD_FOLDER OUTPUT_FOLDER
 set -eu
 programs=$1
 output=$2
@@ -14,7 +14,7 @@ for seed in 1 101 102 103 104; do
   line=$seed
   for precision in fp32 bf16; do
     rm -rf "$output/run" "$output/found"
-    "$programs/eelsvae-train" configs/demo.json --data "$output/film.hspy" --output "$output/run" \
+    "$programs/eelsvae-train" configs/film.json --data "$output/film.hspy" --output "$output/run" \
       --set device=cpu --set precision=$precision >> "$output/log.txt" 2>&1
     "$programs/eelsvae-detect" --model "$output/run" --data "$output/film.hspy" --truth "$output/truth.npy" \
       --output "$output/found" >> "$output/log.txt" 2>&1
