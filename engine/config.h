@@ -63,10 +63,15 @@ struct TilesConfig {
   std::vector<int64_t> anomaly_indices;  // tiles left out of training, counted row by row
 };
 
+// What a latent vector describes: a tile, as published, or each cell of 4 x 4 pixels (engine/network/).
+enum class LatentOf { tile, cell };
+
 struct ModelConfig {
   std::array<int64_t, 4> channels = {32, 64, 128, 256};
   int64_t hidden = 512;
   int64_t latent_dim = 48;
+  LatentOf latent = LatentOf::tile;
+  int64_t blind = 5;  // of cells: side of the squares that are not shown (blind_blocks.h), pixels
 };
 
 constexpr const char* name_of(ReconstructionLoss loss) {
@@ -139,13 +144,15 @@ struct DetectionConfig {
   std::optional<double> threshold;  // on the score, in place of the method's
   int64_t stride = 0;               // of overlapping tiles; 0: half a tile
   Blend blend = Blend::cosine;
+  int64_t passes = 4;                 // of a network of cells, each blind to other pixels: 4 or 16
   int64_t batch_size = 8;             // tiles that a model reconstructs at a time
   std::vector<std::string> elements;  // of the specimen, for the names of edges; empty: any
 
   // Whether scores are made alike, whatever is made of them.
   bool scores_like(const DetectionConfig& other) const {
     return score == other.score && window == other.window && context == other.context &&
-           pooling == other.pooling && stride == other.stride && blend == other.blend;
+           pooling == other.pooling && stride == other.stride && blend == other.blend &&
+           passes == other.passes;
   }
   // Whether a method decides: a number that is given takes precedence.
   bool threshold_by(ThresholdMethod method) const { return !threshold && threshold_method == method; }

@@ -10,11 +10,11 @@ namespace eelsvae {
 Expectation expect_from(Model& model, const SpectrumImageView& prepared, const DetectionConfig& config,
                         const TilesDone& tiles_done, const StopToken& stop) {
   Reconstruction reconstruction =
-      reconstruct_image(model, prepared, config.stride, config.blend, tiles_done, stop);
+      reconstruct_image(model, prepared, config.stride, config.blend, config.passes, tiles_done, stop);
   fill_excluded(prepared.excluded, reconstruction.spectra, 0);
   return {std::move(reconstruction.spectra),
           {},
-          std::move(reconstruction.grid),
+          reconstruction.latent.empty() ? std::nullopt : std::optional(std::move(reconstruction.grid)),
           std::move(reconstruction.latent),
           model.loss_kind() == ReconstructionLoss::poisson};
 }

@@ -29,7 +29,19 @@ std::vector<LayerSpec> ModelShape::layers() const {
     list.push_back({name, Kind::transposed_convolution, relu, convolution(k, 1)});
   };
   auto linear = [&](const char* name, Features in, Features out, bool relu) {
-    list.push_back({name, Kind::linear, relu, {}, in, out});
+    if (blind == 0) {
+      list.push_back({name, Kind::linear, relu, {}, in, out});
+      return;
+    }
+    // The same weights for every cell: a convolution over its energies, or of its features alone.
+    Conv3dProblem p = cell_convolution(1);
+    const bool spreads = out.positions > 1;
+    if (in.positions == 1 && !spreads) {
+      p.in.e = p.kernel.e = 1;
+      p.in_channels = in.channels;
+      p.out_channels = out.channels;
+    }
+    list.push_back({name, spreads ? Kind::transposed_convolution : Kind::convolution, relu, p});
   };
   // Numbers are indices in PyTorch's two nn.Sequential, in which ReLUs and the flattening count.
   const Features flat = {channels[3], bottleneck().volume()};
@@ -39,7 +51,7 @@ std::vector<LayerSpec> ModelShape::layers() const {
   conv("encoder.6", 3);
   linear("encoder.9", flat, {hidden}, true);
   linear("encoder.11", {hidden}, {2 * latent}, false);
-  list.push_back({"latent", Kind::posterior, false, {}, {2 * latent}, {latent}});
+  list.push_back({"latent", Kind::posterior, false, {}, {2 * latent, cells()}, {latent, cells()}});
   linear("decoder.0", {latent}, {hidden}, true);
   linear("decoder.2", {hidden}, flat, true);
   transposed("decoder.5", 3, true);
@@ -63,13 +75,14 @@ std::vector<Parameter> LayerSpec::parameters() const {
     inputs = in.count();
   } else {
     // A transposed layer's weight is that of its convolution: (in, out) of the one are (out, in) of the
-    // other. It has as many taps, but its outputs share them: with stride s, each gets every s-th.
+    // other. It has as many taps, but its outputs share them: with stride s, each gets every s-th, and of a
+    // single place each gets one.
     const bool forward = kind == Kind::convolution;
     shape = {p.out_channels, p.in_channels, p.kernel.h, p.kernel.w, p.kernel.e};
     view = {p.out_channels, p.in_channels, p.kernel.volume(), 1};
     bias_view = {forward ? p.out_channels : p.in_channels, 1, 1, 1};
-    inputs =
-        forward ? p.in_channels * p.kernel.volume() : p.out_channels * p.kernel.volume() / p.stride.volume();
+    inputs = forward ? p.in_channels * p.kernel.volume()
+                     : p.out_channels * p.kernel.volume() * p.out().volume() / p.in.volume();
   }
   // He et al. (ICCV 2015): with variance 2 / inputs a signal passes a layer and its ReLU as strong as it
   // came, with 1 / inputs one without ReLU. With PyTorch's default, 1 / (3 inputs), it would be weakened ten
@@ -110,6 +123,10 @@ Conv3dProblem ModelShape::convolution(int k, int64_t batch) const {
   return p;
 }
 
+Conv3dProblem ModelShape::cell_convolution(int64_t batch) const {
+  return {batch, bottleneck(), channels[3], hidden, {1, 1, bottleneck().e}, {1, 1, 1}, {0, 0, 0}};
+}
+
 std::vector<Parameter> ModelShape::parameters() const {
   std::vector<Parameter> list;
   for (const LayerSpec& layer : layers())
@@ -128,7 +145,8 @@ ModelShape model_shape(const TilesConfig& tiles, const ModelConfig& model, int64
     throw UserError("tiles.image_size: " + std::to_string(tiles.image_size) + " is not a multiple of 4");
   if (energy < 16 || energy % 16 != 0)
     throw UserError("the network needs a multiple of 16 energy channels, not " + std::to_string(energy));
-  return {tiles.image_size, energy, model.channels, model.hidden, model.latent_dim};
+  return {tiles.image_size, energy,           model.channels,
+          model.hidden,     model.latent_dim, model.latent == LatentOf::cell ? model.blind : 0};
 }
 
 }  // namespace eelsvae

@@ -163,8 +163,11 @@ void add_operations(Candidate& step, Memory& memory, const ModelShape& shape, Re
   const Passes passes = training ? Passes::training : Passes::forward;
 
   // The encoder's convolutions; in training the decoder's have the same passes in another order.
-  for (const int k : {0, 1, 2, 3}) {
-    const ReducedConvolution reduced(shape.convolution(k, batch));
+  std::vector<Conv3dProblem> convolutions;
+  for (const int k : {0, 1, 2, 3}) convolutions.push_back(shape.convolution(k, batch));
+  if (shape.blind > 0) convolutions.push_back(shape.cell_convolution(batch));
+  for (size_t k = 0; k < convolutions.size(); ++k) {
+    const ReducedConvolution reduced(convolutions[k]);
     const Conv3dProblem& p = reduced.problem;
     const Array x = memory.array("x", activation, p.x_count()),
                 y = memory.array("y", activation, p.y_count()),
@@ -199,15 +202,16 @@ void add_operations(Candidate& step, Memory& memory, const ModelShape& shape, Re
     step.add(2 * reduced.scale, [=] { there.operation->backward_weights(x, y, dw, there.workspace); });
     const Array gradient = memory.array("gradient", activation, y.count),
                 bias_gradient = memory.array("db", master, p.out_channels);
-    const double lines =
-        static_cast<double>(shape.convolution(k, batch).y_count()) / static_cast<double>(y.count);
-    step.add((k < 3 ? 2 : 1) * lines, [=, &backend] {
+    const double lines = static_cast<double>(convolutions[k].y_count()) / static_cast<double>(y.count);
+    step.add((k + 1 < convolutions.size() ? 2 : 1) * lines, [=, &backend] {
       backend.bias_relu_backward(y.count / p.out_channels, p.out_channels, y, true, gradient, bias_gradient);
     });
   }
 
-  for (const LinearProblem& layer : {LinearProblem{batch, shape.flattened(), shape.hidden},
-                                     LinearProblem{batch, shape.hidden, shape.flattened()}}) {
+  std::vector<LinearProblem> linears = {{batch, shape.flattened(), shape.hidden},
+                                        {batch, shape.hidden, shape.flattened()}};
+  if (shape.blind > 0) linears.clear();
+  for (const LinearProblem& layer : linears) {
     const ReducedLinear reduced(layer, linear_weights, least_outputs);
     const LinearProblem& p = reduced.problem;
     const std::shared_ptr<Linear> linear = backend.make_linear(p, passes);
@@ -287,7 +291,8 @@ std::string key_of(const BackendOffer& offer, const ModelShape& shape, int64_t b
   key += " of " + std::to_string(batch) + " x " + std::to_string(shape.image_size) + " x " +
          std::to_string(shape.energy) + ", channels";
   for (const int64_t channels : shape.channels) key.append(" ").append(std::to_string(channels));
-  key += ", hidden " + std::to_string(shape.hidden) + ", latent " + std::to_string(shape.latent) + ", of";
+  key += ", hidden " + std::to_string(shape.hidden) + ", latent " + std::to_string(shape.latent);
+  key += shape.blind > 0 ? " of each cell, of" : ", of";
   for (const BackendVariant& variant : offer.variants) key.append(" ").append(text_of(variant)).append(",");
   key.pop_back();
   return key;

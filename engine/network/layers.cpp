@@ -153,10 +153,10 @@ Operations EnergyPoolingLayer::backward(const Arena& arena) {
 
 Operations PosteriorLayer::forward(const Arena& arena) {
   const Array head = arena.array(wiring.input), z = arena.array(wiring.output),
-              kl = slice(arena.array(results), batch_, batch_);
+              kl = slice(arena.array(results), batch_, rows_);
   const auto* step = static_cast<const StepScalars*>(arena.at(scalars));
   return {{"forward", 0, bytes_of({head}), bytes_of({z, kl}),
-           [=, this] { backend_.reparameterize(batch_, latent_, head, sample, step, z, kl); }}};
+           [=, this] { backend_.reparameterize(rows_, latent_, head, sample, step, z, kl); }}};
 }
 
 Operations PosteriorLayer::backward(const Arena& arena) {
@@ -164,7 +164,7 @@ Operations PosteriorLayer::backward(const Arena& arena) {
               head_gradient = arena.array(wiring.input_gradient);
   const auto* step = static_cast<const StepScalars*>(arena.at(scalars));
   return {{"data gradient", 0, bytes_of({head, z_gradient}), bytes_of({head_gradient}), [=, this] {
-             backend_.reparameterize_backward(batch_, latent_, head, z_gradient, step, head_gradient);
+             backend_.reparameterize_backward(rows_, latent_, head, z_gradient, step, head_gradient);
            }}};
 }
 

@@ -129,19 +129,20 @@ class EnergyPoolingLayer final : public Layer {
 // Draws z from the posterior that the encoder's head describes, or takes its mean.
 class PosteriorLayer final : public Layer {
  public:
-  PosteriorLayer(Backend& backend, int64_t batch, int64_t latent)
-      : backend_(backend), batch_(batch), latent_(latent) {}
+  // posteriors: of a tile.
+  PosteriorLayer(Backend& backend, int64_t batch, int64_t posteriors, int64_t latent)
+      : backend_(backend), batch_(batch), rows_(batch * posteriors), latent_(latent) {}
 
   Operations forward(const Arena& arena) override;
   Operations backward(const Arena& arena) override;
 
   bool sample = false;
   BufferId scalars = no_buffer;
-  BufferId results = no_buffer;  // a tile's KL divergence is element batch + tile
+  BufferId results = no_buffer;  // KL divergences are the elements from batch on
 
  private:
   Backend& backend_;
-  int64_t batch_, latent_;
+  int64_t batch_, rows_, latent_;
 };
 
 }  // namespace eelsvae

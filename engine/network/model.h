@@ -7,7 +7,8 @@
 namespace eelsvae {
 
 // The 3D-CVAE: the network whose target is its input, tiles (image_size, image_size, energy) of an image,
-// with a posterior in its middle.
+// with a posterior in its middle. A network of cells (ModelShape::blind) has an input of its own, the tiles
+// without what it is not shown.
 class Model : public Network {
  public:
   Model(Backend& backend, const ModelShape& shape, ReconstructionLoss loss, int64_t batch, Purpose purpose);
@@ -28,8 +29,8 @@ class Model : public Network {
   Array posterior() const { return posterior_array(); }
 
  private:
+  static constexpr size_t convolved = 4;  // layers, the first ones, that are the encoder's convolutions
   ModelShape shape_;
-  size_t encoder_convolutions_ = 0;  // the first of the layers
 };
 
 }  // namespace eelsvae

@@ -21,7 +21,7 @@ double ModelProbe::update(double learning_rate, double limit) {
   model_.send_scalars();
   model_.optimize(limit);
   model_.result_drain_->submit(model_.arena_->at(model_.results_));
-  return static_cast<const double*>(model_.result_drain_->wait())[2 * model_.batch_];
+  return static_cast<const double*>(model_.result_drain_->wait())[model_.norm_at()];
 }
 
 std::vector<double> ModelProbe::posterior() const {

@@ -121,8 +121,10 @@ void Network::add_layers() {
         layer = std::make_unique<EnergyPoolingLayer>(backend_, batch_, spec.in);
         break;
       case Kind::posterior: {
-        auto posterior = std::make_unique<PosteriorLayer>(backend_, batch_, spec.out.count());
+        auto posterior =
+            std::make_unique<PosteriorLayer>(backend_, batch_, spec.out.positions, spec.out.channels);
         posterior_ = posterior.get();
+        posteriors_ = spec.out.positions;
         posterior_layer_ = layers_.size();
         layer = std::move(posterior);
         break;
@@ -191,7 +193,7 @@ void Network::wire() {
   for (auto& layer : layers_) layer->wiring.workspace = shared;
 
   scalars_ = plan_.add_bytes("step scalars", sizeof(StepScalars));
-  results_ = plan_.add("losses and gradient norm", {2 * batch_ + 1}, DType::f64);
+  results_ = plan_.add("losses and gradient norm", {norm_at() + 1}, DType::f64);
   if (training)
     squares_ = plan_.add("squared gradient norms", {1 + static_cast<int64_t>(linears_.size())}, DType::f64);
   if (posterior_) {
@@ -282,7 +284,7 @@ void Network::list_parts() {
     add((*layer)->name, Phase::backward, (*layer)->backward(*arena_));
 
   StepScalars* scalars = static_cast<StepScalars*>(arena_->at(scalars_));
-  const Array squares = arena_->array(squares_), norm = result(2 * batch_, 1), w = arena_->array(small_),
+  const Array squares = arena_->array(squares_), norm = result(norm_at(), 1), w = arena_->array(small_),
               g = arena_->array(small_gradient_), m = arena_->array(small_m_), v = arena_->array(small_v_);
   add("parameters", Phase::update,
       {{"gradient norm", 0, bytes({g}), 8, [=, this] { backend_.squared_norm(g, slice(squares, 0, 1)); }}});
@@ -376,7 +378,10 @@ Array Network::result(int64_t first, int64_t count) const {
 
 std::vector<TileLoss> Network::tile_losses(const double* results) const {
   std::vector<TileLoss> tiles(static_cast<size_t>(batch_));
-  for (int64_t b = 0; b < batch_; ++b) tiles[static_cast<size_t>(b)] = {results[b], results[batch_ + b]};
+  for (int64_t b = 0; b < batch_; ++b) {
+    const double* kl = results + batch_ + b * posteriors_;
+    tiles[static_cast<size_t>(b)] = {results[b], std::accumulate(kl, kl + posteriors_, 0.0)};
+  }
   return tiles;
 }
 
@@ -444,7 +449,7 @@ std::vector<double> Network::drained_posterior() {
 
 StepResult Network::finish_step() {
   const double* results = static_cast<const double*>(result_drain_->wait());
-  return {tile_losses(results), results[2 * batch_], drained_posterior()};
+  return {tile_losses(results), results[norm_at()], drained_posterior()};
 }
 
 std::vector<TileLoss> Network::evaluate() {

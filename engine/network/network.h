@@ -30,14 +30,15 @@ TileLoss mean_of(const std::vector<TileLoss>& tiles);
 // What a training step leaves for the host.
 struct StepResult {
   std::vector<TileLoss> tiles;
-  double gradient_norm = 0;       // before clipping
-  std::vector<double> posterior;  // mean and log-variance, (batch, 2 latent); empty without one
+  double gradient_norm = 0;  // before clipping
+  // Mean and log-variance, (batch, posteriors of a tile, 2 latent); empty without one.
+  std::vector<double> posterior;
 };
 
 // What an inference pass leaves for the host.
 struct ReconstructedTiles {
   const float* tiles = nullptr;   // (batch, target...), in the targets' units
-  std::vector<double> posterior;  // mean and log-variance, (batch, 2 latent); empty without one
+  std::vector<double> posterior;  // as in StepResult
 };
 
 // A chain of layers, what it is given and what it is to make of that; sizes are those of one tile, as the
@@ -177,7 +178,8 @@ class Network {
   // What lies on the way to the host, if there is a posterior.
   void drain_posterior();
   std::vector<double> drained_posterior();
-  int64_t target_count() const;  // of one tile
+  int64_t target_count() const;                                   // of one tile
+  int64_t norm_at() const { return batch_ * (1 + posteriors_); }  // in results_
   int64_t channels() const { return spec_.target.back(); }
   int64_t spectra() const { return target_count() / channels(); }  // of one tile
 
@@ -194,12 +196,13 @@ class Network {
   std::vector<LinearLayer*> linears_;
   PosteriorLayer* posterior_ = nullptr;  // null: there is none
   size_t posterior_layer_ = 0;
+  int64_t posteriors_ = 1;  // of a tile
 
   // Small parameters (all but the Linear weights) share one buffer each for values, gradients and moments.
   BufferId small_ = no_buffer, small_gradient_ = no_buffer, small_m_ = no_buffer, small_v_ = no_buffer;
   BufferId input_ = no_buffer, logits_ = no_buffer, reconstruction_ = no_buffer;
   BufferId scalars_ = no_buffer, squares_ = no_buffer;
-  // Per tile the reconstruction loss, then per tile the KL divergence, then the gradient norm; f64.
+  // Per tile the reconstruction loss, then per posterior the KL divergence, then the gradient norm; f64.
   BufferId results_ = no_buffer;
   Loaded targets_, inputs_;
   // Where data rests on its way between host and device.

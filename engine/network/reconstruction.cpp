@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/image/tiling.h"
+#include "engine/network/blind_blocks.h"
 #include "engine/network/shared_encoder.h"
 
 namespace eelsvae {
@@ -38,9 +39,9 @@ std::vector<std::byte> encode(Model& model, SharedEncoder& shared, const Spectru
   return posteriors;
 }
 
-}  // namespace
-
-Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared, int64_t stride, Blend blend,
+// One pass, of what is shown of an image with the totals of `prepared`.
+Reconstruction reconstruct_shown(Model& model, const SpectrumImageView& shown,
+                                 const SpectrumImageView& prepared, int64_t stride, Blend blend,
                                  const TilesDone& tiles_done, const StopToken& stop, size_t shared_memory) {
   const int64_t tile = model.shape().image_size, tile_count = model.shape().tile_count(),
                 batch = model.batch(), latent = model.shape().latent;
@@ -57,21 +58,28 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared
   std::vector<std::byte> posteriors;  // empty: each tile is encoded by itself
   if (const auto shared =
           SharedEncoder::make(model, grid, std::min(shared_memory, model.backend().memory().available / 2)))
-    posteriors = encode(model, *shared, prepared, [&](int64_t encoded) {
+    posteriors = encode(model, *shared, shown, [&](int64_t encoded) {
       told(encoded / 2);
       stop.stop_if_requested();
     });
   const size_t posterior_bytes = posteriors.size() / static_cast<size_t>(grid.size());
 
-  result.latent.resize(static_cast<size_t>(grid.size() * latent));
+  const bool of_cells = model.shape().blind > 0;
+  if (!of_cells) result.latent.resize(static_cast<size_t>(grid.size() * latent));
   BlendedCube cube(prepared.y.size, prepared.x.size, prepared.energy.size, tile, blend);
   auto start = [&](int64_t first) {
-    float* tiles = model.next_tiles();
-    for (int64_t b = 0; b < batch; ++b) {
-      const int64_t number = std::min(first + b, grid.size() - 1);  // past the end the last tile repeats
-      copy_tile(prepared, grid.origins[static_cast<size_t>(number)], tile, 0, tiles + b * tile_count);
-    }
+    const auto fill = [&](const SpectrumImageView& from, float* tiles) {
+      for (int64_t b = 0; b < batch; ++b) {
+        const int64_t number = std::min(first + b, grid.size() - 1);  // past the end the last tile repeats
+        copy_tile(from, grid.origins[static_cast<size_t>(number)], tile, 0, tiles + b * tile_count);
+      }
+    };
+    fill(prepared, model.next_tiles());
     model.load_tiles();
+    if (of_cells && posteriors.empty()) {
+      fill(shown, model.next_inputs());
+      model.load_inputs();
+    }
     if (!posteriors.empty()) {
       const size_t count = static_cast<size_t>(std::min(batch, grid.size() - first));
       model.backend().upload(posteriors.data() + static_cast<size_t>(first) * posterior_bytes,
@@ -87,6 +95,7 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared
     const int64_t done = std::min(first + batch, grid.size());
     for (int64_t i = first; i < done; ++i) {
       cube.add(grid.origins[static_cast<size_t>(i)], batch_result.tiles + (i - first) * tile_count);
+      if (of_cells) continue;
       const double* mean = batch_result.posterior.data() + (i - first) * 2 * latent;
       std::transform(mean, mean + latent, result.latent.begin() + i * latent,
                      [](double v) { return static_cast<float>(v); });
@@ -98,6 +107,37 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared
     }
   }
   result.spectra = cube.take();
+  return result;
+}
+
+}  // namespace
+
+Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared, int64_t stride, Blend blend,
+                                 int64_t passes, const TilesDone& tiles_done, const StopToken& stop,
+                                 size_t shared_memory) {
+  const int64_t side = model.shape().blind, channels = prepared.energy.size, width = prepared.x.size;
+  if (side == 0)
+    return reconstruct_shown(model, prepared, prepared, stride, blend, tiles_done, stop, shared_memory);
+  const auto share = static_cast<float>(1 / (BlindBlocks::share * static_cast<double>(passes)));
+  Reconstruction result;
+  result.spectra.resize(prepared.counts.size());
+  int64_t passed = 0;
+  for (const BlindBlocks& blind : blind_passes(side, passes)) {
+    CountArray counts(prepared.counts.begin(), prepared.counts.end());
+    blind.clear(counts, width, channels, true);
+    SpectrumImageView shown = prepared;
+    shown.counts = counts;
+    Reconstruction pass = reconstruct_shown(
+        model, shown, prepared, stride, blend,
+        [&](int64_t done, int64_t total) {
+          if (tiles_done) tiles_done(passed * total + done, passes * total);
+        },
+        stop, shared_memory);
+    blind.clear(pass.spectra, width, channels, false);
+    for (size_t i = 0; i < result.spectra.size(); ++i) result.spectra[i] += share * pass.spectra[i];
+    result.grid = std::move(pass.grid);
+    ++passed;
+  }
   return result;
 }
 

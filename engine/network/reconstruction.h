@@ -19,10 +19,11 @@ using TilesDone = std::function<void(int64_t done, int64_t total)>;
 struct Reconstruction {
   CountArray spectra;  // (y, x, E), in the image's own units
   TileGrid grid;
-  std::vector<float> latent;  // (tiles, latent): the posterior's mean
+  std::vector<float> latent;  // (tiles, latent): the posterior's mean; empty of a network of cells
 };
 
-// Reconstructs every spectrum of a prepared image. Tiles are `stride` pixels apart (0: half a tile) and
+// Reconstructs every spectrum of a prepared image; a network of cells, in as many `passes`, each from an
+// image that does not show it, or the mean of several. Tiles are `stride` pixels apart (0: half a tile) and
 // anchored at the far edges, so that every pixel is covered; where tiles overlap their reconstructions are
 // blended, added up in the order of the grid. What overlapping tiles have in common is encoded once where the
 // backend can, in blocks that take at most `shared_memory` bytes and half of what the backend has left
@@ -30,8 +31,8 @@ struct Reconstruction {
 // tiles_done(done, total) is called after every batch. UserError if the image is smaller than a tile;
 // Interrupted where `stop` asks for it.
 Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared, int64_t stride, Blend blend,
-                                 const TilesDone& tiles_done = {}, const StopToken& stop = {},
-                                 size_t shared_memory = size_t{1} << 30);
+                                 int64_t passes = 4, const TilesDone& tiles_done = {},
+                                 const StopToken& stop = {}, size_t shared_memory = size_t{1} << 30);
 
 // Tiles that a detection in the image takes at a time: detection.batch_size, but no more than there are.
 // UserError as reconstruct_image.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/image/excluded.h"
+#include "engine/network/blind_blocks.h"
 #include "engine/noise/filtered_noise.h"
 #include "kernels/philox.h"
 
@@ -151,7 +152,9 @@ Trainer::Trainer(Model& model, const Config& config, const SpectrumImageView& pr
     : model_(model),
       config_(config),
       image_(prepared),
-      split_(split_tiles(prepared, config.tiles, config.training)) {
+      split_(split_tiles(prepared, config.tiles, config.training)),
+      asked_(model.shape().blind > 0 ? BlindBlocks::share : 1),
+      loaded_share_(static_cast<size_t>(model.batch()), 1) {
   if (split_.validation.empty()) return;
   const int64_t margin = noise_lag(config.preprocess.sigma, config.preprocess.xy_window),
                 tile = split_.grid.tile;
@@ -188,21 +191,32 @@ std::vector<int64_t> Trainer::epoch_order(int64_t epoch) const {
   return order;
 }
 
-// Loads the batch tiles[first...]; past the end the last one repeats. epoch < 0: no augmentation.
+// Loads the batch tiles[first...]; past the end the last one repeats. epoch < 0: no augmentation. A network
+// of cells is shown other pixels than it is asked for, in each tile others.
 void Trainer::load(const std::vector<int64_t>& tiles, int64_t first, int64_t epoch) {
   float* batch = model_.next_tiles();
+  const int64_t side = model_.shape().blind, width = split_.grid.tile, channels = model_.shape().energy;
+  float* shown = side > 0 ? model_.next_inputs() : nullptr;
   for (int64_t b = 0; b < model_.batch(); ++b) {
     int64_t tile = tiles[static_cast<size_t>(std::min<int64_t>(first + b, std::ssize(tiles) - 1))];
-    int orientation = 0;
-    if (epoch >= 0 && config_.training.augment) {
-      Philox4 draw = philox(config_.training.seed, RandomStream::augmentation, static_cast<uint64_t>(epoch),
-                            static_cast<uint64_t>(first + b));
-      orientation = static_cast<int>(draw.v[0] % orientation_count);
-    }
-    copy_tile(image_, split_.grid.origins[static_cast<size_t>(tile)], split_.grid.tile, orientation,
-              batch + b * model_.shape().tile_count());
+    const Philox4 draw =
+        philox(config_.training.seed, RandomStream::augmentation,
+               epoch >= 0 ? static_cast<uint64_t>(epoch) : split_draw, static_cast<uint64_t>(first + b));
+    const int orientation =
+        epoch >= 0 && config_.training.augment ? static_cast<int>(draw.v[0] % orientation_count) : 0;
+    const std::span<float> target(batch + b * model_.shape().tile_count(),
+                                  static_cast<size_t>(model_.shape().tile_count()));
+    copy_tile(image_, split_.grid.origins[static_cast<size_t>(tile)], width, orientation, target.data());
+    if (side == 0) continue;
+    const BlindBlocks blind = {side, draw.v[1] % (2 * side), draw.v[2] % (2 * side)};
+    const std::span<float> input(shown + b * model_.shape().tile_count(), target.size());
+    std::ranges::copy(target, input.begin());
+    blind.clear(input, width, channels, true);
+    blind.clear(target, width, channels, false);
+    loaded_share_[static_cast<size_t>(b)] = blind.share_of(width);
   }
   model_.load_tiles();
+  if (side > 0) model_.load_inputs();
 }
 
 EpochLoss Trainer::validate() {
@@ -212,7 +226,9 @@ EpochLoss Trainer::validate() {
     load(split_.validation, first, -1);
     std::vector<TileLoss> losses = model_.evaluate();
     for (int64_t b = 0; b < std::min(model_.batch(), count - first); ++b) {
-      sum.reconstruction += losses[static_cast<size_t>(b)].reconstruction / static_cast<double>(count);
+      sum.reconstruction +=
+          losses[static_cast<size_t>(b)].reconstruction /
+          (loaded_share_[static_cast<size_t>(b)] * static_cast<double>(count));
       sum.kl += losses[static_cast<size_t>(b)].kl / static_cast<double>(count);
     }
   }
@@ -222,19 +238,35 @@ EpochLoss Trainer::validate() {
 
 double Trainer::measure_deviance() {
   const PredictionSample& sample = *held_out_;
-  const int64_t tile_count = model_.shape().tile_count(), tiles = sample.rectangles();
+  const int64_t tile_count = model_.shape().tile_count(), tiles = sample.rectangles(),
+                side = model_.shape().blind, width = split_.grid.tile, channels = model_.shape().energy;
+  // One pass; what `blind` hides is told, the rest is 0.
+  auto pass = [&](bool with_fresh_noise, const BlindBlocks* blind, CountArray& predicted) {
+    for (int64_t first = 0; first < tiles; first += model_.batch()) {
+      float *batch = model_.next_tiles(), *shown = blind ? model_.next_inputs() : nullptr;
+      for (int64_t b = 0; b < model_.batch(); ++b) {
+        const auto& counts = sample.rectangle(std::min(first + b, tiles - 1), with_fresh_noise).counts;
+        std::ranges::copy(counts, batch + b * tile_count);
+        if (!blind) continue;
+        std::ranges::copy(counts, shown + b * tile_count);
+        blind->clear({shown + b * tile_count, static_cast<size_t>(tile_count)}, width, channels, true);
+      }
+      model_.load_tiles();
+      if (blind) model_.load_inputs();
+      model_.evaluate();
+      for (int64_t b = 0; b < std::min(model_.batch(), tiles - first); ++b) {
+        std::vector<float> told = model_.evaluated_reconstruction(b);
+        if (blind) blind->clear(told, width, channels, false);
+        for (int64_t i = 0; i < tile_count; ++i)
+          predicted[static_cast<size_t>((first + b) * tile_count + i)] += told[static_cast<size_t>(i)];
+      }
+    }
+  };
   auto predict = [&](bool with_fresh_noise) {
     CountArray predicted(sample.observed.counts.size());
-    for (int64_t first = 0; first < tiles; first += model_.batch()) {
-      float* batch = model_.next_tiles();
-      for (int64_t b = 0; b < model_.batch(); ++b)
-        std::ranges::copy(sample.rectangle(std::min(first + b, tiles - 1), with_fresh_noise).counts,
-                          batch + b * tile_count);
-      model_.load_tiles();
-      model_.evaluate();
-      for (int64_t b = 0; b < std::min(model_.batch(), tiles - first); ++b)
-        std::ranges::copy(model_.evaluated_reconstruction(b), predicted.begin() + (first + b) * tile_count);
-    }
+    if (side == 0) pass(with_fresh_noise, nullptr, predicted);
+    if (side > 0)
+      for (const BlindBlocks& blind : blind_passes(side, 4)) pass(with_fresh_noise, &blind, predicted);
     if (model_.loss_kind() == ReconstructionLoss::poisson) {
       SpectrumImageView shown = sample.observed;
       if (with_fresh_noise) shown.counts = sample.disturbed;
@@ -252,7 +284,7 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
   while (state.epoch < config_.training.epochs && !has_settled(state.history, config_)) {
     const double began = seconds_now();
     const std::vector<int64_t> order = epoch_order(state.epoch);
-    const LossWeights weights = {config_.loss.dose, kl_weight_at(config_.loss, state.epoch)};
+    const LossWeights weights = {config_.loss.dose / asked_, kl_weight_at(config_.loss, state.epoch)};
     load(order, state.batch * model_.batch(), state.epoch);
     while (state.batch < batches) {
       model_.start_step(weights, config_.training.seed, state.step, state.schedule.learning_rate,
@@ -260,9 +292,10 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
       // While the device computes, the next tiles are made ready.
       if (state.batch + 1 < batches) load(order, (state.batch + 1) * model_.batch(), state.epoch);
       const StepResult result = model_.finish_step();
-      const TileLoss loss = mean_of(result.tiles);
+      TileLoss loss = mean_of(result.tiles);
+      loss.reconstruction /= asked_;
       const double norm = result.gradient_norm;
-      if (!std::isfinite(loss.total(weights)) || !std::isfinite(norm))
+      if (!std::isfinite(loss.total({config_.loss.dose, weights.kl_weight})) || !std::isfinite(norm))
         throw UserError("the loss is no longer a finite number in epoch " + std::to_string(state.epoch + 1) +
                         ", step " + std::to_string(state.step + 1) +
                         (config_.preprocess.scaling_method == Scaling::none
@@ -273,7 +306,7 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
       state.reconstruction_sum += loss.reconstruction;
       state.kl_sum += loss.kl;
       state.norm_sum += norm;
-      for (int64_t b = 0; b < model_.batch(); ++b)
+      for (int64_t b = 0; b < model_.batch() * model_.shape().cells(); ++b)
         for (int64_t j = 0; j < latent; ++j) {
           double mean = result.posterior[static_cast<size_t>(b * 2 * latent + j)];
           state.mean_sum[static_cast<size_t>(j)] += mean;
@@ -297,8 +330,8 @@ bool Trainer::run(TrainingState& state, TrainingObserver& observer) {
     record.learning_rate = state.schedule.learning_rate;
     record.kl_weight = weights.kl_weight;
     record.gradient_norm = state.norm_sum / n;
-    record.active_latent_units =
-        active_units(state.mean_sum, state.mean_square_sum, batches * model_.batch());
+    record.active_latent_units = active_units(state.mean_sum, state.mean_square_sum,
+                                              batches * model_.batch() * model_.shape().cells());
     record.seconds = seconds_now() - began;
 
     const bool improved = counted(record) < state.best;

@@ -130,6 +130,9 @@ class Trainer {
   const Config& config_;
   SpectrumImageView image_;
   TileSplit split_;
+  // Shares of a tile's pixels that the loss is summed over: of tiles in general, and of those loaded last.
+  double asked_;
+  std::vector<double> loaded_share_;
   std::optional<PredictionSample> held_out_;
 };
 

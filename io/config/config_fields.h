@@ -101,6 +101,9 @@ inline std::array<std::pair<const char*, ThresholdMethod>, 3> choices(ThresholdM
            {"otsu", ThresholdMethod::otsu},
            {"conformal", ThresholdMethod::conformal}}};
 }
+inline std::array<std::pair<const char*, LatentOf>, 2> choices(LatentOf) {
+  return {{{"tile", LatentOf::tile}, {"cell", LatentOf::cell}}};
+}
 inline std::array<std::pair<const char*, Blend>, 2> choices(Blend) {
   return {{{"uniform", Blend::uniform}, {"cosine", Blend::cosine}}};
 }
@@ -266,8 +269,17 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
   visit(
       Field{"model", "hidden", "", "width of the fully connected layer on either side of the latent vector"},
       model.hidden, from_to(1, 65536));
-  visit(Field{"model", "latent_dim", "", "length of the latent vector of a tile"}, model.latent_dim,
+  visit(
+      Field{
+          "model", "latent", "",
+          "what a latent vector describes. tile: a whole tile, as published; cell: 4 x 4 pixels, which takes "
+          "far fewer weights; such a network is trained to tell pixels that it is not shown"},
+      model.latent, anything());
+  visit(Field{"model", "latent_dim", "", "length of the latent vector of a tile or a cell"}, model.latent_dim,
         from_to(1, 65536));
+  visit(Field{"model", "blind", "pixels",
+              "side of the squares that a network of cells is not shown; larger than what is looked for"},
+        model.blind, from_to(2, 64));
 
   auto& loss = config.loss;
   visit(
@@ -367,6 +379,11 @@ void visit_fields(AnyConfig& config, Visitor&& visit) {
               "border"},
         detection.blend, anything());
   visit(
+      Field{"detection", "passes", "",
+            "over the image, of a network of cells: with 4 each pixel is told once without being shown, with "
+            "16 four times, and the mean counts"},
+      detection.passes, Rule{"4 or 16", [](int64_t passes) { return passes == 4 || passes == 16; }});
+  visit(
       Field{"detection", "batch_size", "tiles",
             "tiles that a model reconstructs at a time: more take more memory and, up to about 8, less time"},
       detection.batch_size, from_to(1, 4096));
@@ -396,8 +413,8 @@ struct Combination {
   bool (*holds)(const Config&);
 };
 
-inline const std::array<Combination, 4>& combinations() {
-  static const std::array<Combination, 4> table = {{
+inline const std::array<Combination, 6>& combinations() {
+  static const std::array<Combination, 6> table = {{
       {"preprocess.align_window", "is needed by preprocess.align=feature",
        [](const Config& c) {
          return c.preprocess.align != Align::feature || c.preprocess.align_window.has_value();
@@ -419,6 +436,15 @@ inline const std::array<Combination, 4>& combinations() {
       {"detection.stride",
        "must not exceed tiles.image_size, or pixels between the tiles would have no score",
        [](const Config& c) { return c.detection.stride <= c.tiles.image_size; }},
+      {"detection.score", "is latent, which needs the latent vector of a tile, and model.latent is cell",
+       [](const Config& c) {
+         return c.detection.score != Score::latent || c.model.latent == LatentOf::tile;
+       }},
+      {"model.blind",
+       "must not exceed half of tiles.image_size, or tiles could show nothing of their surroundings",
+       [](const Config& c) {
+         return c.model.latent == LatentOf::tile || 2 * c.model.blind <= c.tiles.image_size;
+       }},
   }};
   return table;
 }

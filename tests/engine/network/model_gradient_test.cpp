@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 
+#include "engine/network/blind_blocks.h"
 #include "engine/network/model_probe.h"
 #include "tests/engine/network/test_model.h"
 
@@ -25,10 +26,11 @@ std::optional<double> derivative(const std::function<double(double)>& f, double 
   return std::nullopt;
 }
 
-void check_gradients(ReconstructionLoss kind) {
+void check_gradients(ReconstructionLoss kind, int64_t blind = 0) {
   const std::unique_ptr<Backend> backend = make_backend("reference", "fp64");
   ModelShape shape = small_shape();
   shape.energy = 16;
+  shape.blind = blind;
   const int64_t batch = 2;
   const LossWeights weights = {/*dose=*/2.5, /*kl_weight=*/0.7};
   const uint64_t seed = 11, step = 3;
@@ -46,11 +48,20 @@ void check_gradients(ReconstructionLoss kind) {
     const Values values = random_normal(state.parameter.count(), scale, 1000 + draw++);
     set_values(model, state, {values.begin(), values.end()});
   }
-  const std::vector<float> tiles = random_tiles(shape, batch, 1);
+  std::vector<float> tiles = random_tiles(shape, batch, 1), shown = tiles;
+  if (blind > 0) {
+    const BlindBlocks blocks = {blind, 1, 0};
+    blocks.clear(shown, shape.image_size, shape.energy, true);
+    blocks.clear(tiles, shape.image_size, shape.energy, false);
+  }
 
   const auto loss = [&] {
     model.refresh();
     model.load_tiles(tiles.data());
+    if (blind > 0) {
+      std::ranges::copy(shown, model.next_inputs());
+      model.load_inputs();
+    }
     return mean_of(ModelProbe(model).forward_backward(weights, seed, step)).total(weights);
   };
   loss();
@@ -120,6 +131,11 @@ TEST(ModelGradient, OfCrossEntropyAndKl) {
 
 TEST(ModelGradient, OfPoissonsLikelihoodAndKl) {
   check_gradients(ReconstructionLoss::poisson);
+}
+
+TEST(ModelGradient, OfANetworkOfCells) {
+  check_gradients(ReconstructionLoss::cross_entropy, 2);
+  check_gradients(ReconstructionLoss::poisson, 2);
 }
 
 TEST(ModelGradient, OfSquaredErrorAndKl) {

@@ -44,6 +44,14 @@ struct Fixture {
     return {values.begin(), values.end()};
   }
 
+  // A network of cells is shown one part of the tiles and asked for another.
+  void load(Model& model) const {
+    const bool of_cells = shape.blind > 0;
+    model.load_tiles(floats(of_cells ? "targets" : "input").data());
+    if (!of_cells) return;
+    std::ranges::copy(floats("input"), model.next_inputs());
+    model.load_inputs();
+  }
   LossWeights weights() const { return {config.loss.dose, config.loss.kl_weight}; }
   int64_t batch() const { return config.training.batch_size; }
 };
@@ -53,7 +61,8 @@ class PyTorchParityTest : public BackendTest {
   // Calls test(fixture, model) with the initial weights and the tiles loaded.
   template <typename Test>
   void for_each_fixture(const Test& test) {
-    for (const char* name : {"pytorch_cross_entropy", "pytorch_mse", "pytorch_cross_entropy_aligned"}) {
+    for (const char* name : {"pytorch_cross_entropy", "pytorch_mse", "pytorch_cross_entropy_aligned",
+                             "pytorch_poisson", "pytorch_cells"}) {
       SCOPED_TRACE(name);
       const Fixture fixture(name);
       AllocatedModel model(backend(), fixture.shape, fixture.config.loss.reconstruction, fixture.batch(),
@@ -64,7 +73,7 @@ class PyTorchParityTest : public BackendTest {
           set_values(model, state, fixture.floats(state.name));
         }
       model.refresh();
-      model.load_tiles(fixture.floats("input").data());
+      fixture.load(model);
       test(fixture, model);
     }
   }
@@ -152,10 +161,9 @@ TEST_P(PyTorchParityTest, EveryGradientAndTheirNorm) {
 TEST_P(PyTorchParityTest, FiveClippedAdamSteps) {
   for_each_fixture([&](const Fixture& fixture, Model& model) {
     const TrainingConfig& training = fixture.config.training;
-    const std::vector<float> input = fixture.floats("input");
     Values losses, norms;
     for (uint64_t step = 0; step < 5; ++step) {
-      model.load_tiles(input.data());
+      fixture.load(model);
       losses.push_back(mean_of(ModelProbe(model).forward_backward(fixture.weights(), training.seed, step))
                            .total(fixture.weights()));
       norms.push_back(ModelProbe(model).update(training.learning_rate, training.clip_value));

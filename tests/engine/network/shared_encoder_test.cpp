@@ -164,7 +164,7 @@ TEST_P(SharedEncoderTest, NoBitOfAnImageDependsOnWhatItsTilesShare) {
   model.initialize(3);
   const SpectrumImage sample = image(16, 22);
   const auto reconstructed = [&](size_t shared_memory) {
-    return reconstruct_image(model, sample, 3, Blend::cosine, {}, {}, shared_memory);
+    return reconstruct_image(model, sample, 3, Blend::cosine, 4, {}, {}, shared_memory);
   };
   const TileGrid grid = make_tile_grid(16, 22, 8, 3);
   if (!SharedEncoder::make(model, grid, size_t{1} << 30))
