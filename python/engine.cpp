@@ -268,8 +268,8 @@ std::tuple<std::string, std::string, std::vector<std::string>, int64_t> choose(c
 // The baseline that predicts held-out spectra better than the model ("": none does), and why.
 std::pair<std::string, std::string> best(const ModelForPython* model, const std::string& json,
                                          int64_t pixels) {
-  const bool amounts = parse_config(json, from_python).detection.score == Score::joint;
-  const Winner winner = best_of(model ? model->model->info.comparison : std::nullopt, pixels, amounts);
+  const DetectionConfig wanted = parse_config(json, from_python).detection;
+  const Winner winner = best_of(model ? model->model->info.comparison : std::nullopt, pixels, wanted);
   return {winner.baseline, winner.reason};
 }
 

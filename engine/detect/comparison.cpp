@@ -157,6 +157,7 @@ std::optional<Comparison::Finds> compare_finds(
     const SpectrumImageView& image, int64_t tile,
     const std::function<Expectation(const SpectrumImageView&)>& model, const PreprocessConfig& preprocess,
     const DetectionConfig& config) {
+  if (needs_model(config.score)) return std::nullopt;
   constexpr int64_t side = 64, repetitions = 2;
   Comparison::Finds finds;
   double pca = 0;

@@ -70,7 +70,8 @@ std::optional<Comparison> compare(const SpectrumImageView& image, const SourceDe
                                   const PreprocessConfig& preprocess);
 
 // What a model and the baselines find of changes that are put into the middle of an image, twice, a fiftieth
-// of its spectra each time; the baselines are fitted to it as it is then. Absent as inject_changes() has it.
+// of its spectra each time; the baselines are fitted to it as it is then. Absent as inject_changes() has it,
+// and for a score that baselines do not have.
 std::optional<Comparison::Finds> compare_finds(
     const SpectrumImageView& image, int64_t tile,
     const std::function<Expectation(const SpectrumImageView&)>& model, const PreprocessConfig& preprocess,

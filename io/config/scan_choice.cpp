@@ -25,15 +25,17 @@ ScanChoice choose_for_image(ImageToRead image, const std::vector<std::string>& s
   return {choose_configuration(used, tile), used.energy, used.pixels()};
 }
 
-Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels, bool amounts) {
+Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels, const DetectionConfig& wanted) {
   constexpr int64_t enough_for_pca = 256;
   if (!comparison || !comparison->model)
     return pixels >= enough_for_pca
                ? Winner{false, "pca:auto", "PCA is used, for no model was trained"}
                : Winner{false, "mean", "The mean spectrum is used, for so few spectra tell no more"};
+  if (needs_model(wanted.score) || wanted.threshold_by_held_out())
+    return {true, "", "The model is used, for the score or the threshold needs one"};
   constexpr double clearly = 0.001;  // what is simpler is preferred otherwise
   const bool has_pca = comparison->pca && comparison->components > 0;
-  if (amounts && *comparison->model + clearly <= comparison->mean)
+  if (wanted.score == Score::joint && *comparison->model + clearly <= comparison->mean)
     return {true, "", "The model is used, for it knows from its surroundings what belongs at a place"};
   const double model = *comparison->model + clearly, mean = comparison->mean,
                pca = has_pca ? *comparison->pca : mean;

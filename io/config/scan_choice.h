@@ -32,8 +32,8 @@ struct Winner {
   bool model = false;
   std::string baseline, reason;
 };
-// comparison: of the training, absent if there was none. amounts: whether they are to be judged, which PCA,
-// that has them from the very spectrum, cannot do.
-Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels, bool amounts);
+// comparison: of the training, absent if there was none. wanted: the score and the threshold, which may need
+// a model, or be of amounts, which PCA, that has them from the very spectrum, cannot judge.
+Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels, const DetectionConfig& wanted);
 
 }  // namespace eelsvae

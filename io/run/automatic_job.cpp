@@ -3,6 +3,7 @@
 
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
+#include "io/files/npy.h"
 #include "io/formats/image_data.h"
 #include "io/model/checkpoint.h"
 #include "io/run/automatic_job.h"
@@ -24,6 +25,17 @@ void apply_settings(Config& config, const std::string& data, const std::vector<s
   for (const std::string& setting : settings) set_value(config, setting);
   check_config(config, "--set");
 }
+
+namespace {
+
+// A detection needs it only when a model was trained, which is late for a refusal.
+void check_truth(const DetectionRequest& request, const Config& config) {
+  if (request.truth.empty()) return;
+  const SpectrumImage axes = open_image_data(request.data, config, interruption()).image;
+  read_npy_truth(request.truth, axes.y.size, axes.x.size);
+}
+
+}  // namespace
 
 int run_automatic(const DetectionRequest& request, JobFolder& folder) {
   namespace fs = std::filesystem;
@@ -50,35 +62,39 @@ int run_automatic(const DetectionRequest& request, JobFolder& folder) {
 
   if (goes_on && fs::exists(run.config()))
     check_same_run(read_config(run.config(), {}), choice.config, run.config());
-  folder.prepare();
-  write_file(config_file, to_json_text(choice.config));
-  std::shared_ptr<spdlog::logger> log = make_run_log(output, true);
-  folder.warn(*log);
-  if (!goes_on)  // otherwise they stand in the log already
-    for (const std::string& reason : choice.reasons) log->info("Chosen: {}", reason);
-  log->info("Configuration: {}", config_file);
+  check_truth(request, choice.config);
+  std::shared_ptr<spdlog::logger> log;
+  const auto begin = [&] {
+    write_file(config_file, to_json_text(choice.config));
+    log = make_run_log(output, true);
+    folder.warn(*log);
+    if (!goes_on)  // otherwise they stand in the log already
+      for (const std::string& reason : choice.reasons) log->info("Chosen: {}", reason);
+    log->info("Configuration: {}", config_file);
+  };
 
   std::optional<Comparison> comparison;
   if (choice.no_model.empty()) {
     const std::chrono::duration<double> reading = std::chrono::steady_clock::now() - began;
     const double minutes = std::max(share_of_training * all_minutes - reading.count() / 60, 0.0);
-    log->info("Training a model for {:.2g} minutes at most (--minutes {:.3g})", minutes, all_minutes);
     TrainingRequest training;
-    training.config = config_file;
     training.output = run.path;
     training.minutes = minutes;
     training.resume = goes_on;
     training.go_on = "eelsvae-train " + run.config() + " --output " + run.path.string() +
                      " --resume, or, where it was interrupted, the same command,";
-    if (const int status = run_training(training); status != 0) {
+    const Chosen chosen{choice.config, &folder, [&] {
+                          begin();
+                          log->info("Training a model for {:.2g} minutes at most (--minutes {:.3g})", minutes,
+                                    all_minutes);
+                        }};
+    if (const int status = train_into(training, &chosen); status != 0) {
       log->info("The same command goes on with it");
       return status;
     }
     if (fs::exists(run.best())) comparison = read_checkpoint_info(SafetensorsFile(run.best())).comparison;
   }
-  const Winner winner = best_of(comparison, pixels, choice.config.detection.score == Score::joint);
-  if (comparison) log->info("{}", describe(*comparison));
-  log->info("{}", winner.reason);
+  const Winner winner = best_of(comparison, pixels, choice.config.detection);
 
   DetectionRequest detection = request;
   detection.choices = choice.reasons;
@@ -92,9 +108,17 @@ int run_automatic(const DetectionRequest& request, JobFolder& folder) {
     detection.data = "";
   } else {
     detection.baseline = winner.baseline;
-    detection.config = config_file;
   }
-  return detect_into(folder, detection);
+  const auto say_winner = [&] {
+    if (comparison) log->info("{}", describe(*comparison));
+    log->info("{}", winner.reason);
+  };
+  if (log) say_winner();  // the training began
+  const Chosen chosen{choice.config, nullptr, log ? std::function<void()>() : [&] {
+                        begin();
+                        say_winner();
+                      }};
+  return detect_into(folder, detection, &chosen);
 }
 
 }  // namespace eelsvae

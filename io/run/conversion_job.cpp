@@ -77,6 +77,8 @@ int run_conversion(const ConversionRequest& request) {
     if (std::filesystem::equivalent(file, request.output, ignored))
       throw UserError(request.output + ": is read by this conversion; name another file to write");
   }
+  for (const std::string& file : {request.output, request.report})  // before one of them is written
+    if (!file.empty()) AtomicFile can_be_written(file);
   auto log = make_console_log();
 
   ImageToRead image = open_image_data(request.input, config, interruption());

@@ -96,8 +96,9 @@ Source model_source(const DetectionRequest& request, const SafetensorsFile& file
   return source;
 }
 
-Source untrained_source(const DetectionRequest& request) {
+Source untrained_source(const DetectionRequest& request, const Chosen* chosen) {
   Config config;
+  if (chosen) config = chosen->config;
   if (!request.config.empty()) config = read_config(request.config, {});
   for (const std::string& setting : request.settings) set_value(config, setting);
   check_config(config, "--set");
@@ -282,7 +283,7 @@ int run_detection(const DetectionRequest& request) {
   return detect_into(output, request);
 }
 
-int detect_into(JobFolder& output, const DetectionRequest& request) {
+int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen* chosen) {
   if (request.minutes)
     throw UserError(std::string("--minutes is for a model that is still to be trained; leave it out with ") +
                     (!request.model.empty()      ? "--model"
@@ -294,7 +295,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
     throw UserError("--fit belongs to --baseline, which is fitted to an image");
   std::optional<SafetensorsFile> file;
   if (!request.model.empty()) file.emplace(model_file(request.model));
-  Source source = file ? model_source(request, *file) : untrained_source(request);
+  Source source = file ? model_source(request, *file) : untrained_source(request, chosen);
   const Config& config = source.config;
   const std::string data = request.data.empty() ? config.data.data_path : request.data;
 
@@ -351,8 +352,9 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
   times.end(file ? "model" : "fitting");
   std::optional<HeldOut> held_out = find_held_out(source, data, prepared, *trained.backend);
 
-  // From here on only the machine can fail.
+  // From here on only the machine can fail, and the scores.
   output.prepare(detect_folder_bytes(prepared.image, request.save_reconstruction));
+  if (chosen && chosen->begin) chosen->begin();
   const auto log = make_run_log(request.output, true);
   output.warn(*log);
   std::vector<std::string> choices = request.choices;
@@ -396,8 +398,16 @@ int detect_into(JobFolder& output, const DetectionRequest& request) {
     }
     log->info("{} spectra of {} were held out of training", normal.size(), source.training.data.data_path);
   }
-  DetectionResult result = run_detection(prepared.image, expected, source.description, config.preprocess,
-                                         config.detection, normal, interruption());
+  const auto score = [&] {
+    try {
+      return run_detection(prepared.image, expected, source.description, config.preprocess, config.detection,
+                           normal, interruption());
+    } catch (const UserError&) {  // only the scores tell whether noise and threshold can be found
+      output.take_back();
+      throw;
+    }
+  };
+  DetectionResult result = score();
   const std::optional<Comparison>& comparison = result.comparison;
   times.end("scoring");
 

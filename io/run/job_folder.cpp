@@ -41,12 +41,23 @@ JobFolder::JobFolder(fs::path folder, Kind kind) : path_(std::move(folder)) {
 }
 
 void JobFolder::prepare(uint64_t required_bytes) {
-  const bool made = prepare_output_folder(path_, required_bytes);
+  made_ = prepare_output_folder(path_, required_bytes);
+  new_files_.clear();
+  std::error_code ignored;
+  for (const char* file : {"log.txt", "config.json"})
+    if (!fs::exists(path_ / file, ignored)) new_files_.push_back(path_ / file);
   if (lock_) return;
-  if (!made)
+  if (!made_)
     throw UserError("output folder " + path_.string() +
                     ": another program made it in the meantime; choose another --output");
   lock_.emplace(path_);
+}
+
+void JobFolder::take_back() {
+  std::error_code ignored;  // what cannot be removed stays
+  for (const fs::path& file : new_files_) fs::remove(file, ignored);
+  lock_.reset();
+  if (made_) fs::remove(path_.has_filename() ? path_ : path_.parent_path(), ignored);
 }
 
 void JobFolder::warn(spdlog::logger& log) const {

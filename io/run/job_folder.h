@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 #include <spdlog/logger.h>
 
@@ -24,6 +25,10 @@ class JobFolder {
   // another program made the folder since.
   void prepare(uint64_t required_bytes = 0);
 
+  // After prepare(), where a job turns out to be refused before it has a result: removes the log and the
+  // configuration if they were not there before it, and the folder if it was not and nothing else is in it.
+  void take_back();
+
   // For the log: a warning where nothing keeps other programs out.
   void warn(spdlog::logger& log) const;
 
@@ -31,7 +36,9 @@ class JobFolder {
 
  private:
   std::filesystem::path path_;
-  std::optional<FolderLock> lock_;  // once the folder exists
+  std::optional<FolderLock> lock_;                // once the folder exists
+  bool made_ = false;                             // by prepare(), as were, if anybody writes them,
+  std::vector<std::filesystem::path> new_files_;  // these
 };
 
 }  // namespace eelsvae

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "engine/image/energy_axis.h"
+#include "io/files/atomic_file.h"
 #include "io/files/npy.h"
 #include "io/formats/spectrum_image_write.h"
 #include "io/run/jobs.h"
@@ -89,6 +90,8 @@ int run_simulation(const SimulationRequest& request) {
   if (!request.labels.empty() && request.labels == request.truth)
     throw UserError("--labels and --truth name the same file, " + request.truth);
   const SimulationSettings settings = settings_of(request);
+  for (const std::string& file : {request.output, request.truth, request.labels})  // before one is written
+    if (!file.empty()) AtomicFile can_be_written(file);
   const SimulatedImage simulated = simulate(settings);
   const SpectrumImage& image = simulated.image;
   write_spectrum_image(request.output, image);

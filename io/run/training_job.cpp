@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/detect/comparison.h"
+#include "engine/detect/detection.h"
 #include "engine/detect/job.h"
 #include "engine/image/excluded.h"
 #include "engine/prepare/preprocess.h"
@@ -158,8 +159,12 @@ int write_configuration(const TrainingRequest& request) {
 int run_training(const TrainingRequest& request) {
   if (!request.init.empty()) return write_configuration(request);
   if (request.config.empty()) throw UserError("CONFIG is required; --init SCAN writes one that fits a scan");
+  return train_into(request, nullptr);
+}
+
+int train_into(const TrainingRequest& request, const Chosen* chosen) {
   if (request.minutes) check_minutes(*request.minutes);
-  Config config = read_config(request.config, request.settings);
+  Config config = chosen ? chosen->config : read_config(request.config, request.settings);
   if (!request.data.empty()) config.data.data_path = request.data;
   if (config.data.data_path.empty())
     throw UserError("no data: give --data FILE or data.data_path in " + request.config);
@@ -225,9 +230,15 @@ int run_training(const TrainingRequest& request) {
   }
   const TrainingState& state = job->state();
 
+  if (chosen) check_detection(prepared.image, config.tiles.image_size, config.detection);
+
   // Nothing was written until here, and from here on only the machine can fail. A checkpoint is written
   // beside the one it replaces.
-  output->prepare(2 * checkpoint_bytes(model.shape(), true) + 2 * checkpoint_bytes(model.shape(), false));
+  const uint64_t required =
+      2 * checkpoint_bytes(model.shape(), true) + 2 * checkpoint_bytes(model.shape(), false);
+  if (chosen && chosen->folder) chosen->folder->prepare(required);
+  output->prepare(required);
+  if (chosen && chosen->begin) chosen->begin();
   folder.remove_leftovers();
   std::shared_ptr<spdlog::logger> log = make_run_log(folder.path, request.resume);
   output->warn(*log);

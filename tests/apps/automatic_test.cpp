@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "io/files/npy.h"
 #include "tests/apps/programs_test.h"
 
 namespace eelsvae {
@@ -78,6 +79,59 @@ TEST_F(AutomaticTest, AnImageTooSmallForANetworkNeedsNone) {
   const std::string log = read_bytes(path("found/log.txt"));
   EXPECT_NE(log.find("no model"), std::string::npos) << log;
   EXPECT_NE(log.find("The mean spectrum is used"), std::string::npos) << log;
+}
+
+// What a training or the detection after it would refuse is refused before anything is written.
+TEST_F(AutomaticTest, ARefusalLeavesNothing) {
+  record("24", "none");
+  write_npy(path("other.npy"), {3, 4}, std::vector<uint8_t>(12).data());
+  const auto before = contents(path("."));
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"--set", "data.energy_range=100,200"}, "data.energy_range leaves no channel"},
+      {{"--set", "data.energy_range=700,703"}, "at least 16 are needed"},
+      {{"--set", "tiles.image_size=32"}, "lower tiles.image_size"},
+      {{"--set", "detection.window=100,200"}, "reaches past the energy axis"},
+      {{"--truth", "other.npy"}, "the mask has shape (3, 4)"},
+      {{"--set", "preprocess.crop_y=0,4", "--set", "preprocess.crop_x=0,4", "--set",
+        "detection.score=latent"},
+       "needs a model"},
+      {{"--set", "preprocess.crop_y=0,4", "--set", "preprocess.crop_x=0,4", "--truth", "other.npy"},
+       "the mask has shape (3, 4)"}};
+  for (const auto& [more, said] : cases) {
+    SCOPED_TRACE(more.back());
+    std::vector<std::string> arguments = {"film.hspy", "--minutes", "0.01", "--output", "found"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    expect_mistake(program("detect", arguments), {said});
+    EXPECT_EQ(contents(path(".")), before);
+  }
+  // Only the scores tell it.
+  std::vector<float> alike;
+  for (int i = 0; i < 24 * 24 * 64; ++i) alike.push_back(static_cast<float>(1 + i % 64));
+  write_npy(path("alike.npy"), {24, 24, 64}, alike.data());
+  const auto now = contents(path("."));
+  for (const std::string output : {"found", "found/"}) {
+    const ProgramResult result = program("detect", {"alike.npy", "--output", output, "--baseline", "mean",
+                                                    "--set", "preprocess.scaling_method=none", "--set",
+                                                    "preprocess.sigma=0", "--set", "preprocess.xy_window=1"});
+    EXPECT_EQ(result.status, 2);
+    EXPECT_NE(result.err.find("neighbouring pixels do not differ"), std::string::npos) << result.err;
+    EXPECT_EQ(contents(path(".")), now);
+  }
+  // The folder of the model cannot be made.
+  std::filesystem::create_directory(path("found"));
+  write_bytes(path("found/model"), "");
+  const auto with_folder = contents(path("."));
+  expect_mistake(program("detect", {"film.hspy", "--minutes", "0.01", "--output", "found"}),
+                 {"found/model: exists, but is not a folder"});
+  EXPECT_EQ(contents(path(".")), with_folder);
+}
+
+TEST_F(AutomaticTest, AScoreThatNeedsAModelHasIt) {
+  record("24", "none");
+  const ProgramResult result = program(
+      "detect", {"film.hspy", "--minutes", "0.03", "--output", "found", "--set", "detection.score=latent"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("The model "), std::string::npos) << result.out;
 }
 
 TEST_F(AutomaticTest, WantsAScan) {

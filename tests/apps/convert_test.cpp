@@ -105,6 +105,12 @@ TEST_F(ConvertTest, MistakesLeaveNoTrace) {
   expect_mistake(convert({"film.hspy", "out.hspy", "--set", "preprocess.bin_xy=40"}), {"preprocess.bin_xy"});
   expect_mistake(convert({"film.hspy", "out.hspy", "--dataset", "4"}), {"has no image 4"});
   expect_mistake(convert({"film.hspy", "nowhere/out.hspy"}), {"cannot write nowhere/out.hspy"});
+  // Of several files none is written where one cannot be.
+  expect_mistake(convert({"film.hspy", "out.hspy", "--report", "nowhere/report.json"}),
+                 {"cannot write nowhere/report.json"});
+  expect_mistake(program("simulate", {"--shape", "22", "26", "64", "--offset-ev", "700", "--output",
+                                      "other.hspy", "--truth", "nowhere/truth.npy"}),
+                 {"cannot write nowhere/truth.npy"});
   EXPECT_EQ(contents(path("")), before);
 }
 
