@@ -14,6 +14,9 @@ namespace eelsvae {
 struct ImagePart {
   std::array<int64_t, 2> y, x;
   ChannelWindow energy;
+  // Another part of this image is read next: what is unpacked from its beginning need not be to its end, and
+  // goes on from there if that part lies behind this one.
+  bool more = false;
 };
 
 // A spectrum image of which only what is needed is read: its axes, the mask and all else are there, and the
@@ -28,6 +31,9 @@ struct ImageToRead {
 
   SpectrumImage image;
   Read read;  // null: the counts are there
+  // How many elements along y, x and E are unpacked together, whatever is wanted of them, as a chunk's are;
+  // null: none.
+  std::function<std::array<int64_t, 3>()> together = {};
 };
 
 }  // namespace eelsvae

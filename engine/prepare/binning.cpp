@@ -79,7 +79,7 @@ void crop_axes(SpectrumImage& image, const ImagePart& part) {
 
 SpectrumImage take_part(ImageToRead from, const ImagePart& part, bool& all_finite) {
   SpectrumImage image = std::move(from.image);
-  const auto [y, x, energy] = part;
+  const auto& [y, x, energy, more] = part;
   const int64_t height = y[1] - y[0], width = x[1] - x[0], channels = energy.size();
   const int64_t size = height * width * channels;
   all_finite = false;

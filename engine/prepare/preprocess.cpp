@@ -9,6 +9,7 @@
 #include "engine/image/excluded.h"
 #include "engine/image/finite.h"
 #include "engine/prepare/binning.h"
+#include "engine/prepare/blocks.h"
 #include "engine/prepare/filters.h"
 #include "engine/prepare/resampling.h"
 #include "engine/prepare/set_aside.h"
@@ -230,51 +231,55 @@ void bin_with_note(ReducedImage& reduced, const PreprocessConfig& config) {
   reduced.notes.push_back(bin_note(image, config, rows, columns, channels));
 }
 
-// How many rows of a part to read at a time, a multiple of those that are binned into one: all of them,
-// unless the part would go to a scratch file.
-int64_t rows_at_a_time(const ImagePart& part, const PreprocessConfig& config) {
-  constexpr int64_t blocks = 4;  // in what may lie in memory, as other steps need some, too
-  const int64_t rows = part.y[1] - part.y[0], columns = part.x[1] - part.x[0];
-  const auto row_bytes = static_cast<size_t>(columns * part.energy.size()) * sizeof(float);
+// How a part is to be read so that it need not be there as a whole: in one block, unless it would go to a
+// scratch file.
+std::vector<ImagePart> blocks_to_bin(const ImageToRead& given, const ImagePart& part,
+                                     const PreprocessConfig& config) {
+  constexpr size_t blocks = 4;  // in what may lie in memory, as other steps need some, too
+  const int64_t pixels = (part.y[1] - part.y[0]) * (part.x[1] - part.x[0]);
   const size_t limit = largest_in_memory();
-  if (row_bytes * static_cast<size_t>(rows) <= limit) return rows;
-  const auto fitting = static_cast<int64_t>(limit / blocks / std::max<size_t>(row_bytes, 1));
-  return std::max(fitting / config.bin_xy, int64_t{1}) * config.bin_xy;
+  if (static_cast<size_t>(pixels * part.energy.size()) * sizeof(float) <= limit) return {part};
+  return blocks_of(part, given.together ? given.together() : std::array<int64_t, 3>{1, 1, 1},
+                   {config.bin_xy, config.bin_xy, config.bin_energy}, limit / blocks);
 }
 
-// Steps 1, 2 and 6 of a part that is read and binned some rows at a time, so that it is never there as a
-// whole. The same bits as without: a bin that holds a pixel which turns out to be set aside is left out
-// anyway. False, and nothing is done, if the part has to be there after all, to name what in it is not
-// finite.
-bool reduce_by_rows(ReducedImage& reduced, const ImageToRead& given, const ImagePart& part, int64_t rows_read,
-                    const PreprocessConfig& config) {
-  const auto [y, x, energy] = part;
-  const int64_t rows = y[1] - y[0], columns = x[1] - x[0], bin_xy = config.bin_xy;
+// Steps 1, 2 and 6 of a part that is read and binned block by block. The same bits as without: a bin that
+// holds a pixel which turns out to be set aside is left out anyway. False, and nothing is done, if the part
+// has to be there after all, to name what in it is not finite.
+bool reduce_by_blocks(ReducedImage& reduced, const ImageToRead& given, const ImagePart& part,
+                      const std::vector<ImagePart>& blocks, const PreprocessConfig& config) {
+  const int64_t rows = part.y[1] - part.y[0], columns = part.x[1] - part.x[0], bin_xy = config.bin_xy;
   ImageToRead source = given;
   source.image.metadata.clear();
   SpectrumImage image = given.image;
   crop_axes(image, part);
   check_pixels_left(image);
-  const int64_t width = columns / bin_xy, channels = energy.size() / config.bin_energy;
+  const int64_t width = columns / bin_xy, channels = part.energy.size() / config.bin_energy;
   image.counts.resize(static_cast<size_t>(rows / bin_xy * width * channels));
-  std::vector<SpectrumTraits> traits;
-  for (int64_t first = 0; first < rows; first += rows_read) {
-    const int64_t last = std::min(first + rows_read, rows);
+  std::vector<SpectrumTraits> traits(static_cast<size_t>(config.set_aside > 0 ? rows * columns : 0));
+  for (const ImagePart& block : blocks) {
     bool finite = false;
-    SpectrumImage piece = take_part(source, {{y[0] + first, y[0] + last}, x, energy}, finite);
+    SpectrumImage piece = take_part(source, block, finite);
     fill_excluded(piece.excluded, piece.counts, 0);
     if (!finite && !not_finite_text(piece).empty()) return false;
-    if (config.set_aside > 0) append_traits(traits, piece, {0, energy.size()});
-    if (last - first < bin_xy) break;  // rows at the bottom that make no bin
+    const int64_t y = block.y[0] - part.y[0], x = block.x[0] - part.x[0];
+    if (config.set_aside > 0) add_traits(traits, piece, y * columns + x, columns, {0, piece.energy.size});
+    // What is left over at an end makes no bin.
+    if (std::min(piece.y.size, piece.x.size) < bin_xy || piece.energy.size < config.bin_energy) continue;
     bin(piece, bin_xy, config.bin_energy);
-    std::ranges::copy(piece.counts, image.counts.begin() + first / bin_xy * width * channels);
+    float* first = image.counts.data() + (y / bin_xy * width + x / bin_xy) * channels +
+                   (block.energy.first - part.energy.first) / config.bin_energy;
+#pragma omp parallel for schedule(static)
+    for (int64_t pixel = 0; pixel < piece.pixels(); ++pixel)
+      std::copy_n(piece.spectrum(pixel), piece.energy.size,
+                  first + (pixel / piece.x.size * width + pixel % piece.x.size) * channels);
   }
   const SetAside found =
       config.set_aside > 0 ? set_aside_pixels(image.excluded, traits, config.set_aside) : SetAside{};
   if (found.all() > 0) reduced.notes.push_back(set_aside_note(found, config.set_aside));
   bin_axes(image, bin_xy, config.bin_energy);
   fill_excluded(image.excluded, image.counts, 0);
-  reduced.notes.push_back(bin_note(image, config, rows, columns, energy.size()));
+  reduced.notes.push_back(bin_note(image, config, rows, columns, part.energy.size()));
   reduced.image = std::move(image);
   return true;
 }
@@ -332,8 +337,8 @@ ReducedImage reduce(ImageToRead given, const PreprocessConfig& config,
   const ImagePart part{y, x, kept};
   if (crop_first && given.read && bins(config) && std::min(y[1] - y[0], x[1] - x[0]) >= config.bin_xy &&
       kept.size() >= config.bin_energy) {
-    const int64_t rows = rows_at_a_time(part, config);
-    if (rows < y[1] - y[0] && reduce_by_rows(reduced, given, part, rows, config)) return reduced;
+    const std::vector<ImagePart> blocks = blocks_to_bin(given, part, config);
+    if (blocks.size() > 1 && reduce_by_blocks(reduced, given, part, blocks, config)) return reduced;
   }
   bool finite = false;
   reduced.image = take_part(std::move(given), part, finite);
@@ -418,10 +423,7 @@ PreparedImage prepare(ImageToRead image, const PreprocessConfig& config,
   narrow(prepared.image, whole, energy_range.has_value(), prepared.notes);
   prepared.scaling = smooth_and_scale(prepared.image, config, fitted ? &fitted->scaling : nullptr,
                                       with_room(backend, prepared.image, prepared.notes));
-  if (scratch_bytes() > 0)
-    prepared.notes.push_back(short_number(static_cast<double>(scratch_bytes()) * 1e-9, 3) +
-                             " GB of spectra do not fit into memory and lie in scratch files in " +
-                             scratch_folder().string());
+  if (const std::string note = scratch_note(); !note.empty()) prepared.notes.push_back(note);
   return prepared;
 }
 

@@ -49,7 +49,7 @@ struct ReducedImage {
 //   5. crop in energy     to energy_range (eV, closed; the whole axis if absent). With a model: to the
 //                         channels of its axis, before they were binned.
 //   6. binning            sums of counts. Without 3 and 4, a part that would have to lie in a scratch file is
-//                         read and binned some rows at a time
+//                         read and binned block by block
 //
 // Excluded pixels may hold anything, NaN as well. They come out as zero spectra, on which nothing depends.
 // Channels beyond energy_range in which a pixel holds NaN are cropped before step 2 if they were not in

@@ -15,30 +15,6 @@ constexpr double brightest_share = 0.95;
 constexpr int64_t saturated_run = 4;  // noise hardly repeats a count exactly, and not the highest one
 constexpr double surely = 6;          // standard deviations
 
-bool has_run_of(float value, const float* counts, int64_t channels) {
-  int64_t run = 0;
-  for (int64_t e = 0; e < channels; ++e) {
-    run = counts[e] == value ? run + 1 : 0;
-    if (run == saturated_run) return true;
-  }
-  return false;
-}
-
-SpectrumTraits traits_of(const float* counts, int64_t channels) {
-  SpectrumTraits traits{0, 0, counts[0], counts[0], false};
-  for (int64_t e = 0; e < channels; ++e) {
-    traits.total += static_cast<double>(counts[e]);
-    traits.lowest = std::min(traits.lowest, counts[e]);
-    traits.highest = std::max(traits.highest, counts[e]);
-    if (e == 0) continue;
-    const double difference = static_cast<double>(counts[e] - counts[e - 1]);
-    traits.noise += difference * difference / 2;  // the noise's variance, where neighbours are independent
-  }
-  traits.noise = std::sqrt(traits.noise);
-  traits.run_of_highest = has_run_of(traits.highest, counts, channels);
-  return traits;
-}
-
 double quantile(std::vector<double>& values, double share) {
   const auto place =
       values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
@@ -48,21 +24,43 @@ double quantile(std::vector<double>& values, double share) {
 
 }  // namespace
 
-void append_traits(std::vector<SpectrumTraits>& traits, const SpectrumImageView& image,
-                   ChannelWindow window) {
-  expect(0 <= window.first && window.first < window.last && window.last <= image.energy.size,
+void SpectrumTraits::add(float counts) {
+  if (channels++ == 0) {
+    lowest = highest = counts;
+  } else {
+    const double difference = static_cast<double>(counts - last);
+    variance += difference * difference / 2;  // where neighbours are independent
+  }
+  total += static_cast<double>(counts);
+  lowest = std::min(lowest, counts);
+  if (counts > highest) {
+    highest = counts;
+    run_of_highest = false;
+    run = 0;
+  }
+  run = counts == highest ? run + 1 : 0;
+  run_of_highest = run_of_highest || run == saturated_run;
+  last = counts;
+}
+
+void add_traits(std::vector<SpectrumTraits>& traits, const SpectrumImageView& block, int64_t first,
+                int64_t columns, ChannelWindow window) {
+  expect(0 <= window.first && window.first < window.last && window.last <= block.energy.size,
          "a window beyond the energy axis");
-  const size_t before = traits.size();
-  traits.resize(before + static_cast<size_t>(image.pixels()));
 #pragma omp parallel for schedule(static)
-  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
-    if (const auto i = static_cast<size_t>(pixel); image.excluded.empty() || !image.excluded[i])
-      traits[before + i] = traits_of(image.spectrum(pixel) + window.first, window.size());
+  for (int64_t pixel = 0; pixel < block.pixels(); ++pixel) {
+    if (!block.excluded.empty() && block.excluded[static_cast<size_t>(pixel)]) continue;
+    const int64_t place = first + pixel / block.x.size * columns + pixel % block.x.size;
+    SpectrumTraits so_far = traits[static_cast<size_t>(place)];
+    const float* spectrum = block.spectrum(pixel);
+    for (int64_t e = window.first; e < window.last; ++e) so_far.add(spectrum[e]);
+    traits[static_cast<size_t>(place)] = so_far;
+  }
 }
 
 SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least) {
-  std::vector<SpectrumTraits> traits;
-  append_traits(traits, image, window);
+  std::vector<SpectrumTraits> traits(static_cast<size_t>(image.pixels()));
+  add_traits(traits, image, 0, image.x.size, window);
   return set_aside_pixels(image.excluded, traits, least);
 }
 
@@ -92,7 +90,8 @@ SetAside set_aside_pixels(std::vector<uint8_t>& mask, const std::vector<Spectrum
   const double brightest = quantile(totals, brightest_share), limit = least * brightest;
   std::vector<double> noises;  // of bright pixels
   for (size_t pixel = 0; pixel < traits.size(); ++pixel)
-    if (judged(pixel) && traits[pixel].total >= brightest / 2) noises.push_back(traits[pixel].noise);
+    if (judged(pixel) && traits[pixel].total >= brightest / 2)
+      noises.push_back(std::sqrt(traits[pixel].variance));
   const bool tells = brightest > 0 && brightest - limit > surely * quantile(noises, 0.5);
   int64_t left = 0;
   for (size_t pixel = 0; pixel < traits.size(); ++pixel) {

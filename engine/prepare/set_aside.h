@@ -22,13 +22,21 @@ struct SetAside {
 
 // What a spectrum shows of itself over the channels that count; of a pixel that is excluded already, nothing.
 struct SpectrumTraits {
-  double total = 0, noise = 0;  // noise: of the total, standard deviations
+  double total = 0, variance = 0;  // variance: of the total's noise
   float lowest = 0, highest = 0;
   bool run_of_highest = false;  // as a saturated one has it
+  // Of the channels so far, for those that follow.
+  int64_t channels = 0, run = 0;
+  float last = 0;
+
+  // Takes the spectrum's next channel.
+  void add(float counts);
 };
 
-// Of every pixel of an image, or of a part of its rows, appended.
-void append_traits(std::vector<SpectrumTraits>& traits, const SpectrumImageView& image, ChannelWindow window);
+// Adds the next channels of a block of pixels, whose first one is `first` among all those of an image that is
+// so many columns wide.
+void add_traits(std::vector<SpectrumTraits>& traits, const SpectrumImageView& block, int64_t first,
+                int64_t columns, ChannelWindow window);
 
 // Finds them and marks them in image.excluded (Exclusion in excluded.h). A pixel is dark whose total over the
 // window is below `least` of that of the brightest, the 95th percentile of those that are not excluded nor

@@ -70,6 +70,15 @@ class BoxTarget {
   float* out_;
 };
 
+// A box's sizes in the order in which the image has its axes, which is order[i] for axis i; none if it has
+// none.
+inline std::vector<int64_t> in_order_of_image(std::span<const int64_t> box, std::span<const size_t> order) {
+  std::vector<int64_t> sizes;
+  if (!box.empty())
+    for (const size_t axis : order) sizes.push_back(box[axis]);
+  return sizes;
+}
+
 // How many threads take a box of this many bytes each, three times in memory.
 inline int threads_for_boxes(int64_t boxes, int64_t bytes) {
   constexpr int64_t memory = int64_t{256} << 20;  // of all threads' boxes, unless one needs more

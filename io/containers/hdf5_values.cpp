@@ -35,6 +35,11 @@ class DatasetValues : public ImageValues {
     return finite;
   }
 
+  std::vector<int64_t> together() const override {
+    const StoredDataset stored = stored_dataset(dataset_, context_);
+    return in_order_of_image(stored.box, order_);
+  }
+
  private:
   // The numbers lie in the file as in an array.
   bool read_contiguous(const StoredDataset& stored, const ArrayPart& part,

@@ -231,6 +231,8 @@ class ArrayValues : public ImageValues {
     return finite;
   }
 
+  std::vector<int64_t> together() const override { return in_order_of_image(array_.chunk, order_); }
+
  private:
   std::shared_ptr<const Tree> tree_;
   Array array_;

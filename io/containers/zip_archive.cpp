@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -31,28 +33,6 @@ namespace {
 std::string message(zip_error_t* error) {
   return one_line(zip_error_strerror(error));
 }
-
-// The numbers of a deflated member.
-class PackedValues : public ImageValues {
- public:
-  PackedValues(std::shared_ptr<const ZipArchive> archive, const ZipMember& member, uint64_t offset,
-               StoredArray array, int64_t block_bytes)
-      : archive_(std::move(archive)),
-        member_(member),
-        offset_(offset),
-        array_(std::move(array)),
-        block_bytes_(block_bytes) {}
-
-  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
-            const StopToken& stop) const override;
-
- private:
-  std::shared_ptr<const ZipArchive> archive_;
-  ZipMember member_;
-  uint64_t offset_;
-  StoredArray array_;
-  int64_t block_bytes_;
-};
 
 // The numbers of a member that lies in the file as it is.
 class PlainValues : public ImageValues {
@@ -165,90 +145,126 @@ class ZipStream {
 
 namespace {
 
-// Converts an array that comes in blocks, in the order in which its elements are stored: as many steps of the
-// slowest axis as fit into a block, or a step at a time where one does not.
-class BlockReader {
+// The numbers of a deflated member, which is unpacked block by block in the order in which it is stored.
+//
+// A step is one along the slowest axes that are too large for a block, and of the next one. A block holds as
+// many of them as it can that follow each other along that axis.
+class PackedValues : public ImageValues {
  public:
-  BlockReader(ZipStream& stream, const StoredArray& array, const ArrayPart& wanted,
-              std::span<const int64_t> out_stride, int64_t block_bytes, const StopToken& stop)
-      : stream_(stream),
-        array_(array),
-        wanted_(wanted),
-        out_stride_(out_stride.begin(), out_stride.end()),
+  PackedValues(std::shared_ptr<const ZipArchive> archive, const ZipMember& member, uint64_t offset,
+               StoredArray array, int64_t block_bytes)
+      : archive_(std::move(archive)),
+        member_(member),
+        offset_(offset),
+        array_(std::move(array)),
         block_bytes_(block_bytes),
-        stop_(stop) {
-    axes_.resize(array.shape.size());
+        axes_(array_.shape.size()) {
     std::iota(axes_.begin(), axes_.end(), size_t{0});
     std::stable_sort(axes_.begin(), axes_.end(), [&](size_t a, size_t b) {
-      return array.stride[a] > array.stride[b] ||  // axes of size 1 share the stride of the next
-             (array.stride[a] == array.stride[b] && array.shape[a] > array.shape[b]);
+      return array_.stride[a] > array_.stride[b] ||  // axes of size 1 share the stride of the next
+             (array_.stride[a] == array_.stride[b] && array_.shape[a] > array_.shape[b]);
     });
+    while (stepped_ + 1 < axes_.size() && array_.stride[axes_[stepped_]] > block_bytes_) ++stepped_;
   }
 
-  // out: of the part that is wanted.
-  bool read(float* out) {
-    out_ = out;
-    place_.assign(axes_.size(), 0);
-    return axes_.empty() ? convert(0, 1) : read_from(0);
-  }
-
- private:
-  // The part of the array that the axes from `level` on span.
-  bool read_from(size_t level) {
-    const size_t axis = axes_[level];
-    const int64_t size = array_.shape[axis], stride = array_.stride[axis];
-    const bool steps = stride > block_bytes_ && level + 1 < axes_.size();
-    const int64_t step = steps ? 1 : std::clamp<int64_t>(block_bytes_ / stride, 1, size);
-    bool finite = true;
-    for (int64_t i = 0; i < size; i += step) {
-      place_[axis] = i;
-      finite &= steps ? read_from(level + 1) : convert(level, std::min(step, size - i));
+  // Where more is read next, the stream stays open behind what was wanted, and goes on from there.
+  bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
+            const StopToken& stop) const override {
+    const std::lock_guard turn(turn_);
+    const bool empty = element_count(array_.shape, element_size(array_.type)) <= 0;
+    const int64_t steps = empty ? 0 : steps_before(array_.shape, true);
+    const bool nothing = std::ranges::find(part.size, 0) != part.size.end();
+    int64_t first = 0, last = steps;
+    if (!empty && !nothing) {
+      std::vector<int64_t> end = part.first;
+      for (size_t d = 0; d < end.size(); ++d) end[d] += part.size[d];
+      first = steps_before(part.first, false);
+      if (part.more) last = steps_before(end, true);
     }
-    place_[axis] = 0;
+    std::unique_ptr<ZipStream> stream = std::move(open_);  // of no use if something is thrown
+    if (!stream || next_ > first) {
+      stream = std::make_unique<ZipStream>(*archive_, member_);
+      std::vector<std::byte> header(static_cast<size_t>(offset_));
+      stream->read(header);
+      next_ = 0;
+    }
+    bool finite = true;
+    while (next_ < last) {
+      stop.stop_if_requested();
+      const int64_t count = steps_in_block(last);
+      finite &= convert(*stream, next_, count, part, out_stride, out);
+      next_ += count;
+    }
+    if (part.more)
+      open_ = std::move(stream);
+    else
+      stream->finish();
+    block_ = part.more ? std::move(block_) : decltype(block_)();
     return finite;
   }
 
-  // `count` steps of the axis axes_[level] from place_ on, the slower ones standing still.
-  bool convert(size_t level, int64_t count) {
+  std::vector<int64_t> together() const override {
+    std::vector<int64_t> sizes = array_.shape;
+    // Of a series one frame may be wanted, which is unpacked row by row.
+    size_t alone = 0;
+    while (alone + 3 < axes_.size() && axes_[alone] == alone) ++alone;
+    for (size_t i = 0; i <= alone && i < axes_.size(); ++i) sizes[axes_[i]] = 1;
+    return sizes;
+  }
+
+ private:
+  // Steps from the array's first to that of a place; or to the one behind the last element before `end`.
+  int64_t steps_before(const std::vector<int64_t>& place, bool end) const {
+    int64_t steps = 0;
+    for (size_t i = 0; i <= stepped_ && i < axes_.size(); ++i)
+      steps = steps * array_.shape[axes_[i]] + place[axes_[i]] - (end ? 1 : 0);
+    return steps + (end ? 1 : 0);
+  }
+
+  int64_t steps_in_block(int64_t last) const {
+    if (axes_.empty()) return 1;
+    const size_t axis = axes_[stepped_];
+    const int64_t size = array_.shape[axis], here = next_ % size;
+    return std::min(
+        {std::clamp<int64_t>(block_bytes_ / array_.stride[axis], 1, size), size - here, last - next_});
+  }
+
+  // Reads `count` steps from the one on at which the stream stands.
+  bool convert(ZipStream& stream, int64_t step, int64_t count, const ArrayPart& wanted,
+               std::span<const int64_t> out_stride, float* out) const {
     StoredArray block = array_;
-    for (size_t i = 0; i < axes_.size() && i <= level; ++i) block.shape[axes_[i]] = i == level ? count : 1;
+    std::vector<int64_t> place(axes_.size());
+    for (size_t i = axes_.empty() ? 0 : stepped_ + 1; i-- > 0;) {
+      const size_t axis = axes_[i];
+      place[axis] = step % array_.shape[axis];
+      step /= array_.shape[axis];
+      block.shape[axis] = i == stepped_ ? count : 1;
+    }
     const auto bytes =
         element_count(block.shape, element_size(block.type)) * static_cast<int64_t>(element_size(block.type));
     block_.resize(static_cast<size_t>(bytes));
-    stop_.stop_if_requested();
-    stream_.read(block_);
-    if (bytes >= block_bytes_ / 2) stream_.release();
-    const std::optional<Overlap> overlap = overlap_of(place_, block.shape, wanted_);
+    stream.read(block_);
+    if (bytes >= block_bytes_ / 2) stream.release();
+    const std::optional<Overlap> overlap = overlap_of(place, block.shape, wanted);
     if (!overlap) return true;
-    float* out = out_;
-    for (size_t d = 0; d < place_.size(); ++d) out += overlap->in_wanted[d] * out_stride_[d];
+    for (size_t d = 0; d < place.size(); ++d) out += overlap->in_wanted[d] * out_stride[d];
     const auto [part, begin] = part_of(block, overlap->in_box);
-    return convert_array(block_.data() + begin, part, out_stride_, out);
+    return convert_array(block_.data() + begin, part, out_stride, out);
   }
 
-  ZipStream& stream_;
-  const StoredArray& array_;
-  const ArrayPart& wanted_;
-  std::vector<int64_t> out_stride_;
+  std::shared_ptr<const ZipArchive> archive_;
+  ZipMember member_;
+  uint64_t offset_;
+  StoredArray array_;
   int64_t block_bytes_;
-  const StopToken& stop_;
-  std::vector<size_t> axes_;    // slowest first
-  std::vector<int64_t> place_;  // where the stream stands, along the array's axes
-  float* out_ = nullptr;
-  std::vector<std::byte, HostAllocator<std::byte>> block_;
-};
+  std::vector<size_t> axes_;  // slowest first
+  size_t stepped_ = 0;        // of these: that of the steps
 
-bool PackedValues::read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
-                        const StopToken& stop) const {
-  ZipStream stream(*archive_, member_);
-  std::vector<std::byte> header(static_cast<size_t>(offset_));
-  stream.read(header);
-  bool finite = true;
-  if (element_count(array_.shape, element_size(array_.type)) > 0)
-    finite = BlockReader(stream, array_, part, out_stride, block_bytes_, stop).read(out);
-  stream.finish();
-  return finite;
-}
+  mutable std::mutex turn_;
+  mutable std::unique_ptr<ZipStream> open_;  // if there is more to be read,
+  mutable int64_t next_ = 0;                 // from this step on
+  mutable std::vector<std::byte, HostAllocator<std::byte>> block_;
+};
 
 }  // namespace
 

@@ -138,7 +138,10 @@ class HeaderParser {
   void parse_descr(NpyHeader& header) {
     skip_space();
     if (!text_.empty() && text_[0] == '[')
-      throw NpyTypeError(name_ + ": holds a structured array, an array of plain numbers is needed");
+      throw NpyTypeError(
+          name_ +
+          ": holds a structured array, an array of plain numbers is needed; save the field that holds "
+          "the counts");
     const std::string descr = string();
     const std::string code = descr.size() == 3 && std::strchr("<>|=", descr[0]) ? descr.substr(1) : descr;
     for (const TypeEntry& e : types) {
@@ -148,7 +151,8 @@ class HeaderParser {
       return;
     }
     throw NpyTypeError(name_ + ": holds elements of type '" + descr +
-                       "'; bool, integers of 1 to 8 bytes and floats of 2, 4 or 8 bytes can be read");
+                       "'; bool, integers of 1 to 8 bytes and floats of 2, 4 or 8 bytes can be read; save "
+                       "it with astype('float32'), of complex numbers the real part");
   }
 
   std::string_view text_;

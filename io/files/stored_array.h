@@ -48,6 +48,7 @@ bool convert_array(const std::byte* first, const StoredArray& array, std::span<c
 // A part of an array: from first[d] on, size[d] elements along each axis.
 struct ArrayPart {
   std::vector<int64_t> first, size;
+  bool more = false;  // another part is read next (ImagePart)
 };
 
 ArrayPart whole_of(std::span<const int64_t> shape);
@@ -79,6 +80,10 @@ class ImageValues {
   // to stop.
   virtual bool read(const ArrayPart& part, std::span<const int64_t> out_stride, float* out,
                     const StopToken& stop = {}) const = 0;
+
+  // How many elements along each axis are unpacked together, whatever is wanted of them: a chunk's shape, or,
+  // where all is unpacked from its beginning, everything but a step of the slowest axis. Empty: none are.
+  virtual std::vector<int64_t> together() const { return {}; }
 };
 
 // Numbers that lie plainly in a file, from a byte on. UserError that begins with `context` if the file ends

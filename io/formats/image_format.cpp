@@ -63,7 +63,10 @@ void calibrate_by_vector(Axis& axis, const std::vector<int64_t>& shape, const st
   if (!dtype.starts_with("int") && !dtype.starts_with("uint") && !dtype.starts_with("float")) return;
   if (shape.size() != 1 || (shape[0] != axis.size && shape[0] != 2) || shape[0] > longest_axis)
     throw UserError(context + ": the vector has the shape " + shape_text(shape) + ", " +
-                    std::to_string(axis.size) + " or 2 numbers are needed");
+                    std::to_string(axis.size) + " or 2 numbers are needed" +
+                    (shape.size() == 1 && shape[0] == axis.size + 1
+                         ? "; of the edges of channels save the centres, (e[1:] + e[:-1]) / 2"
+                         : ""));
   if (shape[0] > 0) calibrate_by_positions(axis, numbers(), context);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cctype>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <optional>
@@ -116,6 +117,17 @@ std::optional<size_t> energy_axis(const std::vector<int64_t>& shape, int64_t len
   return static_cast<size_t>(std::find(shape.begin(), shape.end(), length) - shape.begin());
 }
 
+// Whether an axis has a channel less than there are energies, which are then the channels' edges.
+bool are_edges(const Axis& axis, const Member& energies) {
+  return energies.header.elements == axis.size + 1;
+}
+
+std::vector<double> centres(const std::vector<double>& edges) {
+  std::vector<double> between;
+  for (size_t i = 0; i + 1 < edges.size(); ++i) between.push_back(0.5 * (edges[i] + edges[i + 1]));
+  return between;
+}
+
 template <class T>
 void move_last(std::vector<T>& values, size_t index) {
   const auto place = values.begin() + static_cast<std::ptrdiff_t>(index);
@@ -153,7 +165,19 @@ class Archive {
   }
 
   // What should be known of the energies of an image (y, x, E) of this shape.
-  std::vector<std::string> notes(const std::vector<int64_t>& shape, const Member* energies) const {
+  std::vector<std::string> notes(const ImageInfo& info, const Member* energies) const {
+    const std::vector<int64_t>& shape = info.shape;
+    if (energies && are_edges(info.axes.back(), *energies))
+      return {"The " + std::to_string(energies->header.elements) + " energies in '" +
+              one_line(energies->name) + "' are taken for the edges of " +
+              std::to_string(info.axes.back().size) +
+              " channels, whose energies are the centres between them"};
+    // In eV no spectrometer has such channels at such a loss.
+    const double first = info.axes.back().value(0);
+    const double step = std::abs(info.axes.back().scale);
+    if (energies && energy_unit_in(energies->name).empty() && first > 0.03 && step < 0.001)
+      return {"The energies in '" + one_line(energies->name) +
+              "' name no unit and are taken for eV; if they are keV, call the array energy_keV"};
     if (energies && std::count(shape.begin(), shape.end(), energies->header.elements) > 1)
       return {"The energies in '" + one_line(energies->name) +
               "' fit several axes and are taken for the last (" + arrays() +
@@ -173,9 +197,11 @@ class Archive {
     const Member* energies = nullptr;
     for (const Member& axis : members_) {
       const bool certain = is_energy(axis.name);
-      const auto place = axis.is_axis && (certain || may_be_energy(axis.name))
-                             ? energy_axis(info.shape, axis.header.elements, certain)
-                             : std::nullopt;
+      auto place = axis.is_axis && (certain || may_be_energy(axis.name))
+                       ? energy_axis(info.shape, axis.header.elements, certain)
+                       : std::nullopt;
+      if (!place && axis.is_axis && certain)
+        place = energy_axis(info.shape, axis.header.elements - 1, certain);
       if (!place) continue;
       energies = &axis;
       move_last(array.shape, *place);
@@ -190,7 +216,7 @@ class Archive {
       use(axis, info.axes.back(), energy_unit(axis.name));
       break;
     }
-    info.notes = notes(info.shape, energies);
+    info.notes = notes(info, energies);
     for (const Member& axis : members_) {
       for (Axis& target : info.axes) {
         if (axis.is_axis && plain(axis.name) == target.name && axis.header.elements == target.size &&
@@ -204,7 +230,9 @@ class Archive {
 
   void use(const Member& m, Axis& axis, std::string_view units) {
     axis.units = units;
-    calibrate_by_positions(axis, read_numbers(*archive_, m), archive_->context(*m.member));
+    const std::vector<double> numbers = read_numbers(*archive_, m);
+    calibrate_by_positions(axis, are_edges(axis, m) ? centres(numbers) : numbers,
+                           archive_->context(*m.member));
     used_.push_back(&m);
   }
 

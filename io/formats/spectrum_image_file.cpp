@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include <sys/stat.h>
+
 #include "engine/image/energy_axis.h"
 #include "engine/image/finite.h"
 #include "engine/image/units.h"
@@ -258,6 +260,13 @@ class ReorderedValues : public ImageValues {
     }
     return inner_->read(inner, strides, out, stop);
   }
+  std::vector<int64_t> together() const override {
+    const std::vector<int64_t> inner = inner_->together();
+    std::vector<int64_t> sizes;
+    if (!inner.empty())
+      for (const size_t axis : order_) sizes.push_back(inner[axis]);
+    return sizes;
+  }
 
  private:
   std::shared_ptr<const ImageValues> inner_;
@@ -284,6 +293,29 @@ void put_energy_last(StoredImage& image) {
   if (image.values) image.values = std::make_shared<ReorderedValues>(image.values, std::move(order));
 }
 
+// Files as they were when an image was opened, to tell whether somebody wrote to them since. What replaced a
+// file by its name does not matter: the one that was opened is read to its end.
+class FileStates {
+ public:
+  void add(const std::string& file) {
+    struct stat state = {};
+    if (stat(file.c_str(), &state) == 0 && S_ISREG(state.st_mode)) states_.emplace_back(file, state);
+  }
+  void check() const {
+    for (const auto& [file, before] : states_) {
+      struct stat now = {};
+      if (stat(file.c_str(), &now) != 0 || now.st_dev != before.st_dev || now.st_ino != before.st_ino)
+        continue;
+      if (now.st_size != before.st_size || now.st_mtim.tv_sec != before.st_mtim.tv_sec ||
+          now.st_mtim.tv_nsec != before.st_mtim.tv_nsec)
+        throw UserError(file + ": the file was changed while it was read");
+    }
+  }
+
+ private:
+  std::vector<std::pair<std::string, struct stat>> states_;
+};
+
 // The counts of an image, as the file has them and as they are wanted.
 struct Counts {
   std::shared_ptr<const ImageValues> values;
@@ -294,6 +326,7 @@ struct Counts {
   int64_t frames, channels;
 
   bool read(const ImagePart& part, CountArray& counts, const StopToken& stop) const;
+  std::array<int64_t, 3> together() const;  // of y, x and E
 };
 
 int64_t size_of(const std::array<int64_t, 2>& range) {
@@ -314,7 +347,7 @@ bool Counts::read(const ImagePart& part, CountArray& counts, const StopToken& st
   }
   const std::vector<int64_t> target = dense_strides(std::vector{height, width, kept});
   const std::array<size_t, 3> at = swapped ? std::array{place[1], place[0], place[2]} : place;
-  ArrayPart of_file{std::vector<int64_t>(3), std::vector<int64_t>(3)};
+  ArrayPart of_file{std::vector<int64_t>(3), std::vector<int64_t>(3), part.more};
   std::vector<int64_t> strides(3);
   const auto set = [&](size_t axis, int64_t first, int64_t count, int64_t stride) {
     of_file.first[axis] = first;
@@ -351,6 +384,17 @@ bool Counts::read(const ImagePart& part, CountArray& counts, const StopToken& st
       std::reverse(counts.data() + pixel * kept, counts.data() + (pixel + 1) * kept);
   }
   return finite;
+}
+
+std::array<int64_t, 3> Counts::together() const {
+  std::vector<int64_t> of_file = values->together();
+  if (of_file.empty()) return {1, 1, 1};
+  // Frames that follow each other are read for every part, however it is cut.
+  if (frame && *frame == "sum" && of_file[0] == 1 && of_file[1] == 1) return {1, 1, 1};
+  if (frame) of_file.erase(of_file.begin());
+  if (line_scan) of_file.insert(of_file.begin(), 1);
+  const std::array<size_t, 3> at = swapped ? std::array{place[1], place[0], place[2]} : place;
+  return {of_file[at[0]], of_file[at[1]], of_file[at[2]]};
 }
 
 }  // namespace
@@ -404,7 +448,11 @@ int64_t low_loss_image(const std::string& path) {
 }
 
 ImageToRead open_spectrum_image(const std::string& path, const ReadOptions& options, const StopToken& stop) {
+  FileStates states;
+  states.add(path);
   std::vector<StoredImage> images = open_images(path);
+  for (const std::string& file : image_files(path))
+    if (file != path) states.add(file);
   const auto& [info, values, metadata] = images[choose(path, images, options)];
   if (!info.fault.empty()) throw UserError(info.fault);
   if (!fits(info, options))
@@ -420,8 +468,9 @@ ImageToRead open_spectrum_image(const std::string& path, const ReadOptions& opti
   const std::array<size_t, 3> place = places(options.axes);
   check_shape(path, {axes[place[0]].size, axes[place[1]].size, axes[place[2]].size}, frames);
   if (!values)
-    throw UserError(path + ": the " + info.kind + " holds data of type " + info.dtype +
-                    ", integers or floats are needed");
+    throw UserError(
+        path + ": the " + info.kind + " holds data of type " + info.dtype +
+        ", integers or floats are needed; save the real part, or the field that holds the counts");
 
   SpectrumImage image;
   image.file = path;
@@ -461,13 +510,18 @@ ImageToRead open_spectrum_image(const std::string& path, const ReadOptions& opti
   image.metadata = readable(metadata()).dump();
   const Counts counts{values,  path,          place,  line_scan,  options.swap_axes,
                       falling, options.frame, frames, energy.size};
-  return {std::move(image),
-          [counts, stop](const ImagePart& part, CountArray& to) { return counts.read(part, to, stop); }};
+  ImageToRead opened(std::move(image), [counts, stop, states](const ImagePart& part, CountArray& to) {
+    const bool finite = counts.read(part, to, stop);
+    states.check();
+    return finite;
+  });
+  opened.together = [counts] { return counts.together(); };
+  return opened;
 }
 
 SpectrumImage read_spectrum_image(const std::string& path, const ReadOptions& options, bool* all_finite,
                                   const StopToken& stop) {
-  auto [image, read] = open_spectrum_image(path, options, stop);
+  auto [image, read, together] = open_spectrum_image(path, options, stop);
   const bool finite = read({{0, image.y.size}, {0, image.x.size}, {0, image.energy.size}}, image.counts);
   if (all_finite)
     *all_finite = finite;

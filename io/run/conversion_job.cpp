@@ -4,6 +4,7 @@
 
 #include "engine/image/energy_axis.h"
 #include "engine/image/excluded.h"
+#include "engine/prepare/blocks.h"
 #include "engine/prepare/preprocess.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
@@ -91,6 +92,7 @@ int run_conversion(const ConversionRequest& request) {
   if (excluded > 0)
     reduced.notes.push_back(std::to_string(excluded) + " excluded pixels are written as zeros");
   for (const std::string& note : reduced.notes) log->info("{}", note);
+  if (const std::string note = scratch_note(); !note.empty()) log->info("{}", note);
 
   write_spectrum_image(request.output, reduced.image);
   if (!request.report.empty()) {

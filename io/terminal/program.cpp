@@ -3,6 +3,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
 
@@ -21,6 +22,18 @@ void on_interrupt(int) {
   if (interrupted.exchange(true)) _exit(interrupted_status);
 }
 
+const char* program_name = "";
+
+// A file that is mapped has become shorter, or its disk cannot be read. Only what a signal handler may call.
+void on_lost_page(int) {
+  constexpr char text[] =
+      ": a file became shorter while it was read, or its disk failed; start again when nobody writes to it\n";
+  // Where nobody hears it, the status says it.
+  [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, program_name, std::strlen(program_name));
+  written = ::write(STDERR_FILENO, text, sizeof text - 1);
+  _exit(2);
+}
+
 }  // namespace
 
 StopToken interruption() {
@@ -33,6 +46,8 @@ int run_program(const char* name, const std::function<int()>& body) {
   // A full disk or a closed pipe is an error of the write that meets it, with a file name, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  program_name = name;
+  std::signal(SIGBUS, on_lost_page);
   try {
     return body();
   } catch (const UserError& error) {

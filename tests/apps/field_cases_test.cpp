@@ -69,6 +69,32 @@ TEST_F(FieldCase, BinnedWhileItIsRead) {
   EXPECT_EQ(read_npy(path("binned.npy")).shape, (std::vector<int64_t>{20, 64, 128}));
 }
 
+// Spikes and drift are looked for in the whole image, which then lies in a scratch file.
+TEST_F(FieldCase, DespikedAndAlignedThroughAScratchFile) {
+  ASSERT_EQ(program("simulate", {"--shape", "24", "20", "96", "--offset-ev", "700", "--seed", "3", "--output",
+                                 "film.npy"})
+                .status,
+            0);
+  const std::vector<std::string> steps = {
+      "preprocess.despike=8",    "preprocess.align=feature", "preprocess.align_window=700,725",
+      "preprocess.align_by=row", "preprocess.bin_xy=4",      "preprocess.bin_energy=2",
+      "data.energy_offset=700",  "data.dispersion=0.3"};
+  const auto convert = [&](const std::string& to) {
+    std::vector<std::string> arguments = {"film.npy", to};
+    for (const std::string& step : steps) arguments.insert(arguments.end(), {"--set", step});
+    const ProgramResult result = program("convert", arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  EXPECT_EQ(convert("in_memory.npy").find("scratch"), std::string::npos);
+  setenv("EELSVAE_CUBE_MEMORY", "0.0001", 1);
+  const std::string said = convert("on_disk.npy");
+  unsetenv("EELSVAE_CUBE_MEMORY");
+  EXPECT_NE(said.find("GB of spectra do not fit into memory and lie in scratch files in"), std::string::npos)
+      << said;
+  EXPECT_EQ(read_bytes(path("on_disk.npy")), read_bytes(path("in_memory.npy")));
+}
+
 // 18
 TEST_F(FieldCase, LineScansFromEndToEnd) {
   write("line.npy", {160, 64}, 70);

@@ -583,6 +583,16 @@ TEST(Reduce, BinsWhileItReadsWhatIsTooLargeAndGivesTheSameBits) {
     EXPECT_EQ(whole.notes.size(), 2u);
     EXPECT_EQ(read.size(), 8u);
     EXPECT_EQ(read.at(1).y, (std::array<int64_t, 2>{4, 7}));
+    // In whatever blocks a file unpacks it.
+    for (const std::array<int64_t, 3> together : std::vector<std::array<int64_t, 3>>{
+             {1, 21, 100}, {5, 4, 100}, {23, 4, 7}, {23, 21, 1}, {23, 21, 100}}) {
+      ImageToRead chunked = on_file(film, read);
+      chunked.together = [together] { return together; };
+      const ReducedImage by_blocks = reduce(chunked, config, range);
+      EXPECT_EQ(by_blocks.image.counts, whole.image.counts);
+      EXPECT_EQ(by_blocks.image.excluded, whole.image.excluded);
+      EXPECT_EQ(by_blocks.notes, whole.notes);
+    }
     // What is not finite is named as without.
     film.spectrum(21 * 15 + 2)[30] = NAN;
     const std::string error = user_error([&] { reduce(on_file(film, read), config, range); });

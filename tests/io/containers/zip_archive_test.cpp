@@ -176,6 +176,53 @@ TEST_F(ZipArchiveTest, ArraysAreCheckedAgainstTheirChecksum) {
   }
 }
 
+// What was read is not unpacked again for what lies behind it: the archive's first bytes are not looked at
+// any more. The checksum is compared at the end of the last part.
+TEST_F(ZipArchiveTest, PartsOneAfterTheOther) {
+  std::string content;
+  std::vector<float> all;
+  for (int i = 0; i < 40 * 50 * 6; ++i) {
+    content += static_cast<char>(i * 7919 % 251);
+    all.push_back(static_cast<float>(i * 7919 % 251));
+  }
+  const std::vector<int64_t> shape = {40, 50, 6};
+  for (const bool damaged : {false, true})
+    for (const std::vector<size_t>& order : {std::vector<size_t>{0, 1, 2}, {2, 0, 1}}) {
+      const bool planes = order[0] == 2;
+      std::string stored;
+      for (int e = 0; e < 6 && planes; ++e)
+        for (int i = 0; i < 2000; ++i) stored += content[static_cast<size_t>(i * 6 + e)];
+      const auto archive =
+          open(zip_file({{"a", planes ? stored : content, true, false, 0, -1, -1, damaged}}));
+      const auto values =
+          zip_values(archive, *archive->find("a"), 0,
+                     StoredArray::dense(ElementType::uint8, false, shape, order), Checksum::compared, 64);
+      EXPECT_EQ(values->together(),
+                planes ? (std::vector<int64_t>{40, 50, 1}) : (std::vector<int64_t>{1, 50, 6}));
+      const size_t slow = order[0];
+      const int64_t half = shape[slow] / 2;
+      ArrayPart first = whole_of(shape), second = whole_of(shape);
+      first.size[slow] = half - 1;  // one step is left out
+      first.more = true;
+      second.first[slow] = half;
+      second.size[slow] -= half;
+      const auto read = [&](const ArrayPart& part) {
+        std::vector<float> numbers(static_cast<size_t>(element_count(part.size, 1)));
+        values->read(part, dense_strides(part.size), numbers.data());
+        return numbers;
+      };
+      EXPECT_EQ(read(first), cut(all.data(), shape, first));
+      EXPECT_EQ(read(first), cut(all.data(), shape, first));  // from the beginning again
+      std::fstream(path("a.zip"), std::ios::in | std::ios::out | std::ios::binary).seekp(31)
+          << std::string(20, '\xff');
+      if (damaged)
+        EXPECT_NE(user_error([&] { read(second); }), "");
+      else
+        EXPECT_EQ(read(second), cut(all.data(), shape, second));
+      EXPECT_NE(user_error([&] { read(first); }), "") << "the archive's beginning is still good";
+    }
+}
+
 TEST_F(ZipArchiveTest, ArrayOfNoElements) {
   const auto archive = open(zip_file({{"m", ""}, {"n", "header", true}}));
   const StoredArray array = StoredArray::dense(ElementType::float32, false, {0, 5}, {0, 1});

@@ -119,9 +119,10 @@ TEST_F(NpyTest, RefusesDamagedHeaders) {
             "(2,) of float32 needs 8 bytes of data, 9 are there");
   EXPECT_EQ(message(header("|O", false, "(2,)"), good),
             "holds elements of type '|O'; bool, integers of 1 to 8 bytes and floats of 2, 4 or 8 bytes can "
-            "be read");
-  EXPECT_EQ(message("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", good),
-            "holds a structured array, an array of plain numbers is needed");
+            "be read; save it with astype('float32'), of complex numbers the real part");
+  EXPECT_EQ(
+      message("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", good),
+      "holds a structured array, an array of plain numbers is needed; save the field that holds the counts");
   EXPECT_EQ(message(header("<f4", false, "(4294967296, 4294967296, 4294967296)"), good),
             "shape (4294967296, 4294967296, 4294967296) is too large");
   EXPECT_EQ(message(header("<f4", false, "(99999999999999999999,)"), good),

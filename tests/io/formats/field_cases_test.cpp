@@ -364,6 +364,66 @@ TEST_F(FieldCase, EnergiesOfAnArchiveThatAreNotCertain) {
                              "data.energy_offset and data.dispersion"});
 }
 
+// It may be half of what it was and half of what it is. A file that takes its name is another's matter.
+TEST_F(FieldCase, AFileThatIsWrittenToWhileItIsRead) {
+  const std::string file = npz({{"data.npy", floats("(2, 3, 4)", 24)}});
+  const auto reading = [&] {
+    const ImageToRead opened = open_spectrum_image(file);
+    return [opened] {
+      CountArray counts;
+      opened.read({{0, 2}, {0, 3}, {0, 4}}, counts);
+    };
+  };
+  const auto read = reading();
+  EXPECT_EQ(user_error(read), "");
+  std::filesystem::last_write_time(file,
+                                   std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  EXPECT_EQ(user_error(read), file + ": the file was changed while it was read");
+  const auto again = reading();
+  std::filesystem::rename(file, path("other.npz"));
+  write_bytes(file, "something else");
+  EXPECT_EQ(user_error(again), "");
+}
+
+TEST_F(FieldCase, EnergiesThatAreTheEdgesOfChannels) {
+  SpectrumImage image = read_spectrum_image(npz(
+      {{"data.npy", floats("(2, 3, 4)", 24)}, {"energy.npy", doubles("(5,)", {499, 501, 503, 505, 507})}}));
+  EXPECT_EQ(image.energy, (Axis{"Energy loss", "eV", 500, 2, 4}));
+  EXPECT_EQ(image.notes,
+            std::vector<std::string>{
+                "The 5 energies in 'energy' are taken for the edges of 4 channels, whose energies "
+                "are the centres between them"});
+  // In whatever place the energies stand; but an axis that they fit goes before.
+  image =
+      read_spectrum_image(npz({{"data.npy", floats("(4, 2, 3)", 24)},
+                               {"energy_keV.npy", doubles("(5,)", {0.499, 0.501, 0.503, 0.505, 0.507})}}));
+  EXPECT_EQ(image.energy.size, 4);
+  EXPECT_NEAR(image.energy.offset, 500, 1e-9);
+  image = read_spectrum_image(npz(
+      {{"data.npy", floats("(5, 3, 4)", 60)}, {"energy.npy", doubles("(5,)", {499, 501, 503, 505, 507})}}));
+  EXPECT_EQ(image.energy, (Axis{"Energy loss", "eV", 499, 2, 5}));
+  EXPECT_NE(refusal(npz({{"data.npy", floats("(2, 3, 4)", 24)},
+                         {"energy.npy", doubles("(6,)", {499, 501, 503, 505, 507, 509})}}))
+                .find("6 energies, but no array has one axis of that length"),
+            std::string::npos);
+  // Edges that are not even are refused as centres are.
+  EXPECT_NE(refusal(npz({{"data.npy", floats("(2, 3, 4)", 24)},
+                         {"energy.npy", doubles("(5,)", {499, 501, 503, 505, 517})}}))
+                .find("energy.npy"),
+            std::string::npos);
+}
+
+TEST_F(FieldCase, EnergiesThatMayBeKiloelectronvolts) {
+  const SpectrumImage image =
+      read_spectrum_image(npz({{"data.npy", floats("(2, 3, 4)", 24)},
+                               {"energy.npy", doubles("(4,)", {0.5, 0.5005, 0.501, 0.5015})}}));
+  EXPECT_EQ(image.energy.offset, 0.5);
+  EXPECT_EQ(image.notes,
+            std::vector<std::string>{
+                "The energies in 'energy' name no unit and are taken for eV; if they are keV, call "
+                "the array energy_keV"});
+}
+
 TEST_F(FieldCase, EnergiesOfAnArchiveThatAreNoNumbers) {
   EXPECT_EQ(
       refusal(npz({{"data.npy", floats("(2, 3, 4)", 24)}, {"energy.npy", doubles("(4,)", {1, NAN, 3, 4})}})),

@@ -131,7 +131,8 @@ TEST_F(GatanTest, OtherTypesAreListed) {
     const std::string file = write(f.file({f.group("ImageList", {image})}));
     EXPECT_EQ(list_images(file).at(0).dtype, dtype);
     EXPECT_EQ(user_error([&] { read_spectrum_image(file); }),
-              file + ": the spectrum image holds data of type " + dtype + ", integers or floats are needed");
+              file + ": the spectrum image holds data of type " + dtype +
+                  ", integers or floats are needed; save the real part, or the field that holds the counts");
   }
 }
 

@@ -130,6 +130,11 @@ TEST_F(NcemTest, RefusesAxesThatAreNotUniform) {
               read_spectrum_image(write("g", {2, 3, 20}, dims()));
             }),
             path("a.emd") + ": group '/g', dim3: the vector has the shape (19,), 20 or 2 numbers are needed");
+  energies.resize(21);
+  EXPECT_NE(user_error([&] {
+              read_spectrum_image(write("g", {2, 3, 20}, dims()));
+            }).find("; of the edges of channels save the centres, (e[1:] + e[:-1]) / 2"),
+            std::string::npos);
 }
 
 TEST_F(NcemTest, RefusesEveryTruncation) {

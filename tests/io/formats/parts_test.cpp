@@ -125,6 +125,26 @@ TEST_F(PartsTest, OfFallingEnergies) {
   EXPECT_TRUE(expect_parts_of_file(path("a.hspy"), options));
 }
 
+// What is unpacked together, along the image's axes.
+TEST_F(PartsTest, WhatIsUnpackedTogether) {
+  using Sizes = std::array<int64_t, 3>;
+  write_spectrum_image(path("a.npy"), image(4, 5, 20));
+  EXPECT_EQ(open_spectrum_image(path("a.npy")).together(), (Sizes{1, 1, 1}));
+  {
+    Hdf5Writer writer(path("a.emd"));
+    writer.dataset("g/data", {8, 9, 2000}, {.type = H5T_STD_U16LE, .chunk = {8, 3, 500}, .deflate = true},
+                   [](int64_t i) { return static_cast<double>(i); });
+    writer.attribute("g", "emd_group_type", 1);
+  }
+  EXPECT_EQ(open_spectrum_image(path("a.emd")).together(), (Sizes{8, 3, 500}));
+  ReadOptions options;
+  options.swap_axes = true;
+  EXPECT_EQ(open_spectrum_image(path("a.emd"), options).together(), (Sizes{3, 8, 500}));
+  options.axes = "Eyx";
+  options.swap_axes = false;
+  EXPECT_EQ(open_spectrum_image(path("a.emd"), options).together(), (Sizes{3, 500, 8}));
+}
+
 // A file of 28 GB in which but a few chunks were ever written takes what its part takes.
 TEST_F(PartsTest, OfAFileThatIsLargerThanMemory) {
   const auto check = [&](const std::string& file, int64_t channels) {

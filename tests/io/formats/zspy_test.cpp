@@ -170,9 +170,10 @@ TEST_F(ZspyTest, WhatIsPackedOtherwiseIsNamed) {
             said("put together in shards (codec 'sharding_indexed')"));
   EXPECT_EQ(refusal_of_chunk("", {{"codecs", {{{"name", "bytes"}}, {{"name", "pcodec"}}}}}, 3),
             said("packed by the codec 'pcodec'"));
-  EXPECT_EQ(
-      refusal_of_chunk("", {{"dtype", "<c8"}}),
-      path("a.zspy") + ": the spectrum image holds data of type complex64, integers or floats are needed");
+  EXPECT_EQ(refusal_of_chunk("", {{"dtype", "<c8"}}),
+            path("a.zspy") +
+                ": the spectrum image holds data of type complex64, integers or floats are needed; save the "
+                "real part, or the field that holds the counts");
 }
 
 TEST_F(ZspyTest, SizesAreNotBelieved) {

@@ -16,6 +16,19 @@ namespace {
 
 class ProgramTest : public FileTest {};
 
+// The system has no more pages of it.
+TEST_F(ProgramTest, AFileThatBecomesShorter) {
+  write_bytes(path("a"), std::string(1 << 20, 'a'));
+  const auto read = [&] {
+    std::_Exit(run_program("reader", [&] {
+      const MappedFile file(path("a"));
+      std::filesystem::resize_file(path("a"), 0);
+      return static_cast<int>(file.data()[1 << 19]);
+    }));
+  };
+  EXPECT_EXIT(read(), testing::ExitedWithCode(2), "^reader: a file became shorter while it was read");
+}
+
 TEST_F(ProgramTest, AnInterruptEndsTheReadingOfAnImage) {
   SpectrumImage image;
   image.y.size = 20;

@@ -175,6 +175,24 @@ for places, dtype in itertools.chain(((p, "<f4") for p in (0, 1, 3)), ((2, d) fo
     name = f"places{places}_{dtype[1:]}_{'big' if dtype[0] == '>' else 'little'}.prz"
     signal(data).save(cases.path(name))
     cases.add(name, data, [dict(axis, name=None) for axis in axes(places)])
+# ... in other units, ...
+for energy_units, energy_size, place_units, place_size in [("keV", 1000, "um", 1000), ("meV", 1 / 1000, "pm", 1 / 1000),
+                                                           ("eV", 1, "\u00c5", 1 / 10), ("eV", 1, "m", 1e9)]:
+    data = cube(2, ">f4")
+    written = [dict(axis, units=units, offset=axis["offset"] / size, scale=axis["scale"] / size) for axis, units, size in
+               zip(axes(2), (place_units, place_units, energy_units), (place_size, place_size, energy_size))]
+    name = f"{energy_units}_{ascii(place_units).strip(chr(39)).strip(chr(92))}.prz"
+    other = hs.signals.Signal1D(data, axes=[dict(axis, size=size, navigate=i < 2)
+                                            for i, (axis, size) in enumerate(zip(written, data.shape))])
+    other.set_signal_type("EELS")
+    other.save(cases.path(name))
+    cases.add(name, data, [dict(axis, name=None) for axis in axes(2)], nearly=True)
+# ... with the energy elsewhere, ...
+for order in [(2, 0, 1), (0, 2, 1)]:
+    data = cube(2, ">u2")
+    name = f"order{''.join(map(str, order))}.prz"
+    signal(np.ascontiguousarray(data.transpose(order)), [axes(2)[i] for i in order]).save(cases.path(name))
+    cases.add(name, data, [dict(axis, name=None) for axis in axes(2)])
 # ... and as Panta Rhei writes it, energies below 0 and rising, in the order that the file says, as HyperSpy reads it.
 sizes = {"Energy": 6, "ScanX": 5, "ScanY": 4}
 calibrations = {"Energy": {"value": 0.25, "unit": "eV", "offset": -1700.0, "pixel_factor": 2.0, "fixed_prefix": None},
