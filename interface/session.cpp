@@ -16,6 +16,24 @@
 #include "io/model/trained_model.h"
 
 namespace eelsvae {
+namespace {
+
+// A model has its own energies, and how a file is read is no affair of arrays.
+void check_data_keys(const std::vector<std::string>& settings) {
+  for (const std::string& setting : settings) {
+    const std::string key = setting.substr(0, setting.find('='));
+    if (!key.starts_with("data.") || key == "data.exclude" || key == "data.exclude_path") continue;
+    throw UserError(key == "data.energy_range"
+                        ? key +
+                              ": belongs to the trained model, which knows no other energies; "
+                              "detection.window says where a deviation counts"
+                        : key +
+                              ": says how a file is read, and this detection is of arrays; leave it out, and "
+                              "give the image its own energy_offset and dispersion");
+  }
+}
+
+}  // namespace
 
 Session::Session(std::shared_ptr<const ModelInMemory> model, const std::vector<std::string>& settings,
                  const eelsvae_options* options)
@@ -25,6 +43,7 @@ Session::Session(std::shared_ptr<const ModelInMemory> model, const std::vector<s
         model_->file.path() +
         ": was trained with preprocess.align_path, on energies that a low-loss image corrects, which "
         "the library does not take; use eelsvae-detect");
+  check_data_keys(settings);
   if (!caller_.options().on_training_image) forget_training_image(config_.preprocess);
   forgotten_ = apply_to_detection(settings, config_, "configuration");
   check_no_files(config_);
@@ -83,8 +102,30 @@ SourceDescription Session::description() const {
   return {};
 }
 
-std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given) {
+Baseline Session::fit_baseline(const eelsvae_image* normal, const PreparedImage& prepared) const {
+  if (!normal) return Baseline(prepared.image, {}, baseline_);
+  const Axis own = image_of_caller(normal, {}).image.energy;
+  const Axis& needed = prepared.image.energy;
+  const double half = 0.5 * own.scale;
+  if (needed.value(0) < own.value(0) - half || needed.value(static_cast<double>(needed.size - 1)) >
+                                                   own.value(static_cast<double>(own.size - 1)) + half)
+    throw UserError("the image that the baseline is fitted to has the energies " + describe(own) +
+                    ", the image under test " + describe(needed) + "; fit to one that has all of these");
+  Config config = config_;
+  forget_training_image(config.preprocess);
+  config.data.exclude.clear();
+  const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
+  return Baseline(prepare(image_of_caller(normal, config.data), config.preprocess, std::nullopt, &fitted,
+                          std::nullopt, preparing_.get())
+                      .image,
+                  {}, baseline_);
+}
+
+std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given,
+                                                      const eelsvae_image* normal) {
   caller_.go();
+  if (model_ && normal)
+    throw UserError("a model was fitted when it was trained; an image to fit to belongs to a baseline");
   std::optional<ThreadCount> threads;
   caller_.take_threads(threads);
   const DetectionConfig& detection = config_.detection;
@@ -115,7 +156,7 @@ std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given
     name = utf8_text(model_->file.path());  // which goes into JSON
   } else {
     caller_.begin("fitting");
-    baseline.emplace(prepared.image, std::span<const uint8_t>(), baseline_);
+    baseline.emplace(fit_baseline(normal, prepared));
     name = baseline->describe();
     caller_.info(name);
   }

@@ -35,8 +35,11 @@ class Session {
           const eelsvae_options* options);
   Session(const std::string& baseline, const Config& config, const eelsvae_options* options);
 
-  // UserError as prepare() and run_detection() have it; Interrupted where the caller asks for it.
-  std::shared_ptr<const FoundForCaller> detect(const eelsvae_image* image);
+  // normal: what a baseline is fitted to, as by eelsvae-detect's --fit; NULL: the image itself. UserError as
+  // prepare() and run_detection() have it, and for a normal image beside a model; Interrupted where the
+  // caller asks for it.
+  std::shared_ptr<const FoundForCaller> detect(const eelsvae_image* image,
+                                               const eelsvae_image* normal = nullptr);
   // From any thread.
   void stop() { caller_.stop(); }
 
@@ -44,6 +47,8 @@ class Session {
   void choose_device();
   // The network, for so many tiles at a time; it stays for the next image.
   Model& network(int64_t channels, int64_t batch);
+  // normal: as above; it is prepared as the image under test was.
+  Baseline fit_baseline(const eelsvae_image* normal, const PreparedImage& prepared) const;
   // Scores of held-out spectra, where the threshold asks for them.
   std::vector<float> held_out_scores() const;
   SourceDescription description() const;

@@ -220,7 +220,8 @@ struct Found {
 class PythonSession {
  public:
   PythonSession(const ModelForPython* model, const std::string& baseline, const std::string& json,
-                int32_t threads, bool on_training_image, bool keep_spectra) {
+                int32_t threads, bool on_training_image, bool keep_spectra, std::optional<GivenImage> normal)
+      : normal_(std::move(normal)) {
     eelsvae_options options = told_.options(threads);
     options.on_training_image = on_training_image;
     options.keep_spectra = keep_spectra;
@@ -234,17 +235,20 @@ class PythonSession {
     // Asked and set under Python's lock.
     if (at_work_) throw UserError("session: another thread works with it; make a session for each");
     const eelsvae_image image = given.description();
+    const eelsvae_image normal = normal_ ? normal_->description() : no_image();
     at_work_ = true;
     struct Release {
       bool& flag;
       ~Release() { flag = false; }
     } release{at_work_};
     return {work_for(
-        listener, told_, [&] { session_->stop(); }, [&] { return session_->detect(&image); })};
+        listener, told_, [&] { session_->stop(); },
+        [&] { return session_->detect(&image, normal_ ? &normal : nullptr); })};
   }
 
  private:
   Told told_;
+  std::optional<GivenImage> normal_;  // what a baseline is fitted to, if not the image under test
   std::optional<Session> session_;
   bool at_work_ = false;
 };
@@ -372,8 +376,10 @@ NB_MODULE(_engine, m) {
   m.def("best", &best, "model"_a.none(), "json"_a, "pixels"_a);
 
   nb::class_<PythonSession>(m, "Session", "Looks for anomalies, one thread at a time.")
-      .def(nb::init<const ModelForPython*, const std::string&, const std::string&, int32_t, bool, bool>(),
-           "model"_a.none(), "baseline"_a, "json"_a, "threads"_a, "on_training_image"_a, "keep_spectra"_a)
+      .def(nb::init<const ModelForPython*, const std::string&, const std::string&, int32_t, bool, bool,
+                    std::optional<GivenImage>>(),
+           "model"_a.none(), "baseline"_a, "json"_a, "threads"_a, "on_training_image"_a, "keep_spectra"_a,
+           "normal"_a.none())
       .def("detect", &PythonSession::detect, "image"_a, "listener"_a);
 
   nb::class_<Found>(m, "Found", "What was found.")

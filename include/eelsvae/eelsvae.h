@@ -62,7 +62,8 @@ typedef struct eelsvae_config eelsvae_config;
 /* json: a configuration as the programs take it (docs/config.md), such as {"training": {"epochs": 100},
  * "device": "cpu"}; keys that are left out have their defaults. NULL: all of them. Not kept. The keys that
  * say how a file is to be read (data.data_path, dataset, axes, swap_axes, frame, energy_offset, dispersion)
- * may be there and are not looked at: the caller's array says all that. */
+ * may be there and are not looked at: the caller's array says all that. A session with a model refuses them.
+ */
 EELSVAE_API eelsvae_status eelsvae_config_create(const char* json, eelsvae_config** config);
 /* One more key, as after the programs' --set: "detection.fdr=0.01", "data.energy_range=693,730",
  * "device=cuda:1". Whether values go together is checked where they are used. */
@@ -179,8 +180,9 @@ typedef struct eelsvae_session eelsvae_session;
 
 /* With a model. config: what is to differ from the model's own configuration, of the keys detection.*,
  * data.exclude, device, precision, preprocess.crop_y, crop_x and set_aside; only keys that were given to
- * eelsvae_config_create() and _set() are looked at. NULL: nothing. Not kept, nor are the options (NULL:
- * none), except the callbacks and what they are handed. Weights are loaded by the first detection. */
+ * eelsvae_config_create() and _set() are looked at, and any other is a mistake. NULL: nothing. Not kept, nor
+ * are the options (NULL: none), except the callbacks and what they are handed. Weights are loaded by the
+ * first detection. */
 EELSVAE_API eelsvae_status eelsvae_session_create(const eelsvae_model* model, const eelsvae_config* config,
                                                   const eelsvae_options* options, eelsvae_session** session);
 /* Without a model: each image is compared with what is fitted to itself. baseline: "mean"; "pca:auto",

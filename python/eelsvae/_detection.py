@@ -115,21 +115,28 @@ class Session:
     """Looks for anomalies in one image after the other, by a model or by a baseline, one thread at a time.
 
     model: a Model, or where one lies. baseline: "mean", "pca:auto", "pca:5", "rx:auto" or "rx:10", fitted to each
-    image. config and keywords: keys of docs/config.md; with a model those that speak of detections, detection.*,
+    image, or to another one, `fit`, as by eelsvae-detect's --fit: what config crops and excludes is not of that one.
+    config and keywords: keys of docs/config.md; with a model those that speak of detections, detection.*,
     data.exclude, device, precision, preprocess.crop_y, crop_x and set_aside. on_training_image: the images are the very
     one that the model was trained on. keep_spectra: whether detections keep their spectra. threads: of the CPU; 0:
     OpenMP's own setting.
     """
 
     def __init__(self, model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
-                 config: Mapping[str, Any] | None = None, on_training_image: bool = False, keep_spectra: bool = True,
-                 threads: int = 0, **configuration: Any) -> None:
+                 fit: ImageLike | None = None, config: Mapping[str, Any] | None = None,
+                 on_training_image: bool = False, keep_spectra: bool = True, threads: int = 0,
+                 **configuration: Any) -> None:
         if (model is None) == (baseline is None):
             raise Error("give one of model and baseline")
         self.model = model if isinstance(model, Model) or model is None else Model.open(model)
+        if fit is not None and baseline is None:
+            raise Error("fit: is for a baseline; a model was fitted when it was trained")
         self._settings = configuration_json(config, configuration)
-        self._session = _engine.Session(None if self.model is None else self.model._engine, baseline or "",
-                                        self._settings, threads, on_training_image, keep_spectra)
+        normal = None if fit is None else as_image(fit, self._settings)._given()
+        # How a file is read is the affair of as_image().
+        settings = json.dumps(without_file_keys(json.loads(self._settings)))
+        self._session = _engine.Session(None if self.model is None else self.model._engine, baseline or "", settings,
+                                        threads, on_training_image, keep_spectra, normal)
 
     def detect(self, image: ImageLike, *, progress: Progress = False) -> Detection:
         """What does not fit in this image; see eelsvae.detect()."""
@@ -138,17 +145,20 @@ class Session:
 
 
 def detect(image: ImageLike, model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
-           config: Mapping[str, Any] | None = None, minutes: float | None = None, on_training_image: bool = False,
-           keep_spectra: bool = True, progress: Progress = False, threads: int = 0, **configuration: Any) -> Detection:
+           fit: ImageLike | None = None, config: Mapping[str, Any] | None = None, minutes: float | None = None,
+           on_training_image: bool = False, keep_spectra: bool = True, progress: Progress = False, threads: int = 0,
+           **configuration: Any) -> Detection:
     """Finds the spectra of an image that do not fit, as eelsvae-detect does.
 
     image: an Image, the path of a file, an array (y, x, E) of counts, or a signal of HyperSpy.
-    model, baseline, and the others: see Session. Without model and baseline everything is chosen: a configuration that
+    model, baseline, fit and the others: see Session. Without model and baseline everything is chosen: a configuration that
     fits the image, a model, trained within 0.7 of `minutes` (5), and whether that or a baseline predicts held-out
     spectra best. progress: True shows a bar, if tqdm is installed; a function progress(stage, done, total) stops the
     detection, with an Error, where it returns something true; a training within it ends then, with what was learnt.
     """
     if model is None and baseline is None:
+        if fit is not None:
+            raise Error("fit: is for a baseline; give one, such as baseline=\"mean\"")
         if on_training_image:
             raise Error("on_training_image: belongs to a model; leave it out where one is still to be trained")
         settings, limit = configuration_json(config, configuration), 5.0 if minutes is None else minutes
@@ -157,8 +167,8 @@ def detect(image: ImageLike, model: Model | str | os.PathLike[str] | None = None
         return _choose_and_detect(as_image(image, settings), settings, limit, keep_spectra, progress, threads)
     if minutes is not None:
         raise Error("minutes: is for a model that is still to be trained; leave it out with model or baseline")
-    session = Session(model, baseline, config=config, on_training_image=on_training_image, keep_spectra=keep_spectra,
-                      threads=threads, **configuration)
+    session = Session(model, baseline, fit=fit, config=config, on_training_image=on_training_image,
+                      keep_spectra=keep_spectra, threads=threads, **configuration)
     return session.detect(image, progress=progress)
 
 

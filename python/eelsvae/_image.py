@@ -37,6 +37,8 @@ class Image:
                  metadata: Mapping[str, Any] | None = None) -> None:
         if isinstance(counts, np.ma.MaskedArray):
             raise Error("counts: a masked array; give its data, and the pixels to be left out as excluded")
+        if hasattr(counts, "toarray") or hasattr(counts, "todense"):
+            raise Error("counts: sparse arrays are not taken; give an ordinary one")
         array = np.asarray(counts)
         if array.ndim != 3:
             raise Error(f"counts: an array of {array.ndim} dimensions; give three, (y, x, E), of a line of "
@@ -93,14 +95,18 @@ _of_files = {"dataset": -1, "axes": "yxE", "swap_axes": False, "energy_offset": 
 
 
 def without_file_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """A complete configuration for what has been read by it."""
-    return {**config, "data": {key: value for key, value in config["data"].items() if key not in _of_files}}
+    """A configuration for what has been read by it."""
+    data = config.get("data")
+    if not isinstance(data, dict):  # absent, or a mistake that the engine names
+        return config
+    return {**config, "data": {key: value for key, value in data.items() if key not in _of_files}}
 
 
 def as_image(given: ImageLike, settings: str = "{}") -> Image:
     """settings: configuration_json(), of which a file is read by what it says of files. Errors as those of read() and
     Image, and where there is no file that it could speak of."""
-    data = json.loads(settings).get("data", {})
+    data = json.loads(settings).get("data")
+    data = data if isinstance(data, dict) else {}  # else a mistake that the engine names
     said = {key: data[key] for key, usual in _of_files.items() if key in data and data[key] != usual}
     if isinstance(given, (str, os.PathLike)):
         return read(given, data=said)

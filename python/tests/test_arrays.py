@@ -1,6 +1,7 @@
 """Arrays of any kind go in, as they lie; what is wrong with them is said in a line."""
 import numpy as np
 import pytest
+import scipy.sparse
 
 import eelsvae
 
@@ -53,6 +54,14 @@ def test_how_a_file_is_taken(whole, tmp_path):
         eelsvae.detect(whole, baseline="mean", data={"energy_offset": 700})
 
 
+def test_how_a_file_is_taken_is_heard_beside_a_model(film, model, tmp_path):
+    np.save(tmp_path / "film.npy", film.counts)
+    found = eelsvae.detect(tmp_path / "film.npy", model, data={"energy_offset": 700, "dispersion": 0.3})
+    assert np.array_equal(found.scores, eelsvae.detect(film, model).scores)
+    with pytest.raises(eelsvae.Error, match="does not hold the model's"):  # energies, which are not the model's then
+        eelsvae.detect(tmp_path / "film.npy", model, data={"energy_offset": 600, "dispersion": 0.3})
+
+
 def test_nothing_is_copied(film):
     image = eelsvae.Image(film.counts)
     assert image.counts is film.counts
@@ -101,7 +110,13 @@ def mistakes(film, model, tiny):
         "give a dict": lambda: eelsvae.train(film, "tiny.json"),
         "give numbers, texts": lambda: eelsvae.train(film, {"training": {"epochs": object()}}),
         "training.epochs": lambda: eelsvae.train(film, {"training.epochs": -1}),
-        "belongs to the trained model": lambda: eelsvae.detect(film, model, training={"epochs": 1}),
+        "data.energy_range: belongs to the trained model": lambda: eelsvae.Session(model, data={"energy_range": [700, 705]}),
+        "data.data_path: says how a file": lambda: eelsvae.Session(model, **{"data.data_path": "scan.dm4"}),
+        "data.dispersion: says how a file": lambda: eelsvae.detect(film, model, **{"data.dispersion": 0.5}),
+        "data: expected an object": lambda: eelsvae.train(film, data=3),
+        "sparse": lambda: eelsvae.Image(scipy.sparse.csr_array(counts[0])),
+        "preprocess.sigma: belongs to the trained model": lambda: eelsvae.detect(film, model, preprocess={"sigma": 1}),
+        "training.epochs: belongs to the trained model": lambda: eelsvae.detect(film, model, training={"epochs": 1}),
         "one of model and baseline": lambda: eelsvae.detect(film, model, "mean"),
         "minutes: is for": lambda: eelsvae.detect(film, model, minutes=1),
         "from 0 to 100000": lambda: eelsvae.train(film, minutes=-1),

@@ -1,4 +1,4 @@
-"""Beside what people have in their notebooks: HyperSpy, scikit-learn, and the notebook itself."""
+"""Beside what people have in their notebooks: HyperSpy, and the notebook itself."""
 import base64
 import importlib.resources
 import io
@@ -85,35 +85,6 @@ def test_results_as_signals(film):
     assert expectation.axes_manager.signal_axes[0].offset == pytest.approx(700)
     assert expectation.data.shape == (24, 16, 64)
     assert set(eelsvae.detect(film, baseline="mean", keep_spectra=False).to_hyperspy()) == {"scores", "mask"}
-
-
-def test_an_estimator(film, other, model, tiny):
-    detector = eelsvae.AnomalyDetector(tiny, energy_offset=700, dispersion=0.3)
-    with pytest.raises(ValueError, match="not fitted"):
-        detector.predict(other.counts)
-    assert detector.fit(film.counts) is detector
-    own = eelsvae.detect(film, model, on_training_image=True)
-    assert np.array_equal(detector.decision_scores_, own.scores)
-    assert np.array_equal(detector.labels_, own.mask.astype(int)) and detector.threshold_ == own.threshold
-    found = eelsvae.detect(other, model)
-    assert np.array_equal(detector.decision_function(other.counts), found.scores)
-    assert np.array_equal(detector.predict(other), found.mask)
-    assert np.array_equal(detector.predict(other) == 1, detector.decision_function(other) > found.threshold)
-
-
-def test_what_is_excluded_has_no_score(film, tiny):
-    detector = eelsvae.AnomalyDetector({**tiny, "data.exclude": [[0, 0, 2, 3]]}, 700, 0.3).fit(film.counts)
-    assert np.isnan(detector.decision_scores_[:2, :3]).all() and not detector.labels_[:2, :3].any()
-
-
-def test_parameters(tiny):
-    detector = eelsvae.AnomalyDetector(tiny)
-    assert detector.set_params(energy_offset=5).get_params()["energy_offset"] == 5
-    with pytest.raises(ValueError, match="no parameter"):
-        detector.set_params(contamination=0.1)
-    base = pytest.importorskip("sklearn.base")
-    copy = base.clone(detector)
-    assert copy is not detector and copy.get_params() == detector.get_params()
 
 
 def test_a_notebook_shows_the_map(other):

@@ -58,6 +58,19 @@ def test_baselines(folder, program, baseline):
     compare(eelsvae.detect(folder / "other.hspy", baseline=baseline), folder / baseline)
 
 
+@pytest.mark.parametrize("baseline", ["mean", "pca:3", "rx:auto"])
+def test_baselines_fitted_to_another_image(folder, program, baseline):
+    """What is cropped and excluded is of the image under test."""
+    program("detect", "--baseline", baseline, "--fit", folder / "film.hspy", "--data", folder / "other.hspy", "--output",
+            folder / f"fitted-{baseline}", "--set", "preprocess.crop_y=2,30", "--set", "data.exclude=0,0,24,3")
+    keys = {"preprocess.crop_y": [2, 30], "data.exclude": [[0, 0, 24, 3]]}
+    found = eelsvae.detect(folder / "other.hspy", baseline=baseline, fit=folder / "film.hspy", **keys)
+    compare(found, folder / f"fitted-{baseline}")
+    session = eelsvae.Session(baseline=baseline, fit=eelsvae.read(folder / "film.hspy"), config=keys)
+    for _ in range(2):
+        assert np.array_equal(session.detect(folder / "other.hspy").scores, found.scores, equal_nan=True)
+
+
 def test_baseline_with_a_configuration(folder, program):
     keys = {"detection.fdr": 0.2, "preprocess.crop_y": [4, 28], "preprocess": {"bin_xy": 2}}
     program("detect", "--baseline", "mean", "--data", folder / "other.hspy", "--output", folder / "cropped", "--set",

@@ -398,6 +398,13 @@ TEST_F(Interfaces, SettingsOfADetectionAreThoseOfThePrograms) {
     EXPECT_EQ(session, nullptr);
   };
   refused("preprocess.sigma=1", "configuration preprocess.sigma: belongs to the trained model");
+  refused("data.energy_range=700,705", "data.energy_range: belongs to the trained model");
+  refused("data.energy_range=700,705", "detection.window says where");
+  for (const char* key : {"energy_offset=700", "dispersion=0.3", "dataset=1", "axes=xyE", "swap_axes=true",
+                          "frame=0", "data_path=scan.dm4"}) {
+    const std::string assignment = std::string("data.") + key;
+    refused(assignment, assignment.substr(0, assignment.find('=')) + ": says how a file is read");
+  }
   refused("data.exclude_path=mask.npy", "give the mask as `excluded`");
   refused("preprocess.align_path=low.dm4", "preprocess.align_path");
   refused("device=abacus", "device 'abacus' is not in this build");
