@@ -123,13 +123,18 @@ Baseline Session::fit_baseline(const eelsvae_image* normal, const PreparedImage&
 
 std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given,
                                                       const eelsvae_image* normal) {
+  return detect([&](const StopToken&) { return image_of_caller(given, config_.data); }, normal);
+}
+
+std::shared_ptr<const FoundForCaller> Session::detect(
+    const std::function<ImageToRead(const StopToken&)>& open, const eelsvae_image* normal) {
   caller_.go();
   if (model_ && normal)
     throw UserError("a model was fitted when it was trained; an image to fit to belongs to a baseline");
   std::optional<ThreadCount> threads;
   caller_.take_threads(threads);
   const DetectionConfig& detection = config_.detection;
-  ImageToRead image = image_of_caller(given, config_.data);
+  ImageToRead image = open(caller_.token());
   caller_.begin("preparing");
   if (!preparing_) {
     preparing_ = offer_.create(offer_.variants.front());
@@ -144,7 +149,7 @@ std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given
   const PreparedImage& prepared = result->prepared;
   if (model_) check_non_negative(prepared.image, config_.loss.reconstruction);
   check_detection(prepared.image, model_ ? config_.tiles.image_size : 0, detection);
-  if (forgotten_ && config_.data.exclude.empty() && !given->excluded)
+  if (forgotten_ && excluded_pixels(prepared.image.excluded, by_request) == 0)
     caller_.info("The training excluded pixels, this detection excludes none; a mask or data.exclude does");
   for (const std::string& note : prepared.notes) caller_.info(note);
 

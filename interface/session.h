@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "engine/detect/baselines.h"
 #include "engine/detect/job.h"
+#include "engine/image/image_to_read.h"
 #include "engine/network/kernel_choice.h"
 #include "engine/prepare/preprocess.h"
 #include "include/eelsvae/eelsvae.h"
@@ -39,6 +41,9 @@ class Session {
   // prepare() and run_detection() have it, and for a normal image beside a model; Interrupted where the
   // caller asks for it.
   std::shared_ptr<const FoundForCaller> detect(const eelsvae_image* image,
+                                               const eelsvae_image* normal = nullptr);
+  // The same of an image that is opened by then, of which only what is needed is read.
+  std::shared_ptr<const FoundForCaller> detect(const std::function<ImageToRead(const StopToken&)>& open,
                                                const eelsvae_image* normal = nullptr);
   // From any thread.
   void stop() { caller_.stop(); }

@@ -232,9 +232,25 @@ class PythonSession {
   }
 
   Found detect(const GivenImage& given, const Listener& listener) {
+    const eelsvae_image image = given.description();
+    return found_by(listener, [&](const eelsvae_image* normal) { return session_->detect(&image, normal); });
+  }
+
+  // Of a file nothing is kept but what is worked on. json: how it is to be taken, of the groups data and
+  // preprocess.
+  Found detect_file(const std::string& path, const std::string& json, const Listener& listener) {
+    const Config config = parse_config_alone(json, from_python);
+    return found_by(listener, [&](const eelsvae_image* normal) {
+      return session_->detect([&](const StopToken& stop) { return open_image_data(path, config, stop); },
+                              normal);
+    });
+  }
+
+ private:
+  template <class Work>
+  Found found_by(const Listener& listener, const Work& work) {
     // Asked and set under Python's lock.
     if (at_work_) throw UserError("session: another thread works with it; make a session for each");
-    const eelsvae_image image = given.description();
     const eelsvae_image normal = normal_ ? normal_->description() : no_image();
     at_work_ = true;
     struct Release {
@@ -242,11 +258,9 @@ class PythonSession {
       ~Release() { flag = false; }
     } release{at_work_};
     return {work_for(
-        listener, told_, [&] { session_->stop(); },
-        [&] { return session_->detect(&image, normal_ ? &normal : nullptr); })};
+        listener, told_, [&] { session_->stop(); }, [&] { return work(normal_ ? &normal : nullptr); })};
   }
 
- private:
   Told told_;
   std::optional<GivenImage> normal_;  // what a baseline is fitted to, if not the image under test
   std::optional<Session> session_;
@@ -380,7 +394,8 @@ NB_MODULE(_engine, m) {
                     std::optional<GivenImage>>(),
            "model"_a.none(), "baseline"_a, "json"_a, "threads"_a, "on_training_image"_a, "keep_spectra"_a,
            "normal"_a.none())
-      .def("detect", &PythonSession::detect, "image"_a, "listener"_a);
+      .def("detect", &PythonSession::detect, "image"_a, "listener"_a)
+      .def("detect_file", &PythonSession::detect_file, "path"_a, "json"_a, "listener"_a);
 
   nb::class_<Found>(m, "Found", "What was found.")
       .def_prop_ro("scores",
@@ -398,6 +413,7 @@ NB_MODULE(_engine, m) {
           [](const Found& self) {
             return std::tuple{axis_of(self.image().y), axis_of(self.image().x), axis_of(self.image().energy)};
           })
+      .def_prop_ro("title", [](const Found& self) { return self.image().title; })
       .def_prop_ro("channels", [](const Found& self) { return self.image().energy.size; })
       .def_prop_ro("threshold", [](const Found& self) { return self.result->found.threshold; })
       .def_prop_ro("reasons", [](const Found& self) { return self.result->found.doubts; })

@@ -23,10 +23,15 @@ class Region(NamedTuple):
     """Anomalous pixels that touch each other, by edge or by corner."""
 
     pixels: int
-    y: int  # of the pixel with the highest score, in the maps
+    """How many."""
+    y: int
+    """Of the pixel with the highest score, in the maps."""
     x: int
-    score: float  # the highest
-    words: str  # what changed there, such as "Fe L3 moved by +1.2 ± 0.3 eV"; "" if that was not sought
+    """The same."""
+    score: float
+    """The highest."""
+    words: str
+    """What changed there, such as "Fe L3 moved by +1.2 ± 0.3 eV"; "" if that was not sought."""
 
 
 def _in_place(axis: tuple[str, str, float, float], along: Axis) -> Axis:
@@ -37,30 +42,35 @@ def _in_place(axis: tuple[str, str, float, float], along: Axis) -> Axis:
 class Detection:
     """What was found in an image. Maps are arrays (y, x), of the image's pixels but for cropping and binning."""
 
-    def __init__(self, found: _engine.Found, image: Image, model: Model | None, choices: list[str]) -> None:
+    def __init__(self, found: _engine.Found, image: Image | None, model: Model | None, choices: list[str]) -> None:
+        """image: what was given; None: a file, whose axes and title the engine has."""
         self._found = found
         y, x, energy = found.axes
-        self.y, self.x = _in_place(y, image.y), _in_place(x, image.x)
+        self.y: Axis = Axis(*y) if image is None else _in_place(y, image.y)
+        """Of the maps, in the image's units."""
+        self.x: Axis = Axis(*x) if image is None else _in_place(x, image.x)
+        """Of the maps, in the image's units."""
         self._energy = Axis(*energy)
-        self.title = image.title
-        #: the model that looked, or that was trained in vain where everything was chosen; None: a baseline alone
+        self.title: str = found.title if image is None else image.title
+        """The image's."""
         self.model = model
-        #: what was chosen where nothing was given, and why
+        """The model that looked, or that was trained in vain where everything was chosen; None: a baseline alone."""
         self.choices = choices
-        #: (y, x) float32, larger fits worse; NaN in excluded pixels
+        """What was chosen where nothing was given, and why."""
         self.scores: np.ndarray = found.scores
-        #: (y, x) bool, True where the score is above the threshold
+        """(y, x) float32, larger fits worse; NaN in excluded pixels."""
         self.mask: np.ndarray = found.mask.view(bool)
-        #: above it a spectrum does not fit
+        """(y, x) bool, True where the score is above the threshold."""
         self.threshold: float = found.threshold
-        #: why the threshold is not to be trusted, each with what to do about it
+        """Above it a spectrum does not fit."""
         self.reasons: list[str] = found.reasons
-        #: whether nothing speaks against the threshold
+        """Why the threshold is not to be trusted, each with what to do about it."""
         self.trusted: bool = not self.reasons
-        #: the highest score first
+        """Whether nothing speaks against the threshold."""
         self.regions: list[Region] = [Region(*region) for region in found.regions]
-        #: all that eelsvae-detect writes into summary.json
+        """The highest score first."""
         self.summary: dict[str, Any] = json.loads(found.summary)
+        """All that eelsvae-detect writes into summary.json."""
 
     @property
     def energy(self) -> np.ndarray:
@@ -133,13 +143,18 @@ class Session:
             raise Error("fit: is for a baseline; a model was fitted when it was trained")
         self._settings = configuration_json(config, configuration)
         normal = None if fit is None else as_image(fit, self._settings)._given()
-        # How a file is read is the affair of as_image().
-        settings = json.dumps(without_file_keys(json.loads(self._settings)))
-        self._session = _engine.Session(None if self.model is None else self.model._engine, baseline or "", settings,
-                                        threads, on_training_image, keep_spectra, normal)
+        # How a file is taken is not the affair of detections.
+        groups = json.loads(self._settings)
+        self._how_to_read = json.dumps({name: groups[name] for name in ("data", "preprocess") if name in groups})
+        self._session = _engine.Session(None if self.model is None else self.model._engine, baseline or "",
+                                        json.dumps(without_file_keys(groups)), threads, on_training_image,
+                                        keep_spectra, normal)
 
     def detect(self, image: ImageLike, *, progress: Progress = False) -> Detection:
         """What does not fit in this image; see eelsvae.detect()."""
+        if isinstance(image, (str, os.PathLike)):
+            found = self._session.detect_file(os.fspath(image), self._how_to_read, listener(progress))
+            return Detection(found, None, self.model, [])
         there = as_image(image, self._settings)
         return Detection(self._session.detect(there._given(), listener(progress)), there, self.model, [])
 

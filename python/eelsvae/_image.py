@@ -148,7 +148,7 @@ def simulate(preset: str = "bfo", shape: tuple[int, int, int] = (96, 96, 256),
     """A simulated specimen with known anomalies, as eelsvae-simulate makes it, and the truth: an array (y, x) of
     booleans, True where a pixel is anomalous.
 
-    shape: pixels along y and x, and channels. defects: "KIND:STRENGTH[:SHAPE[:RADIUS]][@AMOUNT]" of
+    shape: pixels along y and x, and channels. defects: `KIND:STRENGTH[:SHAPE[:RADIUS]][@AMOUNT]` of
     docs/specimens.md, such as "fe-shift:1.5:disc:2"; None: Fe lines moved by 2.4 eV in single pixels; empty: none.
     energy_offset: eV; dispersion: eV per channel; exposure: a factor on all counts; anomalies: the share of the
     pixels, from 1 on their number. The same seed gives the same image.

@@ -58,6 +58,18 @@ def test_baselines(folder, program, baseline):
     compare(eelsvae.detect(folder / "other.hspy", baseline=baseline), folder / baseline)
 
 
+def test_a_file_is_found_in_as_its_image_is(folder):
+    """Of a file the engine reads only what it needs."""
+    path, keys = folder / "other.hspy", {"preprocess.crop_y": [4, 28], "data.exclude": [[0, 0, 24, 3]]}
+    for source in ({"baseline": "mean"}, {"model": folder / "run"}):
+        there, again = (eelsvae.detect(image, **source, **keys) for image in (path, eelsvae.read(path)))
+        assert np.array_equal(there.scores, again.scores, equal_nan=True) and np.isnan(there.scores[:20, :3]).all()
+        assert (there.y, there.x, there.title) == (again.y, again.x, again.title)
+        assert there.y.units == "nm" and there.y.offset == 4.0 and there.title
+    with pytest.raises(eelsvae.Error, match="reach|beyond"):
+        eelsvae.detect(path, baseline="mean", **{"data.exclude": [[0, 0, 24, 300]]})
+
+
 @pytest.mark.parametrize("baseline", ["mean", "pca:3", "rx:auto"])
 def test_baselines_fitted_to_another_image(folder, program, baseline):
     """What is cropped and excluded is of the image under test."""
