@@ -1,6 +1,6 @@
 # Everything a newcomer needs. Each target, or its script, only calls CMake presets and
 # the programs they build.
-.PHONY: demo test test-long build programs packages install package wheel clean
+.PHONY: demo test test-long build programs packages install package wheel docs clean
 
 PREFIX ?= /usr/local
 
@@ -47,6 +47,11 @@ wheel:
 	cmake --preset wheel
 	cmake --build --preset wheel
 	scripts/wheel.sh build/wheel
+
+# The documentation as a site, with the Python package's functions and the C header, in build/site.
+docs:
+	scripts/install-packages.sh --docs
+	scripts/docs.sh
 
 clean:
 	rm -rf build demo

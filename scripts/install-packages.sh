@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that building (default), building the Python package (--python), building and testing
-# (--tests), fuzzing (--fuzz) or the kernels for ARM64 (--arm64) need. Packages that are there already are left alone;
+# (--tests), fuzzing (--fuzz), the kernels for ARM64 (--arm64) or the documentation (--docs) need. Packages that are there already are left alone;
 # nothing is asked for when nothing is missing.
 set -eu
 packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
@@ -26,6 +26,9 @@ if [ "${1:-}" = "--fuzz" ]; then
 fi
 if [ "${1:-}" = "--arm64" ]; then
   packages="cmake ninja-build nlohmann-json3-dev libgtest-dev g++-aarch64-linux-gnu qemu-user"
+fi
+if [ "${1:-}" = "--docs" ]; then
+  packages="python3 python3-venv python3-pip"
 fi
 missing=""
 for package in $packages; do

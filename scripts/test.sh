@@ -6,7 +6,7 @@ source scripts/stages.sh
 
 stage packages scripts/install-packages.sh --tests || finish
 # What other programs write is read by tests, and the Python package is built and tested beside them; where no package index
-# is reached, both are skipped.
+# is reached, both are skipped, and so is the documentation.
 stage writers scripts/install-writers.sh || finish
 python="-DEELSVAE_PYTHON=ON -DPython_EXECUTABLE=$PWD/build/writers/hyperspy/bin/python"
 [ -e build/writers/no-index ] && python="-DEELSVAE_PYTHON=OFF"
@@ -19,5 +19,6 @@ stage "sanitizers: configure" cmake --preset sanitize-ci &&
   stage "sanitizers: build" cmake --build --preset sanitize-ci &&
   stage "sanitizers: tests" ctest --preset sanitize-ci --output-junit junit.xml
 stage analysis scripts/analyse.sh
+[ -e build/writers/no-index ] || stage documentation scripts/docs.sh
 stage outcomes python3 tests/house/outcomes.py tests/allowed_skips.txt build/release/junit.xml build/sanitize-ci/junit.xml
 finish
