@@ -24,7 +24,8 @@ class AnomalyDetector:
     take.
 
     config: keys of docs/config.md, of the training and of detections; what they crop and exclude belongs to the image
-    that is fitted to. baseline: "mean", "pca:3", "rx" and so on, fitted in place of a model; None: a model is trained.
+    that is fitted to. None: the defaults, the published network, which takes hours to train on a large image; minutes or
+    a baseline answer sooner. baseline: "mean", "pca:3", "rx" and so on, fitted in place of a model; None: a model is trained.
     minutes: the training ends after so many; None: when it learns no more. threads: of the CPU; 0: OpenMP's own
     setting. There is no `contamination`: the threshold keeps a rate of false discoveries, detection.fdr, and needs no
     share of anomalies.

@@ -51,7 +51,11 @@ def parts_of(signal: Any) -> tuple[np.ndarray, _Axis, _Axis, _Axis, str, dict[st
 
 def signal_of(array: np.ndarray, axes: Sequence[_Axis], title: str) -> Any:
     """A Signal2D of a map (y, x), or a Signal1D of spectra (y, x, E); axes: (name, units, offset, scale)."""
-    import hyperspy.api as hs
+    try:
+        import hyperspy.api as hs
+    except ImportError as missing:
+        raise Error(f"signals are HyperSpy's, which cannot be imported ({missing}); pip install hyperspy, or take the "
+                    "arrays") from missing
     kind = hs.signals.Signal2D if array.ndim == 2 else hs.signals.Signal1D
     return kind(array, axes=[dict(name=name, units=units, offset=offset, scale=scale, size=size, navigate=navigate)
                              for (name, units, offset, scale), size, navigate

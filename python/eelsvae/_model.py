@@ -94,8 +94,8 @@ def train(image: ImageLike, config: Mapping[str, Any] | None = None, *, minutes:
     """Trains a model, as eelsvae-train does, until it learns no more; its best state is the model.
 
     image: an Image, the path of a file, an array (y, x, E) of counts, or a signal of HyperSpy.
-    config and keywords: keys of docs/config.md, in groups, training={"epochs": 5}, or dotted,
-    {"training.epochs": 5}. minutes: it ends after so many. progress: True shows a bar, if tqdm is installed; a
+    config and keywords: keys of docs/config.md; the defaults are the published network, which takes hours to train on a
+    large image. Keys stand in groups, training={"epochs": 5}, or dotted, {"training.epochs": 5}. minutes: it ends after so many. progress: True shows a bar, if tqdm is installed; a
     function progress(stage, done, total) ends the training where it returns something true. threads: of the CPU; 0:
     OpenMP's own setting.
     Error for what cannot be trained on, and where it ended before an epoch was complete.

@@ -3,6 +3,7 @@ import base64
 import importlib.resources
 import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -85,6 +86,13 @@ def test_results_as_signals(film):
     assert expectation.axes_manager.signal_axes[0].offset == pytest.approx(700)
     assert expectation.data.shape == (24, 16, 64)
     assert set(eelsvae.detect(film, baseline="mean", keep_spectra=False).to_hyperspy()) == {"scores", "mask"}
+
+
+def test_signals_need_hyperspy(film, monkeypatch):
+    found = eelsvae.detect(film, baseline="mean")
+    monkeypatch.setitem(sys.modules, "hyperspy.api", None)
+    with pytest.raises(eelsvae.Error, match="pip install hyperspy"):
+        found.to_hyperspy()
 
 
 def test_a_notebook_shows_the_map(other):
