@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a wheel of a build, and tests it: in an environment with NumPy alone, whether it brings all that it needs, and beside
-# HyperSpy and scikit-learn the tests of this folder.
+# HyperSpy, scikit-learn and PyOD the tests of this folder, the notebooks of examples/ among them.
 # Usage: run.sh BUILD_FOLDER
 set -eu
 build=$(realpath "$1")
