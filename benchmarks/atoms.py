@@ -10,13 +10,11 @@ and score, over the seeds: mean and lowest average precision, mean F1 at a false
 ones among the found, and how many detections call themselves trusted. Pixels around a defect in which it hardly shows
 count neither way (docs/specimens.md). A table in Markdown; every detection is printed to standard error as it is done.
 """
-import json
 import os
-import subprocess
 import sys
 import tempfile
 
-import numpy as np
+from detections import COLUMNS, detect, row, run
 
 CONFIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "configs", "lattice.json")
 SPECIMEN = ["--preset", "lattice", "--exposure", "2", "--shape", "96", "96", "256", "--offset-ev", "660",
@@ -36,42 +34,25 @@ EXPECTATIONS = [  # heading, what is expected, score
 def main():
     programs, seeds = os.path.abspath(sys.argv[1]), [int(seed) for seed in sys.argv[2:]]
 
-    def run(name, *arguments):
-        result = subprocess.run([os.path.join(programs, f"eelsvae-{name}"), *arguments], capture_output=True, text=True)
-        if result.returncode != 0:
-            sys.exit(f"eelsvae-{name} {' '.join(arguments)}: {result.stderr.strip()}")
-
     rows = {}
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             scan, truth = os.path.join(folder, "atoms.hspy"), os.path.join(folder, "truth.npy")
-            run("simulate", *SPECIMEN, "--seed", str(seed), "--output", scan, "--truth", truth)
+            run(programs, "simulate", *SPECIMEN, "--seed", str(seed), "--output", scan, "--truth", truth)
             model = os.path.join(folder, "model")
-            run("train", "--config", CONFIG, "--data", scan, "--output", model)
+            run(programs, "train", "--config", CONFIG, "--data", scan, "--output", model)
             for heading, source, score in EXPECTATIONS:
                 found = os.path.join(folder, "found")
                 expected = [*source, "--config", CONFIG] if source else ["--model", model]
-                run("detect", scan, *expected, "--truth", truth, "--output", found,
-                    "--set", f"detection.score={'whitened' if score == 'own' else score}")
-                with open(os.path.join(found, "summary.json")) as file:
-                    summary = json.load(file)
-                above = np.load(os.path.join(found, "scores.npy")) > summary["threshold"]
-                known = np.load(truth)
-                summary.update(right=int((above & (known > 0)).sum()), wrong=int((above & (known == 0)).sum()))
+                summary = detect(programs, scan, truth, "whitened" if score == "own" else score, found, *expected)
                 rows.setdefault((heading, score), []).append(summary)
                 print(seed, heading, score, f"AP {summary['average_precision']:.3f} F1 {summary['f1']:.3f}",
                       f"found {summary['anomalous_pixels']} precision {summary['precision']:.3f} trusted {summary['trusted']}", file=sys.stderr, flush=True)
 
     print(f"Seeds {', '.join(map(str, seeds))}: `atoms.py PROGRAMS {' '.join(map(str, seeds))}`\n")
-    print("| expectation | score | AP | lowest | F1 | false among found | trusted |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| expectation | score | {COLUMNS} |\n|---|---|---|---|---|---|---|")
     for (heading, score), summaries in rows.items():
-        precision = [s["average_precision"] for s in summaries]
-        true, false = (sum(s[key] for s in summaries) for key in ("right", "wrong"))
-        share = f"{100 * false / (true + false):.1f} % of {true + false}" if true + false else "nothing found"
-        print(f"| {heading} | {score} | {sum(precision) / len(precision):.3f} | {min(precision):.3f} | "
-              f"{sum(s['f1'] for s in summaries) / len(summaries):.3f} | {share} | "
-              f"{sum(bool(s['trusted']) for s in summaries)} of {len(summaries)} |")
+        print(f"| {heading} | {score} | {row(summaries)} |")
 
 
 if __name__ == "__main__":
