@@ -5,7 +5,7 @@
 
 PROGRAMS is the folder of eelsvae-simulate, -train and -detect; DATA a folder of recorded scenes, .npz with data (y, x, band) and
 truth (y, x), left out with a word where it is not there. Every model is trained on the very scan that is scored, defects and all,
-without labels: ours, and those of other_models.py, whose reconstruction `eelsvae-detect --expectation` scores like any. The mean
+without labels: ours, with a latent vector for each tile and for each cell, and those of other_models.py, whose reconstruction `eelsvae-detect --expectation` scores like any. The mean
 spectrum, PCA and RX are fitted to the same scan. Specimens:
 
     interface, gradient   64 x 64 pixels, 256 channels; eleven kinds of defects in 1 % of the pixels
@@ -46,7 +46,7 @@ SIMULATED = {  # what eelsvae-simulate is told, and the energy axis, which .npy 
 }
 BASELINES = {"mean spectrum": "mean", "PCA, components chosen": "pca:auto", "RX, components chosen": "rx:auto"}
 OTHERS = {"autoencoder of spectra": ["autoencoder"], "blind-spot denoiser": ["blindspot"], "diffusion model": ["diffusion"]}
-OURS = "3D-CVAE (eelsvae)"
+OURS = {"3D-CVAE (eelsvae)": [], "3D-CVAE of cells": ["--set", "model.latent=cell"]}
 CANDIDATES = {" ".join(words): words for words in (
     ["autoencoder", "latent=4"], ["autoencoder", "latent=16"], ["blindspot", "block=1"], ["blindspot", "block=5"],
     ["diffusion", "back=0.4"], ["diffusion", "back=0.7"])}
@@ -96,9 +96,10 @@ class Comparison:
         ours, others = LATTICE_STEPS if specimen == "lattice" else STEPS
         if method in BASELINES:
             return ["--baseline", BASELINES[method], "--config", config, *axis], 0.0
-        if method == OURS:
+        if method in OURS:
             model = os.path.join(folder, "model")
-            train = ["train", "--config", config, "--data", scan, *axis, "--set", f"training.seed={seed}", "--output"]
+            train = ["train", "--config", config, "--data", scan, *axis, "--set", f"training.seed={seed}", *OURS[method],
+                     "--output"]
             run(self.programs, *train, os.path.join(folder, "trial"), "--set", "training.epochs=1")
             with open(os.path.join(folder, "trial", "metrics.jsonl"), encoding="utf8") as file:
                 epochs = max(1, round(ours / json.loads(file.readline())["steps"]))
@@ -181,7 +182,7 @@ def main():
     parser.add_argument("--specimens", nargs="+", help="only these")
     options = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    methods = list(CANDIDATES) if options.tune else [*BASELINES, OURS, *OTHERS]
+    methods = list(CANDIDATES) if options.tune else [*BASELINES, *OURS, *OTHERS]
     scans = TUNING if options.tune else [(specimen, seed) for seed in options.seeds for specimen in SIMULATED]
     wanted = [(*scan, method, None) for scan in scans for method in methods]
     if not options.tune:

@@ -226,9 +226,8 @@ EpochLoss Trainer::validate() {
     load(split_.validation, first, -1);
     std::vector<TileLoss> losses = model_.evaluate();
     for (int64_t b = 0; b < std::min(model_.batch(), count - first); ++b) {
-      sum.reconstruction +=
-          losses[static_cast<size_t>(b)].reconstruction /
-          (loaded_share_[static_cast<size_t>(b)] * static_cast<double>(count));
+      sum.reconstruction += losses[static_cast<size_t>(b)].reconstruction /
+                            (loaded_share_[static_cast<size_t>(b)] * static_cast<double>(count));
       sum.kl += losses[static_cast<size_t>(b)].kl / static_cast<double>(count);
     }
   }
