@@ -27,7 +27,8 @@ const char* program_name = "";
 // A file that is mapped has become shorter, or its disk cannot be read. Only what a signal handler may call.
 void on_lost_page(int) {
   constexpr char text[] =
-      ": a file became shorter while it was read, or a disk failed or is full; start again when nobody writes to it\n";
+      ": a file became shorter while it was read, or a disk failed or is full; start again when nobody "
+      "writes to it\n";
   // Where nobody hears it, the status says it.
   [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, program_name, std::strlen(program_name));
   written = ::write(STDERR_FILENO, text, sizeof text - 1);

@@ -443,7 +443,7 @@ TEST_P(TrainerTest, StoppedAfterAnyStepItGoesOnToTheSameBits) {
     ASSERT_TRUE(expected.history.back().deviance);
     EXPECT_LT(expected.schedule.learning_rate, 0.03);
 
-    for (uint64_t stop = 1; stop < expected.step; stop += blind > 0 ? 5 : 1) {
+    for (uint64_t stop = 1; stop<expected.step; stop += blind> 0 ? 5 : 1) {
       SCOPED_TRACE("stopped after step " + std::to_string(stop));
       const auto first = make(), second = make();
       first->initialize(1);

@@ -106,7 +106,9 @@ constexpr const char* every_key = R"({
   "model": {
     "channels": [8, 16, 24, 40],
     "hidden": 100,
-    "latent_dim": 11
+    "latent": "cell",
+    "latent_dim": 11,
+    "blind": 4
   },
   "loss": {
     "reconstruction": "mse",
@@ -136,6 +138,7 @@ constexpr const char* every_key = R"({
     "threshold": -0.25,
     "stride": 5,
     "blend": "uniform",
+    "passes": 16,
     "batch_size": 3,
     "elements": ["Fe", "O"]
   },
@@ -308,7 +311,8 @@ TEST(ConfigMistakes, KeyInTheWrongGroupNamesTheRightOne) {
 
 TEST(ConfigMistakes, UnknownKeyWithoutANeighbourListsWhatIsKnown) {
   EXPECT_EQ(mistake_in(R"({"model": {"qqqqqqqqqq": 1}})"),
-            "run.json: model.qqqqqqqqqq: unknown key; known here are channels, hidden and latent_dim");
+            "run.json: model.qqqqqqqqqq: unknown key; known here are channels, hidden, latent, latent_dim "
+            "and blind");
 }
 
 TEST(ConfigMistakes, HostileKeysStayShortAndOnOneLine) {
@@ -498,6 +502,17 @@ TEST(ConfigMistakes, AlignmentNeedsToKnowAtWhat) {
                   .find("run.json: preprocess.align: is none, so preprocess.align_window and"),
               0u);
   EXPECT_EQ(mistake_in(R"({"preprocess": {"align": "zero_loss"}})"), "no error");
+}
+
+TEST(ConfigMistakes, CellsHaveNoLatentScoreAndSeeTheirSurroundings) {
+  EXPECT_EQ(
+      mistake_in(R"({"model": {"latent": "cell"}, "detection": {"score": "latent"}})"),
+      "run.json: detection.score: is latent, which needs the latent vector of a tile, and model.latent is "
+      "cell");
+  EXPECT_EQ(mistake_in(R"({"model": {"latent": "cell", "blind": 9}, "tiles": {"image_size": 16}})")
+                .find("run.json: model.blind: must not exceed half of tiles.image_size"),
+            0u);
+  EXPECT_EQ(mistake_in(R"({"model": {"blind": 9}, "tiles": {"image_size": 16}})"), "no error");
 }
 
 TEST(ConfigMistakes, ScoredTilesLeaveNoGaps) {
