@@ -18,18 +18,15 @@
 namespace eelsvae {
 namespace {
 
-// A model has its own energies, and how a file is read is no affair of arrays.
+// How a file is read is no affair of arrays.
 void check_data_keys(const std::vector<std::string>& settings) {
   for (const std::string& setting : settings) {
     const std::string key = setting.substr(0, setting.find('='));
-    if (!key.starts_with("data.") || key == "data.exclude" || key == "data.exclude_path") continue;
-    throw UserError(key == "data.energy_range"
-                        ? key +
-                              ": belongs to the trained model, which knows no other energies; "
-                              "detection.window says where a deviation counts"
-                        : key +
-                              ": says how a file is read, and this detection is of arrays; leave it out, and "
-                              "give the image its own energy_offset and dispersion");
+    const bool known = key == "data.exclude" || key == "data.exclude_path" || key == "data.energy_range";
+    if (key.starts_with("data.") && !known)
+      throw UserError(key +
+                      ": says how a file is read, and this detection is of arrays; leave it out, and "
+                      "give the image its own energy_offset and dispersion");
   }
 }
 

@@ -258,7 +258,6 @@ ScoreHead train_score_head(Backend& backend, std::span<const HeadExamples> examp
                   training.batch, Purpose::training);
   network.allocate();
   network.initialize(training.seed);
-  if (!training.initial.empty()) load_weights(training.initial, network);
   double sum = 0;
   for (int64_t step = 0; step < training.steps; ++step) {
     stop.stop_if_requested();

@@ -45,7 +45,6 @@ struct HeadTraining {
   double learning_rate = 2e-3;  // at its highest, after three tenths of the steps
   uint64_t seed = 1;
   std::vector<HeadChange> left_out = {};
-  ScoreHead initial = {};  // weights to begin with; empty: random ones
 };
 
 // A head that tells the examples from the same with changes of 2.5 to 10 standard deviations of the noise, in

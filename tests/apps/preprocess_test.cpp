@@ -56,6 +56,9 @@ TEST_F(PreprocessProgramsTest, AModelSeesOtherImagesAsItSawItsOwn) {
   expect_mistake(program("detect", {"--model", "run", "--output", "no", "--set", "preprocess.bin_xy=1"}),
                  {"preprocess.bin_xy", "belongs to the trained model"});
   expect_mistake(
+      program("detect", {"--model", "run", "--output", "no", "--set", "data.energy_range=700,720"}),
+      {"data.energy_range", "belongs to the trained model", "detection.window"});
+  expect_mistake(
       program("detect", {"--model", "run", "--output", "no", "--set", "preprocess.align_path=film4.hspy"}),
       {"preprocess.align_path", "trained without it"});
   EXPECT_FALSE(std::filesystem::exists(path("no")));
