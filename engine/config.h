@@ -149,10 +149,10 @@ struct DetectionConfig {
   std::vector<std::string> elements;  // of the specimen, for the names of edges; empty: any
 
   // Whether scores are made alike, whatever is made of them.
-  bool scores_like(const DetectionConfig& other) const {
+  bool scores_like(const DetectionConfig& other, LatentOf latent) const {
     return score == other.score && window == other.window && context == other.context &&
            pooling == other.pooling && stride == other.stride && blend == other.blend &&
-           passes == other.passes;
+           (latent == LatentOf::tile || passes == other.passes);
   }
   // Whether a method decides: a number that is given takes precedence.
   bool threshold_by(ThresholdMethod method) const { return !threshold && threshold_method == method; }

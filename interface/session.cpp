@@ -75,7 +75,8 @@ Model& Session::network(int64_t channels, int64_t batch) {
 std::vector<float> Session::held_out_scores() const {
   if (!model_ || !config_.detection.threshold_by_held_out()) return {};
   const CheckpointInfo& info = model_->info;
-  if (!config_.detection.scores_like(info.config.detection) || info.normal_scores.empty())
+  if (!config_.detection.scores_like(info.config.detection, config_.model.latent) ||
+      info.normal_scores.empty())
     throw UserError(
         "detection.threshold_method=conformal: the model has no scores of held-out spectra that were made "
         "like "

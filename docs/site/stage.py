@@ -71,7 +71,7 @@ def add(path):
     elif path.suffix == ".ipynb":
         write(to, linked("\n\n".join(cells(json.loads(path.read_text()))), path.parent))
     else:
-        write(to, f"# {title}\n\n~~~~~~{LANGUAGES[path.suffix]}\n{path.read_text()}\n~~~~~~\n")
+        write(to, f"# {title}\n\n~~~~~~{LANGUAGES.get(path.suffix, "text")}\n{path.read_text()}\n~~~~~~\n")
 
 
 shutil.rmtree(out, ignore_errors=True)

@@ -385,7 +385,18 @@ void measure_convolution(Backend& backend, const Stopwatch& watch, Ceilings& cei
 
 // Fills every host slot, so that a step can take its tiles from there without their being written again.
 void fill_slots(Model& model, const std::vector<float>& tiles) {
-  for (int slot = 0; slot < 2; ++slot) model.load_tiles(tiles.data());
+  for (int slot = 0; slot < 2; ++slot) {
+    model.load_tiles(tiles.data());
+    if (model.shape().blind == 0) continue;
+    std::ranges::copy(tiles, model.next_inputs());
+    model.load_inputs();
+  }
+}
+
+// The same again.
+void load_again(Model& model) {
+  model.load_tiles();
+  if (model.shape().blind > 0) model.load_inputs();
 }
 
 class StepTimer {
@@ -401,9 +412,9 @@ class StepTimer {
   void run(Measurement& result, bool operations, const std::function<void()>& more) {
     fill_slots(model_, tiles_);
     const auto serial = [&] {
-      model_.next_tiles();
+      wait_for_slots();
       return watch_.seconds_of([&] {
-        model_.load_tiles();
+        load_again(model_);
         start();
         finish();
       });
@@ -437,8 +448,12 @@ class StepTimer {
   static constexpr int64_t most = 1000;
 
   void load() {
+    wait_for_slots();
+    load_again(model_);
+  }
+  void wait_for_slots() {
     model_.next_tiles();
-    model_.load_tiles();
+    if (model_.shape().blind > 0) model_.next_inputs();
   }
   void start() {
     if (training_)
@@ -503,9 +518,9 @@ class StepTimer {
                                                               ? published
                                                               : ChannelWindow{0, tile.energy.size};
     const std::vector<double> seconds = watch_.samples(3, 10, 1000, [&] {
-      model_.next_tiles();
+      wait_for_slots();
       return watch_.seconds_of([&] {
-        model_.load_tiles();
+        load_again(model_);
         model_.start_reconstruction();
         pearson_scores(tile, {model_.finish_reconstruction().tiles, tile.counts.size()}, window);
       });

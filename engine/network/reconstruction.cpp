@@ -120,7 +120,7 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared
     return reconstruct_shown(model, prepared, prepared, stride, blend, tiles_done, stop, shared_memory);
   const auto share = static_cast<float>(1 / (BlindBlocks::share * static_cast<double>(passes)));
   Reconstruction result;
-  result.spectra.resize(prepared.counts.size());
+  result.spectra.resize(prepared.counts.size(), 0.0f);
   int64_t passed = 0;
   for (const BlindBlocks& blind : blind_passes(side, passes)) {
     CountArray counts(prepared.counts.begin(), prepared.counts.end());
@@ -138,6 +138,40 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared
     result.grid = std::move(pass.grid);
     ++passed;
   }
+  return result;
+}
+
+std::vector<float> reconstruct_tiles(Model& model, std::span<const float> tiles) {
+  const ModelShape& shape = model.shape();
+  const auto tile_count = static_cast<size_t>(shape.tile_count());
+  const size_t count = tiles.size() / tile_count;
+  expect(count > 0 && count <= static_cast<size_t>(model.batch()), "reconstruct_tiles: at most a batch");
+  const auto fill = [&](std::span<const float> from, float* to) {  // past the end the last tile repeats
+    for (size_t b = 0; b < static_cast<size_t>(model.batch()); ++b)
+      std::ranges::copy(from.subspan(std::min(b, count - 1) * tile_count, tile_count), to + b * tile_count);
+  };
+  fill(tiles, model.next_tiles());
+  model.load_tiles();
+  std::vector<float> result(tiles.size());
+  const auto add = [&](const BlindBlocks* blind) {
+    model.evaluate();
+    for (size_t b = 0; b < count; ++b) {
+      std::vector<float> told = model.evaluated_reconstruction(static_cast<int64_t>(b));
+      if (blind) blind->clear(told, shape.image_size, shape.energy, false);
+      for (size_t i = 0; i < tile_count; ++i) result[b * tile_count + i] += told[i];
+    }
+  };
+  if (shape.blind == 0) add(nullptr);
+  if (shape.blind > 0)
+    for (const BlindBlocks& blind : blind_passes(shape.blind, 4)) {
+      std::vector<float> shown(tiles.begin(), tiles.end());
+      for (size_t b = 0; b < count; ++b)
+        blind.clear(std::span(shown).subspan(b * tile_count, tile_count), shape.image_size, shape.energy,
+                    true);
+      fill(shown, model.next_inputs());
+      model.load_inputs();
+      add(&blind);
+    }
   return result;
 }
 

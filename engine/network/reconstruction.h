@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "engine/config.h"
@@ -33,6 +34,10 @@ struct Reconstruction {
 Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared, int64_t stride, Blend blend,
                                  int64_t passes = 4, const TilesDone& tiles_done = {},
                                  const StopToken& stop = {}, size_t shared_memory = size_t{1} << 30);
+
+// What a model that is being trained makes of at most a batch of tiles, (count, target...), from the mean of
+// the posterior; of a network of cells in four passes.
+std::vector<float> reconstruct_tiles(Model& model, std::span<const float> tiles);
 
 // Tiles that a detection in the image takes at a time: detection.batch_size, but no more than there are.
 // UserError as reconstruct_image.

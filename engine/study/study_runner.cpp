@@ -115,7 +115,9 @@ class UnitRun {
     const ExpectationSource expect = [this, &trained](const SpectrumImageView& image) {
       return expect_from(*trained.model, image, config_.detection, {}, observer_.stop());
     };
-    return {"model", footing, expect, Kind::configured, evaluation_.scores, comparison};
+    std::vector<Score> scores = evaluation_.scores;
+    if (config_.model.latent == LatentOf::cell) std::erase(scores, Score::latent);
+    return {"model", footing, expect, Kind::configured, std::move(scores), comparison};
   }
 
   std::vector<Score> scores_of_baselines() const {

@@ -10,6 +10,7 @@
 
 #include "engine/image/excluded.h"
 #include "engine/network/blind_blocks.h"
+#include "engine/network/reconstruction.h"
 #include "engine/noise/filtered_noise.h"
 #include "kernels/philox.h"
 
@@ -237,35 +238,19 @@ EpochLoss Trainer::validate() {
 
 double Trainer::measure_deviance() {
   const PredictionSample& sample = *held_out_;
-  const int64_t tile_count = model_.shape().tile_count(), tiles = sample.rectangles(),
-                side = model_.shape().blind, width = split_.grid.tile, channels = model_.shape().energy;
-  // One pass; what `blind` hides is told, the rest is 0.
-  auto pass = [&](bool with_fresh_noise, const BlindBlocks* blind, CountArray& predicted) {
-    for (int64_t first = 0; first < tiles; first += model_.batch()) {
-      float *batch = model_.next_tiles(), *shown = blind ? model_.next_inputs() : nullptr;
-      for (int64_t b = 0; b < model_.batch(); ++b) {
-        const auto& counts = sample.rectangle(std::min(first + b, tiles - 1), with_fresh_noise).counts;
-        std::ranges::copy(counts, batch + b * tile_count);
-        if (!blind) continue;
-        std::ranges::copy(counts, shown + b * tile_count);
-        blind->clear({shown + b * tile_count, static_cast<size_t>(tile_count)}, width, channels, true);
-      }
-      model_.load_tiles();
-      if (blind) model_.load_inputs();
-      model_.evaluate();
-      for (int64_t b = 0; b < std::min(model_.batch(), tiles - first); ++b) {
-        std::vector<float> told = model_.evaluated_reconstruction(b);
-        if (blind) blind->clear(told, width, channels, false);
-        for (int64_t i = 0; i < tile_count; ++i)
-          predicted[static_cast<size_t>((first + b) * tile_count + i)] += told[static_cast<size_t>(i)];
-      }
-    }
-  };
+  const int64_t tile_count = model_.shape().tile_count(), tiles = sample.rectangles();
   auto predict = [&](bool with_fresh_noise) {
-    CountArray predicted(sample.observed.counts.size());
-    if (side == 0) pass(with_fresh_noise, nullptr, predicted);
-    if (side > 0)
-      for (const BlindBlocks& blind : blind_passes(side, 4)) pass(with_fresh_noise, &blind, predicted);
+    CountArray predicted;
+    for (int64_t first = 0; first < tiles; first += model_.batch()) {
+      std::vector<float> batch;
+      for (int64_t i = first; i < std::min(first + model_.batch(), tiles); ++i) {
+        const auto counts = sample.rectangle(i, with_fresh_noise).counts;
+        batch.insert(batch.end(), counts.begin(), counts.end());
+      }
+      expect(std::ssize(batch) % tile_count == 0, "held-out rectangles are tiles");
+      const std::vector<float> told = reconstruct_tiles(model_, batch);
+      predicted.insert(predicted.end(), told.begin(), told.end());
+    }
     if (model_.loss_kind() == ReconstructionLoss::poisson) {
       SpectrumImageView shown = sample.observed;
       if (with_fresh_noise) shown.counts = sample.disturbed;

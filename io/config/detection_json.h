@@ -29,7 +29,7 @@ struct DetectionReport {
   std::optional<Comparison> comparison = {};     // how well normal spectra are predicted
   std::vector<uint8_t> truth = {};               // (y, x), not 0: known to be anomalous; empty if not known
   std::optional<DetectionMetrics> metrics = {};  // against the truth
-  // What other expectations find in the same image by the same score and rate.
+  // What other expectations find in the same image, by the same score unless they have their own.
   struct Beside {
     std::string name;  // what a baseline says of itself
     std::string score;

@@ -25,7 +25,7 @@ bool apply_to_detection(const std::vector<std::string>& settings, Config& config
     if (key == "data.energy_range")
       throw UserError(origin + " " + key +
                       ": belongs to the trained model, which has the channels that it was trained on; "
-                      "detection.window narrows where a deviation counts");
+                      "detection.window says where a deviation counts");
     if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
         key != "precision" && std::ranges::find(image_keys, key) == image_keys.end())
       throw UserError(origin + " " + key +

@@ -31,7 +31,7 @@ Winner best_of(const std::optional<Comparison>& comparison, int64_t pixels, cons
     return pixels >= enough_for_pca
                ? Winner{false, "pca:auto", "PCA is used, for no model was trained"}
                : Winner{false, "mean", "The mean spectrum is used, for so few spectra tell no more"};
-  if (needs_model(wanted.score) || wanted.threshold_by_held_out())
+  if (needs_model(wanted.score) || wanted.score == Score::amounts || wanted.threshold_by_held_out())
     return {true, "", "The model is used, for the score or the threshold needs one"};
   constexpr double clearly = 0.001;  // what is simpler is preferred otherwise
   const bool has_pca = comparison->pca && comparison->components > 0;

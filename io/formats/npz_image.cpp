@@ -172,10 +172,10 @@ class Archive {
               one_line(energies->name) + "' are taken for the edges of " +
               std::to_string(info.axes.back().size) +
               " channels, whose energies are the centres between them"};
-    // In eV no spectrometer has such channels at such a loss.
+    // In eV a vibrational spectrum may have such channels, but it begins at its zero loss or near it.
     const double first = info.axes.back().value(0);
     const double step = std::abs(info.axes.back().scale);
-    if (energies && energy_unit_in(energies->name).empty() && first > 0.03 && step < 0.001)
+    if (energies && energy_unit_in(energies->name).empty() && first > 0.08 && step < 0.001)
       return {"The energies in '" + one_line(energies->name) +
               "' name no unit and are taken for eV; if they are keV, call the array energy_keV"};
     if (energies && std::count(shape.begin(), shape.end(), energies->header.elements) > 1)

@@ -174,6 +174,7 @@ json to_json(const BenchmarkResult& result) {
             {"energy", shape.energy},
             {"channels", shape.channels},
             {"hidden", shape.hidden},
+            {"latent", shape.blind > 0 ? "cell" : "tile"},
             {"latent_dim", shape.latent},
             {"parameters", shape.parameter_count()}}},
           {"checks", checks},

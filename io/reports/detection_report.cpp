@@ -259,7 +259,8 @@ json beside(const DetectionReport& report) {
   };
   if (!report.beside.empty()) add(report.model, report.detection, report.metrics);
   for (const DetectionReport::Beside& other : report.beside)
-    add(other.name, other.found, other.metrics)
+    add(other.name + (other.score == report.score_name() ? "" : ", score " + other.score), other.found,
+        other.metrics)
         .update({{"limits", map_limits(other.found.scores, other.found.mask, other.found.threshold)},
                  {"scores", base64(other.found.scores)},
                  {"mask", base64(other.found.mask)}});

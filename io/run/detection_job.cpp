@@ -231,7 +231,8 @@ std::optional<HeldOut> find_held_out(const Source& source, const std::string& da
   const DetectionConfig& detection = source.config.detection;
   if (!source.fitted || !detection.threshold_by_held_out()) return std::nullopt;
   HeldOut held_out;
-  if (detection.scores_like(source.calibrated)) held_out.scores = source.normal_scores;
+  if (detection.scores_like(source.calibrated, source.config.model.latent))
+    held_out.scores = source.normal_scores;
   if (!held_out.scores.empty()) return held_out;
   const Config& training = source.training;
   DataConfig detected = source.config.data;
@@ -277,6 +278,7 @@ void check_model_inside(const DetectionRequest& request) {
 int run_detection(const DetectionRequest& request) {
   const int given = !request.model.empty() + !request.baseline.empty() + !request.expectation.empty();
   if (given > 1) throw UserError("give one of --model RUN, --baseline NAME and --expectation FILE");
+  for (const std::string& name : request.beside) parse_baseline(name);
   JobFolder output(request.output, JobFolder::Kind::detection);
   if (given == 0) return run_automatic(request, output);
   check_model_inside(request);
@@ -345,10 +347,6 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
     baseline.emplace(fit_baseline(request, source, prepared, *trained.backend));
     source.name = baseline->describe();
   }
-  if (!request.beside.empty()) check_detection(prepared.image, 0, config.detection);
-  std::vector<Baseline> others;
-  for (const std::string& name : request.beside)
-    others.emplace_back(prepared.image, std::span<const uint8_t>(), parse_baseline(name));
   times.end(file ? "model" : "fitting");
   std::optional<HeldOut> held_out = find_held_out(source, data, prepared, *trained.backend);
 
@@ -426,15 +424,22 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
                : std::optional(detection_metrics(of.scores, truth.anomalous, of.threshold, left_out));
   };
   report.metrics = measure(found);
-  for (const Baseline& other : others) {
+  for (const std::string& name : request.beside) {
     interruption().stop_if_requested();
-    const Expectation expectation = expect_from(other, prepared.image);
-    Detection map = detect_pixels(prepared.image, expectation, config.preprocess, config.detection);
-    const std::optional<DetectionMetrics> metrics = measure(map);
-    report.beside.push_back(
-        {other.describe(), score_name(expectation, config.detection), std::move(map), metrics});
+    try {
+      check_detection(prepared.image, 0, config.detection);
+      const Baseline other(prepared.image, {}, parse_baseline(name));
+      const Expectation expectation = expect_from(other, prepared.image);
+      DetectionConfig by = config.detection;
+      if (!expectation.own_scores.empty()) by.threshold.reset();  // which is of another score
+      Detection map = detect_pixels(prepared.image, expectation, config.preprocess, by);
+      const std::optional<DetectionMetrics> metrics = measure(map);
+      report.beside.push_back({other.describe(), score_name(expectation, by), std::move(map), metrics});
+    } catch (const UserError& error) {  // what was found stands without it
+      log->warn("Not beside it, {}: {}", name, error.what());
+    }
+    times.end("beside");
   }
-  if (!others.empty()) times.end("beside");
   std::vector<InputFile> recorded = inputs.get(interruption());
   times.end("digests");
   report.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", trained.backend->description()}},

@@ -85,6 +85,7 @@ void check_same_run(const Config& before, const Config& now, const std::string& 
     config.training.epochs = 1;
     config.training.patience = 0;
     config.detection = {};
+    if (config.model.latent == LatentOf::tile) config.model.blind = 0;  // nothing is hidden
     return nlohmann::json::parse(to_json_text(config));
   };
   const nlohmann::json then = comparable(before), given = comparable(now);
@@ -179,13 +180,10 @@ bool TrainingRun::report_is_due() const {
 
 void TrainingRun::reconstruct_sample(const TrainingState& state) {
   const int64_t size = model_.shape().image_size, count = model_.shape().tile_count();
-  float* tiles = model_.next_tiles();
-  copy_tile(prepared_, sample_, size, 0, tiles);
-  ReconstructedTile tile = {sample_, size, sample_is_validation_, state.epoch, {tiles, tiles + count}, {}};
-  for (int64_t b = 1; b < model_.batch(); ++b) std::copy_n(tiles, count, tiles + b * count);
-  model_.load_tiles();
-  model_.evaluate();
-  tile.reconstruction = model_.evaluated_reconstruction(0);
+  std::vector<float> observed(static_cast<size_t>(count));
+  copy_tile(prepared_, sample_, size, 0, observed.data());
+  ReconstructedTile tile = {sample_, size, sample_is_validation_, state.epoch, std::move(observed), {}};
+  tile.reconstruction = reconstruct_tiles(model_, tile.observed);
   tile_ = std::move(tile);
 }
 

@@ -88,6 +88,9 @@ TEST_F(BaselineTest, OthersStandBesideIt) {
   EXPECT_EQ(summary["beside"][1]["score"], "own");
   EXPECT_NE(read_bytes(path("found/log.txt")).find("Beside it, PCA, 2 components ("), std::string::npos);
   expect_mistake(program("detect", {"film.hspy", "--baseline", "mean", "--beside", "median"}), {"pca:auto"});
+  // What cannot be told beside it does not take it away.
+  EXPECT_EQ(found_by("mean", "found", {"--beside", "pca:5000"})["beside"], json::array());
+  EXPECT_NE(read_bytes(path("found/log.txt")).find("Not beside it, pca:5000: "), std::string::npos);
 }
 
 TEST_F(BaselineTest, ADescriptionThatIsWrongByMoreThanTheNoiseIsNotTrusted) {

@@ -1,5 +1,6 @@
 // Small maps of what other expectations find, beside the report's own.
-const small = {width: 3, height: Math.max(1, Math.round(3 * report.aspect))};  // of one map pixel, in canvas pixels
+const sharp = Math.max(1, Math.min(3, Math.floor(4096 / Math.max(rows, columns))));
+const small = {width: sharp, height: Math.max(1, Math.round(sharp * report.aspect))};  // of one map pixel, in canvas pixels
 
 const besideMaps = report.beside.map((each, index) => ({
   ...each,

@@ -64,6 +64,27 @@ TEST_P(CellsTest, ASpectrumIsToldWithoutBeingShown) {
   }
 }
 
+// A model in training tells of a tile what the same weights tell of an image of its size.
+TEST_P(CellsTest, InTrainingATileIsToldAsInADetection) {
+  ModelShape shape = small_shape();
+  shape.blind = 2;
+  SpectrumImage image;
+  image.y.size = image.x.size = shape.image_size;
+  image.energy.size = shape.energy;
+  const std::vector<float> tiles = random_tiles(shape, 2, 5);
+  image.counts.assign(tiles.begin(), tiles.begin() + shape.tile_count());
+  AllocatedModel training(backend(), shape, ReconstructionLoss::cross_entropy, 3, Purpose::training),
+      inference(backend(), shape, ReconstructionLoss::cross_entropy, 1, Purpose::inference);
+  training.initialize(3);
+  inference.initialize(3);
+  const std::vector<float> told = reconstruct_tiles(training, tiles);
+  ASSERT_EQ(told.size(), tiles.size());
+  const Reconstruction expected = reconstruct_image(inference, image, 8, Blend::uniform);
+  const double tolerance = tolerance_of(GetParam().precision).output;
+  EXPECT_TRUE(close(Values(told.begin(), told.begin() + shape.tile_count()),
+                    Values(expected.spectra.begin(), expected.spectra.end()), tolerance));
+}
+
 EELSVAE_FOR_EACH_BACKEND(CellsTest);
 
 }  // namespace
