@@ -71,7 +71,8 @@ def add(path):
     elif path.suffix == ".ipynb":
         write(to, linked("\n\n".join(cells(json.loads(path.read_text()))), path.parent))
     else:
-        write(to, f"# {title}\n\n~~~~~~{LANGUAGES.get(path.suffix, "text")}\n{path.read_text()}\n~~~~~~\n")
+        language = LANGUAGES.get(path.suffix, "text")
+        write(to, f"# {title}\n\n~~~~~~{language}\n{path.read_text()}\n~~~~~~\n")
 
 
 shutil.rmtree(out, ignore_errors=True)
