@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
       "  eelsvae-detect scan.dm4 --model run\n"
       "  eelsvae-detect scan.dm4 --model run --beside mean --beside pca:auto\n"
       "  eelsvae-detect scan.dm4 --baseline mean --set data.energy_range=500,800\n"
+      "  eelsvae-detect next.dm4 --state found --output found_next\n"
       "  eelsvae-detect scan.hspy --expectation denoised.npy");
   app.add_option("DATA,--data", request.data, "spectrum image (otherwise the one the model was trained on)");
   app.add_option("--model", request.model, "run folder of eelsvae-train, or a checkpoint");
@@ -31,6 +32,10 @@ int main(int argc, char** argv) {
       "--expectation", request.expectation,
       "instead of a model: what another program makes of DATA (a denoiser, a PCA, a diffusion model), as an "
       "image of the same size in the same units, in any format that is read; it is prepared as DATA is");
+  app.add_option(
+      "--state", request.state,
+      "folder of a detection in another scan of the specimen (or its state.safetensors): DATA is scored as "
+      "that was, by the same baseline, noise and threshold; with --model where that was found by a model");
   app.add_option("--fit", request.fit, "image that the baseline is fitted to (otherwise DATA itself)");
   app.add_option("--beside", request.beside,
                  "also look with this baseline, by the same score, and show its map and what it finds beside "

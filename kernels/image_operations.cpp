@@ -24,12 +24,20 @@ std::vector<float> filtered(const std::vector<float>& values, int64_t length, in
 
 std::vector<float> normalizing_factors(int64_t height, int64_t width, const uint8_t* excluded,
                                        std::span<const float> half) {
+  // The weights of all pixels, rounded as sums of them are below: where none is left out the factor is 1, so
+  // that what is filtered there does not depend on whether one is left out elsewhere.
+  const auto all_along = [&](float each) {
+    float sum = half[0] * each;
+    for (size_t k = 1; k < half.size(); ++k) sum = multiply_add(half[k], each + each, sum);
+    return sum;
+  };
+  const float all = all_along(all_along(1));
   std::vector<float> factors;
   for (int64_t pixel = 0; pixel < height * width; ++pixel) factors.push_back(excluded[pixel] ? 0.0f : 1.0f);
   factors = filtered(filtered(factors, height, width, half), width, 1, half);
   for (int64_t pixel = 0; pixel < height * width; ++pixel) {
     float& factor = factors[static_cast<size_t>(pixel)];
-    factor = excluded[pixel] ? 0 : 1 / factor;
+    factor = excluded[pixel] ? 0 : all / factor;
   }
   return factors;
 }

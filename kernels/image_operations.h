@@ -79,9 +79,9 @@ inline float multiply_add(float a, float b, float sum) {
 }
 
 // Where pixels are left out of a filter over y and x, what its sums over the others are multiplied by, per
-// pixel (height, width): the reciprocal of the weights that are left, and zero for the excluded ones
+// pixel (height, width): the weights of all over those that are left, and zero for the excluded ones
 // (normalized convolution; Knutsson and Westin, CVPR 1993). A pixel's own weight keeps these above zero.
-// half: as DeviceImage::filter() has it. excluded: (height, width).
+// Exactly 1 where all are left. half: as DeviceImage::filter() has it. excluded: (height, width).
 std::vector<float> normalizing_factors(int64_t height, int64_t width, const uint8_t* excluded,
                                        std::span<const float> half);
 

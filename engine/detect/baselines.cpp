@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <numeric>
 
 #include "engine/detect/leading_eigenvectors.h"
 #include "engine/image/finite.h"
@@ -96,13 +97,16 @@ MatrixXd covariance(const SpectrumImageView& image, const ConstVector& mean,
   return sum;
 }
 
+// As many columns in every product, so that a pixel's bits do not depend on how many others come with it: a
+// row of a running scan is the row of the image.
+constexpr int64_t pixels_at_once = 32;
+
 // v_j^T (s - m) of every pixel that is not excluded, as (component, pixel); NaN in the others.
 MatrixXd scores_on(const SpectrumImageView& image, const ConstVector& mean, const Directions& directions,
                    std::span<const uint8_t> left_out) {
   MatrixXd scores = MatrixXd::Constant(directions.cols(), image.pixels(), std::nan(""));
   const std::vector<int64_t> pixels = pixels_to_fit(image, left_out);
   const auto count = static_cast<int64_t>(pixels.size());
-  constexpr int64_t pixels_at_once = 32;
 #pragma omp parallel
   {
     MatrixXd centred(mean.size(), pixels_at_once), block(directions.cols(), pixels_at_once);
@@ -110,7 +114,8 @@ MatrixXd scores_on(const SpectrumImageView& image, const ConstVector& mean, cons
     for (int64_t first = 0; first < count; first += pixels_at_once) {
       const int64_t loaded = std::min(pixels_at_once, count - first);
       load_centred(image, mean, pixels.data() + first, centred.leftCols(loaded));
-      block.leftCols(loaded).noalias() = directions.transpose() * centred.leftCols(loaded);
+      centred.rightCols(pixels_at_once - loaded).setZero();
+      block.noalias() = directions.transpose() * centred;
       for (int64_t j = 0; j < loaded; ++j) scores.col(pixels[static_cast<size_t>(first + j)]) = block.col(j);
     }
   }
@@ -182,25 +187,26 @@ std::string to_string(const BaselineSpec& spec) {
 
 Baseline::Baseline(const SpectrumImageView& training, std::span<const uint8_t> left_out,
                    const BaselineSpec& spec)
-    : spec_(spec), channels_(training.energy.size) {
+    : fitted_{spec, training.energy.size, 0, {}, {}, {}, {}} {
   expect(left_out.empty() || static_cast<int64_t>(left_out.size()) == training.pixels(),
          "mask of another size than the image");
   const std::string name = to_string(spec);
   const std::vector<int64_t> pixels = pixels_to_fit(training, left_out);
-  spectra_ = static_cast<int64_t>(pixels.size());
-  const int64_t possible = std::min(channels_, spectra_ - 1), asked = spec.components.value_or(0);
-  if (spectra_ == 0) throw UserError(name + " cannot be fitted: every pixel of the image is excluded");
-  mean_ = mean_spectrum(training, pixels);
-  const ConstVector mean(mean_.data(), channels_);
-  total_ = mean.sum();
+  fitted_.spectra = static_cast<int64_t>(pixels.size());
+  const int64_t possible = std::min(fitted_.channels, fitted_.spectra - 1),
+                asked = spec.components.value_or(0);
+  if (fitted_.spectra == 0) throw UserError(name + " cannot be fitted: every pixel of the image is excluded");
+  fitted_.mean = mean_spectrum(training, pixels);
+  const ConstVector mean(fitted_.mean.data(), fitted_.channels);
+  total_ = std::accumulate(fitted_.mean.begin(), fitted_.mean.end(), 0.0);
   if (spec.kind != Kind::pca && !(total_ > 1e-9 * mean.cwiseAbs().sum()))
     throw UserError(name + " cannot be fitted: the mean spectrum's total is " + format("%g", total_) +
                     ", but spectra are scaled to their totals; preprocess.scaling_method robust_minmax, "
                     "minmax or none keeps them positive");
   if (spec.kind == Kind::mean) return;
   if (possible < std::max<int64_t>(asked, 1))
-    throw UserError(name + " cannot be fitted to " + std::to_string(spectra_) + " spectra of " +
-                    std::to_string(channels_) + " channels; at most " +
+    throw UserError(name + " cannot be fitted to " + std::to_string(fitted_.spectra) + " spectra of " +
+                    std::to_string(fitted_.channels) + " channels; at most " +
                     std::to_string(std::max<int64_t>(possible, 0)) + " components are possible");
 
   const MatrixXd matrix = covariance(training, mean, pixels);
@@ -217,7 +223,7 @@ Baseline::Baseline(const SpectrumImageView& training, std::span<const uint8_t> l
 
   const int64_t listed = std::min(found, scree_length);
   const MatrixXd scores =
-      scores_on(training, mean, Directions(leading.vectors.data(), channels_, listed), left_out);
+      scores_on(training, mean, Directions(leading.vectors.data(), fitted_.channels, listed), left_out);
   for (int64_t j = 0; j < listed; ++j) {
     const double variance = leading.values[j];
     const auto correlation = spatial_correlation(scores.row(j), training.y.size, training.x.size);
@@ -225,7 +231,7 @@ Baseline::Baseline(const SpectrumImageView& training, std::span<const uint8_t> l
       throw UserError("the number of components cannot be chosen: fewer than " + std::to_string(least_pairs) +
                       " pairs of pixels are " + std::to_string(lag) + " apart; give it, such as " +
                       (spec.kind == Kind::pca ? "pca:3" : "rx:5"));
-    scree_.push_back({variance, variance / total_variance, correlation, correlation > 0.5});
+    fitted_.scree.push_back({variance, variance / total_variance, correlation, correlation > 0.5});
   }
 
   std::vector<int64_t> kept;
@@ -233,47 +239,64 @@ Baseline::Baseline(const SpectrumImageView& training, std::span<const uint8_t> l
     for (int64_t j = 0; j < asked; ++j) kept.push_back(j);
   } else {
     for (int64_t j = 0; j < listed; ++j)
-      if (scree_[static_cast<size_t>(j)].kept) kept.push_back(j);
-    const auto least = spec.kind == Kind::rx ? std::min<size_t>(least_rx_components, scree_.size()) : 0;
+      if (fitted_.scree[static_cast<size_t>(j)].kept) kept.push_back(j);
+    const auto least =
+        spec.kind == Kind::rx ? std::min<size_t>(least_rx_components, fitted_.scree.size()) : 0;
     for (int64_t j = 0; kept.size() < least; ++j)
-      if (!scree_[static_cast<size_t>(j)].kept) kept.push_back(j);
+      if (!fitted_.scree[static_cast<size_t>(j)].kept) kept.push_back(j);
     std::sort(kept.begin(), kept.end());
   }
-  for (ScreeEntry& entry : scree_) entry.kept = false;
+  for (ScreeEntry& entry : fitted_.scree) entry.kept = false;
   for (int64_t j : kept) {
-    if (j < listed) scree_[static_cast<size_t>(j)].kept = true;
-    variances_.push_back(leading.values[j]);
-    directions_.insert(directions_.end(), leading.vectors.col(j).begin(), leading.vectors.col(j).end());
+    if (j < listed) fitted_.scree[static_cast<size_t>(j)].kept = true;
+    fitted_.variances.push_back(leading.values[j]);
+    fitted_.directions.insert(fitted_.directions.end(), leading.vectors.col(j).begin(),
+                              leading.vectors.col(j).end());
   }
 }
 
+Baseline::Baseline(Fitted fitted) : fitted_(std::move(fitted)) {
+  const int64_t channels = fitted_.channels, count = components();
+  const auto finite = [](const std::vector<double>& values) {
+    return std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); });
+  };
+  const bool sound =
+      channels >= 1 && std::ssize(fitted_.mean) == channels && finite(fitted_.mean) &&
+      std::ssize(fitted_.directions) == count * channels && finite(fitted_.directions) &&
+      std::all_of(fitted_.variances.begin(), fitted_.variances.end(), [](double v) { return v > 0; }) &&
+      finite(fitted_.variances) && (fitted_.spec.kind != Kind::mean || count == 0);
+  total_ = std::accumulate(fitted_.mean.begin(), fitted_.mean.end(), 0.0);
+  if (!sound || (fitted_.spec.kind != Kind::pca && !(total_ > 0)))
+    throw UserError("the parts of the baseline " + to_string(fitted_.spec) + " do not belong together");
+}
+
 CountArray Baseline::expected(const SpectrumImageView& image) const {
-  expect(image.energy.size == channels_, "image with other channels than the baseline's");
-  CountArray result(static_cast<size_t>(image.pixels() * channels_));
-  const ConstVector mean(mean_.data(), channels_);
-  const Directions directions(directions_.data(), channels_, components());
+  expect(image.energy.size == fitted_.channels, "image with other channels than the baseline's");
+  CountArray result(static_cast<size_t>(image.pixels() * fitted_.channels));
+  const ConstVector mean(fitted_.mean.data(), fitted_.channels);
+  const Directions directions(fitted_.directions.data(), fitted_.channels, components());
   const std::vector<int64_t> pixels = pixels_to_fit(image, {});
   const auto count = static_cast<int64_t>(pixels.size());
-  constexpr int64_t pixels_at_once = 32;
 #pragma omp parallel
   {
-    MatrixXd spectra(channels_, pixels_at_once), scores(components(), pixels_at_once);
+    MatrixXd spectra(fitted_.channels, pixels_at_once), scores(components(), pixels_at_once);
 #pragma omp for schedule(static)
     for (int64_t first = 0; first < count; first += pixels_at_once) {
       const int64_t loaded = std::min(pixels_at_once, count - first);
-      if (spec_.kind == Kind::pca) {
+      if (fitted_.spec.kind == Kind::pca) {
         load_centred(image, mean, pixels.data() + first, spectra.leftCols(loaded));
-        scores.leftCols(loaded).noalias() = directions.transpose() * spectra.leftCols(loaded);
-        spectra.leftCols(loaded).noalias() = directions * scores.leftCols(loaded);
-        spectra.leftCols(loaded).colwise() += mean;
+        spectra.rightCols(pixels_at_once - loaded).setZero();
+        scores.noalias() = directions.transpose() * spectra;
+        spectra.noalias() = directions * scores;
+        spectra.colwise() += mean;
       }
       for (int64_t j = 0; j < loaded; ++j) {
         const int64_t pixel = pixels[static_cast<size_t>(first + j)];
-        if (spec_.kind != Kind::pca) {
-          const Eigen::Map<const Eigen::VectorXf> observed(image.spectrum(pixel), channels_);
+        if (fitted_.spec.kind != Kind::pca) {
+          const Eigen::Map<const Eigen::VectorXf> observed(image.spectrum(pixel), fitted_.channels);
           spectra.col(j) = mean * (observed.cast<double>().sum() / total_);
         }
-        Eigen::Map<Eigen::VectorXf>(result.data() + pixel * channels_, channels_) =
+        Eigen::Map<Eigen::VectorXf>(result.data() + pixel * fitted_.channels, fitted_.channels) =
             spectra.col(j).cast<float>();
       }
     }
@@ -282,11 +305,12 @@ CountArray Baseline::expected(const SpectrumImageView& image) const {
 }
 
 std::optional<std::vector<float>> Baseline::own_scores(const SpectrumImageView& image) const {
-  expect(image.energy.size == channels_, "image with other channels than the baseline's");
-  if (spec_.kind != Kind::rx) return std::nullopt;
-  const MatrixXd scores = scores_on(image, ConstVector(mean_.data(), channels_),
-                                    Directions(directions_.data(), channels_, components()), {});
-  const ConstVector variances(variances_.data(), components());
+  expect(image.energy.size == fitted_.channels, "image with other channels than the baseline's");
+  if (fitted_.spec.kind != Kind::rx) return std::nullopt;
+  const MatrixXd scores =
+      scores_on(image, ConstVector(fitted_.mean.data(), fitted_.channels),
+                Directions(fitted_.directions.data(), fitted_.channels, components()), {});
+  const ConstVector variances(fitted_.variances.data(), components());
   std::vector<float> distances(static_cast<size_t>(image.pixels()));
   for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
     distances[static_cast<size_t>(pixel)] =
@@ -295,13 +319,13 @@ std::optional<std::vector<float>> Baseline::own_scores(const SpectrumImageView& 
 }
 
 std::string Baseline::describe() const {
-  const std::string fitted = "fitted to " + std::to_string(spectra_) + " spectra";
-  if (spec_.kind == Kind::mean) return "mean spectrum, " + fitted;
-  const double total = scree_.empty() ? 0 : scree_[0].variance / scree_[0].share;
+  const std::string fitted = "fitted to " + std::to_string(fitted_.spectra) + " spectra";
+  if (fitted_.spec.kind == Kind::mean) return "mean spectrum, " + fitted;
+  const double total = fitted_.scree.empty() ? 0 : fitted_.scree[0].variance / fitted_.scree[0].share;
   double share = 0;
-  for (double variance : variances_) share += variance / total;
-  return std::string(spec_.kind == Kind::pca ? "PCA, " : "RX, ") + std::to_string(components()) +
-         (components() == 1 ? " component" : " components") + (spec_.components ? "" : " chosen") +
+  for (double variance : fitted_.variances) share += variance / total;
+  return std::string(fitted_.spec.kind == Kind::pca ? "PCA, " : "RX, ") + std::to_string(components()) +
+         (components() == 1 ? " component" : " components") + (fitted_.spec.components ? "" : " chosen") +
          format(" (%.3g %% of the variance), ", 100 * share) + fitted;
 }
 

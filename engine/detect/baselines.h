@@ -69,27 +69,35 @@ class Baseline {
   // not positive, as after scaling by zscore.
   Baseline(const SpectrumImageView& training, std::span<const uint8_t> left_out, const BaselineSpec& spec);
 
+  // What was fitted, for who keeps it.
+  struct Fitted {
+    BaselineSpec spec;
+    int64_t channels = 0, spectra = 0;  // spectra: that it was fitted to
+    std::vector<double> mean;           // (E)
+    std::vector<double> directions;     // (component, E): v_j
+    std::vector<double> variances;      // (component): l_j
+    std::vector<ScreeEntry> scree;
+  };
+  // UserError where the sizes do not belong together.
+  explicit Baseline(Fitted fitted);
+  const Fitted& fitted() const { return fitted_; }
+
   // The expected spectra (y, x, E) of an image with the training image's channels; 0 in its excluded pixels.
   CountArray expected(const SpectrumImageView& image) const;
 
   // rx: its score of every pixel (y, x), NaN in excluded ones. Others have none.
   std::optional<std::vector<float>> own_scores(const SpectrumImageView& image) const;
 
-  const BaselineSpec& spec() const { return spec_; }
-  int64_t components() const { return static_cast<int64_t>(variances_.size()); }  // kept; 0 for mean
+  const BaselineSpec& spec() const { return fitted_.spec; }
+  int64_t components() const { return std::ssize(fitted_.variances); }  // kept; 0 for mean
   // The first 20 components (or as many as there are), largest variance first; for mean none.
-  const std::vector<ScreeEntry>& scree() const { return scree_; }
+  const std::vector<ScreeEntry>& scree() const { return fitted_.scree; }
   // "PCA, 3 components chosen (97.1 % of the variance), fitted to 44100 spectra", for logs.
   std::string describe() const;
 
  private:
-  BaselineSpec spec_;
-  int64_t channels_ = 0, spectra_ = 0;
-  std::vector<double> mean_;        // (E)
-  double total_ = 0;                // of mean_
-  std::vector<double> directions_;  // (component, E): v_j
-  std::vector<double> variances_;   // (component): l_j
-  std::vector<ScreeEntry> scree_;
+  Fitted fitted_;
+  double total_ = 0;  // of the mean
 };
 
 }  // namespace eelsvae

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "engine/detect/change_fit.h"
+#include "engine/detect/detection_state.h"
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
 #include "engine/first_failure.h"
@@ -25,16 +26,44 @@ std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores,
   }
 }
 
+// Another scan's state holds here if normal spectra score as they did there. The bulk of this image's own
+// scores is the witness.
+void doubt_state(const Detection& found, const DetectionConfig& config, std::span<const uint8_t> excluded,
+                 std::vector<std::string>& doubts) {
+  constexpr double few = 3, times = 3;
+  const std::optional<EmpiricalNull> own = null_if_any(found.scores, excluded);
+  if (!own || !config.threshold_by(ThresholdMethod::fdr)) return;
+  const auto scored = static_cast<double>(
+      std::count_if(found.scores.begin(), found.scores.end(), [](float s) { return !std::isnan(s); }));
+  const auto anomalous = static_cast<double>(found.anomalous_pixels());
+  const double promised = scored * found.null->p_value(found.threshold),
+               likely = scored * own->p_value(found.threshold);
+  const double own_threshold = fdr_threshold(found.scores, *own, config.fdr, excluded);
+  const auto by_own = static_cast<double>(
+      std::ranges::count_if(found.scores, [&](float score) { return score > own_threshold; }));
+  if (likely > few + times * std::max(promised, config.fdr * anomalous))
+    doubts.push_back("normal spectra score higher here than where the state was measured: about " +
+                     short_number(likely, 3) + " of the " + short_number(anomalous, 9) +
+                     " found are normal by the bulk of this scan, " +
+                     short_number(std::max(promised, config.fdr * anomalous), 3) +
+                     " were promised; measure the state in a scan like this one");
+  else if (by_own > few + times * anomalous)
+    doubts.push_back("normal spectra score lower here than where the state was measured: " +
+                     short_number(by_own, 9) + " spectra would be found by the bulk of this scan, " +
+                     short_number(anomalous, 9) + " are; measure the state in a scan like this one");
+}
+
 // A false-discovery rate rests on what is known of normal scores, and on anomalies being rare.
 std::vector<std::string> doubts(const Detection& found, const DetectionConfig& config,
-                                std::span<const float> normal, std::span<const uint8_t> excluded) {
+                                std::span<const float> normal, std::span<const uint8_t> excluded,
+                                const DetectionState* state) {
   constexpr double largest_misfit = 3, largest_share = 0.05;
   constexpr double fewest_found = 20;  // anomalies that a conformal threshold must be able to find
   std::vector<std::string> doubts;
   const auto scored = static_cast<double>(
       std::count_if(found.scores.begin(), found.scores.end(), [](float s) { return !std::isnan(s); }));
   const auto anomalous = static_cast<double>(found.anomalous_pixels());
-  const bool by_null = config.threshold_by(ThresholdMethod::fdr);
+  const bool by_null = !state && config.threshold_by(ThresholdMethod::fdr);
   if (by_null && found.null->misfit > largest_misfit)
     doubts.push_back(
         "the scores of normal spectra follow none of the known laws (chi^2 per degree of freedom " +
@@ -89,23 +118,6 @@ double threshold_of(const Detection& found, const DetectionConfig& config, std::
   throw std::logic_error("internal error: unknown threshold");
 }
 
-// Everything of a detection but its regions.
-Detection pixels_that_do_not_fit(Scorer& scorer, const SpectrumImageView& prepared,
-                                 const DetectionConfig& config, std::span<const float> held_out) {
-  Detection found;
-  found.scores = scorer.scores(config.score);
-  // Whatever the score, the strongest residual explains it best.
-  found.deviations = scorer.whitened().deviations;
-  found.window = scorer.window();
-  const bool by_null = config.threshold_by(ThresholdMethod::fdr);
-  found.null =
-      by_null ? fit_null(found.scores, prepared.excluded) : null_if_any(found.scores, prepared.excluded);
-  found.threshold = threshold_of(found, config, held_out, prepared.excluded);
-  found.mask = anomalous(found.scores, found.threshold);
-  found.doubts = doubts(found, config, held_out, prepared.excluded);
-  return found;
-}
-
 void explain_regions(Detection& found, const SpectrumImageView& prepared, std::span<const float> expected,
                      const ResidualModel& model, const PreprocessConfig& preprocess, const StopToken& stop) {
   const int64_t explained = std::min(std::ssize(found.regions), most_explained);
@@ -154,17 +166,45 @@ void check_detection(const SpectrumImageView& prepared, int64_t tile, const Dete
                     std::to_string(tile) + " x " + std::to_string(tile));
 }
 
+void judge(Detection& found, const DetectionConfig& config, std::span<const uint8_t> excluded,
+           std::span<const float> held_out, const DetectionState* state) {
+  if (state)
+    found.null = state->null;
+  else
+    found.null = config.threshold_by(ThresholdMethod::fdr) ? fit_null(found.scores, excluded)
+                                                           : null_if_any(found.scores, excluded);
+  found.threshold = threshold_of(found, config, held_out, excluded);
+  found.mask = anomalous(found.scores, found.threshold);
+  found.doubts = doubts(found, config, held_out, excluded, state);
+  if (!state) return;
+  for (const std::string& doubt : state->doubts)
+    found.doubts.push_back("where the state was measured: " + doubt);
+  doubt_state(found, config, excluded, found.doubts);
+}
+
+Detection detect_pixels(Scorer& scorer, const SpectrumImageView& prepared, const DetectionConfig& config,
+                        std::span<const float> held_out, const DetectionState* state) {
+  Detection found;
+  found.scores = scorer.scores(config.score);
+  // Whatever the score, the strongest residual explains it best.
+  found.deviations = scorer.whitened().deviations;
+  found.window = scorer.window();
+  if (can_be_kept(config.score)) found.measured = scorer.state();
+  judge(found, config, prepared.excluded, held_out, state);
+  return found;
+}
+
 Detection detect_pixels(const SpectrumImageView& prepared, const Expectation& expectation,
                         const PreprocessConfig& preprocess, const DetectionConfig& config) {
   Scorer scorer(prepared, expectation, preprocess, config);
-  return pixels_that_do_not_fit(scorer, prepared, config, {});
+  return detect_pixels(scorer, prepared, config);
 }
 
 Detection detect(const SpectrumImageView& prepared, const Expectation& expectation,
                  const PreprocessConfig& preprocess, const DetectionConfig& config,
-                 std::span<const float> held_out, const StopToken& stop) {
-  Scorer scorer(prepared, expectation, preprocess, config);
-  Detection found = pixels_that_do_not_fit(scorer, prepared, config, held_out);
+                 std::span<const float> held_out, const StopToken& stop, const DetectionState* state) {
+  Scorer scorer(prepared, expectation, preprocess, config, state ? &state->scores : nullptr);
+  Detection found = detect_pixels(scorer, prepared, config, held_out, state);
   found.regions = find_regions(prepared, expectation.spectra, found.scores, found.mask);
   explain_regions(found, prepared, expectation.spectra, scorer.residuals(), preprocess, stop);
   return found;

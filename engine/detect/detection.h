@@ -11,11 +11,14 @@
 #include "engine/detect/empirical_null.h"
 #include "engine/detect/expectation.h"
 #include "engine/detect/regions.h"
+#include "engine/detect/scorer.h"
 #include "engine/image/energy_axis.h"
 #include "engine/image/spectrum_image.h"
 #include "engine/stop_token.h"
 
 namespace eelsvae {
+
+struct DetectionState;
 
 // So many regions are explained, those of the highest scores, which takes seconds; the others have no words.
 inline constexpr int64_t most_explained = 50;
@@ -29,6 +32,8 @@ struct Detection {
   std::vector<uint8_t> mask;          // 1 where the score is above the threshold
   std::vector<Region> regions;        // of the mask
   ChannelWindow window;               // over which the score was taken
+  // What the score measured in the image; absent where can_be_kept() is not.
+  std::optional<ScoreState> measured = {};
   // Why the threshold may not keep what was asked of it, each with what to do about it. Empty: nothing here
   // speaks against it.
   std::vector<std::string> doubts;
@@ -45,14 +50,23 @@ struct Detection {
 void check_detection(const SpectrumImageView& prepared, int64_t tile, const DetectionConfig& config);
 
 // Scores, threshold, mask and regions. held_out: ascending scores of normal spectra for
-// ThresholdMethod::conformal. UserError: as check_detection; the noise cannot be measured; the threshold
-// cannot be found. Interrupted while regions are explained.
+// ThresholdMethod::conformal. state: of another image (detection_state.h), to take in place of what would be
+// measured in this one; config is then the state's. UserError: as check_detection; the noise cannot be
+// measured; the threshold cannot be found. Interrupted while regions are explained.
 Detection detect(const SpectrumImageView& prepared, const Expectation& expectation,
                  const PreprocessConfig& preprocess, const DetectionConfig& config,
-                 std::span<const float> held_out = {}, const StopToken& stop = {});
+                 std::span<const float> held_out = {}, const StopToken& stop = {},
+                 const DetectionState* state = nullptr);
 
 // The same without regions, which take the longest, for what is only to be set beside another detection.
 Detection detect_pixels(const SpectrumImageView& prepared, const Expectation& expectation,
                         const PreprocessConfig& preprocess, const DetectionConfig& config);
+Detection detect_pixels(Scorer& scorer, const SpectrumImageView& prepared, const DetectionConfig& config,
+                        std::span<const float> held_out = {}, const DetectionState* state = nullptr);
+
+// Threshold, mask and doubts of a detection that has its scores. excluded: pixels without (nonzero), or
+// empty. As of detect().
+void judge(Detection& found, const DetectionConfig& config, std::span<const uint8_t> excluded,
+           std::span<const float> held_out = {}, const DetectionState* state = nullptr);
 
 }  // namespace eelsvae

@@ -44,11 +44,11 @@ std::vector<std::string> doubts_of(const SpectrumImageView& prepared, const Expe
 DetectionResult run_detection(const SpectrumImageView& prepared, const ExpectationSource& source,
                               const SourceDescription& description, const PreprocessConfig& preprocess,
                               const DetectionConfig& config, std::span<const float> held_out,
-                              const StopToken& stop) {
+                              const StopToken& stop, const DetectionState* state) {
   DetectionResult result;
   result.expectation = source(prepared);
   stop.stop_if_requested();
-  result.found = detect(prepared, result.expectation, preprocess, config, held_out, stop);
+  result.found = detect(prepared, result.expectation, preprocess, config, held_out, stop, state);
   stop.stop_if_requested();
   for (const std::string& doubt : doubts_of(prepared, result.expectation, description, preprocess))
     result.found.doubts.push_back(doubt);

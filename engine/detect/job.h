@@ -8,6 +8,7 @@
 #include "engine/config.h"
 #include "engine/detect/comparison.h"
 #include "engine/detect/detection.h"
+#include "engine/detect/detection_state.h"
 #include "engine/detect/expectation.h"
 #include "engine/image/spectrum_image.h"
 #include "engine/stop_token.h"
@@ -35,12 +36,13 @@ struct DetectionResult {
 
 // Expectation, scores, threshold, mask and regions of an image, and how well the source predicts normal
 // spectra beside the baselines, which may cast doubt on the threshold (found.doubts). held_out: ascending
-// scores of normal spectra that the source was not fitted to, where the threshold asks for them. UserError as
+// scores of normal spectra that the source was not fitted to, where the threshold asks for them. state as
+// detect() has it. UserError as
 // detect() has it, Interrupted as the source and detect() have it and between these steps.
 DetectionResult run_detection(const SpectrumImageView& prepared, const ExpectationSource& source,
                               const SourceDescription& description, const PreprocessConfig& preprocess,
                               const DetectionConfig& config, std::span<const float> held_out = {},
-                              const StopToken& stop = {});
+                              const StopToken& stop = {}, const DetectionState* state = nullptr);
 
 // Its parts, for who asks for several scores of one expectation. The maps (y, x) of the scores, in their
 // order; errors as Scorer has them.

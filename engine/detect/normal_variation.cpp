@@ -1,55 +1,91 @@
 #include "engine/detect/normal_variation.h"
 
 #include <algorithm>
-#include <utility>
-
-#include "engine/detect/surroundings.h"
 
 namespace eelsvae {
+namespace {
 
-NormalVariation::NormalVariation(const SpectrumImageView& observed, std::span<const float> expected,
-                                 const ResidualModel& model, int64_t context)
-    : observed_(observed), expected_(expected), model_(model) {
-  for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel)
-    if (observed.excluded.empty() || !observed.excluded[static_cast<size_t>(pixel)]) pixels_.push_back(pixel);
-  const auto count = static_cast<size_t>(model.count());
-  amounts_.assign(count, std::vector<float>(static_cast<size_t>(observed.pixels())));
-  weights_ = amounts_;
-  foretold_.resize(count);
-  measure_amounts();
-  for (size_t k = 0; k < count; ++k) {
-    if (context <= 1) {
-      const double strength = model.strengths[k];
-      std::fill(weights_[k].begin(), weights_[k].end(), static_cast<float>(strength / (1 + strength)));
-      continue;
-    }
-    Foretold foretold = foretell(amounts_[k], observed.y.size, observed.x.size, context, observed.excluded);
-    for (size_t pixel = 0; pixel < amounts_[k].size(); ++pixel) {
-      const double spread = static_cast<double>(foretold.spread[pixel]);
-      const double strength = std::max(spread * spread / model.level - 1, 0.0);
-      weights_[k][pixel] = static_cast<float>(strength / (1 + strength));
-      amounts_[k][pixel] -= foretold.value[pixel];
-    }
-    foretold_[k] = std::move(foretold.value);
-  }
+std::vector<int64_t> counted_pixels(const SpectrumImageView& image) {
+  std::vector<int64_t> pixels;
+  for (int64_t pixel = 0; pixel < image.pixels(); ++pixel)
+    if (image.excluded.empty() || !image.excluded[static_cast<size_t>(pixel)]) pixels.push_back(pixel);
+  return pixels;
 }
 
-void NormalVariation::measure_amounts() {
-  const int64_t channels = observed_.energy.size;
+}  // namespace
+
+AmountMaps::AmountMaps(int64_t height, int64_t width, const ResidualModel& model, int64_t context)
+    : width_(width), model_(model) {
+  const auto count = static_cast<size_t>(model.count());
+  amounts_.assign(count, std::vector<float>(static_cast<size_t>(height * width)));
+  if (context > 1) surroundings_.assign(count, Surroundings(height, width, context));
+}
+
+void AmountMaps::measure(int64_t first, const SpectrumImageView& observed, std::span<const float> expected,
+                         const ResidualModel& model) {
+  const int64_t channels = observed.energy.size, before = first * width_;
+  const std::vector<int64_t> pixels = counted_pixels(observed);
+  for (std::vector<float>& map : amounts_) std::fill_n(map.begin() + before, observed.pixels(), 0.0f);
 #pragma omp parallel
   {
     std::vector<float> z(static_cast<size_t>(channels));
 #pragma omp for schedule(static)
-    for (size_t i = 0; i < pixels_.size(); ++i) {
-      const int64_t pixel = pixels_[i];
-      model_.whiten(pixel, observed_.spectrum(pixel), expected_.data() + pixel * channels, z.data());
-      for (int64_t k = 0; k < model_.count(); ++k) {
-        const float* u = model_.component(k);
+    for (size_t i = 0; i < pixels.size(); ++i) {
+      const int64_t pixel = pixels[i];
+      model.whiten(pixel, observed.spectrum(pixel), expected.data() + pixel * channels, z.data());
+      for (int64_t k = 0; k < model.count(); ++k) {
+        const float* u = model.component(k);
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t e = 0; e < channels; ++e) sum += z[static_cast<size_t>(e)] * u[e];
-        amounts_[static_cast<size_t>(k)][static_cast<size_t>(pixel)] = sum;
+        amounts_[static_cast<size_t>(k)][static_cast<size_t>(before + pixel)] = sum;
       }
+    }
+  }
+}
+
+void AmountMaps::foretell_rows(std::span<const uint8_t> excluded, int64_t first, int64_t last, int64_t there,
+                               int64_t settled) {
+  for (size_t k = 0; k < surroundings_.size(); ++k)
+    surroundings_[k].foretell_rows(amounts_[k], excluded, first, last, there, settled);
+}
+
+float AmountMaps::weight(size_t k, size_t pixel) const {
+  double strength = model_.strengths[k];
+  if (foretells()) {
+    const auto spread = static_cast<double>(surroundings_[k].foretold().spread[pixel]);
+    strength = std::max(spread * spread / model_.level - 1, 0.0);
+  }
+  return static_cast<float>(strength / (1 + strength));
+}
+
+NormalVariation::NormalVariation(const SpectrumImageView& observed, std::span<const float> expected,
+                                 const ResidualModel& model, int64_t context)
+    : observed_(observed), expected_(expected), model_(model), pixels_(counted_pixels(observed)) {
+  AmountMaps maps(observed.y.size, observed.x.size, model, context);
+  maps.measure(0, observed, expected, model);
+  maps.foretell_rows(observed.excluded, 0, observed.y.size, observed.y.size, observed.y.size);
+  take(maps, 0);
+}
+
+NormalVariation::NormalVariation(const SpectrumImageView& observed, std::span<const float> expected,
+                                 const ResidualModel& model, const AmountMaps& maps, int64_t first)
+    : observed_(observed), expected_(expected), model_(model), pixels_(counted_pixels(observed)) {
+  take(maps, first * observed.x.size);
+}
+
+void NormalVariation::take(const AmountMaps& maps, int64_t first) {
+  const auto count = static_cast<size_t>(model_.count()), pixels = static_cast<size_t>(observed_.pixels());
+  amounts_.assign(count, std::vector<float>(pixels));
+  weights_ = amounts_;
+  foretold_.resize(count);
+  for (size_t k = 0; k < count; ++k) {
+    if (maps.foretells()) foretold_[k].resize(pixels);
+    for (size_t i = 0; i < pixels; ++i) {
+      const size_t pixel = static_cast<size_t>(first) + i;
+      amounts_[k][i] = maps.left(k, pixel);
+      weights_[k][i] = maps.weight(k, pixel);
+      if (maps.foretells()) foretold_[k][i] = maps.foretold(k, pixel);
     }
   }
 }

@@ -5,26 +5,62 @@
 #include <vector>
 
 #include "engine/detect/residual_model.h"
+#include "engine/detect/surroundings.h"
 #include "engine/image/spectrum_image.h"
 
 namespace eelsvae {
 
-// How far normal spectra vary, here and there, along the components of a residual model: what each pixel's
-// surroundings foretell of its amounts U z, and how much the rest spreads around it. context > 1: side of the
-// surroundings (surroundings.h); 0 or 1: nothing is foretold, and the spread is the model's everywhere.
-// Refers to its arguments, which must outlive it.
+// The amounts U z of the components of a residual model in every pixel of an image: what the surroundings
+// foretell of them, what is left, and how much that spreads. context > 1: side of the surroundings
+// (surroundings.h); 0 or 1: nothing is foretold, and the spread is the model's everywhere. Rows may become
+// known one after the other, from the first on.
+class AmountMaps {
+ public:
+  // Refers to the model, which must outlive it.
+  AmountMaps(int64_t height, int64_t width, const ResidualModel& model, int64_t context);
+
+  // So many rows after a row still change what is foretold there.
+  int64_t reach() const { return surroundings_.empty() ? 0 : surroundings_.front().reach(); }
+  // Measures the rows of an image that begin with row `first`: spectra and what is expected of them (y, x,
+  // E). model: as the constructor's, but with the noise of these pixels.
+  void measure(int64_t first, const SpectrumImageView& observed, std::span<const float> expected,
+               const ResidualModel& model);
+  // Makes rows [first, last) of what follows; arguments as Surroundings::foretell_rows() has them.
+  void foretell_rows(std::span<const uint8_t> excluded, int64_t first, int64_t last, int64_t there,
+                     int64_t settled);
+
+  // Of a pixel: what is foretold of its amount along component k (0 without a context), what is left of it,
+  // and L / (1 + L), L being the variance of such amounts there beyond the noise's.
+  float foretold(size_t k, size_t pixel) const {
+    return surroundings_.empty() ? 0 : surroundings_[k].foretold().value[pixel];
+  }
+  float left(size_t k, size_t pixel) const { return amounts_[k][pixel] - foretold(k, pixel); }
+  float weight(size_t k, size_t pixel) const;
+  bool foretells() const { return !surroundings_.empty(); }
+
+ private:
+  int64_t width_;
+  const ResidualModel& model_;
+  std::vector<std::vector<float>> amounts_;  // (k)(pixels)
+  std::vector<Surroundings> surroundings_;   // (k); empty without a context
+};
+
+// How far normal spectra vary, here and there, along the components of a residual model. Refers to its
+// arguments, which must outlive it.
 class NormalVariation {
  public:
   NormalVariation(const SpectrumImageView& observed, std::span<const float> expected,
                   const ResidualModel& model, int64_t context);
+  // Of rows of a larger image, the first of which is its row `first`, and the maps of that.
+  NormalVariation(const SpectrumImageView& observed, std::span<const float> expected,
+                  const ResidualModel& model, const AmountMaps& maps, int64_t first);
 
   // Those that are not excluded, ascending.
   const std::vector<int64_t>& pixels() const { return pixels_; }
   const ResidualModel& model() const { return model_; }
   // z (E) of a pixel, less what its surroundings foretell.
   void residual(int64_t pixel, float* z) const;
-  // What is left of its amount along component k, and L / (1 + L), L being the variance of such amounts there
-  // beyond the noise's.
+  // As AmountMaps::left() and weight().
   float amount(int64_t k, int64_t pixel) const {
     return amounts_[static_cast<size_t>(k)][static_cast<size_t>(pixel)];
   }
@@ -33,14 +69,14 @@ class NormalVariation {
   }
 
  private:
-  void measure_amounts();
+  void take(const AmountMaps& maps, int64_t first);
 
   const SpectrumImageView& observed_;
   std::span<const float> expected_;
   const ResidualModel& model_;
   std::vector<int64_t> pixels_;
   std::vector<std::vector<float>> amounts_, weights_,
-      foretold_;  // (k)(pixels); empty where nothing is foretold
+      foretold_;  // (k)(pixels); the last empty where nothing is foretold
 };
 
 }  // namespace eelsvae

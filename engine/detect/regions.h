@@ -25,4 +25,8 @@ struct Region {
 std::vector<Region> find_regions(const SpectrumImageView& observed, std::span<const float> expected,
                                  std::span<const float> scores, std::span<const uint8_t> mask);
 
+// The same without deviations, where the spectra are gone.
+std::vector<Region> find_regions(const Axis& y, const Axis& x, std::span<const float> scores,
+                                 std::span<const uint8_t> mask);
+
 }  // namespace eelsvae

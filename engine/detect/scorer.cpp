@@ -5,6 +5,7 @@
 #include <limits>
 #include <numbers>
 #include <stdexcept>
+#include <utility>
 
 #include <boost/math/special_functions/erf.hpp>
 
@@ -86,16 +87,34 @@ void pool(const SpectrumImageView& prepared, double sigma, std::vector<float>& s
 }  // namespace
 
 Scorer::Scorer(const SpectrumImageView& prepared, const Expectation& expectation,
-               const PreprocessConfig& preprocess, const DetectionConfig& config)
+               const PreprocessConfig& preprocess, const DetectionConfig& config, const ScoreState* state)
     : prepared_(prepared),
       expectation_(expectation),
       preprocess_(preprocess),
       config_(config),
+      state_(state),
       window_(config.window ? channel_window(prepared.energy, *config.window)
                             : ChannelWindow{0, prepared.energy.size}),
       pixel_noise_(filtered_noise(prepared, preprocess.sigma, preprocess.xy_window)) {}
 
+Scorer::Scorer(const SpectrumImageView& rows, const Expectation& expectation,
+               const PreprocessConfig& preprocess, const DetectionConfig& config, const ScoreState& state,
+               Surrounded surrounded)
+    : prepared_(rows),
+      expectation_(expectation),
+      preprocess_(preprocess),
+      config_(config),
+      state_(&state),
+      surrounded_(std::move(surrounded)),
+      window_(surrounded_->filters.window()),
+      pixel_noise_(surrounded_->pixel_noise),
+      filters_(&surrounded_->filters) {}
+
 const ResidualModel& Scorer::residuals() {
+  if (!residuals_ && state_) {
+    residuals_ = state_->residuals;
+    residuals_->noise.pixel_factor = pixel_noise_;
+  }
   if (!residuals_) {
     residuals_ = fit_residual_model(prepared_, expectation_.spectra,
                                     noise_lag(preprocess_.sigma, preprocess_.xy_window), pixel_noise_);
@@ -114,13 +133,34 @@ const AmountScores& Scorer::amounts() {
 }
 
 const NormalVariation& Scorer::variation() {
+  if (!variation_ && surrounded_)
+    variation_.emplace(prepared_, expectation_.spectra, residuals(), surrounded_->amounts,
+                       surrounded_->first);
   if (!variation_) variation_.emplace(prepared_, expectation_.spectra, residuals(), config_.context);
   return *variation_;
 }
 
+const MatchedFilters& Scorer::filters() {
+  if (!filters_) {
+    if (state_)
+      own_filters_.emplace(prepared_.energy, state_->mean_expected, state_->inverse_spreads, residuals(),
+                           window_);
+    else
+      own_filters_.emplace(prepared_, expectation_.spectra, variation(), window_);
+    filters_ = &*own_filters_;
+  }
+  return *filters_;
+}
+
 const WhitenedScores& Scorer::whitened() {
-  if (!whitened_) whitened_ = whitened_scores(prepared_, expectation_.spectra, variation(), window_);
+  if (!whitened_) whitened_ = whitened_scores(prepared_, expectation_.spectra, variation(), filters());
   return *whitened_;
+}
+
+ScoreState Scorer::state() {
+  ScoreState state{residuals(), filters().mean_expected(), filters().inverse_spreads()};
+  state.residuals.noise.pixel_factor.clear();
+  return state;
 }
 
 std::vector<float> Scorer::scores(Score score) {

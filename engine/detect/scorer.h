@@ -14,20 +14,49 @@
 
 namespace eelsvae {
 
+// What scores measure in an image as a whole. Kept, other images are scored as this one was, and by the same
+// threshold (detection_state.h).
+struct ScoreState {
+  ResidualModel residuals;             // without factors of pixels, which follow from an image's borders
+  std::vector<double> mean_expected;   // (E) MatchedFilters has both
+  std::vector<float> inverse_spreads;  // (filters)
+};
+
+// Whether a score measures no more in an image than ScoreState keeps. The others set several scores of one
+// image against each other.
+constexpr bool can_be_kept(Score score) {
+  return score == Score::whitened || score == Score::learned || score == Score::deviance ||
+         score == Score::pearson || score == Score::pearson_background;
+}
+
 // Scores every pixel of a prepared image by one or several scores, before any threshold. What scores share,
 // the model of the residuals and their matched filters, takes the most time and is made once, when it is
 // first needed. Refers to its arguments, which must outlive it.
 class Scorer {
  public:
-  // UserError if the configured window is not on the energy axis.
+  // state: of another image, to take in place of what would be measured in this one; null: none. UserError if
+  // the configured window is not on the energy axis.
   Scorer(const SpectrumImageView& prepared, const Expectation& expectation,
-         const PreprocessConfig& preprocess, const DetectionConfig& config);
+         const PreprocessConfig& preprocess, const DetectionConfig& config,
+         const ScoreState* state = nullptr);
+  // Rows of a larger image, of which is known what a Scorer would find in that: the noise that filters leave
+  // in these pixels, the amounts of all, and the filters. `first`: their first row there.
+  struct Surrounded {
+    std::vector<float> pixel_noise;
+    const AmountMaps& amounts;
+    const MatchedFilters& filters;
+    int64_t first;
+  };
+  Scorer(const SpectrumImageView& rows, const Expectation& expectation, const PreprocessConfig& preprocess,
+         const DetectionConfig& config, const ScoreState& state, Surrounded surrounded);
 
   ChannelWindow window() const { return window_; }
   // UserError where the noise cannot be measured.
   const ResidualModel& residuals();
   const NormalVariation& variation();
+  const MatchedFilters& filters();
   const WhitenedScores& whitened();
+  ScoreState state();
   const AmountScores& amounts();  // none of a projection
   // (y, x), NaN in excluded pixels; pooled if configured. Where the expectation has scores of its own, these,
   // whichever is asked for. UserError as residuals(), or where pooling cannot find a null, or of
@@ -41,10 +70,14 @@ class Scorer {
   const Expectation& expectation_;
   const PreprocessConfig& preprocess_;
   const DetectionConfig& config_;
+  const ScoreState* state_;
+  std::optional<Surrounded> surrounded_;
   ChannelWindow window_;
   std::vector<float> pixel_noise_;  // (y, x), filtered_noise.h
   std::optional<ResidualModel> residuals_;
   std::optional<NormalVariation> variation_;
+  std::optional<MatchedFilters> own_filters_;
+  const MatchedFilters* filters_ = nullptr;
   std::optional<WhitenedScores> whitened_;
   std::optional<AmountScores> amounts_;
 };

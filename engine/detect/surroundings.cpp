@@ -22,81 +22,155 @@ float quantile(std::vector<float>& values, double share) {
   return *at;
 }
 
-}  // namespace
+float at(std::span<const float> values, int64_t pixel) {
+  return values[static_cast<size_t>(pixel)];
+}
 
-Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int64_t side,
-                  std::span<const uint8_t> excluded) {
-  expect(std::ssize(map) == height * width, "a map of another size");
-  expect(side >= 1 && side % 2 == 1, "the surroundings' side must be odd");
-  auto counts = [&](int64_t pixel) { return excluded.empty() || !excluded[static_cast<size_t>(pixel)]; };
+// Rows of a map that ends after some.
+struct Part {
+  int64_t height, width;
+  std::span<const uint8_t> excluded;
+
+  bool counts(int64_t pixel) const { return excluded.empty() || !excluded[static_cast<size_t>(pixel)]; }
   // The pixels (j, i) of the rectangle around (y, x), without itself and without excluded ones.
-  auto for_others = [&](int64_t y, int64_t x, int64_t reach_y, int64_t reach_x, auto&& use) {
+  template <typename Use>
+  void for_others(int64_t y, int64_t x, int64_t reach_y, int64_t reach_x, Use&& use) const {
     for (int64_t j = std::max<int64_t>(0, y - reach_y); j <= std::min(height - 1, y + reach_y); ++j)
       for (int64_t i = std::max<int64_t>(0, x - reach_x); i <= std::min(width - 1, x + reach_x); ++i)
         if ((j != y || i != x) && counts(j * width + i)) use(j, i);
-  };
-  // For every pixel a quantile of `value` over the rectangle around it, without itself.
-  auto around = [&](int64_t reach_y, int64_t reach_x, double share, auto&& value, std::vector<float>& out) {
+  }
+  // Of the pixels that count in rows [first, last), with room for some values.
+  template <typename Use>
+  void for_pixels(int64_t first, int64_t last, Use&& use) const {
 #pragma omp parallel
     {
       std::vector<float> others;
 #pragma omp for schedule(static)
-      for (int64_t y = 0; y < height; ++y)
-        for (int64_t x = 0; x < width; ++x) {
-          const int64_t pixel = y * width + x;
-          if (!counts(pixel)) continue;
-          others.clear();
-          for_others(y, x, reach_y, reach_x,
-                     [&](int64_t j, int64_t i) { others.push_back(value(j * width + i)); });
-          out[static_cast<size_t>(pixel)] = quantile(others, share);
-        }
+      for (int64_t pixel = first * width; pixel < last * width; ++pixel)
+        if (counts(pixel)) use(pixel / width, pixel % width, others);
     }
-  };
-  const int64_t reach = side / 2;
-  std::vector<float> square(map.size()), line(map.size());
-  Foretold result{std::vector<float>(map.size()), std::vector<float>(map.size())};
-  auto at = [](const auto& values, int64_t pixel) { return values[static_cast<size_t>(pixel)]; };
-  around(
-      reach, reach, 0.5, [&](int64_t p) { return at(map, p); }, square);
-  around(
-      0, line_reach, 0.5, [&](int64_t p) { return at(map, p) - at(square, p); }, line);
-  for (size_t p = 0; p < map.size(); ++p) result.value[p] = square[p] + line[p];
-  auto spread = [&] {
-    around(
-        reach, reach, 0.683, [&](int64_t p) { return std::abs(at(map, p) - at(result.value, p)); },
-        result.spread);
-  };
-  spread();
-  // At a border the median is that of the side which fills more of the square.
-  const std::vector<float> foretold = result.value;
-  int64_t at_borders = 0;
-#pragma omp parallel reduction(+ : at_borders)
-  {
-    std::vector<float> alike;
-#pragma omp for schedule(static)
-    for (int64_t y = 0; y < height; ++y)
-      for (int64_t x = 0; x < width; ++x) {
-        const int64_t pixel = y * width + x;
-        const float own = at(map, pixel), unit = at(result.spread, pixel);
-        if (!counts(pixel) || std::abs(own - at(foretold, pixel)) <= departs_by * unit) continue;
-        alike.clear();
-        int64_t others = 0, beside = 0;
-        for_others(y, x, reach, reach, [&](int64_t j, int64_t i) {
-          ++others;
-          const float other = at(map, j * width + i);
-          if (std::abs(other - own) > alike_within * unit) return;
-          alike.push_back(other);
-          beside += std::abs(j - y) <= 1 && std::abs(i - x) <= 1;
-        });
-        if (beside < least_beside ||
-            static_cast<double>(alike.size()) < least_alike * static_cast<double>(others))
-          continue;
-        result.value[static_cast<size_t>(pixel)] = quantile(alike, 0.5);
-        ++at_borders;
-      }
   }
-  if (at_borders > 0) spread();
-  return result;
+  // For every pixel a quantile of `value` over the rectangle around it, without itself.
+  template <typename Value>
+  void around(int64_t first, int64_t last, int64_t reach_y, int64_t reach_x, double share, const Value& value,
+              std::vector<float>& out) const {
+    for_pixels(first, last, [&](int64_t y, int64_t x, std::vector<float>& others) {
+      others.clear();
+      for_others(y, x, reach_y, reach_x,
+                 [&](int64_t j, int64_t i) { others.push_back(value(j * width + i)); });
+      out[static_cast<size_t>(y * width + x)] = quantile(others, share);
+    });
+  }
+};
+
+}  // namespace
+
+Surroundings::Surroundings(int64_t height, int64_t width, int64_t side)
+    : height_(height), width_(width), half_(side / 2), at_border_(static_cast<size_t>(height)) {
+  expect(side >= 1 && side % 2 == 1, "the surroundings' side must be odd");
+  const auto pixels = static_cast<size_t>(height * width);
+  for (std::vector<float>* map : {&median_, &first_spread_, &foretold_.value, &foretold_.spread})
+    map->resize(pixels);
+}
+
+void Surroundings::foretell_rows(std::span<const float> map, std::span<const uint8_t> excluded, int64_t first,
+                                 int64_t last, int64_t there, int64_t settled) {
+  expect(std::ssize(map) == height_ * width_, "a map of another size");
+  expect(0 <= first && first <= last && last <= there && there <= height_ && settled <= there,
+         "rows that are not there");
+  const Part part{there, width_, excluded};
+  std::vector<float>& median_map = median_;
+  // Rows of a stage that are still to be made: those that the rows asked for are made of.
+  struct Missing {
+    int64_t first, last;
+  };
+  const auto missing = [&](Stage stage) {
+    const int64_t around = (stage == spread ? 0 : stage == median ? 2 : 1) * half_;
+    return Missing{std::max(done_[stage], first - around), std::min(there, last + around)};
+  };
+  const auto keep = [&](Stage stage, Missing made) {
+    const int64_t stays =
+        settled == height_ ? height_ : settled - (stage == spread ? 3 : std::min(stage + 1, 2)) * half_;
+    if (made.first <= done_[stage]) done_[stage] = std::max(done_[stage], std::min(made.last, stays));
+  };
+  const auto clear = [&](std::vector<float>& of, Missing rows) {
+    if (rows.first < rows.last)
+      std::fill(of.begin() + rows.first * width_, of.begin() + rows.last * width_, 0.0f);
+  };
+
+  // The square's median, and what of a line is left over.
+  if (const Missing rows = missing(median); rows.first < rows.last) {
+    clear(median_map, rows);
+    part.around(
+        rows.first, rows.last, half_, half_, 0.5, [&](int64_t p) { return at(map, p); }, median_map);
+    std::vector<float> line(static_cast<size_t>((rows.last - rows.first) * width_));
+    const int64_t begin = rows.first * width_;
+    part.for_pixels(rows.first, rows.last, [&](int64_t y, int64_t x, std::vector<float>& others) {
+      others.clear();
+      part.for_others(y, x, 0, line_reach, [&](int64_t, int64_t i) {
+        others.push_back(at(map, y * width_ + i) - at(median_map, y * width_ + i));
+      });
+      line[static_cast<size_t>(y * width_ + x - begin)] = quantile(others, 0.5);
+    });
+    for (size_t p = 0; p < line.size(); ++p) median_map[static_cast<size_t>(begin) + p] += line[p];
+    keep(median, rows);
+  }
+  const auto spread_of = [&](Missing rows, const std::vector<float>& values, std::vector<float>& out) {
+    clear(out, rows);
+    part.around(
+        rows.first, rows.last, half_, half_, 0.683,
+        [&](int64_t p) { return std::abs(at(map, p) - at(values, p)); }, out);
+  };
+  if (const Missing rows = missing(first_spread); rows.first < rows.last) {
+    spread_of(rows, median_map, first_spread_);
+    keep(first_spread, rows);
+  }
+  // At a border the median is that of the side which fills more of the square.
+  if (const Missing rows = missing(value); rows.first < rows.last) {
+    std::copy(median_map.begin() + rows.first * width_, median_map.begin() + rows.last * width_,
+              foretold_.value.begin() + rows.first * width_);
+    std::fill(at_border_.begin() + rows.first, at_border_.begin() + rows.last, uint8_t{0});
+    part.for_pixels(rows.first, rows.last, [&](int64_t y, int64_t x, std::vector<float>& alike) {
+      const int64_t pixel = y * width_ + x;
+      const float own = at(map, pixel), unit = at(first_spread_, pixel);
+      if (std::abs(own - at(median_map, pixel)) <= departs_by * unit) return;
+      alike.clear();
+      int64_t others = 0, beside = 0;
+      part.for_others(y, x, half_, half_, [&](int64_t j, int64_t i) {
+        ++others;
+        const float other = at(map, j * width_ + i);
+        if (std::abs(other - own) > alike_within * unit) return;
+        alike.push_back(other);
+        beside += std::abs(j - y) <= 1 && std::abs(i - x) <= 1;
+      });
+      if (beside < least_beside ||
+          static_cast<double>(alike.size()) < least_alike * static_cast<double>(others))
+        return;
+      foretold_.value[static_cast<size_t>(pixel)] = quantile(alike, 0.5);
+#pragma omp atomic write
+      at_border_[static_cast<size_t>(y)] = uint8_t{1};
+    });
+    keep(value, rows);
+  }
+  // Where no border is near, the spread is what it was.
+  if (const Missing rows = missing(spread); rows.first < rows.last) {
+    for (int64_t y = rows.first; y < rows.last; ++y) {
+      const auto begin = at_border_.begin() + std::max<int64_t>(0, y - half_),
+                 end = at_border_.begin() + std::min(there, y + half_ + 1);
+      if (std::find(begin, end, uint8_t{1}) == end)
+        std::copy_n(first_spread_.begin() + y * width_, width_, foretold_.spread.begin() + y * width_);
+      else
+        spread_of({y, y + 1}, foretold_.value, foretold_.spread);
+    }
+    keep(spread, rows);
+  }
+}
+
+Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int64_t side,
+                  std::span<const uint8_t> excluded) {
+  Surroundings surroundings(height, width, side);
+  surroundings.foretell_rows(map, excluded, 0, height, height, height);
+  return surroundings.take();
 }
 
 }  // namespace eelsvae

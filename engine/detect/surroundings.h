@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace eelsvae {
@@ -21,5 +22,33 @@ struct Foretold {
 // same square. Both are 0 where a pixel is excluded or has no neighbour.
 Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int64_t side,
                   std::span<const uint8_t> excluded);
+
+// The same for a map whose rows become known one after the other, from the first on; row by row, with the
+// same bits.
+class Surroundings {
+ public:
+  Surroundings(int64_t height, int64_t width, int64_t side);
+
+  // So many rows after a row still change what is foretold there.
+  int64_t reach() const { return 3 * half_; }
+  // Makes rows [first, last) of foretold() as if the image ended after `there` rows of the map. Of these the
+  // first `settled` will stay as they are, map and mask; what follows from them alone is kept and not
+  // calculated again. Rows are asked for in ascending order, or again.
+  void foretell_rows(std::span<const float> map, std::span<const uint8_t> excluded, int64_t first,
+                     int64_t last, int64_t there, int64_t settled);
+  const Foretold& foretold() const { return foretold_; }
+  Foretold take() { return std::move(foretold_); }
+
+ private:
+  // Each is made of the rows of the one before within half_ of its own, but the third, of the map's and its
+  // own.
+  enum Stage { median, first_spread, value, spread, stages };
+
+  int64_t height_, width_, half_;
+  std::vector<float> median_, first_spread_;
+  std::vector<uint8_t> at_border_;  // (y): whether a pixel is foretold by its like
+  Foretold foretold_;
+  int64_t done_[stages] = {};  // rows that stay as they are
+};
 
 }  // namespace eelsvae

@@ -5,23 +5,44 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <string>
+#include <utility>
 
 #include "engine/detect/spectral_features.h"
 #include "kernels/error.h"
 #include "kernels/image_operations.h"
 
 namespace eelsvae {
+
+struct MatchedFilters::Bank {
+  // One shape of one width: the same taps at every `step`-th channel. At the ends of the window it is cut off
+  // and its norm is that of what is left.
+  struct Shape {
+    int64_t reach = 0;        // taps lie within +-reach channels
+    int64_t step = 1;         // between neighbouring places
+    double width = 0;         // standard deviation of the Gaussian, channels
+    bool pair = false;        // two opposite lobes
+    std::vector<float> taps;  // 2 reach + 1
+  };
+  // A shape at a place, ready for use: taps of unit norm over channels [first, first + taps).
+  struct Filter {
+    int64_t first = 0, taps = 0, offset = 0;  // offset: of its taps in Bank::taps
+    int64_t centre = 0;
+    const Shape* shape = nullptr;  // of those that explain; null: of the spectrum's own shapes
+  };
+
+  std::vector<Shape> shapes;
+  std::vector<Filter> filters;  // with a shape first
+  std::vector<float> taps;
+  std::vector<float> on_components;  // (filters, k): t^T u_k
+  size_t explaining = 0;             // filters with a shape
+};
+
 namespace {
 
-// One shape of one width: the same taps at every `step`-th channel. At the ends of the window it is cut off
-// and its norm is that of what is left.
-struct Shape {
-  int64_t reach = 0;        // taps lie within +-reach channels
-  int64_t step = 1;         // between neighbouring places
-  double width = 0;         // standard deviation of the Gaussian, channels
-  bool pair = false;        // two opposite lobes
-  std::vector<float> taps;  // 2 reach + 1
-};
+using Bank = MatchedFilters::Bank;
+using Shape = Bank::Shape;
+using Filter = Bank::Filter;
 
 std::vector<Shape> make_shapes(int64_t channels) {
   std::vector<Shape> shapes;
@@ -41,21 +62,6 @@ std::vector<Shape> make_shapes(int64_t channels) {
   return shapes;
 }
 
-// A shape at a place, ready for use: taps of unit norm over channels [first, first + taps).
-struct Filter {
-  int64_t first = 0, taps = 0, offset = 0;  // offset: of its taps in Bank::taps
-  int64_t centre = 0;
-  const Shape* shape = nullptr;  // of those that explain; null: of the spectrum's own shapes
-};
-
-struct Bank {
-  std::vector<Shape> shapes;
-  std::vector<Filter> filters;  // with a shape first
-  std::vector<float> taps;
-  std::vector<float> on_components;  // (filters, k): t^T u_k
-  size_t explaining = 0;             // filters with a shape
-};
-
 // Taps for channels [first, last) are scaled to norm 1; without any there is no filter.
 void add_filter(Bank& bank, Filter filter, const float* taps) {
   double squares = 0;
@@ -69,7 +75,7 @@ void add_filter(Bank& bank, Filter filter, const float* taps) {
 }
 
 // Mean over the pixels, at most some thousands of them, which are enough for the shape of a spectrum.
-std::vector<double> mean_expected(const SpectrumImageView& observed, std::span<const float> expected) {
+std::vector<double> mean_of(const SpectrumImageView& observed, std::span<const float> expected) {
   constexpr int64_t most_pixels = 4096;
   const int64_t channels = observed.energy.size, step = observed.pixels() / most_pixels + 1;
   std::vector<double> mean(static_cast<size_t>(channels));
@@ -103,7 +109,7 @@ std::array<std::vector<double>, 3> spectral_changes(const std::vector<double>& m
   return changes;
 }
 
-Bank make_bank(const SpectrumImageView& observed, std::span<const float> expected, const ResidualModel& model,
+Bank make_bank(const Axis& energy, const std::vector<double>& mean_expected, const ResidualModel& model,
                ChannelWindow window) {
   Bank bank;
   bank.shapes = make_shapes(window.size());
@@ -115,7 +121,7 @@ Bank make_bank(const SpectrumImageView& observed, std::span<const float> expecte
     return filter;
   };
   // What makes the noise white carries every shape a few channels further up.
-  std::vector<float> whole(static_cast<size_t>(observed.energy.size));
+  std::vector<float> whole(static_cast<size_t>(energy.size));
   auto add_whitened = [&](Filter filter, const float* taps) {
     const int64_t last = std::min(window.last, filter.first + filter.taps + model.whitening.reach());
     float* to = whole.data() + filter.first;
@@ -133,7 +139,7 @@ Bank make_bank(const SpectrumImageView& observed, std::span<const float> expecte
     }
   bank.explaining = bank.filters.size();
 
-  const auto changes = spectral_changes(mean_expected(observed, expected), model.noise, observed.energy);
+  const auto changes = spectral_changes(mean_expected, model.noise, energy);
   for (int64_t width = 8; width <= std::max<int64_t>(8, window.size() / 4); width *= 2)
     for (int64_t centre = window.first; centre < window.last; centre += width)
       for (const std::vector<double>& change : changes) {
@@ -174,12 +180,8 @@ inline Eight absolute(Eight v) {
 // Applies the bank to pixels' residuals and weighs down the shapes that normal spectra vary in.
 class Responses {
  public:
-  Responses(const SpectrumImageView& observed, std::span<const float> expected,
-            const NormalVariation& variation, ChannelWindow window)
-      : channels_(observed.energy.size),
-        variation_(variation),
-        components_(variation.model().count()),
-        bank_(make_bank(observed, expected, variation.model(), window)) {}
+  Responses(int64_t channels, const NormalVariation& variation, const Bank& bank)
+      : channels_(channels), variation_(variation), components_(variation.model().count()), bank_(bank) {}
 
   size_t filters() const { return bank_.filters.size(); }
   // So many of them, the first, have a shape that explains.
@@ -299,7 +301,7 @@ class Responses {
   int64_t channels_;
   const NormalVariation& variation_;
   int64_t components_;
-  Bank bank_;
+  const Bank& bank_;
 };
 
 // What a filter that fired says: the range of its lobe, or of the stronger of its two, and what is there.
@@ -334,7 +336,7 @@ Deviation explain(const Filter& filter, float y, ChannelWindow window, const flo
 
 // 1 over the spread of every filter's responses: first from the median of a sample, then from the mean square
 // of all responses, each cut off at three of those, which knows it four times as well.
-std::vector<float> inverse_spreads(const Responses& responses) {
+std::vector<float> measured_inverse_spreads(const Responses& responses) {
   const size_t filters = responses.filters();
   const std::vector<int64_t>& pixels = responses.pixels();
   constexpr size_t sample_size = 1024;
@@ -414,13 +416,39 @@ std::vector<float> inverse_spreads(const Responses& responses) {
 
 }  // namespace
 
-WhitenedScores whitened_scores(const SpectrumImageView& observed, std::span<const float> expected,
-                               const NormalVariation& variation, ChannelWindow window) {
+MatchedFilters::MatchedFilters(const SpectrumImageView& observed, std::span<const float> expected,
+                               const NormalVariation& variation, ChannelWindow window)
+    : window_(window) {
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   expect(0 <= window.first && window.first < window.last && window.last <= observed.energy.size,
          "score window outside the energy axis");
-  const Responses responses(observed, expected, variation, window);
-  const std::vector<float> inverse = inverse_spreads(responses);
+  mean_expected_ = mean_of(observed, expected);
+  bank_ = std::make_unique<const Bank>(make_bank(observed.energy, mean_expected_, variation.model(), window));
+  inverse_spreads_ = measured_inverse_spreads(Responses(observed.energy.size, variation, *bank_));
+}
+
+MatchedFilters::MatchedFilters(const Axis& energy, std::vector<double> mean_expected,
+                               std::vector<float> inverse_spreads, const ResidualModel& model,
+                               ChannelWindow window)
+    : window_(window),
+      mean_expected_(std::move(mean_expected)),
+      bank_(std::make_unique<const Bank>(make_bank(energy, mean_expected_, model, window))),
+      inverse_spreads_(std::move(inverse_spreads)) {
+  if (inverse_spreads_.size() != bank_->filters.size())
+    throw UserError("the state of a detection has spreads of " + std::to_string(inverse_spreads_.size()) +
+                    " filters, and this version makes " + std::to_string(bank_->filters.size()) +
+                    "; make the state anew");
+}
+
+MatchedFilters::~MatchedFilters() = default;
+MatchedFilters::MatchedFilters(MatchedFilters&&) noexcept = default;
+
+WhitenedScores whitened_scores(const SpectrumImageView& observed, std::span<const float> expected,
+                               const NormalVariation& variation, const MatchedFilters& filters) {
+  expect(expected.size() == observed.counts.size(), "expected spectra of another size");
+  const Responses responses(observed.energy.size, variation, filters.bank());
+  const std::vector<float>& inverse = filters.inverse_spreads();
+  const ChannelWindow window = filters.window();
   const int64_t channels = observed.energy.size;
   WhitenedScores result;
   result.scores.assign(static_cast<size_t>(observed.pixels()), std::numeric_limits<float>::quiet_NaN());

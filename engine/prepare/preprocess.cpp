@@ -160,14 +160,6 @@ void align(ReducedImage& reduced, const PreprocessConfig& config, const Alignmen
   reduced.alignment = std::move(shifts.reference);
 }
 
-// A model's axis as it was before `bin` channels were added up.
-Axis unbinned(Axis axis, int64_t bin) {
-  axis.scale /= static_cast<double>(bin);
-  axis.offset = axis.value(-0.5 * static_cast<double>(bin - 1));
-  axis.size *= bin;
-  return axis;
-}
-
 // The channels that are left in the end.
 // A range that the axis holds only a part of gets a note.
 ChannelWindow channels_used(const SpectrumImage& image, const Axis* of_model,
@@ -188,16 +180,22 @@ ChannelWindow channels_used(const SpectrumImage& image, const Axis* of_model,
   return window;
 }
 
+const SetAsideLevels* levels_of(const FittedPreprocess* fitted) {
+  return fitted && fitted->set_aside ? &*fitted->set_aside : nullptr;
+}
+
 // Of an image that is not cropped yet, only nearly the channels that are left in the end, for it may still be
 // aligned. Nothing where the range misses the axis, which the crop will tell.
 void set_aside_with_note(ReducedImage& reduced, const PreprocessConfig& config,
-                         const std::optional<std::array<double, 2>>& energy_range) {
+                         const std::optional<std::array<double, 2>>& energy_range,
+                         const FittedPreprocess* fitted) {
   if (config.set_aside == 0) return;
   SpectrumImage& image = reduced.image;
   ChannelWindow window{0, image.energy.size};
   if (energy_range) window = channels_within(image.energy, *energy_range);
   if (window.size() == 0) return;
-  const SetAside found = set_aside_pixels(image, window, config.set_aside);
+  const SetAside found =
+      set_aside_pixels(image, window, config.set_aside, levels_of(fitted), &reduced.set_aside.emplace());
   if (found.all() == 0) return;
   fill_excluded(image.excluded, image.counts, 0);
   reduced.notes.push_back(set_aside_note(found, config.set_aside));
@@ -247,7 +245,8 @@ std::vector<ImagePart> blocks_to_bin(const ImageToRead& given, const ImagePart& 
 // holds a pixel which turns out to be set aside is left out anyway. False, and nothing is done, if the part
 // has to be there after all, to name what in it is not finite.
 bool reduce_by_blocks(ReducedImage& reduced, const ImageToRead& given, const ImagePart& part,
-                      const std::vector<ImagePart>& blocks, const PreprocessConfig& config) {
+                      const std::vector<ImagePart>& blocks, const PreprocessConfig& config,
+                      const FittedPreprocess* fitted) {
   const int64_t rows = part.y[1] - part.y[0], columns = part.x[1] - part.x[0], bin_xy = config.bin_xy;
   ImageToRead source = given;
   source.image.metadata.clear();
@@ -274,8 +273,10 @@ bool reduce_by_blocks(ReducedImage& reduced, const ImageToRead& given, const Ima
       std::copy_n(piece.spectrum(pixel), piece.energy.size,
                   first + (pixel / piece.x.size * width + pixel % piece.x.size) * channels);
   }
-  const SetAside found =
-      config.set_aside > 0 ? set_aside_pixels(image.excluded, traits, config.set_aside) : SetAside{};
+  const SetAside found = config.set_aside > 0
+                             ? set_aside_pixels(image.excluded, traits, config.set_aside, levels_of(fitted),
+                                                &reduced.set_aside.emplace())
+                             : SetAside{};
   if (found.all() > 0) reduced.notes.push_back(set_aside_note(found, config.set_aside));
   bin_axes(image, bin_xy, config.bin_energy);
   fill_excluded(image.excluded, image.counts, 0);
@@ -315,6 +316,13 @@ Backend* with_room(Backend* backend, const SpectrumImage& image, std::vector<std
 
 }  // namespace
 
+Axis unbinned(Axis axis, int64_t bin) {
+  axis.scale /= static_cast<double>(bin);
+  axis.offset = axis.value(-0.5 * static_cast<double>(bin - 1));
+  axis.size *= bin;
+  return axis;
+}
+
 ReducedImage reduce(ImageToRead given, const PreprocessConfig& config,
                     const std::optional<std::array<double, 2>>& energy_range, const FittedPreprocess* fitted,
                     std::optional<ImageToRead> drift_image) {
@@ -338,7 +346,7 @@ ReducedImage reduce(ImageToRead given, const PreprocessConfig& config,
   if (crop_first && given.read && bins(config) && std::min(y[1] - y[0], x[1] - x[0]) >= config.bin_xy &&
       kept.size() >= config.bin_energy) {
     const std::vector<ImagePart> blocks = blocks_to_bin(given, part, config);
-    if (blocks.size() > 1 && reduce_by_blocks(reduced, given, part, blocks, config)) return reduced;
+    if (blocks.size() > 1 && reduce_by_blocks(reduced, given, part, blocks, config, fitted)) return reduced;
   }
   bool finite = false;
   reduced.image = take_part(std::move(given), part, finite);
@@ -348,7 +356,7 @@ ReducedImage reduce(ImageToRead given, const PreprocessConfig& config,
   if (!crop_first)
     used = fitted ? std::array{left.value(0), left.value(static_cast<double>(left.size - 1))} : energy_range;
   if (!finite) leave_out_what_is_not_finite(reduced, used, kept.size() < all.size());
-  set_aside_with_note(reduced, config, used);
+  set_aside_with_note(reduced, config, used, fitted);
   if (config.despike > 0) {
     reduced.spikes = remove_spikes(reduced.image, config.despike);
     for (Spike& spike : reduced.spikes) {
@@ -418,8 +426,11 @@ PreparedImage prepare(ImageToRead image, const PreprocessConfig& config,
                       Backend* backend) {
   const Axis whole = image.image.energy;
   ReducedImage reduced = reduce(std::move(image), config, energy_range, fitted, std::move(drift_image));
-  PreparedImage prepared{
-      std::move(reduced.image), {}, std::move(reduced.alignment), std::move(reduced.notes)};
+  PreparedImage prepared{std::move(reduced.image),
+                         {},
+                         std::move(reduced.alignment),
+                         std::move(reduced.notes),
+                         reduced.set_aside};
   narrow(prepared.image, whole, energy_range.has_value(), prepared.notes);
   prepared.scaling = smooth_and_scale(prepared.image, config, fitted ? &fitted->scaling : nullptr,
                                       with_room(backend, prepared.image, prepared.notes));

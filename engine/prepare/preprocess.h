@@ -11,6 +11,7 @@
 #include "engine/image/image_to_read.h"
 #include "engine/prepare/alignment.h"
 #include "engine/prepare/scaling.h"
+#include "engine/prepare/set_aside.h"
 #include "engine/prepare/spikes.h"
 #include "kernels/backend.h"
 
@@ -21,16 +22,22 @@ struct FittedPreprocess {
   Axis energy;  // of the prepared spectra
   ScalingParameters scaling;
   std::optional<AlignmentReference> alignment;  // if the model's configuration aligns
+  // By which pixels are set aside; absent: measured in each image.
+  std::optional<SetAsideLevels> set_aside = {};
 };
 
 // A spectrum image of counts still, and what was done to it.
 struct ReducedImage {
   SpectrumImage image;
-  std::vector<Spike> spikes;                    // replaced; pixels and channels of the image as it was given
-  std::vector<double> shifts_ev;                // (y, x) after the crop in pixels, before binning; or empty
-  std::optional<AlignmentReference> alignment;  // that the shifts lead to
-  std::vector<std::string> notes;               // what the log should say
+  std::vector<Spike> spikes;                     // replaced; pixels and channels of the image as it was given
+  std::vector<double> shifts_ev;                 // (y, x) after the crop in pixels, before binning; or empty
+  std::optional<AlignmentReference> alignment;   // that the shifts lead to
+  std::vector<std::string> notes;                // what the log should say
+  std::optional<SetAsideLevels> set_aside = {};  // by which pixels were judged, if they were
 };
+
+// The axis of prepared spectra as it was before `bin` channels were added up.
+Axis unbinned(Axis axis, int64_t bin);
 
 // The steps that yield counts, in this order; with the default configuration only the crop in energy and the
 // pixels set aside.
@@ -80,10 +87,11 @@ ScalingParameters smooth_and_scale(SpectrumImage& image, const PreprocessConfig&
                                    const ScalingParameters* fitted = nullptr, Backend* backend = nullptr);
 
 struct PreparedImage {
-  SpectrumImage image;                          // scaled, on the cropped energy axis
-  ScalingParameters scaling;                    // that was applied
-  std::optional<AlignmentReference> alignment;  // that was applied
-  std::vector<std::string> notes;               // what the log should say
+  SpectrumImage image;                           // scaled, on the cropped energy axis
+  ScalingParameters scaling;                     // that was applied
+  std::optional<AlignmentReference> alignment;   // that was applied
+  std::vector<std::string> notes;                // what the log should say
+  std::optional<SetAsideLevels> set_aside = {};  // that were applied
 };
 
 // What the network sees: reduce(), narrowed symmetrically to a multiple of 16 channels, then

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <optional>
 #include <vector>
 
 #include "engine/image/excluded.h"
@@ -20,6 +22,28 @@ double quantile(std::vector<double>& values, double share) {
       values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), place, values.end());
   return *place;
+}
+
+// Absent where no pixel is left to judge.
+template <typename Judged>
+std::optional<SetAsideLevels> measure_levels(const std::vector<SpectrumTraits>& traits, const Judged& judged,
+                                             double least) {
+  SetAsideLevels levels{-std::numeric_limits<double>::infinity(), 0};
+  std::vector<double> totals;
+  for (size_t pixel = 0; pixel < traits.size(); ++pixel) {
+    if (!judged(pixel)) continue;
+    totals.push_back(traits[pixel].total);
+    levels.highest = std::max(levels.highest, traits[pixel].highest);
+  }
+  if (totals.empty()) return std::nullopt;
+  const double brightest = quantile(totals, brightest_share), limit = least * brightest;
+  std::vector<double> noises;  // of bright pixels
+  for (size_t pixel = 0; pixel < traits.size(); ++pixel)
+    if (judged(pixel) && traits[pixel].total >= brightest / 2)
+      noises.push_back(std::sqrt(traits[pixel].variance));
+  const bool tells = brightest > 0 && brightest - limit > surely * quantile(noises, 0.5);
+  if (tells) levels.dark_below = limit;
+  return levels;
 }
 
 }  // namespace
@@ -58,14 +82,15 @@ void add_traits(std::vector<SpectrumTraits>& traits, const SpectrumImageView& bl
   }
 }
 
-SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least) {
+SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least,
+                          const SetAsideLevels* levels, SetAsideLevels* measured) {
   std::vector<SpectrumTraits> traits(static_cast<size_t>(image.pixels()));
   add_traits(traits, image, 0, image.x.size, window);
-  return set_aside_pixels(image.excluded, traits, least);
+  return set_aside_pixels(image.excluded, traits, least, levels, measured);
 }
 
-SetAside set_aside_pixels(std::vector<uint8_t>& mask, const std::vector<SpectrumTraits>& traits,
-                          double least) {
+SetAside set_aside_pixels(std::vector<uint8_t>& mask, const std::vector<SpectrumTraits>& traits, double least,
+                          const SetAsideLevels* levels, SetAsideLevels* measured) {
   expect(0 <= least && least <= 1, "a share of the brightest counts that is none");
   std::vector<uint8_t> excluded = mask;
   excluded.resize(traits.size());
@@ -73,40 +98,33 @@ SetAside set_aside_pixels(std::vector<uint8_t>& mask, const std::vector<Spectrum
   auto judged = [&](size_t pixel) { return !excluded[pixel] && std::isfinite(traits[pixel].total); };
 
   SetAside found;
-  std::vector<double> totals;
-  float highest = 0;
-  for (size_t pixel = 0; pixel < traits.size(); ++pixel) {
-    if (!judged(pixel)) continue;
-    if (traits[pixel].lowest == traits[pixel].highest) {
+  for (size_t pixel = 0; pixel < traits.size(); ++pixel)
+    if (judged(pixel) && traits[pixel].lowest == traits[pixel].highest) {
       excluded[pixel] = without_counts;
       ++found.constant;
-      continue;
     }
-    totals.push_back(traits[pixel].total);
-    highest = std::max(highest, traits[pixel].highest);
+  SetAsideLevels own;
+  if (!levels) {
+    const std::optional<SetAsideLevels> found_levels = measure_levels(traits, judged, least);
+    if (!found_levels) return {};
+    own = *found_levels;
+    levels = &own;
   }
-  if (totals.empty()) return {};
-
-  const double brightest = quantile(totals, brightest_share), limit = least * brightest;
-  std::vector<double> noises;  // of bright pixels
-  for (size_t pixel = 0; pixel < traits.size(); ++pixel)
-    if (judged(pixel) && traits[pixel].total >= brightest / 2)
-      noises.push_back(std::sqrt(traits[pixel].variance));
-  const bool tells = brightest > 0 && brightest - limit > surely * quantile(noises, 0.5);
+  if (measured) *measured = *levels;
   int64_t left = 0;
   for (size_t pixel = 0; pixel < traits.size(); ++pixel) {
     if (!judged(pixel)) continue;
-    if (tells && traits[pixel].total < limit) {
+    if (traits[pixel].total < levels->dark_below) {
       excluded[pixel] = without_counts;
       ++found.dark;
-    } else if (traits[pixel].highest == highest && traits[pixel].run_of_highest) {
+    } else if (traits[pixel].highest >= levels->highest && traits[pixel].run_of_highest) {
       excluded[pixel] = saturated;
       ++found.saturated;
     } else {
       ++left;
     }
   }
-  if (left == 0 || found.all() == 0) return {};
+  if ((left == 0 && levels == &own) || found.all() == 0) return {};
   mask = std::move(excluded);
   return found;
 }

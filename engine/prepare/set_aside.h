@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,14 @@ struct SetAside {
   int64_t dark = 0;       // next to no counts: vacuum, a hole
   int64_t saturated = 0;  // four or more channels in a row hold the highest count of the image
   int64_t all() const { return constant + dark + saturated; }
+};
+
+// By what pixels are set aside, measured in an image: counts of another recording are judged by the same.
+struct SetAsideLevels {
+  // Below it a spectrum's total over the window is dark; minus infinity where totals tell nothing.
+  double dark_below = -std::numeric_limits<double>::infinity();
+  float highest = std::numeric_limits<float>::infinity();  // count of the image
+  bool operator==(const SetAsideLevels&) const = default;
 };
 
 // What a spectrum shows of itself over the channels that count; of a pixel that is excluded already, nothing.
@@ -43,10 +52,14 @@ void add_traits(std::vector<SpectrumTraits>& traits, const SpectrumImageView& bl
 // constant; none is where a pixel's noise, as differences of neighbouring channels show it, could make so
 // little of a bright spectrum, or where totals are not positive because a background was subtracted. Of
 // images in which nothing would be left, nothing is set aside. least: 0 to 1. window: channels that count.
-SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least);
+// levels: those of another image, by which pixels are then judged one by one, whatever is left; the image's
+// own are written to *measured.
+SetAside set_aside_pixels(SpectrumImage& image, ChannelWindow window, double least,
+                          const SetAsideLevels* levels = nullptr, SetAsideLevels* measured = nullptr);
 // The same from the traits of all pixels; excluded: the image's mask.
 SetAside set_aside_pixels(std::vector<uint8_t>& excluded, const std::vector<SpectrumTraits>& traits,
-                          double least);
+                          double least, const SetAsideLevels* levels = nullptr,
+                          SetAsideLevels* measured = nullptr);
 
 // "24 pixels set aside, ...", for the log; empty if none are.
 std::string set_aside_note(const SetAside& found, double least);

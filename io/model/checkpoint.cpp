@@ -12,49 +12,12 @@
 #include "io/config/config.h"
 #include "io/config/config_fields.h"
 #include "io/files/element_type.h"
+#include "io/model/fitted_json.h"
 
 namespace eelsvae {
 namespace {
 
 using nlohmann::json;
-
-json to_json(const Axis& axis) {
-  return {{"name", axis.name},
-          {"units", axis.units},
-          {"offset", axis.offset},
-          {"scale", axis.scale},
-          {"size", axis.size}};
-}
-
-Axis axis_from(const json& j) {
-  const Axis axis = {j.at("name"), j.at("units"), j.at("offset"), j.at("scale"), j.at("size")};
-  if (axis.size < 1) throw UserError("the energy axis has no channels");
-  return axis;
-}
-
-json to_json(const ScalingParameters& scaling) {
-  return {{"offset", scaling.offset},
-          {"range", scaling.range},
-          {"quantiles", scaling.quantiles},
-          {"method", name_of(scaling.method)}};
-}
-
-ScalingParameters scaling_from(const json& j) {
-  ScalingParameters scaling;
-  scaling.offset = j.at("offset");
-  scaling.range = j.at("range");
-  scaling.quantiles = j.at("quantiles").get<std::vector<double>>();
-  const auto methods = choices(Scaling{});
-  const auto method =
-      std::ranges::find(methods, j.at("method").get<std::string>(), &decltype(methods)::value_type::first);
-  if (method == methods.end()) throw UserError("unknown scaling method");
-  scaling.method = method->second;
-  if (!(scaling.range > 0)) throw UserError("the scaling's range is not positive");
-  if (scaling.method == Scaling::quantile &&
-      (scaling.quantiles.size() < 2 || !std::is_sorted(scaling.quantiles.begin(), scaling.quantiles.end())))
-    throw UserError("the scaling has no ascending quantiles");
-  return scaling;
-}
 
 json to_json(const AlignmentReference& reference) {
   return {{"energy_ev", reference.energy_ev},
@@ -197,8 +160,8 @@ CheckpointParts parts_of(const Model& model, const CheckpointInfo& info) {
   }
   std::map<std::string, std::string> metadata = {{"format", "pt"},
                                                  {"config", to_json_text(info.config)},
-                                                 {"energy", to_json(info.energy).dump()},
-                                                 {"scaling", to_json(info.scaling).dump()}};
+                                                 {"energy", axis_to_json(info.energy).dump()},
+                                                 {"scaling", scaling_to_json(info.scaling).dump()}};
   if (info.alignment) metadata["alignment"] = to_json(*info.alignment).dump();
   if (info.computed_by)
     metadata["computed_by"] =

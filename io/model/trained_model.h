@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "engine/config.h"
 #include "engine/network/kernel_choice.h"
@@ -16,6 +17,9 @@ namespace eelsvae {
 // load_checkpoint() have it, or if the device has too little memory.
 TrainedModel load_trained_model(const SafetensorsFile& file, const Config& config, int64_t channels,
                                 int64_t batch, const BackendOffer& offer);
+
+// Of a model's weights, 16 hexadecimal digits: another model has another one.
+std::string model_fingerprint(const SafetensorsFile& file);
 
 // Puts into the description of a model what only the trained one can tell: what it finds beside the
 // baselines, if info.comparison is there, and, for conformal thresholds that then need no training image, the

@@ -8,6 +8,7 @@
 #include "io/files/atomic_file.h"
 #include "io/files/npy.h"
 #include "io/formats/hspy.h"
+#include "io/model/detection_state_file.h"
 #include "io/reports/detection_findings.h"
 #include "io/reports/score_pictures.h"
 #include "kernels/error.h"
@@ -22,11 +23,11 @@ uint64_t detect_folder_bytes(const SpectrumImage& prepared, bool save_reconstruc
 }
 
 void write_detect_folder(const std::filesystem::path& folder, const DetectionReport& o,
-                         bool save_reconstruction) {
+                         bool save_reconstruction, const DetectionState* state) {
   const std::vector<int64_t> shape = {o.prepared.y.size, o.prepared.x.size};
   const nlohmann::ordered_json summary = summary_json(o);
   // What an earlier detection left is replaced as a set: without a summary it is none any more.
-  for (const char* file : {"summary.json", "reconstruction.npy"}) {
+  for (const char* file : {"summary.json", "reconstruction.npy", detection_state_name}) {
     std::error_code error;
     std::filesystem::remove(folder / file, error);
     if (error) throw UserError("cannot replace " + (folder / file).string() + ": " + error.message());
@@ -44,6 +45,7 @@ void write_detect_folder(const std::filesystem::path& folder, const DetectionRep
   write_score_map(folder / "scores.png", o.prepared, o.detection);
   write_score_histogram(folder / "histogram.png", o.detection);
   write_file(folder / "regions.csv", regions_csv(o.detection, o.prepared, o.config.detection.elements));
+  if (state) write_detection_state((folder / detection_state_name).string(), *state);
   write_file(folder / "report.html", render_report(o));
   // Last: whoever sees the summary may rely on the rest.
   write_file(folder / "summary.json", summary.dump(2) + "\n");

@@ -7,6 +7,7 @@
 #include "engine/detect/baselines.h"
 #include "engine/detect/comparison.h"
 #include "engine/detect/job.h"
+#include "engine/detect/kept_detection.h"
 #include "engine/image/excluded.h"
 #include "engine/network/reconstruction.h"
 #include "engine/prepare/preprocess.h"
@@ -18,6 +19,7 @@
 #include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
 #include "io/model/checkpoint.h"
+#include "io/model/detection_state_file.h"
 #include "io/model/trained_model.h"
 #include "io/run/automatic_job.h"
 #include "io/run/detect_folder.h"
@@ -57,9 +59,10 @@ struct Source {
   Config training = {};  // with this detection's settings: how its own image is scored
   std::optional<FittedPreprocess> fitted = {};
   std::vector<EpochRecord> history = {};
-  DetectionConfig calibrated = {};        // by which these scores of
-  std::vector<float> normal_scores = {};  // held-out spectra were made
-  bool forgotten = false;                 // the training excluded pixels
+  DetectionConfig calibrated = {};           // by which these scores of
+  std::vector<float> normal_scores = {};     // held-out spectra were made
+  bool forgotten = false;                    // the training excluded pixels
+  std::optional<DetectionState> state = {};  // of another scan
 };
 
 // Whether a detection's image is the one that the model was trained on, but for pixels that are excluded.
@@ -96,6 +99,18 @@ Source model_source(const DetectionRequest& request, const SafetensorsFile& file
   return source;
 }
 
+SourceDescription::Kind kind_of(const BaselineSpec& spec) {
+  switch (spec.kind) {
+    case BaselineSpec::Kind::mean:
+      return SourceDescription::Kind::mean;
+    case BaselineSpec::Kind::pca:
+      return SourceDescription::Kind::pca;
+    case BaselineSpec::Kind::rx:
+      return SourceDescription::Kind::rx;
+  }
+  return SourceDescription::Kind::other;
+}
+
 Source untrained_source(const DetectionRequest& request, const Chosen* chosen) {
   Config config;
   if (chosen) config = chosen->config;
@@ -112,15 +127,48 @@ Source untrained_source(const DetectionRequest& request, const Chosen* chosen) {
     return source;
   }
   const BaselineSpec spec = parse_baseline(request.baseline);
-  if (spec.kind == BaselineSpec::Kind::mean) source.description.kind = SourceDescription::Kind::mean;
-  if (spec.kind == BaselineSpec::Kind::pca) source.description.kind = SourceDescription::Kind::pca;
-  if (spec.kind == BaselineSpec::Kind::rx) source.description.kind = SourceDescription::Kind::rx;
+  source.description.kind = kind_of(spec);
   return source;
+}
+
+// Puts the state of another scan's detection into a source: a model's, or none yet.
+void take_state(const DetectionRequest& request, const SafetensorsFile* file, Source& source) {
+  source.state = load_detection_state(request.state);
+  const DetectionState& state = *source.state;
+  if (file && state.model_fingerprint != model_fingerprint(*file))
+    throw UserError("--state " + request.state + ": " +
+                    (state.baseline ? "has a baseline of its own; leave --model out"
+                                    : "was made with another model than " + file->path()));
+  if (!file && !state.baseline)
+    throw UserError("--state " + request.state + ": was made with a model; give that, too, with --model RUN");
+  for (const std::string& setting : request.settings) {
+    const std::string key = setting.substr(0, setting.find('='));
+    const bool of_image = key.starts_with("data.") || key == "device" || key == "precision" ||
+                          key.starts_with("preprocess.crop_");
+    const bool of_threshold = key == "detection.fdr" || key == "detection.threshold" ||
+                              key == "detection.elements" || key == "detection.batch_size";
+    if (key == "data.energy_range" || (!of_image && !of_threshold))
+      throw UserError("--set " + key +
+                      ": belongs to the state; beside it may be set data.*, but energy_range, "
+                      "preprocess.crop_y, crop_x, detection.fdr, threshold, elements, batch_size, device and "
+                      "precision");
+  }
+  Config& config = source.config;
+  config.preprocess = state.preprocess;
+  config.detection = state.detection;
+  for (const std::string& setting : request.settings) set_value(config, setting);
+  check_config(config, "--set");
+  if (request.data.empty()) throw UserError("no data: give --data FILE");
+  source.fitted = state.fitted;
+  if (!state.baseline) return;
+  source.name = state.baseline->describe();
+  source.description.kind = kind_of(state.baseline->spec());
 }
 
 // The image that a baseline is fitted to, if not the one under test; the same preprocessing as that.
 Baseline fit_baseline(const DetectionRequest& request, const Source& source, const PreparedImage& prepared,
                       Backend& backend) {
+  if (source.state) return *source.state->baseline;
   const BaselineSpec spec = parse_baseline(request.baseline);
   if (request.fit.empty()) return Baseline(prepared.image, {}, spec);
   Config config = source.config;
@@ -229,7 +277,7 @@ ImageToRead open_training_image(const Source& source) {
 std::optional<HeldOut> find_held_out(const Source& source, const std::string& data,
                                      const PreparedImage& prepared, Backend& backend) {
   const DetectionConfig& detection = source.config.detection;
-  if (!source.fitted || !detection.threshold_by_held_out()) return std::nullopt;
+  if (!source.fitted || source.state || !detection.threshold_by_held_out()) return std::nullopt;
   HeldOut held_out;
   if (detection.scores_like(source.calibrated, source.config.model.latent))
     held_out.scores = source.normal_scores;
@@ -278,9 +326,11 @@ void check_model_inside(const DetectionRequest& request) {
 int run_detection(const DetectionRequest& request) {
   const int given = !request.model.empty() + !request.baseline.empty() + !request.expectation.empty();
   if (given > 1) throw UserError("give one of --model RUN, --baseline NAME and --expectation FILE");
+  if (!request.state.empty() && (!request.baseline.empty() || !request.expectation.empty()))
+    throw UserError("--state brings its own baseline; leave --baseline and --expectation out");
   for (const std::string& name : request.beside) parse_baseline(name);
   JobFolder output(request.output, JobFolder::Kind::detection);
-  if (given == 0) return run_automatic(request, output);
+  if (given == 0 && request.state.empty()) return run_automatic(request, output);
   check_model_inside(request);
   return detect_into(output, request);
 }
@@ -293,11 +343,16 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
                                                  : "--expectation"));
   if (!request.model.empty() && !request.config.empty())
     throw UserError("--config belongs to --baseline or --expectation; a model brings its own configuration");
+  if (!request.state.empty() && !request.config.empty())
+    throw UserError("--state brings its own configuration; leave --config out");
   if (request.baseline.empty() && !request.fit.empty())
     throw UserError("--fit belongs to --baseline, which is fitted to an image");
   std::optional<SafetensorsFile> file;
   if (!request.model.empty()) file.emplace(model_file(request.model));
-  Source source = file ? model_source(request, *file) : untrained_source(request, chosen);
+  Source source = file                    ? model_source(request, *file)
+                  : request.state.empty() ? untrained_source(request, chosen)
+                                          : Source{Config{}};
+  if (!request.state.empty()) take_state(request, file ? &*file : nullptr, source);
   const Config& config = source.config;
   const std::string data = request.data.empty() ? config.data.data_path : request.data;
 
@@ -307,6 +362,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   if (!request.expectation.empty())
     std::ranges::copy(image_files(request.expectation), std::back_inserter(files));
   if (file) files.push_back(file->path());
+  if (!request.state.empty()) files.push_back(state_file(request.state));
   InputRecords inputs(std::move(files));
   ImageToRead image = open_image_data(data, config, interruption());
   const SpectrumImage axes = image.image;  // it has no counts yet
@@ -323,8 +379,8 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   TrainedModel trained;
   trained.backend = offer.create(offer.variants.front());
   const PreparedImage prepared =
-      prepare(std::move(image), config.preprocess, file ? std::nullopt : config.data.energy_range,
-              file ? &*source.fitted : nullptr, std::move(drift_image), trained.backend.get());
+      prepare(std::move(image), config.preprocess, source.fitted ? std::nullopt : config.data.energy_range,
+              source.fitted ? &*source.fitted : nullptr, std::move(drift_image), trained.backend.get());
   if (file) check_non_negative(prepared.image, config.loss.reconstruction);
   check_detection(prepared.image, file ? config.tiles.image_size : 0, config.detection);
   Truth truth;
@@ -399,7 +455,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   const auto score = [&] {
     try {
       return run_detection(prepared.image, expected, source.description, config.preprocess, config.detection,
-                           normal, interruption());
+                           normal, interruption(), source.state ? &*source.state : nullptr);
     } catch (const UserError&) {  // only the scores tell whether noise and threshold can be found
       output.take_back();
       throw;
@@ -445,7 +501,15 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   report.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", trained.backend->description()}},
                        std::move(recorded),
                        std::move(choices)};
-  write_detect_folder(request.output, report, request.save_reconstruction);
+  // What the next scan of the specimen may be scored by. That of another scan stays where it is.
+  std::optional<DetectionState> state;
+  if (!source.state && (file || baseline) && found.null &&
+      why_not_kept(config.preprocess, config.detection).empty()) {
+    state =
+        keep_detection(prepared, found, baseline ? &*baseline : nullptr, config.preprocess, config.detection);
+    if (file) state->model_fingerprint = model_fingerprint(*file);
+  }
+  write_detect_folder(request.output, report, request.save_reconstruction, state ? &*state : nullptr);
   times.end("report");
 
   log->info("{} of {} spectra do not fit (score above {:.4g}{}){}", found.anomalous_pixels(),

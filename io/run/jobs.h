@@ -37,6 +37,8 @@ struct DetectionRequest {
   std::string model;                // run folder or checkpoint; or instead
   std::string baseline;             // its name; or instead
   std::string expectation;          // what another program expects, an image of DATA's size and units
+  std::string state;                // of a detection in another scan, its folder or file; beside a model, or
+                                    // instead, for then it has a baseline
   std::string fit;                  // the image that a baseline is fitted to
   std::string config;               // the configuration that a baseline or an expectation takes
   std::vector<std::string> beside;  // baselines whose maps are to stand beside what is found, by name

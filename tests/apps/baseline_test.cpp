@@ -48,7 +48,8 @@ TEST_F(BaselineTest, MeanFindsWhatIsShifted) {
   const json summary = found_by("mean", "found");
   EXPECT_EQ(names_in(path("found")),
             (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png",
-                                   "regions.csv", "config.json", "summary.json", "report.html", "log.txt"}));
+                                   "regions.csv", "config.json", "summary.json", "report.html", "log.txt",
+                                   "state.safetensors"}));
   EXPECT_EQ(summary["model"], "mean spectrum, fitted to 1600 spectra");
   ASSERT_EQ(summary["inputs"].size(), 1u);
   EXPECT_EQ(summary["inputs"][0]["sha256"].get<std::string>().size(), 64u);
@@ -294,6 +295,39 @@ TEST_F(BaselineTest, ScoresAndThresholdsAreSetOnTheCommandLine) {
   EXPECT_EQ(otsu["threshold_method"], "otsu");
   EXPECT_FALSE(otsu.contains("fdr"));
   EXPECT_NE(read_bytes(path("otsu/mask.npy")), "");
+}
+
+// What was measured in one scan scores the next of the same specimen.
+TEST_F(BaselineTest, AStateScoresTheNextScan) {
+  found_by("pca:2", "found");
+  simulate("next", 3, {"--noise-seed", "8"});
+  ProgramResult result = program("detect", {"next.hspy", "--state", "found", "--output", "found_next"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const json first = json::parse(read_bytes(path("found/summary.json"))),
+             next = json::parse(read_bytes(path("found_next/summary.json")));
+  EXPECT_EQ(next["model"], first["model"]);
+  EXPECT_EQ(next["configuration"]["preprocess"], first["configuration"]["preprocess"]);
+  EXPECT_EQ(next["inputs"].size(), 2u) << "the state is one";
+  EXPECT_FALSE(std::filesystem::exists(path("found_next/state.safetensors"))) << "it is the first scan's";
+  // In its own scan it finds what was found there.
+  result = program("detect", {"film.hspy", "--state", "found/state.safetensors", "--output", "again"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(read_bytes(path("again/scores.npy")), read_bytes(path("found/scores.npy")));
+
+  const auto refused = [&](const std::vector<std::string>& arguments, const std::string& says) {
+    const ProgramResult mistake = program("detect", arguments);
+    EXPECT_EQ(mistake.status, 2);
+    EXPECT_NE(mistake.err.find(says), std::string::npos) << mistake.err;
+  };
+  refused({"next.hspy", "--state", "found", "--baseline", "mean"}, "leave --baseline");
+  refused({"next.hspy", "--state", "found", "--set", "preprocess.sigma=1"}, "belongs to the state");
+  refused({"next.hspy", "--state", "found_next"}, "holds no state.safetensors");
+  refused({"--state", "found"}, "no data");
+  refused({"next.hspy", "--state", "found", "--config", "tiny.json"}, "leave --config out");
+  refused({"next.hspy", "--state", "found", "--set", "data.energy_offset=700"}, "eV");
+  // A detection that cannot be kept leaves no state behind.
+  found_by("mean", "found", {"--set", "detection.score=joint"});
+  EXPECT_FALSE(std::filesystem::exists(path("found/state.safetensors")));
 }
 
 }  // namespace

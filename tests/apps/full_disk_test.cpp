@@ -70,7 +70,7 @@ TEST_F(FullDiskTest, Detection) {
   // The summary comes last: where it is missing, so may be others.
   EXPECT_EQ(names_in(path("found")),
             (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png",
-                                   "regions.csv", "config.json", "log.txt"}));
+                                   "regions.csv", "config.json", "log.txt", "state.safetensors"}));
 }
 
 TEST_F(FullDiskTest, Simulation) {

@@ -49,7 +49,8 @@ TEST_F(MainJobTest, SimulateTrainDetect) {
   ASSERT_EQ(detected.status, 0) << detected.err;
   EXPECT_EQ(names_in(path("found")),
             (std::set<std::string>{"scores.hspy", "scores.npy", "mask.npy", "scores.png", "histogram.png",
-                                   "regions.csv", "config.json", "summary.json", "report.html", "log.txt"}));
+                                   "regions.csv", "config.json", "summary.json", "report.html", "log.txt",
+                                   "state.safetensors"}));
   const NpyArray scores = read_npy(path("found/scores.npy"));
   ASSERT_EQ(scores.shape, (std::vector<int64_t>{22, 26}));
   const json summary = json::parse(read_bytes(path("found/summary.json")));

@@ -22,6 +22,7 @@ builds_on = {
     "engine/score_head": ["engine/network"],
     "engine/detect": ["engine/score_head", "engine/noise"],
     "engine/specimen": ["engine/image"],
+    "engine/live": ["engine/detect"],
     "engine/study": ["engine/train", "engine/detect", "engine/specimen"],
     "engine/bench": ["engine/network", "engine/detect"],
     "io/files": ["engine"],

@@ -15,8 +15,9 @@ namespace {
 
 WhitenedScores whitened_scores(const SpectrumImageView& observed, std::span<const float> expected,
                                const ResidualModel& model, ChannelWindow window, int64_t context) {
-  return eelsvae::whitened_scores(observed, expected, NormalVariation(observed, expected, model, context),
-                                  window);
+  const NormalVariation variation(observed, expected, model, context);
+  return eelsvae::whitened_scores(observed, expected, variation,
+                                  MatchedFilters(observed, expected, variation, window));
 }
 
 using Sample = NoisySample;

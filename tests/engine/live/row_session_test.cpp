@@ -1,0 +1,333 @@
+#include "engine/live/row_session.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "engine/detect/job.h"
+#include "engine/detect/kept_detection.h"
+#include "engine/image/excluded.h"
+#include "engine/specimen/simulate.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+constexpr int64_t height = 52, width = 40;
+
+// Two recordings of a film: the state is made of the first, the second is scanned.
+SpectrumImage film(uint64_t seed, double vacuum = 0) {
+  SimulationSettings s;
+  s.preset = Preset::gradient;
+  s.height = height;
+  s.width = width;
+  s.channels = 128;
+  s.energy_offset_ev = 440;
+  s.dispersion_ev = 2.4;
+  s.exposure = 4;
+  s.seed = 31;
+  s.noise_seed = seed;
+  s.vacuum = vacuum;
+  return simulate(s).image;
+}
+
+struct Case {
+  const char* baseline;
+  PreprocessConfig preprocess = {};
+  DetectionConfig detection = {};
+  double vacuum = 0;
+};
+
+std::shared_ptr<DetectionState> state_of(const Case& c) {
+  return std::make_shared<DetectionState>(
+      learn_state(film(1, c.vacuum), parse_baseline(c.baseline), c.preprocess, c.detection, std::nullopt));
+}
+
+// The detection that a session of rows is to agree with.
+Detection whole(const DetectionState& state, SpectrumImage image) {
+  const PreparedImage prepared = prepare(std::move(image), state.preprocess, std::nullopt, &state.fitted);
+  return detect(prepared.image, expect_from(*state.baseline, prepared.image), state.preprocess,
+                state.detection, {}, {}, &state);
+}
+
+ScanPlan plan_of(const SpectrumImage& image) {
+  return {image.y.size, image.x.size, image.energy, image.excluded};
+}
+
+std::span<const float> spectra(const SpectrumImage& image, int64_t first, int64_t count) {
+  return std::span<const float>(image.counts)
+      .subspan(static_cast<size_t>(first * image.energy.size),
+               static_cast<size_t>(count * image.energy.size));
+}
+
+void expect_same_bits(std::span<const float> a, std::span<const float> b, const std::string& what) {
+  ASSERT_EQ(a.size(), b.size());
+  int64_t different = 0;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i]) &&
+        !(std::isnan(a[i]) && std::isnan(b[i]))) {
+      if (different++ == 0) ADD_FAILURE() << what << ": pixel " << i << " has " << a[i] << ", not " << b[i];
+    }
+  EXPECT_EQ(different, 0) << what;
+}
+
+void expect_same(const Detection& rows, const Detection& image, const std::string& what) {
+  expect_same_bits(rows.scores, image.scores, what);
+  EXPECT_EQ(rows.threshold, image.threshold) << what;
+  EXPECT_EQ(rows.mask, image.mask) << what;
+  ASSERT_EQ(rows.regions.size(), image.regions.size()) << what;
+  for (size_t i = 0; i < rows.regions.size(); ++i) EXPECT_EQ(rows.regions[i].pixels, image.regions[i].pixels);
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all = {{"mean"}, {"pca:3"}, {"rx:5"}};
+  Case unfiltered{"mean"};
+  unfiltered.preprocess.sigma = 0;
+  unfiltered.preprocess.xy_window = 1;
+  unfiltered.preprocess.bin_energy = 2;
+  all.push_back(unfiltered);
+  Case wide{"pca:2"};
+  wide.preprocess.sigma = 1.2;
+  wide.preprocess.xy_window = 5;
+  wide.preprocess.scaling_method = Scaling::quantile;
+  wide.detection.context = 5;
+  all.push_back(wide);
+  for (const Score score : {Score::learned, Score::deviance, Score::pearson, Score::pearson_background}) {
+    Case other{"mean"};
+    other.detection.score = score;
+    other.detection.context = 0;
+    all.push_back(other);
+  }
+  Case part{"mean"};
+  part.detection.window = {{500.0, 700.0}};
+  part.vacuum = 0.2;
+  all.push_back(part);
+  return all;
+}
+
+TEST(RowSession, EndsWithTheBitsOfADetectionInTheWholeImage) {
+  for (const Case& c : cases()) {
+    const auto state = state_of(c);
+    const SpectrumImage scan = film(2, c.vacuum);
+    RowSession session(state, plan_of(scan));
+    Rows all{0, 0};
+    for (int64_t y = 0; y < height; ++y) {
+      const Rows now = session.push(y * width, width, spectra(scan, y * width, width));
+      EXPECT_EQ(now.first, all.last) << "rows become final in order";
+      EXPECT_EQ(now.last, y + 1 == height ? height : std::max<int64_t>(0, y + 1 - session.reach()))
+          << "row " << y;
+      all.last = now.last;
+      if (y % 7 == 3) {
+        EXPECT_EQ(session.score_provisionally().last, y + 1);
+      }
+    }
+    session.finish();
+    expect_same(session.result(), whole(*state, scan),
+                std::string(c.baseline) + " " + std::to_string(static_cast<int>(c.detection.score)));
+    EXPECT_EQ(session.counts(), (ScanCounts{height * width, 0, 0, 0}));
+  }
+}
+
+TEST(RowSession, TakesSpectraInAnyOrder) {
+  const auto state = state_of({"mean"});
+  const SpectrumImage scan = film(2);
+  const Detection wanted = whole(*state, scan);
+  // In pieces of seven, each somewhat early or late.
+  std::vector<int64_t> pieces((height * width + 6) / 7);
+  std::iota(pieces.begin(), pieces.end(), 0);
+  std::mt19937 random(5);
+  for (size_t i = 0; i + 9 < pieces.size(); i += 9) std::shuffle(&pieces[i], &pieces[i + 9], random);
+  RowSession session(state, plan_of(scan), 4);
+  for (const int64_t piece : pieces) {
+    const int64_t first = 7 * piece, count = std::min<int64_t>(7, height * width - first);
+    session.push(first, count, spectra(scan, first, count));
+  }
+  session.finish();
+  expect_same(session.result(), wanted, "shuffled");
+  EXPECT_EQ(session.counts().missing, 0);
+
+  RowSession at_once(state, plan_of(scan));
+  EXPECT_EQ(at_once.push(0, height * width, scan.counts), (Rows{0, height}));
+  at_once.finish();
+  expect_same(at_once.result(), wanted, "at once");
+
+  RowSession serpentine(state, plan_of(scan));
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t i = 0; i < width; ++i) {
+      const int64_t pixel = y * width + (y % 2 == 0 ? i : width - 1 - i);
+      serpentine.push(pixel, 1, spectra(scan, pixel, 1));
+    }
+  serpentine.finish();
+  expect_same(serpentine.result(), wanted, "there and back");
+}
+
+TEST(RowSession, LeavesOutWhatIsMissingAsADetectionLeavesOutExcludedPixels) {
+  const auto state = state_of({"mean"});
+  SpectrumImage scan = film(2);
+  scan.excluded.assign(static_cast<size_t>(height * width), 0);
+  for (int64_t x = 3; x < 9; ++x) scan.excluded[static_cast<size_t>(20 * width + x)] = by_request;
+  const ScanPlan plan = plan_of(scan);
+  RowSession session(state, plan);
+  const auto lost = [](int64_t pixel) {
+    return pixel / width == 12 || pixel / width == 13 || pixel == 30 * width + 5 || pixel >= 45 * width + 7;
+  };
+  for (int64_t pixel = 0; pixel < height * width; ++pixel)
+    if (!lost(pixel)) session.push(pixel, 1, spectra(scan, pixel, 1));
+  EXPECT_LT(session.final_rows(), height);
+  session.finish();
+  for (int64_t pixel = 0; pixel < height * width; ++pixel)
+    if (lost(pixel)) scan.excluded[static_cast<size_t>(pixel)] = by_request;
+  expect_same(session.result(), whole(*state, scan), "missing");
+  const int64_t missing = 2 * width + 1 + (height - 45) * width - 7;
+  EXPECT_EQ(session.counts(), (ScanCounts{height * width - 6 - missing, 0, 0, missing}));
+  EXPECT_EQ(session.excluded()[20 * width + 3], by_request);
+  EXPECT_EQ(session.excluded()[12 * width], by_request);
+}
+
+TEST(RowSession, CountsWhatIsRepeatedOrLate) {
+  const auto state = state_of({"mean"});
+  const SpectrumImage scan = film(2), other = film(3);
+  RowSession session(state, plan_of(scan), 1);
+  session.push(0, 5, spectra(other, 0, 5));
+  session.push(0, width - 1, spectra(scan, 0, width - 1));  // the last one counts
+  EXPECT_EQ(session.counts(), (ScanCounts{width - 1, 5, 0, 0}));
+  session.push(width, width, spectra(scan, width, width));  // gives row 0 up
+  EXPECT_EQ(session.counts(), (ScanCounts{2 * width - 1, 5, 0, 1}));
+  session.push(width - 1, 1, spectra(scan, width - 1, 1));
+  session.push(0, 2, spectra(other, 0, 2));
+  EXPECT_EQ(session.counts(), (ScanCounts{2 * width - 1, 5, 3, 1}));
+  for (int64_t y = 2; y < height; ++y) session.push(y * width, width, spectra(scan, y * width, width));
+  session.finish();
+  SpectrumImage left = scan;
+  left.excluded.assign(static_cast<size_t>(height * width), 0);
+  left.excluded[width - 1] = by_request;
+  expect_same(session.result(), whole(*state, left), "late");
+}
+
+// What a service that was restarted in the middle of a scan gets.
+TEST(RowSession, BeginsInTheMiddleOfAScan) {
+  const auto state = state_of({"mean"});
+  SpectrumImage scan = film(2);
+  constexpr int64_t begin = 40;
+  RowSession session(state, plan_of(scan));
+  for (int64_t y = begin; y < height; ++y) session.push(y * width, width, spectra(scan, y * width, width));
+  session.finish();
+  EXPECT_EQ(session.counts().missing, begin * width);
+  scan.excluded.assign(static_cast<size_t>(height * width), 0);
+  std::fill_n(scan.excluded.begin(), begin * width, uint8_t{by_request});
+  expect_same(session.result(), whole(*state, scan), "from the middle");
+}
+
+TEST(RowSession, ScoresProvisionallyAsIfTheScanEnded) {
+  const auto state = state_of({"pca:2"});
+  const SpectrumImage scan = film(2);
+  RowSession session(state, plan_of(scan));
+  for (int64_t y = 0; y < 30; ++y) session.push(y * width, width, spectra(scan, y * width, width));
+  EXPECT_TRUE(std::isnan(session.scores()[29 * width]));
+  EXPECT_EQ(session.score_provisionally(), (Rows{session.final_rows(), 30}));
+  EXPECT_EQ(session.score_provisionally(), (Rows{30, 30})) << "nothing is new";
+  const std::vector<float> provisional(session.scores().begin(), session.scores().end());
+  RowSession ended(state, plan_of(scan));
+  ended.push(0, 30 * width, spectra(scan, 0, 30 * width));
+  ended.finish();
+  expect_same_bits(provisional, ended.scores(), "as if it ended");
+  // And then goes on as if nobody had looked.
+  for (int64_t y = 30; y < height; ++y) {
+    session.push(y * width, width, spectra(scan, y * width, width));
+    session.score_provisionally();
+  }
+  session.finish();
+  expect_same(session.result(), whole(*state, scan), "goes on");
+}
+
+TEST(RowSession, ShowsTheSpectraThatFitWorst) {
+  const auto state = state_of({"mean"});
+  SpectrumImage scan = film(2);
+  for (const int64_t pixel : {7 * width + 30, 25 * width + 4})
+    for (int64_t e = 60; e < 66; ++e) scan.spectrum(pixel)[e] *= 1.6f;
+  RowSession session(state, plan_of(scan));
+  session.push(0, 28 * width, spectra(scan, 0, 28 * width));
+  session.score_provisionally();
+  const std::vector<AnomalousSpectrum> early = session.worst(2);
+  ASSERT_EQ(early.size(), 2u);
+  for (const AnomalousSpectrum& one : early) EXPECT_EQ(one.final, one.pixel / width < session.final_rows());
+  session.push(28 * width, (height - 28) * width, spectra(scan, 28 * width, (height - 28) * width));
+  session.finish();
+  const Detection found = session.result();
+  const std::vector<AnomalousSpectrum> worst = session.worst(64);
+  ASSERT_GE(worst.size(), 2u);
+  EXPECT_LE(std::ssize(worst), found.anomalous_pixels());
+  for (const AnomalousSpectrum& one : worst) {
+    EXPECT_TRUE(one.final);
+    EXPECT_EQ(one.score, found.scores[static_cast<size_t>(one.pixel)]);
+    EXPECT_EQ(one.observed.size(), static_cast<size_t>(state->fitted.energy.size));
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(worst, std::greater<>(), &AnomalousSpectrum::score));
+}
+
+TEST(RowSession, RefusesWhatIsNotOfItsScan) {
+  const auto state = state_of({"mean"});
+  const SpectrumImage scan = film(2);
+  ScanPlan plan = plan_of(scan);
+  plan.energy.offset += 1.2;
+  EXPECT_THROW(RowSession(state, plan), UserError);
+  plan = plan_of(scan);
+  plan.height = 0;
+  EXPECT_THROW(RowSession(state, plan), UserError);
+  plan = plan_of(scan);
+  plan.excluded.assign(3, 0);
+  EXPECT_THROW(RowSession(state, plan), UserError);
+
+  RowSession session(state, plan_of(scan));
+  EXPECT_THROW(session.push(-1, 1, spectra(scan, 0, 1)), UserError);
+  EXPECT_THROW(session.push(height * width - 1, 2, spectra(scan, 0, 2)), UserError);
+  EXPECT_THROW(session.push(std::numeric_limits<int64_t>::max() - 1, 1, spectra(scan, 0, 1)), UserError);
+  std::vector<float> broken(spectra(scan, 0, 2).begin(), spectra(scan, 0, 2).end());
+  broken.back() = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THROW(session.push(0, 2, broken), UserError);
+  EXPECT_EQ(session.counts(), ScanCounts{}) << "nothing of it was taken";
+  EXPECT_THROW(session.result(), UserError);
+  EXPECT_TRUE(std::isinf(session.threshold()));
+  EXPECT_TRUE(session.worst(5).empty());
+  session.finish();
+  EXPECT_THROW(session.push(0, 1, spectra(scan, 0, 1)), UserError);
+  EXPECT_EQ(session.counts().missing, height * width);
+}
+
+TEST(RowSession, IsToldWhatCannotBeKept) {
+  const auto refused = [](const std::function<void(Case&)>& change) {
+    Case c{"mean"};
+    change(c);
+    EXPECT_THROW(state_of(c), UserError);
+  };
+  refused([](Case& c) { c.detection.score = Score::joint; });
+  refused([](Case& c) { c.detection.pooling = 1; });
+  refused([](Case& c) { c.detection.threshold_method = ThresholdMethod::otsu; });
+  refused([](Case& c) { c.preprocess.despike = 7; });
+  refused([](Case& c) { c.preprocess.align = Align::feature; });
+  refused([](Case& c) { c.preprocess.bin_xy = 2; });
+}
+
+// A state that was measured in another specimen, or at another dose, is no measure of this scan.
+TEST(RowSession, SaysWhenTheStateDoesNotFitTheScan) {
+  const auto state = state_of({"mean"});
+  const Detection alike = whole(*state, film(2));
+  for (const std::string& doubt : alike.doubts)
+    EXPECT_EQ(doubt.find("here than where"), std::string::npos) << doubt;
+  SpectrumImage noisier = film(2);
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  for (float& c : noisier.counts) c += 40 * normal(random);
+  bool said = false;
+  for (const std::string& doubt : whole(*state, noisier).doubts)
+    said = said || doubt.find("score higher here than where the state was measured") != std::string::npos;
+  EXPECT_TRUE(said);
+}
+
+}  // namespace
+}  // namespace eelsvae
