@@ -43,7 +43,7 @@ void doubt_state(const Detection& found, const DetectionConfig& config, std::spa
       std::ranges::count_if(found.scores, [&](float score) { return score > own_threshold; }));
   if (likely > few + times * std::max(promised, config.fdr * anomalous))
     doubts.push_back("normal spectra score higher here than where the state was measured: about " +
-                     short_number(likely, 3) + " of the " + short_number(anomalous, 9) +
+                     short_number(std::min(likely, anomalous), 3) + " of the " + short_number(anomalous, 9) +
                      " found are normal by the bulk of this scan, " +
                      short_number(std::max(promised, config.fdr * anomalous), 3) +
                      " were promised; measure the state in a scan like this one");

@@ -1,70 +1,56 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "engine/config.h"
+#include "engine/detect/baselines.h"
 #include "engine/detect/detection.h"
 #include "engine/detect/detection_state.h"
-#include "engine/image/spectrum_image.h"
 #include "engine/live/row_expectation.h"
+#include "engine/live/row_scorer.h"
+#include "engine/live/scan_rows.h"
 
 namespace eelsvae {
 
-// A scan that is still to come: its grid, the energies of its spectra, and the pixels that will not be looked
-// at (y, x; nonzero), or none.
-struct ScanPlan {
-  int64_t height = 0, width = 0;
-  Axis energy;  // eV
-  std::vector<uint8_t> excluded = {};
+// How a scan learns its own state: from its first `rows` rows, by learn_state().
+struct LearnFromRows {
+  int64_t rows = 0;
+  BaselineSpec baseline = {};
+  PreprocessConfig preprocess = {};
+  DetectionConfig detection = {};
+  std::optional<std::array<double, 2>> energy_range = {};  // eV; the whole axis if absent
 };
 
-// Rows [first, last) of a scan.
-struct Rows {
-  int64_t first = 0, last = 0;
-  int64_t count() const { return last - first; }
-  bool operator==(const Rows&) const = default;
-};
-
-// What became of the spectra so far. Pixels that the plan excludes are not counted.
-struct ScanCounts {
-  int64_t received = 0;  // that were taken, each pixel once
-  int64_t repeated = 0;  // that came again while their row was open: the last one counts
-  int64_t late = 0;      // that came when their row was complete or given up: not taken
-  int64_t missing = 0;   // that had not come when their row was given up: excluded pixels from then on
-  bool operator==(const ScanCounts&) const = default;
-};
-
-// A spectrum that does not fit, for who looks at it while the scan is running.
-struct AnomalousSpectrum {
-  int64_t pixel = 0;  // y * width + x
-  float score = 0;
-  bool final = false;
-  Deviation deviation;
-  std::vector<float> observed, expected;  // (E) prepared, on DetectionState::fitted.energy
-};
-
-// Scores the spectra of a scan while it is running, by a state that does not change (detection_state.h): the
-// final scores are bit for bit those of a detection with this state in the whole image. Spectra may come in
-// any order. Rows are worked on from the first one on, as they are complete: all their spectra there. When
-// `patience` rows after an incomplete one are complete, or spectra come from more than 32 rows after it, it
-// is given up: what is missing of it is from then on an excluded pixel.
+// Scores the spectra of a scan while it is running, by a state that does not change (detection_state.h),
+// given or learned from its first rows: the final scores are bit for bit those of a detection with this state
+// in the whole image. Spectra may come in any order. Rows are worked on from the first one on, as they are
+// complete: all their spectra there. When `patience` rows after an incomplete one are complete, or spectra
+// come from more than 32 rows after it, it is given up: what is missing of it is from then on an excluded
+// pixel.
 //
 // A score is final once no spectrum that is still to come can change it, reach() rows later. Before that it
 // is provisional: what it would have been, had the scan ended with the rows that were complete.
 //
-// Memory: maps of the scan, and spectra of the rows in flight, some three times reach() and those open. Works
-// in the caller's thread; one thread at a time.
+// Memory: maps of the scan, and spectra of the rows in flight, some three times reach() and those open, or
+// those that are learned from. Works in the caller's thread; one thread at a time.
 class RowSession {
  public:
   static constexpr int64_t default_patience = 2;
 
   // For a state with a baseline; or with what a model expects (source), which the state was made with.
   // UserError where the scan cannot be scored by this state, with what would be right: another energy axis
-  // than the state's; no pixels; a mask of another size.
+  // than the state's; no pixels; a mask of another size; patience below 1.
   RowSession(std::shared_ptr<const DetectionState> state, ScanPlan plan, int64_t patience = default_patience,
              std::unique_ptr<RowExpectation> source = nullptr);
+  // Learns its state from the first rows, once they are complete or given up, and then scores them, too.
+  // UserError where such a state cannot be kept, or the scan has fewer rows, and as above; push() and
+  // finish() throw what learn_state() does where the rows do not suffice, and then nothing will be scored.
+  RowSession(const LearnFromRows& learning, ScanPlan plan, int64_t patience = default_patience);
   ~RowSession();
   RowSession(RowSession&&) noexcept;
 
@@ -87,16 +73,14 @@ class RowSession {
   int64_t scored_rows() const;
   // Rows from 0 on that are complete or given up.
   int64_t complete_rows() const;
-  // A row's score is final when so many rows after it are complete.
+  // A row's score is final when so many rows after it are complete. 0 while the state is being learned.
   int64_t reach() const;
   const ScanCounts& counts() const;
-  const DetectionState& state() const;
+  // Null while it is being learned.
+  std::shared_ptr<const DetectionState> state() const;
 
   // (y, x): NaN in excluded pixels and where there is no score yet.
   std::span<const float> scores() const;
-  std::span<const Deviation> deviations() const;
-  // (y, x), not 0: why a pixel has no score (Exclusion), as far as is known.
-  std::span<const uint8_t> excluded() const;
   // By the rate and the state's null, of the scores there are: provisional until finished(). Infinite while
   // there is none.
   double threshold() const;
@@ -105,6 +89,8 @@ class RowSession {
   // Scores, threshold, mask and regions, these without deviations and explanations, and why the threshold may
   // not be trusted; as of what is known so far. UserError while there is no score.
   Detection result() const;
+  // (y, x), not 0: why a pixel has no score (Exclusion), as far as is known.
+  std::span<const uint8_t> excluded() const;
 
  private:
   struct Parts;

@@ -293,6 +293,7 @@ TEST(RowSession, RefusesWhatIsNotOfItsScan) {
   EXPECT_EQ(session.counts(), ScanCounts{}) << "nothing of it was taken";
   EXPECT_THROW(session.result(), UserError);
   EXPECT_TRUE(std::isinf(session.threshold()));
+  EXPECT_THROW(RowSession(state, plan_of(scan), 0), UserError);
   EXPECT_TRUE(session.worst(5).empty());
   session.finish();
   EXPECT_THROW(session.push(0, 1, spectra(scan, 0, 1)), UserError);
@@ -313,13 +314,65 @@ TEST(RowSession, IsToldWhatCannotBeKept) {
   refused([](Case& c) { c.preprocess.bin_xy = 2; });
 }
 
+// Without a state the first rows make one.
+TEST(RowSession, LearnsFromItsFirstRows) {
+  const SpectrumImage scan = film(2);
+  constexpr int64_t rows = 30;
+  RowSession session({rows, parse_baseline("pca:2")}, plan_of(scan));
+  for (int64_t y = 0; y < rows - 1; ++y)
+    EXPECT_EQ(session.push(y * width, width, spectra(scan, y * width, width)).count(), 0);
+  EXPECT_EQ(session.state(), nullptr);
+  EXPECT_EQ(session.score_provisionally().count(), 0);
+  EXPECT_THROW(session.result(), UserError);
+  EXPECT_TRUE(std::isinf(session.threshold()));
+  EXPECT_TRUE(std::isnan(session.scores().front()));
+  session.push((rows - 1) * width, width, spectra(scan, (rows - 1) * width, width));
+  ASSERT_NE(session.state(), nullptr);
+  EXPECT_EQ(session.final_rows(), rows - session.reach())
+      << "the rows that were learned from are scored, too";
+  session.push(rows * width, (height - rows) * width, spectra(scan, rows * width, (height - rows) * width));
+  session.finish();
+
+  SpectrumImage first = scan;
+  first.y.size = rows;
+  first.counts.resize(static_cast<size_t>(rows * width * scan.energy.size));
+  const DetectionState learned = learn_state(std::move(first), parse_baseline("pca:2"), {}, {}, std::nullopt);
+  expect_same(session.result(), whole(learned, scan), "learned");
+  expect_same(session.result(), whole(*session.state(), scan), "kept");
+}
+
+TEST(RowSession, SaysWhenItsFirstRowsDoNotSuffice) {
+  const SpectrumImage scan = film(2);
+  const LearnFromRows from{2, parse_baseline("mean")};
+  RowSession session(from, plan_of(scan));
+  EXPECT_THROW(session.push(0, 3 * width, spectra(scan, 0, 3 * width)), UserError);
+  EXPECT_THROW(RowSession({height + 1, parse_baseline("mean")}, plan_of(scan)), UserError);
+  LearnFromRows joint{20, parse_baseline("mean")};
+  joint.detection.score = Score::joint;
+  EXPECT_THROW(RowSession(joint, plan_of(scan)), UserError);
+  LearnFromRows elsewhere{20, parse_baseline("mean")};
+  elsewhere.energy_range = {{3000.0, 3100.0}};
+  EXPECT_THROW(RowSession(elsewhere, plan_of(scan)), UserError);
+}
+
 // A state that was measured in another specimen, or at another dose, is no measure of this scan.
 TEST(RowSession, SaysWhenTheStateDoesNotFitTheScan) {
-  const auto state = state_of({"mean"});
-  const Detection alike = whole(*state, film(2));
+  SimulationSettings s;
+  s.height = s.width = 96;
+  s.channels = 128;
+  s.energy_offset_ev = 440;
+  s.dispersion_ev = 2.4;
+  s.exposure = 4;
+  const auto recording = [&](uint64_t noise_seed) {
+    s.noise_seed = noise_seed;
+    return simulate(s).image;
+  };
+  const auto state = std::make_shared<DetectionState>(
+      learn_state(recording(1), parse_baseline("mean"), {}, {}, std::nullopt));
+  const Detection alike = whole(*state, recording(2));
   for (const std::string& doubt : alike.doubts)
     EXPECT_EQ(doubt.find("here than where"), std::string::npos) << doubt;
-  SpectrumImage noisier = film(2);
+  SpectrumImage noisier = recording(2);
   std::mt19937 random(3);
   std::normal_distribution<float> normal;
   for (float& c : noisier.counts) c += 40 * normal(random);

@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/detect/detection.h"
+#include "engine/detect/detection_state.h"
+#include "engine/detect/normal_variation.h"
+#include "engine/detect/whitened_score.h"
+#include "engine/image/spectrum_image.h"
+#include "engine/live/row_expectation.h"
+#include "kernels/backend.h"
+
+namespace eelsvae {
+
+// Rows [first, last) of a scan.
+struct Rows {
+  int64_t first = 0, last = 0;
+  int64_t count() const { return last - first; }
+  bool operator==(const Rows&) const = default;
+};
+
+// A spectrum that does not fit, for who looks at it while the scan is running.
+struct AnomalousSpectrum {
+  int64_t pixel = 0;  // y * width + x
+  float score = 0;
+  bool final = false;
+  Deviation deviation;
+  std::vector<float> observed, expected;  // (E) prepared, on DetectionState::fitted.energy
+};
+
+// Scores the rows of a scan one after the other, by the state of another detection; the final scores are bit
+// for bit those of a detection with this state in the whole image. A score is final once no row that is still
+// to come can change it, reach() rows later.
+class RowScorer {
+ public:
+  // Bits of `excluded` that are known before (y, x), or none. UserError as MatchedFilters has it.
+  RowScorer(std::shared_ptr<const DetectionState> state, int64_t height, int64_t width,
+            std::span<const uint8_t> excluded, std::unique_ptr<RowExpectation> source);
+
+  // Takes the next row of counts (1, x, E), which has the channels that the state's are made of.
+  void add_row(SpectrumImage row);
+  // Scores what can be scored for good; add_row() does so now and then, too.
+  void advance();
+  // Scores the rows that have no score yet as if none came after those that are there; returns them.
+  Rows score_provisionally();
+
+  int64_t complete_rows() const { return complete_; }
+  int64_t final_rows() const { return final_rows_; }
+  int64_t scored_rows() const { return std::max(scored_rows_, final_rows_); }
+  int64_t reach() const;
+  const std::vector<float>& scores() const { return scores_; }  // (y, x), NaN without
+  const std::vector<Deviation>& deviations() const { return deviations_; }
+  const std::vector<uint8_t>& excluded() const { return excluded_; }
+  double threshold() const;  // infinite while there is no score
+  // Those that fit worst, the worst first, above the threshold or not.
+  const std::vector<AnomalousSpectrum>& worst() const { return worst_; }
+  Detection result() const;  // as RowSession::result() has it
+
+ private:
+  // Some rows of a cube (y, x, E) one after the other.
+  class Band {
+   public:
+    explicit Band(int64_t row_size) : row_size_(row_size) {}
+
+    int64_t row_size() const { return row_size_; }  // values
+    bool empty() const { return std::ssize(values_) == dropped_; }
+    int64_t last() const { return first_ + (std::ssize(values_) - dropped_) / row_size_; }
+    std::span<const float> rows(int64_t from, int64_t to) const;
+    void append(std::span<const float> more);
+    void drop_before(int64_t y);  // such rows are no longer needed
+
+   private:
+    int64_t row_size_;
+    int64_t first_ = 0, dropped_ = 0;  // the first row that is there; values before it
+    CountArray values_;
+  };
+
+  std::span<const uint8_t> mask_of(int64_t first, int64_t last) const;
+  SpectrumImageView view(int64_t first, int64_t last, std::span<const float> spectra) const;
+  CountArray filtered(int64_t first, int64_t last, std::vector<float>& pixel_noise) const;
+  void measure(int64_t first, int64_t last, std::span<const float> observed, std::span<const float> expected,
+               std::span<const float> pixel_noise);
+  void score(int64_t first, int64_t last, std::span<const float> observed, const Expectation& expectation,
+             std::vector<float> pixel_noise, bool final);
+  void keep_worst(int64_t first, int64_t last, std::span<const float> observed,
+                  std::span<const float> expected, bool final);
+  std::vector<float> noise_of(int64_t first, int64_t last) const;
+  Expectation expectation_of(int64_t first, int64_t last) const;
+  std::vector<uint8_t> without_score() const;
+
+  std::shared_ptr<const DetectionState> state_;
+  int64_t height_, width_;
+  std::unique_ptr<RowExpectation> source_;
+  int64_t filter_reach_;
+  std::unique_ptr<Backend> processor_;
+  ChannelWindow window_;
+  MatchedFilters filters_;
+  AmountMaps amounts_;
+  std::vector<uint8_t> excluded_;
+  std::vector<float> noise_, scores_;
+  std::vector<Deviation> deviations_;
+  Band reduced_, prepared_, expected_, own_scores_;
+  bool foretells_totals_ = false, is_projection_ = false;
+  int64_t complete_ = 0, final_rows_ = 0, scored_rows_ = 0;
+  std::vector<AnomalousSpectrum> worst_;
+};
+
+}  // namespace eelsvae
