@@ -17,10 +17,10 @@
 namespace eelsvae {
 namespace {
 
-std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores,
-                                         std::span<const uint8_t> excluded) {
+std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores, std::span<const uint8_t> excluded,
+                                         std::optional<EmpiricalNull::Family> family = {}) {
   try {
-    return fit_null(scores, excluded);
+    return fit_null(scores, excluded, family);
   } catch (const UserError&) {
     return std::nullopt;  // other thresholds do without it
   }
@@ -31,7 +31,8 @@ std::optional<EmpiricalNull> null_if_any(const std::vector<float>& scores,
 void doubt_state(const Detection& found, const DetectionConfig& config, std::span<const uint8_t> excluded,
                  std::vector<std::string>& doubts) {
   constexpr double few = 3, times = 3;
-  const std::optional<EmpiricalNull> own = null_if_any(found.scores, excluded);
+  // Of the same law: another one, which happens to fit as well, has other tails.
+  const std::optional<EmpiricalNull> own = null_if_any(found.scores, excluded, found.null->family);
   if (!own || !config.threshold_by(ThresholdMethod::fdr)) return;
   const auto scored = static_cast<double>(
       std::count_if(found.scores.begin(), found.scores.end(), [](float s) { return !std::isnan(s); }));
