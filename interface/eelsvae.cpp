@@ -10,6 +10,7 @@
 #include "interface/caller_image.h"
 #include "interface/guard.h"
 #include "interface/model_in_memory.h"
+#include "interface/scan.h"
 #include "interface/session.h"
 #include "io/config/config.h"
 #include "io/files/atomic_file.h"
@@ -32,6 +33,17 @@ struct eelsvae_session {
   template <class... Arguments>
   explicit eelsvae_session(Arguments&&... arguments) : session(std::forward<Arguments>(arguments)...) {}
   Session session;
+  std::atomic_flag at_work = ATOMIC_FLAG_INIT;
+};
+
+struct eelsvae_state {
+  std::shared_ptr<const StateInMemory> state;
+};
+
+struct eelsvae_scan {
+  template <class... Arguments>
+  explicit eelsvae_scan(Arguments&&... arguments) : scan(std::forward<Arguments>(arguments)...) {}
+  ScanForCaller scan;
   std::atomic_flag at_work = ATOMIC_FLAG_INIT;
 };
 
@@ -87,6 +99,32 @@ void copy_spectra(const CountArray& spectra, float* to, size_t count) {
   if (spectra.empty())
     throw UserError("the detection kept no spectra; set keep_spectra in the options of the session");
   copy_out(spectra, to, count, "spectra");
+}
+
+// Of an object for one thread at a time, while its call is at work.
+class AtWork {
+ public:
+  AtWork(std::atomic_flag& flag, const char* name) : flag_(flag) {
+    if (flag.test_and_set(std::memory_order_acquire))
+      throw UserError(std::string(name) + ": another call of it is at work; make a " + name +
+                      " for each thread");
+  }
+  ~AtWork() { flag_.clear(std::memory_order_release); }
+  AtWork(const AtWork&) = delete;
+  AtWork& operator=(const AtWork&) = delete;
+
+ private:
+  std::atomic_flag& flag_;
+};
+
+template <class Work>
+eelsvae_status of_scan(eelsvae_scan* scan, eelsvae_rows* rows, const Work& work) {
+  return guarded([&] {
+    eelsvae_scan& there = needed(scan, "scan");
+    const AtWork at_work(there.at_work, "scan");
+    const Rows made = work(there.scan);
+    write_if_wanted(rows, {made.first, made.last});
+  });
 }
 
 template <class List>
@@ -250,12 +288,7 @@ eelsvae_status eelsvae_session_detect(eelsvae_session* session, const eelsvae_im
   return guarded([&] {
     eelsvae_detection*& found = place_for(detection, "detection");
     eelsvae_session& worker = needed(session, "session");
-    if (worker.at_work.test_and_set(std::memory_order_acquire))
-      throw UserError("session: another call of it is at work; make a session for each thread");
-    struct Release {
-      std::atomic_flag& flag;
-      ~Release() { flag.clear(std::memory_order_release); }
-    } release{worker.at_work};
+    const AtWork at_work(worker.at_work, "session");
     found = new eelsvae_detection{worker.session.detect(image)};
   });
 }
@@ -356,6 +389,147 @@ eelsvae_status eelsvae_detection_summary(const eelsvae_detection* detection, con
 
 void eelsvae_detection_destroy(eelsvae_detection* detection) {
   delete detection;
+}
+
+eelsvae_status eelsvae_state_open(const char* path, eelsvae_state** state) {
+  return guarded([&] {
+    eelsvae_state*& opened = place_for(state, "state");
+    opened = new eelsvae_state{open_state(&needed(path, "path"))};
+  });
+}
+
+eelsvae_status eelsvae_state_from_memory(const void* content, size_t size, eelsvae_state** state) {
+  return guarded([&] {
+    eelsvae_state*& made = place_for(state, "state");
+    needed(static_cast<const char*>(content), "content");
+    made = new eelsvae_state{state_from(content, size)};
+  });
+}
+
+eelsvae_status eelsvae_state_learn(const eelsvae_image* image, const char* baseline,
+                                   const eelsvae_config* config, eelsvae_state** state) {
+  return guarded([&] {
+    eelsvae_state*& learned = place_for(state, "state");
+    learned = new eelsvae_state{
+        learn_state_of(image, &needed(baseline, "baseline"), config ? config->config : Config())};
+  });
+}
+
+eelsvae_status eelsvae_state_save(const eelsvae_state* state, const char* path) {
+  return guarded([&] {
+    const std::vector<std::byte>& content = needed(state, "state").state->content;
+    AtomicFile file(&needed(path, "path"));
+    file.write(content.data(), content.size());
+    file.commit();
+  });
+}
+
+eelsvae_status eelsvae_state_content(const eelsvae_state* state, const void** content, size_t* size) {
+  return guarded([&] {
+    const std::vector<std::byte>& bytes = needed(state, "state").state->content;
+    needed(content, "content") = bytes.data();
+    needed(size, "size") = bytes.size();
+  });
+}
+
+eelsvae_status eelsvae_state_energy(const eelsvae_state* state, double* offset, double* dispersion,
+                                    int64_t* channels) {
+  return guarded([&] {
+    const Axis& energy = needed(state, "state").state->state->fitted.energy;
+    write_if_wanted(offset, energy.offset);
+    write_if_wanted(dispersion, energy.scale);
+    write_if_wanted(channels, energy.size);
+  });
+}
+
+void eelsvae_state_destroy(eelsvae_state* state) {
+  delete state;
+}
+
+eelsvae_status eelsvae_plan_init(eelsvae_plan* plan, size_t struct_size) {
+  return guarded([&] { hand_out(no_plan(), plan, struct_size, sizeof(eelsvae_plan), "plan"); });
+}
+
+eelsvae_status eelsvae_scan_create(const eelsvae_state* state, const eelsvae_plan* plan,
+                                   const eelsvae_options* options, eelsvae_scan** scan) {
+  return guarded([&] {
+    eelsvae_scan*& created = place_for(scan, "scan");
+    created = new eelsvae_scan(needed(state, "state").state, plan, options);
+  });
+}
+
+eelsvae_status eelsvae_scan_create_learning(const char* baseline, int64_t rows, const eelsvae_config* config,
+                                            const eelsvae_plan* plan, const eelsvae_options* options,
+                                            eelsvae_scan** scan) {
+  return guarded([&] {
+    eelsvae_scan*& created = place_for(scan, "scan");
+    created = new eelsvae_scan(std::string(&needed(baseline, "baseline")), rows,
+                               config ? config->config : Config(), plan, options);
+  });
+}
+
+eelsvae_status eelsvae_scan_push(eelsvae_scan* scan, int64_t first, int64_t count, const void* spectra,
+                                 int32_t type, eelsvae_rows* final) {
+  return of_scan(scan, final, [&](ScanForCaller& there) { return there.push(first, count, spectra, type); });
+}
+
+eelsvae_status eelsvae_scan_score_provisionally(eelsvae_scan* scan, eelsvae_rows* rows) {
+  return of_scan(scan, rows, [](ScanForCaller& there) { return there.score_provisionally(); });
+}
+
+eelsvae_status eelsvae_scan_finish(eelsvae_scan* scan, eelsvae_rows* final) {
+  return of_scan(scan, final, [](ScanForCaller& there) { return there.finish(); });
+}
+
+eelsvae_status eelsvae_scan_get_status(const eelsvae_scan* scan, eelsvae_scan_status* status) {
+  return guarded([&] {
+    const RowSession& session = needed(scan, "scan").scan.session();
+    const ScanCounts& counts = session.counts();
+    eelsvae_scan_status now{};
+    now.complete_rows = session.complete_rows();
+    now.final_rows = session.final_rows();
+    now.scored_rows = session.scored_rows();
+    now.reach = session.reach();
+    now.received = counts.received;
+    now.repeated = counts.repeated;
+    now.late = counts.late;
+    now.missing = counts.missing;
+    now.threshold = session.threshold();
+    now.finished = session.finished();
+    now.learning = !session.state();
+    hand_out(now, status, needed(status, "status").struct_size, sizeof(eelsvae_scan_status), "status");
+  });
+}
+
+eelsvae_status eelsvae_scan_scores(const eelsvae_scan* scan, int64_t first, int64_t rows, float* scores,
+                                   size_t count) {
+  return guarded([&] {
+    const RowSession& session = needed(scan, "scan").scan.session();
+    if (first < 0 || rows < 0 || first > session.height() - rows)
+      throw UserError("rows " + std::to_string(first) + " to " + std::to_string(first) + " + " +
+                      std::to_string(rows) + " are not in a scan of " + std::to_string(session.height()));
+    copy_out(session.scores().subspan(static_cast<size_t>(first * session.width()),
+                                      static_cast<size_t>(rows * session.width())),
+             scores, count, "scores");
+  });
+}
+
+eelsvae_status eelsvae_scan_detection(const eelsvae_scan* scan, eelsvae_detection** detection) {
+  return guarded([&] {
+    eelsvae_detection*& found = place_for(detection, "detection");
+    found = new eelsvae_detection{needed(scan, "scan").scan.found()};
+  });
+}
+
+eelsvae_status eelsvae_scan_state(const eelsvae_scan* scan, eelsvae_state** state) {
+  return guarded([&] {
+    eelsvae_state*& kept = place_for(state, "state");
+    kept = new eelsvae_state{needed(scan, "scan").scan.state()};
+  });
+}
+
+void eelsvae_scan_destroy(eelsvae_scan* scan) {
+  delete scan;
 }
 
 }  // extern "C"

@@ -11,6 +11,7 @@
 namespace eelsvae {
 namespace {
 
+constexpr int64_t most_pixels = int64_t{1} << 24;
 constexpr int64_t most_open = 32;  // rows beyond the first open one from which spectra are taken
 
 }  // namespace
@@ -20,6 +21,10 @@ void check_plan(const ScanPlan& plan) {
     throw UserError("a scan of " + std::to_string(plan.height) + " x " + std::to_string(plan.width) +
                     " pixels and " + std::to_string(plan.energy.size) +
                     " channels has no spectra; each must be 1 or more");
+  if (plan.height > most_pixels / plan.width)
+    throw UserError("a scan of " + std::to_string(plan.height) + " x " + std::to_string(plan.width) +
+                    " pixels; one that is scored while it is running has no more than " +
+                    std::to_string(most_pixels) + ", some hundred bytes of maps for each");
   if (!plan.excluded.empty() && std::ssize(plan.excluded) != plan.height * plan.width)
     throw UserError("the mask of excluded pixels has " + std::to_string(plan.excluded.size()) +
                     " values, the scan " + std::to_string(plan.height) + " x " + std::to_string(plan.width) +

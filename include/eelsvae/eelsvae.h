@@ -256,6 +256,108 @@ EELSVAE_API eelsvae_status eelsvae_detection_region(const eelsvae_detection* det
 EELSVAE_API eelsvae_status eelsvae_detection_summary(const eelsvae_detection* detection, const char** json);
 EELSVAE_API void eelsvae_detection_destroy(eelsvae_detection* detection);
 
+/* ---- states, and scans that are still running ---- */
+
+/* Everything that a detection measures in an image as a whole: what is expected, the noise, how normal
+ * spectra vary and score. By it other scans of the specimen are scored as that one was, and one that is still
+ * running row by row. States are made with baselines; scores that set several scores of an image against each
+ * other (detection.score joint, amounts, combined, latent), despiking, aligning and binning of pixels have
+ * none. A state never changes, and any number of threads and scans may use it. */
+typedef struct eelsvae_state eelsvae_state;
+
+/* The state.safetensors that eelsvae-detect or this library wrote, or the folder of a detection. */
+EELSVAE_API eelsvae_status eelsvae_state_open(const char* path, eelsvae_state** state);
+/* The content of such a file, `size` bytes, which are copied. */
+EELSVAE_API eelsvae_status eelsvae_state_from_memory(const void* content, size_t size, eelsvae_state** state);
+/* Fits a baseline ("mean", "pca:auto", "rx:10") to an image and measures the rest in it. config: NULL: the
+ * defaults. Not kept. */
+EELSVAE_API eelsvae_status eelsvae_state_learn(const eelsvae_image* image, const char* baseline,
+                                               const eelsvae_config* config, eelsvae_state** state);
+/* Writes it to a file, all or nothing. */
+EELSVAE_API eelsvae_status eelsvae_state_save(const eelsvae_state* state, const char* path);
+/* What eelsvae_state_save() would write. Lives as long as the state. */
+EELSVAE_API eelsvae_status eelsvae_state_content(const eelsvae_state* state, const void** content,
+                                                 size_t* size);
+/* The energies that it knows, after preprocessing; as eelsvae_model_energy() has them. */
+EELSVAE_API eelsvae_status eelsvae_state_energy(const eelsvae_state* state, double* offset,
+                                                double* dispersion, int64_t* channels);
+EELSVAE_API void eelsvae_state_destroy(eelsvae_state* state);
+
+/* A scan that is still to come. */
+typedef struct eelsvae_plan {
+  size_t struct_size; /* sizeof(eelsvae_plan); eelsvae_plan_init() sets it */
+  int64_t height, width, channels;
+  double energy_offset; /* eV, of the first channel's centre */
+  double dispersion;    /* eV per channel, greater than 0 */
+  /* (y, x) in C order, not 0: will not be looked at, whether its spectrum comes or not. NULL: none. Copied.
+   */
+  const uint8_t* excluded;
+  /* A row of which spectra are missing is given up when so many rows after it are complete; 1 or more. They
+   * are then excluded pixels. */
+  int64_t patience;
+} eelsvae_plan;
+
+/* Every field 0 or NULL but struct_size, dispersion, which is 1, and patience, which is 2. */
+EELSVAE_API eelsvae_status eelsvae_plan_init(eelsvae_plan* plan, size_t struct_size);
+
+/* Scores a scan while it is running. All calls do their work in the caller's thread, with the options'
+ * `threads`; one call of a scan at a time. Final scores are bit for bit those of a detection by this state in
+ * the whole image. */
+typedef struct eelsvae_scan eelsvae_scan;
+
+/* options: NULL: none; on_training_image and keep_spectra are mistakes. Kept are the callbacks. The state may
+ * be destroyed before the scan. */
+EELSVAE_API eelsvae_status eelsvae_scan_create(const eelsvae_state* state, const eelsvae_plan* plan,
+                                               const eelsvae_options* options, eelsvae_scan** scan);
+/* Learns its state from its own first `rows` rows, as eelsvae_state_learn() does from an image, and then
+ * scores these, too. Where they do not suffice, the call that completes them says so. */
+EELSVAE_API eelsvae_status eelsvae_scan_create_learning(const char* baseline, int64_t rows,
+                                                        const eelsvae_config* config,
+                                                        const eelsvae_plan* plan,
+                                                        const eelsvae_options* options, eelsvae_scan** scan);
+
+/* Rows [first, last) of a scan. */
+typedef struct eelsvae_rows {
+  int64_t first, last;
+} eelsvae_rows;
+
+/* Takes spectra (count, channels) in C order, counts of a type EELSVAE_INT8 to EELSVAE_FLOAT64, of the pixels
+ * first, first + 1, ... in the order y * width + x: rows, parts of rows or single spectra, in any order.
+ * final: the rows whose scores became final by it; may be NULL. A mistake, by which nothing is taken: pixels
+ * beyond the scan, counts that are not finite in a pixel that is not excluded, a scan that is finished. */
+EELSVAE_API eelsvae_status eelsvae_scan_push(eelsvae_scan* scan, int64_t first, int64_t count,
+                                             const void* spectra, int32_t type, eelsvae_rows* final);
+/* Scores the complete rows that have no score yet as if the scan ended with them. rows: these; may be NULL.
+ * For when no spectra are waiting: it costs several times what a final row does. */
+EELSVAE_API eelsvae_status eelsvae_scan_score_provisionally(eelsvae_scan* scan, eelsvae_rows* rows);
+/* The scan is over, complete or not: what is missing is excluded, and all scores become final. */
+EELSVAE_API eelsvae_status eelsvae_scan_finish(eelsvae_scan* scan, eelsvae_rows* final);
+
+typedef struct eelsvae_scan_status {
+  size_t struct_size;    /* sizeof(eelsvae_scan_status), set by the caller; no more than so much is written */
+  int64_t complete_rows; /* from 0 on: all their spectra are there, or they were given up */
+  int64_t final_rows;    /* from 0 on; final scores */
+  int64_t scored_rows;   /* from 0 on; those from final_rows on have provisional scores */
+  int64_t reach; /* a row's score is final when so many rows after it are complete; 0 while learning */
+  int64_t received, repeated, late, missing; /* spectra: taken; come again, of which the last one counts; come
+                                              * after their row was closed, not taken; never come */
+  double threshold; /* of the scores so far: provisional until finished. Infinite while there is none */
+  int32_t finished;
+  int32_t learning; /* 1: there is no state yet */
+} eelsvae_scan_status;
+
+EELSVAE_API eelsvae_status eelsvae_scan_get_status(const eelsvae_scan* scan, eelsvae_scan_status* status);
+/* The scores of `rows` rows from `first` on, in C order: NaN in excluded pixels and where there is none yet.
+ * count: elements at `scores`, which must be rows * width. */
+EELSVAE_API eelsvae_status eelsvae_scan_scores(const eelsvae_scan* scan, int64_t first, int64_t rows,
+                                               float* scores, size_t count);
+/* What was found so far, or in the end: as of eelsvae_session_detect(), but regions have no explanations, and
+ * spectra are not kept. A mistake while there is no score. */
+EELSVAE_API eelsvae_status eelsvae_scan_detection(const eelsvae_scan* scan, eelsvae_detection** detection);
+/* The state that it scores by, to be kept. A mistake while it is being learned. */
+EELSVAE_API eelsvae_status eelsvae_scan_state(const eelsvae_scan* scan, eelsvae_state** state);
+EELSVAE_API void eelsvae_scan_destroy(eelsvae_scan* scan);
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif

@@ -49,6 +49,8 @@ struct Destroy {
   void operator()(eelsvae_model* object) const { eelsvae_model_destroy(object); }
   void operator()(eelsvae_session* object) const { eelsvae_session_destroy(object); }
   void operator()(eelsvae_detection* object) const { eelsvae_detection_destroy(object); }
+  void operator()(eelsvae_state* object) const { eelsvae_state_destroy(object); }
+  void operator()(eelsvae_scan* object) const { eelsvae_scan_destroy(object); }
 };
 template <class Object>
 using Handle = std::unique_ptr<Object, Destroy>;
@@ -350,6 +352,127 @@ class Session {
  private:
   std::unique_ptr<Caller> caller_;
   Handle<eelsvae_session> handle_;
+};
+
+// What a detection measured, by which other scans are scored. May be used by several threads at once.
+class State {
+ public:
+  static State open(const std::string& path) {
+    return make([&](eelsvae_state** made) { return eelsvae_state_open(path.c_str(), made); });
+  }
+  static State from_memory(const void* content, size_t size) {
+    return make([&](eelsvae_state** made) { return eelsvae_state_from_memory(content, size, made); });
+  }
+  static State learn(const eelsvae_image& image, const std::string& baseline,
+                     const Config& config = Config()) {
+    return make([&](eelsvae_state** made) {
+      return eelsvae_state_learn(&image, baseline.c_str(), config.get(), made);
+    });
+  }
+  explicit State(eelsvae_state* handle) : handle_(handle) {}
+
+  void save(const std::string& path) const { check(eelsvae_state_save(get(), path.c_str())); }
+  std::string content() const {
+    const void* bytes = nullptr;
+    size_t size = 0;
+    check(eelsvae_state_content(get(), &bytes, &size));
+    return {static_cast<const char*>(bytes), size};
+  }
+  EnergyAxis energy() const {
+    EnergyAxis axis;
+    check(eelsvae_state_energy(get(), &axis.offset, &axis.dispersion, &axis.channels));
+    return axis;
+  }
+  const eelsvae_state* get() const { return handle_.get(); }
+
+ private:
+  template <class Call>
+  static State make(const Call& call) {
+    eelsvae_state* made = nullptr;
+    check(call(&made));
+    return State(made);
+  }
+
+  Handle<eelsvae_state> handle_;
+};
+
+// A scan to come, energy_offset and dispersion in eV.
+inline eelsvae_plan plan_of(int64_t height, int64_t width, int64_t channels, double energy_offset,
+                            double dispersion) {
+  eelsvae_plan plan;
+  check(eelsvae_plan_init(&plan, sizeof plan));
+  plan.height = height;
+  plan.width = width;
+  plan.channels = channels;
+  plan.energy_offset = energy_offset;
+  plan.dispersion = dispersion;
+  return plan;
+}
+
+// Scores a scan while it is running; one thread at a time.
+class Scan {
+ public:
+  Scan(const State& state, const eelsvae_plan& plan, Options options = {})
+      : caller_(std::make_unique<Caller>(std::move(options))), width_(plan.width) {
+    eelsvae_scan* made = nullptr;
+    caller_->check_call(eelsvae_scan_create(state.get(), &plan, caller_->given(), &made));
+    handle_.reset(made);
+  }
+  // Learns its state from its first rows.
+  Scan(const std::string& baseline, int64_t rows, const eelsvae_plan& plan, const Config& config = Config(),
+       Options options = {})
+      : caller_(std::make_unique<Caller>(std::move(options))), width_(plan.width) {
+    eelsvae_scan* made = nullptr;
+    caller_->check_call(
+        eelsvae_scan_create_learning(baseline.c_str(), rows, config.get(), &plan, caller_->given(), &made));
+    handle_.reset(made);
+  }
+
+  // Returns the rows whose scores became final.
+  template <class T>
+  eelsvae_rows push(int64_t first, int64_t count, const T* spectra) {
+    eelsvae_rows rows{};
+    caller_->check_call(eelsvae_scan_push(handle_.get(), first, count, spectra, type_of<T>(), &rows));
+    return rows;
+  }
+  eelsvae_rows score_provisionally() {
+    eelsvae_rows rows{};
+    caller_->check_call(eelsvae_scan_score_provisionally(handle_.get(), &rows));
+    return rows;
+  }
+  eelsvae_rows finish() {
+    eelsvae_rows rows{};
+    caller_->check_call(eelsvae_scan_finish(handle_.get(), &rows));
+    return rows;
+  }
+  eelsvae_scan_status status() const {
+    eelsvae_scan_status status{};
+    status.struct_size = sizeof status;
+    check(eelsvae_scan_get_status(handle_.get(), &status));
+    return status;
+  }
+  // (rows.last - rows.first, width); NaN where there is none
+  std::vector<float> scores(eelsvae_rows rows) const {
+    std::vector<float> scores(static_cast<size_t>((rows.last - rows.first) * width_));
+    check(
+        eelsvae_scan_scores(handle_.get(), rows.first, rows.last - rows.first, scores.data(), scores.size()));
+    return scores;
+  }
+  Detection detection() const {
+    eelsvae_detection* made = nullptr;
+    check(eelsvae_scan_detection(handle_.get(), &made));
+    return Detection(made);
+  }
+  State state() const {
+    eelsvae_state* made = nullptr;
+    check(eelsvae_scan_state(handle_.get(), &made));
+    return State(made);
+  }
+
+ private:
+  std::unique_ptr<Caller> caller_;
+  int64_t width_;
+  Handle<eelsvae_scan> handle_;
 };
 
 }  // namespace eelsvae::api

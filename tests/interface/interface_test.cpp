@@ -8,6 +8,7 @@
 #include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <thread>
 
 #include "engine/detect/job.h"
@@ -17,6 +18,7 @@
 #include "io/config/detection_json.h"
 #include "io/files/safetensors.h"
 #include "io/model/checkpoint.h"
+#include "io/model/detection_state_file.h"
 #include "tests/interface/film.h"
 
 // The functions of eelsvae.h, as another program calls them.
@@ -80,6 +82,8 @@ TEST(Interface, TakesBackNothing) {
   eelsvae_model_destroy(nullptr);
   eelsvae_session_destroy(nullptr);
   eelsvae_detection_destroy(nullptr);
+  eelsvae_state_destroy(nullptr);
+  eelsvae_scan_destroy(nullptr);
 }
 
 // ---- configurations ----
@@ -613,6 +617,109 @@ TEST_F(Interfaces, ThreadsThatShareAModelHaveTheBitsOfEachAlone) {
     thread.join();
     EXPECT_EQ(beside, alone[1]);
   }
+}
+
+// ---- states and running scans ----
+
+api::Scan scan_by(const api::State& state, const SpectrumImage& image) {
+  return api::Scan(state, api::plan_of(image.y.size, image.x.size, image.energy.size, image.energy.offset,
+                                       image.energy.scale));
+}
+
+TEST_F(InterfaceTest, ARunningScanEndsWithTheBitsOfADetectionByItsState) {
+  const SpectrumImage scan = film(4);
+  const api::State state = api::State::learn(image_, "pca:2");
+  const std::string content = state.content();
+  state.save((folder() / "state.safetensors").string());
+  EXPECT_EQ(api::State::open((folder() / "state.safetensors").string()).content(), content);
+  EXPECT_EQ(state.energy().channels, 64);
+  const DetectionState read =
+      read_detection_state(SafetensorsFile(std::as_bytes(std::span(content)), "state"));
+  const PreparedImage prepared = prepare(SpectrumImage(scan), read.preprocess, std::nullopt, &read.fitted);
+  const Detection wanted = detect(prepared.image, expect_from(*read.baseline, prepared.image),
+                                  read.preprocess, read.detection, {}, {}, &read);
+
+  api::Scan running = scan_by(api::State::from_memory(content.data(), content.size()), scan);
+  const int64_t width = scan.x.size;
+  for (int64_t y = 0; y < scan.y.size; ++y) {
+    const eelsvae_rows final = running.push(y * width, width, scan.spectrum(y * width));
+    EXPECT_EQ(final.last, running.status().final_rows);
+    running.score_provisionally();
+    EXPECT_EQ(running.status().scored_rows, y + 1);
+  }
+  running.finish();
+  const eelsvae_scan_status status = running.status();
+  EXPECT_TRUE(status.finished);
+  EXPECT_FALSE(status.learning);
+  EXPECT_EQ(status.received, scan.pixels());
+  EXPECT_EQ(status.missing, 0);
+  EXPECT_EQ(status.threshold, wanted.threshold);
+  expect_same_bits(running.scores({0, scan.y.size}), wanted.scores);
+  const api::Detection found = running.detection();
+  expect_same_bits(found.scores(), wanted.scores);
+  EXPECT_EQ(found.mask(), wanted.mask);
+  EXPECT_EQ(found.reasons(), wanted.doubts);
+  EXPECT_EQ(found.regions().size(), wanted.regions.size());
+  EXPECT_EQ(json::parse(found.summary())["scan"]["received"], scan.pixels());
+  EXPECT_EQ(running.state().content(), content);
+}
+
+TEST_F(InterfaceTest, ARunningScanLearnsAndTakesAnyType) {
+  std::vector<std::string> said;
+  api::Options options;
+  options.threads = 1;
+  options.log = [&](int32_t, std::string_view text) { said.emplace_back(text); };
+  const SpectrumImage scan = film(4);
+  const eelsvae_plan plan =
+      api::plan_of(scan.y.size, scan.x.size, scan.energy.size, scan.energy.offset, scan.energy.scale);
+  api::Scan running("mean", 20, plan, api::Config(), options);
+  EXPECT_TRUE(running.status().learning);
+  EXPECT_TRUE(std::isinf(running.status().threshold));
+  EXPECT_THROW(running.detection(), api::Error);
+  EXPECT_THROW(running.state(), api::Error);
+  std::vector<double> counts(scan.counts.begin(), scan.counts.end());
+  running.push(0, scan.pixels(), counts.data());
+  running.finish();
+  ASSERT_FALSE(said.empty());
+  EXPECT_EQ(said.front(), "learned from 480 spectra: mean spectrum, fitted to 480 spectra");
+  api::Scan again = scan_by(running.state(), scan);
+  again.push(0, scan.pixels(), scan.counts.data());
+  again.finish();
+  expect_same_bits(again.scores({0, scan.y.size}), running.scores({0, scan.y.size}));
+}
+
+TEST_F(InterfaceTest, ARunningScanSaysWhatIsWrong) {
+  const api::State state = api::State::learn(image_, "mean");
+  eelsvae_scan* made = nullptr;
+  eelsvae_plan plan = api::plan_of(24, 24, 64, counts_.energy.offset, counts_.energy.scale);
+  eelsvae_plan other = plan;
+  other.energy_offset += 50;
+  expect_mistake(eelsvae_scan_create(state.get(), &other, nullptr, &made), "eV");
+  other = plan;
+  other.height = int64_t{1} << 40;
+  expect_mistake(eelsvae_scan_create(state.get(), &other, nullptr, &made), "no more than");
+  other = plan;
+  other.patience = 0;
+  expect_mistake(eelsvae_scan_create(state.get(), &other, nullptr, &made), "patience");
+  expect_mistake(eelsvae_scan_create_learning("mean", 25, nullptr, &plan, nullptr, &made), "first 25");
+  expect_mistake(eelsvae_scan_create_learning("mean", 20, api::Config().set("detection.score=joint").get(),
+                                              &plan, nullptr, &made),
+                 "detection.score");
+  eelsvae_state* none = nullptr;
+  expect_mistake(eelsvae_state_open("/nowhere", &none), "/nowhere");
+  expect_mistake(eelsvae_state_from_memory("{}", 2, &none), "state");
+  ASSERT_EQ(eelsvae_scan_create(state.get(), &plan, nullptr, &made), EELSVAE_OK);
+  const api::Handle<eelsvae_scan> scan(made);
+  const std::vector<float> spectra(2 * 64);
+  expect_mistake(eelsvae_scan_push(made, 575, 2, spectra.data(), EELSVAE_FLOAT32, nullptr),
+                 "pixels 575 to 576");
+  expect_mistake(eelsvae_scan_push(made, 0, 2, nullptr, EELSVAE_FLOAT32, nullptr), "NULL");
+  expect_mistake(eelsvae_scan_push(made, 0, 2, spectra.data(), 77, nullptr), "type");
+  std::vector<float> scores(24);
+  expect_mistake(eelsvae_scan_scores(made, 23, 2, scores.data(), 48), "not in a scan");
+  expect_mistake(eelsvae_scan_scores(made, 0, 2, scores.data(), 24), "room for 24");
+  eelsvae_scan_status status{};
+  expect_mistake(eelsvae_scan_get_status(made, &status), "struct_size");
 }
 
 }  // namespace

@@ -26,6 +26,8 @@ class RandomCaller {
     for (eelsvae_model* object : models_) eelsvae_model_destroy(object);
     for (eelsvae_session* object : sessions_) eelsvae_session_destroy(object);
     for (eelsvae_detection* object : detections_) eelsvae_detection_destroy(object);
+    for (eelsvae_state* object : states_) eelsvae_state_destroy(object);
+    for (eelsvae_scan* object : scans_) eelsvae_scan_destroy(object);
   }
 
   // A model's content, and one of everything, to begin with.
@@ -35,6 +37,18 @@ class RandomCaller {
     api::check(eelsvae_model_from_memory(content_.data(), content_.size(), &models_[0]));
     api::check(eelsvae_session_create(models_[0], configs_[0], nullptr, &sessions_[0]));
     api::check(eelsvae_session_detect(sessions_[0], &small_, &detections_[0]));
+    const eelsvae_image film = image_of(counts_);
+    api::check(eelsvae_state_learn(&film, "mean", nullptr, &states_[0]));
+    state_content_ =
+        api::State::from_memory(content_of(states_[0]).data(), content_of(states_[0]).size()).content();
+    plan_ = api::plan_of(8, 8, counts_.energy.size, counts_.energy.offset, counts_.energy.scale);
+    api::check(eelsvae_scan_create(states_[0], &plan_, nullptr, &scans_[0]));
+  }
+  static std::string content_of(const eelsvae_state* state) {
+    const void* bytes = nullptr;
+    size_t size = 0;
+    api::check(eelsvae_state_content(state, &bytes, &size));
+    return {static_cast<const char*>(bytes), size};
   }
 
   void call() {
@@ -170,8 +184,34 @@ class RandomCaller {
     return or_null(&changed_);
   }
 
+  const eelsvae_plan* any_plan() {
+    changed_plan_ = plan_;
+    int64_t* const sizes[] = {&changed_plan_.height, &changed_plan_.width, &changed_plan_.channels,
+                              &changed_plan_.patience};
+    switch (below(8)) {
+      case 0:
+        changed_plan_.struct_size = any_struct_size(sizeof changed_plan_);
+        break;
+      case 1:
+        *any_of(sizes) = any_size();
+        break;
+      case 2:
+        changed_plan_.dispersion = any_of({0.0, -1.0, 1e-300, 1e300, double(NAN)});
+        break;
+      case 3:
+        changed_plan_.excluded = mask_.data();
+        break;
+      default:
+        break;
+    }
+    if (changed_plan_.excluded && (changed_plan_.height != 8 || changed_plan_.width != 8))
+      changed_plan_.excluded = nullptr;
+    return or_null(&changed_plan_);
+  }
+
   eelsvae_status any_call();
   eelsvae_status any_detection_call();
+  eelsvae_status any_scan_call();
 
   std::mt19937_64 random_;
   SpectrumImage counts_;
@@ -184,6 +224,10 @@ class RandomCaller {
   std::array<eelsvae_model*, 3> models_{};
   std::array<eelsvae_session*, 3> sessions_{};
   std::array<eelsvae_detection*, 3> detections_{};
+  std::array<eelsvae_state*, 3> states_{};
+  std::array<eelsvae_scan*, 3> scans_{};
+  std::string state_content_;
+  eelsvae_plan plan_{}, changed_plan_{};
   std::array<int64_t, 5> calls_{};
 };
 
@@ -195,7 +239,7 @@ eelsvae_status RandomCaller::any_call() {
   double real = 0;
   // What takes long is tried seldom.
   if (below(8000) == 0) {
-    switch (below(4)) {
+    switch (below(8)) {
       case 0: {
         const size_t length = below(2) == 0 ? content_.size() : below(content_.size());
         return make(models_, eelsvae_model_destroy, [&](eelsvae_model** made) {
@@ -206,6 +250,29 @@ eelsvae_status RandomCaller::any_call() {
         return make(sessions_, eelsvae_session_destroy, [&](eelsvae_session** made) {
           return eelsvae_session_create(one(models_), one(configs_), any_options(), made);
         });
+      case 2: {
+        const size_t length = below(2) == 0 ? state_content_.size() : below(state_content_.size());
+        return make(states_, eelsvae_state_destroy, [&](eelsvae_state** made) {
+          return eelsvae_state_from_memory(or_null(state_content_.data()), length, made);
+        });
+      }
+      case 3:
+        return make(states_, eelsvae_state_destroy, [&](eelsvae_state** made) {
+          return eelsvae_state_learn(any_image(), any_text(), one(configs_), made);
+        });
+      case 4:
+        return make(scans_, eelsvae_scan_destroy, [&](eelsvae_scan** made) {
+          return eelsvae_scan_create_learning(any_text(), any_size(), one(configs_), any_plan(),
+                                              any_options(), made);
+        });
+      case 5:
+        return make(scans_, eelsvae_scan_destroy, [&](eelsvae_scan** made) {
+          return eelsvae_scan_create(one(states_), any_plan(), any_options(), made);
+        });
+      case 6:
+        return eelsvae_scan_push(one(scans_), static_cast<int64_t>(below(8)) * 8,
+                                 any_of({int64_t{0}, int64_t{1}, int64_t{8}}), or_null(counts_.counts.data()),
+                                 EELSVAE_FLOAT32, nullptr);
       default:
         return make(detections_, eelsvae_detection_destroy, [&](eelsvae_detection** made) {
           return eelsvae_session_detect(one(sessions_), any_image(), made);
@@ -228,7 +295,11 @@ eelsvae_status RandomCaller::any_call() {
                     [&](eelsvae_model** made) { return eelsvae_model_open(any_text(), made); });
     }
   }
-  switch (below(12)) {
+  switch (below(15)) {
+    case 10:
+    case 11:
+    case 12:
+      return any_scan_call();
     case 0: {
       eelsvae_image image;
       return eelsvae_image_init(or_null(&image),
@@ -263,6 +334,57 @@ eelsvae_status RandomCaller::any_call() {
       return eelsvae_model_save(one(models_), any_of({static_cast<const char*>(nullptr), "/nowhere/at/all"}));
     default:
       return any_detection_call();
+  }
+}
+
+eelsvae_status RandomCaller::any_scan_call() {
+  eelsvae_scan* const scan = one(scans_);
+  const void* bytes = nullptr;
+  size_t size = 0;
+  int64_t number = 0;
+  double real = 0;
+  float scores[64];
+  eelsvae_rows rows;
+  switch (below(11)) {
+    case 0: {
+      eelsvae_plan plan;
+      return eelsvae_plan_init(or_null(&plan), any_of({sizeof plan, size_t{0}, sizeof plan - 1, SIZE_MAX}));
+    }
+    case 1:
+      // Nothing is taken: one of the numbers is wrong.
+      return eelsvae_scan_push(scan, any_of({INT64_MIN, int64_t{-1}, int64_t{64}, INT64_MAX}), 1,
+                               or_null(counts_.counts.data()), any_of({10, 10, 0, 99}), or_null(&rows));
+    case 2:
+      return eelsvae_scan_score_provisionally(scan, or_null(&rows));
+    case 3:
+      return below(100) == 0 ? eelsvae_scan_finish(scan, or_null(&rows))
+                             : eelsvae_state_open(any_text(), nullptr);
+    case 4: {
+      eelsvae_scan_status status{};
+      status.struct_size = any_struct_size(sizeof status);
+      return eelsvae_scan_get_status(scan, or_null(&status));
+    }
+    case 5:
+      return eelsvae_scan_scores(scan, any_size() - 1, any_size(), or_null(scores),
+                                 any_of({size_t{64}, size_t{8}, size_t{0}, SIZE_MAX}));
+    case 6: {
+      eelsvae_detection* made = nullptr;
+      const eelsvae_status status = eelsvae_scan_detection(scan, or_null(&made));
+      eelsvae_detection_destroy(made);
+      return status;
+    }
+    case 7: {
+      eelsvae_state* made = nullptr;
+      const eelsvae_status status = eelsvae_scan_state(scan, or_null(&made));
+      eelsvae_state_destroy(made);
+      return status;
+    }
+    case 8:
+      return eelsvae_state_content(one(states_), or_null(&bytes), or_null(&size));
+    case 9:
+      return eelsvae_state_save(one(states_), any_of({static_cast<const char*>(nullptr), "/nowhere/at/all"}));
+    default:
+      return eelsvae_state_energy(one(states_), or_null(&real), or_null(&real), or_null(&number));
   }
 }
 

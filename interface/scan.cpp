@@ -1,0 +1,206 @@
+#include "interface/scan.h"
+
+#include <cmath>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/detect/kept_detection.h"
+#include "engine/image/excluded.h"
+#include "interface/caller_image.h"
+#include "interface/guard.h"
+#include "io/config/config.h"
+#include "io/config/detection_json.h"
+#include "io/model/detection_state_file.h"
+
+namespace eelsvae {
+namespace {
+
+std::shared_ptr<const StateInMemory> checked(DetectionState state, const std::string& name) {
+  if (!state.baseline)
+    throw UserError(name +
+                    ": was made with a model, by which scans are not scored row by row; detect with "
+                    "--baseline to make one");
+  return std::make_shared<StateInMemory>(std::make_shared<const DetectionState>(std::move(state)));
+}
+
+RowSession session_for(const std::shared_ptr<const StateInMemory>& state, const eelsvae_plan* plan) {
+  int64_t patience = 0;
+  ScanPlan planned = plan_of_caller(plan, patience);
+  return RowSession(state->state, std::move(planned), patience);
+}
+
+RowSession session_learning(const std::string& baseline, int64_t rows, const Config& config,
+                            const eelsvae_plan* plan) {
+  check_no_files(config);
+  int64_t patience = 0;
+  ScanPlan planned = plan_of_caller(plan, patience);
+  if (!config.data.exclude.empty()) {
+    SpectrumImage axes;
+    axes.y.size = planned.height;
+    axes.x.size = planned.width;
+    axes.excluded = planned.excluded;
+    axes.excluded.resize(static_cast<size_t>(planned.height * planned.width));
+    for (const auto& rectangle : config.data.exclude) exclude_rectangle(axes, rectangle);
+    planned.excluded = std::move(axes.excluded);
+  }
+  return RowSession(
+      {rows, parse_baseline(baseline), config.preprocess, config.detection, config.data.energy_range},
+      std::move(planned), patience);
+}
+
+Axis energy_of(const eelsvae_plan* plan) {
+  int64_t ignored = 0;
+  return plan_of_caller(plan, ignored).energy;
+}
+
+void check_options(const eelsvae_options& options) {
+  if (options.on_training_image || options.keep_spectra)
+    throw UserError("options: on_training_image and keep_spectra are for sessions; set both to 0");
+}
+
+}  // namespace
+
+StateInMemory::StateInMemory(std::shared_ptr<const DetectionState> given)
+    : state(std::move(given)), content(detection_state_content(*state)) {}
+
+std::shared_ptr<const StateInMemory> open_state(const std::string& path) {
+  return checked(load_detection_state(path), path);
+}
+
+std::shared_ptr<const StateInMemory> state_from(const void* content, size_t size) {
+  const auto* first = static_cast<const std::byte*>(content);
+  const std::vector<std::byte> copy(first, first + size);  // aligned
+  const std::string name = "the state in memory";
+  return checked(read_detection_state(SafetensorsFile(copy, name)), name);
+}
+
+std::shared_ptr<const StateInMemory> learn_state_of(const eelsvae_image* image, const std::string& baseline,
+                                                    const Config& config) {
+  check_no_files(config);
+  return checked(learn_state(image_of_caller(image, config.data), parse_baseline(baseline), config.preprocess,
+                             config.detection, config.data.energy_range),
+                 "the image");
+}
+
+eelsvae_plan no_plan() {
+  eelsvae_plan plan{};
+  plan.struct_size = sizeof plan;
+  plan.dispersion = 1;
+  plan.patience = RowSession::default_patience;
+  return plan;
+}
+
+ScanPlan plan_of_caller(const eelsvae_plan* given, int64_t& patience) {
+  const eelsvae_plan plan = fields_of(given, sizeof(eelsvae_plan), no_plan(), "plan");
+  if (!std::isfinite(plan.energy_offset) || !std::isfinite(plan.dispersion) || !(plan.dispersion > 0))
+    throw UserError("plan: energy_offset and dispersion, in eV, must be finite, and dispersion above 0");
+  patience = plan.patience;
+  ScanPlan planned{
+      plan.height, plan.width, {"Energy loss", "eV", plan.energy_offset, plan.dispersion, plan.channels}};
+  check_plan(planned);
+  if (plan.excluded) planned.excluded.assign(plan.excluded, plan.excluded + plan.height * plan.width);
+  return planned;
+}
+
+ScanForCaller::ScanForCaller(std::shared_ptr<const StateInMemory> state, const eelsvae_plan* plan,
+                             const eelsvae_options* options)
+    : caller_(options),
+      energy_(energy_of(plan)),
+      session_(session_for(state, plan)),
+      state_(std::move(state)) {
+  check_options(caller_.options());
+}
+
+ScanForCaller::ScanForCaller(const std::string& baseline, int64_t rows, const Config& config,
+                             const eelsvae_plan* plan, const eelsvae_options* options)
+    : caller_(options), energy_(energy_of(plan)), session_(session_learning(baseline, rows, config, plan)) {
+  check_options(caller_.options());
+}
+
+void ScanForCaller::tell(bool was_learning) {
+  const std::shared_ptr<const DetectionState> state = session_.state();
+  if (!was_learning || !state) return;
+  caller_.info("learned from " + std::to_string(state->spectra) + " spectra: " + state->baseline->describe());
+  for (const std::string& doubt : state->doubts) caller_.warn("Not to be trusted: " + doubt);
+}
+
+Rows ScanForCaller::push(int64_t first, int64_t count, const void* spectra, int32_t type, int64_t stride,
+                         int64_t channel_stride) {
+  if (count < 0) throw UserError("count is " + std::to_string(count) + "; give 0 or more spectra");
+  std::optional<ThreadCount> threads;
+  caller_.take_threads(threads);
+  if (count == 0) return session_.push(first, 0, {});
+  eelsvae_image image = no_image();
+  image.data = spectra;
+  image.type = type;
+  image.shape[0] = 1;
+  image.shape[1] = count;
+  image.shape[2] = energy_.size;
+  image.strides[1] = stride;
+  image.strides[2] = channel_stride;
+  if (stride != 0 || channel_stride != 0) image.strides[0] = stride;  // of one row, not looked at
+  ImageToRead there = image_of_caller(&image, {});
+  CountArray counts;
+  there.read({{0, 1}, {0, count}, {0, energy_.size}}, counts);
+  const bool was_learning = !session_.state();
+  const Rows final = session_.push(first, count, counts);
+  tell(was_learning);
+  return final;
+}
+
+Rows ScanForCaller::score_provisionally() {
+  std::optional<ThreadCount> threads;
+  caller_.take_threads(threads);
+  return session_.score_provisionally();
+}
+
+Rows ScanForCaller::finish() {
+  std::optional<ThreadCount> threads;
+  caller_.take_threads(threads);
+  const bool was_learning = !session_.state();
+  const Rows final = session_.finish();
+  tell(was_learning);
+  return final;
+}
+
+std::shared_ptr<const StateInMemory> ScanForCaller::state() const {
+  if (!state_) {
+    std::shared_ptr<const DetectionState> learned = session_.state();
+    if (!learned) throw UserError("the scan is still learning its state from its first rows");
+    state_ = std::make_shared<StateInMemory>(std::move(learned));
+  }
+  return state_;
+}
+
+std::shared_ptr<const FoundForCaller> ScanForCaller::found() const {
+  auto result = std::make_shared<FoundForCaller>();
+  result->found = session_.result();
+  const DetectionState& state = *session_.state();
+  SpectrumImage& image = result->prepared.image;
+  image.y = {"y", "", 0, 1, session_.height()};
+  image.x = {"x", "", 0, 1, session_.width()};
+  image.energy = state.fitted.energy;
+  image.excluded.assign(session_.excluded().begin(), session_.excluded().end());
+  for (const float score : result->found.scores) result->scored_pixels += std::isnan(score) ? 0 : 1;
+  result->explanations.resize(result->found.regions.size());
+  Config config;
+  config.preprocess = state.preprocess;
+  config.detection = state.detection;
+  const Expectation none;
+  DetectionReport report{image, none, result->found, config, "", state.baseline->describe()};
+  report.provenance = {{{"eelsvae", EELSVAE_VERSION}}, {}, {}};
+  nlohmann::ordered_json summary = summary_json(report);
+  const ScanCounts& counts = session_.counts();
+  summary["scan"] = {{"finished", session_.finished()},
+                     {"complete_rows", session_.complete_rows()},
+                     {"final_rows", session_.final_rows()},
+                     {"received", counts.received},
+                     {"repeated", counts.repeated},
+                     {"late", counts.late},
+                     {"missing", counts.missing}};
+  result->summary = summary.dump(2) + "\n";
+  return result;
+}
+
+}  // namespace eelsvae
