@@ -23,6 +23,7 @@
 #include "engine/specimen/simulate.h"
 #include "interface/caller_image.h"
 #include "interface/model_in_memory.h"
+#include "interface/scan.h"
 #include "interface/session.h"
 #include "io/config/config.h"
 #include "io/config/scan_choice.h"
@@ -267,6 +268,87 @@ class PythonSession {
   bool at_work_ = false;
 };
 
+struct StateForPython {
+  std::shared_ptr<const StateInMemory> state;
+};
+
+// Spectra (count, channels) of a running scan.
+using Spectra = nb::ndarray<nb::ro, nb::device::cpu, nb::ndim<2>>;
+using RowsOut = std::pair<int64_t, int64_t>;
+
+// A running scan, for one thread at a time.
+class PythonScan {
+ public:
+  PythonScan(const StateForPython* state, const std::string& baseline, int64_t learn_rows,
+             const std::string& json, const std::tuple<int64_t, int64_t, int64_t>& shape,
+             double energy_offset, double dispersion, const std::optional<Mask>& excluded, int64_t patience,
+             int32_t threads) {
+    eelsvae_plan plan = no_plan();
+    std::tie(plan.height, plan.width, plan.channels) = shape;
+    plan.energy_offset = energy_offset;
+    plan.dispersion = dispersion;
+    plan.patience = patience;
+    std::vector<uint8_t> mask;
+    if (excluded) {
+      if (static_cast<int64_t>(excluded->shape(0)) != plan.height ||
+          static_cast<int64_t>(excluded->shape(1)) != plan.width)
+        throw UserError("excluded: has not the shape (y, x) of the scan");
+      for (int64_t y = 0; y < plan.height; ++y)
+        for (int64_t x = 0; x < plan.width; ++x)
+          mask.push_back(excluded->data()[y * excluded->stride(0) + x * excluded->stride(1)]);
+      plan.excluded = mask.data();
+    }
+    channels_ = plan.channels;
+    const eelsvae_options options = told_.options(threads);
+    if (state)
+      scan_.emplace(state->state, &plan, &options);
+    else
+      scan_.emplace(baseline, learn_rows, parse_config(json, from_python), &plan, &options);
+  }
+
+  RowsOut push(int64_t first, const Spectra& spectra, const Listener& listener) {
+    if (static_cast<int64_t>(spectra.shape(1)) != channels_)
+      throw UserError("spectra: have " + std::to_string(spectra.shape(1)) + " channels, and the scan has " +
+                      std::to_string(channels_));
+    const auto bytes = static_cast<int64_t>(spectra.itemsize());
+    const int32_t type = type_of(spectra.dtype());
+    return work(listener, [&](ScanForCaller& scan) {
+      return scan.push(first, static_cast<int64_t>(spectra.shape(0)), spectra.data(), type,
+                       spectra.stride(0) * bytes, spectra.stride(1) * bytes);
+    });
+  }
+  RowsOut score_provisionally(const Listener& listener) {
+    return work(listener, [](ScanForCaller& scan) { return scan.score_provisionally(); });
+  }
+  RowsOut finish(const Listener& listener) {
+    return work(listener, [](ScanForCaller& scan) { return scan.finish(); });
+  }
+  const RowSession& session() const { return scan_->session(); }
+  Found found() const { return {scan_->found()}; }
+  StateForPython state() const { return {scan_->state()}; }
+
+ private:
+  template <class Work>
+  RowsOut work(const Listener& listener, const Work& call) {
+    // Asked and set under Python's lock.
+    if (at_work_) throw UserError("scan: another thread works with it; make a scan for each");
+    at_work_ = true;
+    struct Release {
+      bool& flag;
+      ~Release() { flag = false; }
+    } release{at_work_};
+    const Rows rows = work_for(
+        listener, told_, [] {}, [&] { return call(*scan_); });
+    told_.pass_on(listener);
+    return {rows.first, rows.last};
+  }
+
+  Told told_;
+  std::optional<ScanForCaller> scan_;
+  int64_t channels_ = 0;
+  bool at_work_ = false;
+};
+
 // The configuration as JSON, why there is to be no model ("": there is), the reasons, and how many pixels are
 // used.
 std::tuple<std::string, std::string, std::vector<std::string>, int64_t> choose(const GivenImage& given,
@@ -429,4 +511,86 @@ NB_MODULE(_engine, m) {
                                self.result->explanations[i]);
         return regions;
       });
+
+  nb::class_<StateForPython>(m, "State", "What a detection measured in an image.")
+      .def_static(
+          "open", [](const std::string& path) { return StateForPython{open_state(path)}; }, "path"_a)
+      .def_static(
+          "from_bytes",
+          [](nb::bytes content) { return StateForPython{state_from(content.data(), content.size())}; },
+          "content"_a)
+      .def_static(
+          "learn",
+          [](const GivenImage& given, const std::string& baseline, const std::string& json) {
+            const Config config = parse_config(json, from_python);
+            const eelsvae_image image = given.description();
+            Told told;
+            return work_for(
+                {nb::none(), nb::none()}, told, [] {},
+                [&] { return StateForPython{learn_state_of(&image, baseline, config)}; });
+          },
+          "image"_a, "baseline"_a, "json"_a)
+      .def(
+          "save",
+          [](const StateForPython& self, const std::string& path) {
+            AtomicFile file(path);
+            file.write(self.state->content.data(), self.state->content.size());
+            file.commit();
+          },
+          "path"_a)
+      .def_prop_ro("content",
+                   [](const StateForPython& self) {
+                     const std::vector<std::byte>& content = self.state->content;
+                     return nb::bytes(content.data(), content.size());
+                   })
+      .def_prop_ro("baseline",
+                   [](const StateForPython& self) { return self.state->state->baseline->describe(); })
+      .def_prop_ro("spectra", [](const StateForPython& self) { return self.state->state->spectra; })
+      .def_prop_ro("reasons", [](const StateForPython& self) { return self.state->state->doubts; })
+      .def_prop_ro("energy", [](const StateForPython& self) {
+        const Axis& energy = self.state->state->fitted.energy;
+        return std::tuple{energy.offset, energy.scale, energy.size};
+      });
+
+  nb::class_<PythonScan>(m, "Scan", "A scan that is still running.")
+      .def(nb::init<const StateForPython*, const std::string&, int64_t, const std::string&,
+                    const std::tuple<int64_t, int64_t, int64_t>&, double, double, const std::optional<Mask>&,
+                    int64_t, int32_t>(),
+           "state"_a.none(), "baseline"_a, "learn_rows"_a, "json"_a, "shape"_a, "energy_offset"_a,
+           "dispersion"_a, "excluded"_a.noconvert().none(), "patience"_a, "threads"_a)
+      .def("push", &PythonScan::push, "first"_a, "spectra"_a.noconvert(), "listener"_a)
+      .def("score_provisionally", &PythonScan::score_provisionally, "listener"_a)
+      .def("finish", &PythonScan::finish, "listener"_a)
+      .def_prop_ro("scores",
+                   [](const PythonScan& self) {
+                     const RowSession& session = self.session();
+                     return MapOut(session.scores().data(), {size(session.height()), size(session.width())});
+                   })
+      .def_prop_ro("rows",
+                   [](const PythonScan& self) {  // complete, scored, final, reach
+                     const RowSession& session = self.session();
+                     return std::tuple{session.complete_rows(), session.scored_rows(), session.final_rows(),
+                                       session.reach()};
+                   })
+      .def_prop_ro("counts",
+                   [](const PythonScan& self) {
+                     const ScanCounts& counts = self.session().counts();
+                     return std::tuple{counts.received, counts.repeated, counts.late, counts.missing};
+                   })
+      .def_prop_ro("threshold", [](const PythonScan& self) { return self.session().threshold(); })
+      .def_prop_ro("finished", [](const PythonScan& self) { return self.session().finished(); })
+      .def_prop_ro("learning", [](const PythonScan& self) { return !self.session().state(); })
+      .def(
+          "worst",
+          [](const PythonScan& self, int64_t most) {
+            // pixel, score, whether that is final, observed, expected
+            std::vector<std::tuple<int64_t, float, bool, std::vector<float>, std::vector<float>>> spectra;
+            for (AnomalousSpectrum& one : self.session().worst(most))
+              spectra.emplace_back(one.pixel, one.score, one.final, std::move(one.observed),
+                                   std::move(one.expected));
+            return spectra;
+          },
+          "most"_a)
+      .def("found", &PythonScan::found)
+      .def_prop_ro("state", &PythonScan::state);
 }

@@ -15,6 +15,7 @@ from ._engine import version as __version__
 from ._error import Error
 from ._image import Axis, Image, read, simulate
 from ._model import Model, train
+from ._scan import Anomaly, Counts, Scan, State
 
-__all__ = ["AnomalyDetector", "Axis", "Detection", "Error", "Image", "Model", "Region", "Session", "__version__",
-           "detect", "read", "simulate", "train"]
+__all__ = ["Anomaly", "AnomalyDetector", "Axis", "Counts", "Detection", "Error", "Image", "Model", "Region", "Scan",
+           "Session", "State", "__version__", "detect", "read", "simulate", "train"]
