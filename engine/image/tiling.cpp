@@ -101,17 +101,31 @@ void BlendedCube::add(TileOrigin origin, const float* values) {
   }
 }
 
-CountArray BlendedCube::take() {
-  expect(std::all_of(weight_.begin(), weight_.end(), [](double weight) { return weight > 0; }),
+void BlendedCube::divide(int64_t rows) {
+  const int64_t pixels = rows * width_;
+  expect(std::all_of(weight_.begin(), weight_.begin() + pixels, [](double weight) { return weight > 0; }),
          "a pixel is covered by no tile");
 #pragma omp parallel for schedule(static)
-  for (int64_t pixel = 0; pixel < height_ * width_; ++pixel) {
+  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
     const auto factor = static_cast<float>(1 / weight_[static_cast<size_t>(pixel)]);
     float* out = sum_.data() + pixel * energy_;
 #pragma omp simd
     for (int64_t e = 0; e < energy_; ++e) out[e] *= factor;
   }
+}
+
+CountArray BlendedCube::take() {
+  divide(height_);
   return std::move(sum_);
+}
+
+CountArray BlendedCube::take_rows(int64_t rows) {
+  divide(rows);
+  const auto end = sum_.begin() + rows * width_ * energy_;
+  CountArray taken(sum_.begin(), end);
+  std::fill(std::move(end, sum_.end(), sum_.begin()), sum_.end(), 0.0f);
+  std::fill(std::move(weight_.begin() + rows * width_, weight_.end(), weight_.begin()), weight_.end(), 0.0);
+  return taken;
 }
 
 }  // namespace eelsvae

@@ -54,8 +54,14 @@ class BlendedCube {
 
   // The cube (y, x, E); the object is spent. std::logic_error if a pixel was in no tile.
   CountArray take();
+  // Its first rows, to which no tile will come any more. The others move up, to make place for as many empty
+  // ones at the end. std::logic_error as above.
+  CountArray take_rows(int64_t rows);
 
  private:
+  // Divides the first rows' sums by their weights.
+  void divide(int64_t rows);
+
   int64_t height_, width_, energy_, tile_;
   std::vector<float> window_;
   CountArray sum_;              // (y, x, E), weighted; its memory begins as zeros

@@ -6,6 +6,8 @@
 #include "engine/detect/baselines.h"
 #include "engine/detect/expectation.h"
 #include "engine/image/spectrum_image.h"
+#include "engine/network/model.h"
+#include "engine/network/reconstruction.h"
 
 namespace eelsvae {
 
@@ -36,6 +38,28 @@ class BaselineRows final : public RowExpectation {
 
  private:
   const Baseline& baseline_;
+};
+
+// A model, which must outlive it, sees the rows of a tile together.
+class ModelRows final : public RowExpectation {
+ public:
+  // Arguments and errors as RowReconstruction has them.
+  ModelRows(Model& model, int64_t height, int64_t width, const Axis& energy, const DetectionConfig& config)
+      : rows_(model, height, width, energy, config.stride, config.blend),
+        foretells_totals_(model.loss_kind() == ReconstructionLoss::poisson) {}
+
+  int64_t reach() const override { return rows_.reach(); }
+  Expectation add(const SpectrumImageView& rows) override {
+    Expectation expectation;
+    expectation.spectra = rows_.add(rows);
+    expectation.foretells_totals = foretells_totals_;
+    return expectation;
+  }
+  std::optional<Expectation> guess(const SpectrumImageView&) override { return std::nullopt; }
+
+ private:
+  RowReconstruction rows_;
+  bool foretells_totals_;
 };
 
 }  // namespace eelsvae

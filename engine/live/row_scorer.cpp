@@ -175,7 +175,8 @@ void RowScorer::advance() {
     std::copy(pixel_noise.begin(), pixel_noise.end(), noise_.begin() + first * width_);
     reduced_.drop_before(until - filter_reach_);
     Expectation known = source_->add(view(first, until, prepared_.rows(first, until)));
-    const int64_t from = expected_.last();
+    const int64_t from = expected_.last(), more = std::ssize(known.spectra) / expected_.row_size();
+    fill_excluded(mask_of(from, from + more), known.spectra, 0);
     expected_.append(known.spectra);
     own_scores_.append(known.own_scores);
     foretells_totals_ = known.foretells_totals;

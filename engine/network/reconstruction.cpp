@@ -1,10 +1,13 @@
 #include "engine/network/reconstruction.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <utility>
 
 #include "engine/image/tiling.h"
 #include "engine/network/blind_blocks.h"
 #include "engine/network/shared_encoder.h"
+#include "kernels/error.h"
 
 namespace eelsvae {
 namespace {
@@ -39,16 +42,17 @@ std::vector<std::byte> encode(Model& model, SharedEncoder& shared, const Spectru
   return posteriors;
 }
 
-// One pass, of what is shown of an image with the totals of `prepared`.
-Reconstruction reconstruct_shown(Model& model, const SpectrumImageView& shown,
-                                 const SpectrumImageView& prepared, int64_t stride, Blend blend,
-                                 const TilesDone& tiles_done, const StopToken& stop, size_t shared_memory) {
+// Takes what a network makes of tile number i of a grid: its spectra, and the mean of its posterior (latent);
+// null of a network of cells.
+using TakeTile = std::function<void(int64_t i, const float* spectra, const double* posterior)>;
+
+// Reconstructs the tiles of a grid over an image, in its order, of what is shown of the image, with the
+// totals of `prepared`. shared: null: each tile is encoded by itself.
+void reconstruct_grid(Model& model, const TileGrid& grid, SharedEncoder* shared,
+                      const SpectrumImageView& shown, const SpectrumImageView& prepared, const TakeTile& take,
+                      const TilesDone& tiles_done, const StopToken& stop) {
   const int64_t tile = model.shape().image_size, tile_count = model.shape().tile_count(),
                 batch = model.batch(), latent = model.shape().latent;
-  expect(prepared.energy.size == model.shape().energy, "reconstruct_image: wrong number of channels");
-  Reconstruction result;
-  result.grid = grid_of(prepared, tile, stride);
-  const TileGrid& grid = result.grid;
   const auto told = [&](int64_t done) {
     if (tiles_done) tiles_done(done, grid.size());
   };
@@ -56,8 +60,7 @@ Reconstruction reconstruct_shown(Model& model, const SpectrumImageView& shown,
   // With the encoder's work shared, all tiles are encoded before the first is decoded, so that they are
   // decoded and added up in the order of the grid, whatever the blocks are.
   std::vector<std::byte> posteriors;  // empty: each tile is encoded by itself
-  if (const auto shared =
-          SharedEncoder::make(model, grid, std::min(shared_memory, model.backend().memory().available / 2)))
+  if (shared)
     posteriors = encode(model, *shared, shown, [&](int64_t encoded) {
       told(encoded / 2);
       stop.stop_if_requested();
@@ -65,8 +68,6 @@ Reconstruction reconstruct_shown(Model& model, const SpectrumImageView& shown,
   const size_t posterior_bytes = posteriors.size() / static_cast<size_t>(grid.size());
 
   const bool of_cells = model.shape().blind > 0;
-  if (!of_cells) result.latent.resize(static_cast<size_t>(grid.size() * latent));
-  BlendedCube cube(prepared.y.size, prepared.x.size, prepared.energy.size, tile, blend);
   auto start = [&](int64_t first) {
     const auto fill = [&](const SpectrumImageView& from, float* tiles) {
       for (int64_t b = 0; b < batch; ++b) {
@@ -89,23 +90,45 @@ Reconstruction reconstruct_shown(Model& model, const SpectrumImageView& shown,
   };
   start(0);
   for (int64_t first = 0; first < grid.size(); first += batch) {
-    // While the device computes the next batch, this one is blended in.
+    // While the device computes the next batch, this one is taken.
     if (first + batch < grid.size()) start(first + batch);
     const ReconstructedTiles batch_result = model.finish_reconstruction();
     const int64_t done = std::min(first + batch, grid.size());
-    for (int64_t i = first; i < done; ++i) {
-      cube.add(grid.origins[static_cast<size_t>(i)], batch_result.tiles + (i - first) * tile_count);
-      if (of_cells) continue;
-      const double* mean = batch_result.posterior.data() + (i - first) * 2 * latent;
-      std::transform(mean, mean + latent, result.latent.begin() + i * latent,
-                     [](double v) { return static_cast<float>(v); });
-    }
+    for (int64_t i = first; i < done; ++i)
+      take(i, batch_result.tiles + (i - first) * tile_count,
+           of_cells ? nullptr : batch_result.posterior.data() + (i - first) * 2 * latent);
     told(posteriors.empty() ? done : (grid.size() + done) / 2);
     if (done < grid.size() && stop.requested()) {
       model.finish_reconstruction();  // of the batch that was started
       throw Interrupted();
     }
   }
+}
+
+std::unique_ptr<SharedEncoder> shared_encoder(const Model& model, const TileGrid& grid, size_t memory) {
+  return SharedEncoder::make(model, grid, std::min(memory, model.backend().memory().available / 2));
+}
+
+// One pass, of what is shown of an image with the totals of `prepared`.
+Reconstruction reconstruct_shown(Model& model, const SpectrumImageView& shown,
+                                 const SpectrumImageView& prepared, int64_t stride, Blend blend,
+                                 const TilesDone& tiles_done, const StopToken& stop, size_t shared_memory) {
+  const int64_t tile = model.shape().image_size, latent = model.shape().latent;
+  expect(prepared.energy.size == model.shape().energy, "reconstruct_image: wrong number of channels");
+  Reconstruction result;
+  result.grid = grid_of(prepared, tile, stride);
+  const TileGrid& grid = result.grid;
+  if (model.shape().blind == 0) result.latent.resize(static_cast<size_t>(grid.size() * latent));
+  BlendedCube cube(prepared.y.size, prepared.x.size, prepared.energy.size, tile, blend);
+  reconstruct_grid(
+      model, grid, shared_encoder(model, grid, shared_memory).get(), shown, prepared,
+      [&](int64_t i, const float* spectra, const double* posterior) {
+        cube.add(grid.origins[static_cast<size_t>(i)], spectra);
+        if (posterior)
+          std::transform(posterior, posterior + latent, result.latent.begin() + i * latent,
+                         [](double v) { return static_cast<float>(v); });
+      },
+      tiles_done, stop);
   result.spectra = cube.take();
   return result;
 }
@@ -139,6 +162,78 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared
     ++passed;
   }
   return result;
+}
+
+struct RowReconstruction::Parts {
+  Parts(Model& of, int64_t height, int64_t width, const Axis& energy, int64_t stride, Blend blend)
+      : model(of),
+        tile(of.shape().image_size),
+        starts(tile_starts(height, tile, stride == 0 ? tile / 2 : stride)),
+        row{tile, 1, 0, {}},
+        slab{{"y", "", 0, 1, tile}, {"x", "", 0, 1, width}, energy, {}, {}},
+        cube(tile, width, energy.size, tile, blend) {
+    for (const int64_t x : tile_starts(width, tile, stride == 0 ? tile / 2 : stride))
+      row.origins.push_back({0, x});
+    row.columns = std::ssize(row.origins);
+    shared = shared_encoder(model, row, size_t{1} << 30);
+  }
+
+  struct Slab {
+    Axis y, x, energy;
+    CountArray counts;  // of rows starts[next] and further, as far as they are there
+    std::vector<uint8_t> excluded;
+  };
+  Model& model;
+  int64_t tile;
+  std::vector<int64_t> starts;  // of the rows of tiles
+  TileGrid row;                 // one of them
+  std::unique_ptr<SharedEncoder> shared;
+  Slab slab;
+  BlendedCube cube;  // of the rows from starts[next] on
+  size_t next = 0;   // row of tiles
+};
+
+RowReconstruction::RowReconstruction(Model& model, int64_t height, int64_t width, const Axis& energy,
+                                     int64_t stride, Blend blend) {
+  if (model.shape().blind > 0)
+    throw UserError(
+        "a network of cells (model.latent=cell) does not reconstruct rows as they come; one of tiles does, "
+        "and "
+        "a baseline");
+  expect(energy.size == model.shape().energy, "rows with another number of channels");
+  parts_ = std::make_unique<Parts>(model, height, width, energy, stride, blend);
+}
+RowReconstruction::~RowReconstruction() = default;
+
+int64_t RowReconstruction::reach() const {
+  return parts_->tile - 1;
+}
+
+CountArray RowReconstruction::add(const SpectrumImageView& rows) {
+  Parts& p = *parts_;
+  p.slab.counts.insert(p.slab.counts.end(), rows.counts.begin(), rows.counts.end());
+  p.slab.excluded.insert(p.slab.excluded.end(), rows.excluded.begin(), rows.excluded.end());
+  const int64_t width = p.slab.x.size, row_size = width * p.slab.energy.size;
+  CountArray finished;
+  while (p.next < p.starts.size() && std::ssize(p.slab.counts) >= p.tile * row_size) {
+    const SpectrumImageView tiles(
+        p.slab.y, p.slab.x, p.slab.energy,
+        std::span<const float>(p.slab.counts).first(static_cast<size_t>(p.tile * row_size)),
+        std::span<const uint8_t>(p.slab.excluded).first(static_cast<size_t>(p.tile * width)));
+    if (p.shared) p.shared->forget();
+    reconstruct_grid(p.model, p.row, p.shared.get(), tiles, tiles,
+                     [&](int64_t i, const float* spectra, const double*) {
+                       p.cube.add(p.row.origins[static_cast<size_t>(i)], spectra);
+                     },
+                     {}, {});
+    const int64_t done = p.next + 1 < p.starts.size() ? p.starts[p.next + 1] - p.starts[p.next] : p.tile;
+    const CountArray taken = p.cube.take_rows(done);
+    finished.insert(finished.end(), taken.begin(), taken.end());
+    p.slab.counts.erase(p.slab.counts.begin(), p.slab.counts.begin() + done * row_size);
+    p.slab.excluded.erase(p.slab.excluded.begin(), p.slab.excluded.begin() + done * width);
+    ++p.next;
+  }
+  return finished;
 }
 
 std::vector<float> reconstruct_tiles(Model& model, std::span<const float> tiles) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -34,6 +35,27 @@ struct Reconstruction {
 Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared, int64_t stride, Blend blend,
                                  int64_t passes = 4, const TilesDone& tiles_done = {},
                                  const StopToken& stop = {}, size_t shared_memory = size_t{1} << 30);
+
+// Reconstructs an image whose rows come one after the other, with the bits of reconstruct_image(). Refers to
+// the model, whose batch is to be that of the whole image (tiles_at_a_time()).
+class RowReconstruction {
+ public:
+  // Of an image of so many prepared pixels and channels; stride, blend: as above. UserError if it is smaller
+  // than a tile, and for a network of cells.
+  RowReconstruction(Model& model, int64_t height, int64_t width, const Axis& energy, int64_t stride,
+                    Blend blend);
+  ~RowReconstruction();
+
+  // So many rows after a row have to be there before it can be reconstructed.
+  int64_t reach() const;
+  // Takes the next rows, with a mask. Returns the spectra of the rows that no further one changes and that
+  // were not returned before.
+  CountArray add(const SpectrumImageView& rows);
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
 
 // What a model that is being trained makes of at most a batch of tiles, (count, target...), from the mean of
 // the posterior; of a network of cells in four passes.

@@ -33,6 +33,8 @@ class SharedEncoder {
   // backend's memory; where the tile is in another block than the last one, all of its block is encoded
   // first.
   void copy_features(const SpectrumImageView& prepared, int64_t tile, Array features);
+  // What was encoded was another image's.
+  void forget() { encoded_ = nullptr; }
 
  private:
   // Tiles that are encoded together: a rectangle of the grid, as many tiles as y and x have.

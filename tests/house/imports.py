@@ -35,7 +35,7 @@ builds_on = {
     "io/reports": ["io/config", "engine/bench"],
     "io/run": ["io/model", "io/formats", "io/reports", "io/terminal"],
     "include/eelsvae": [],
-    "interface": ["io/model", "include/eelsvae"],
+    "interface": ["io/model", "engine/live", "include/eelsvae"],
     "python": ["interface", "io/formats", "io/reports"],
     "apps": ["io/run"],
 }

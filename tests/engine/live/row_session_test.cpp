@@ -13,6 +13,7 @@
 #include "engine/detect/kept_detection.h"
 #include "engine/image/excluded.h"
 #include "engine/specimen/simulate.h"
+#include "kernels/backend.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -353,6 +354,46 @@ TEST(RowSession, SaysWhenItsFirstRowsDoNotSuffice) {
   LearnFromRows elsewhere{20, parse_baseline("mean")};
   elsewhere.energy_range = {{3000.0, 3100.0}};
   EXPECT_THROW(RowSession(elsewhere, plan_of(scan)), UserError);
+}
+
+// A network sees the rows of a tile together; what it makes of them, and the scores, have the same bits.
+TEST(RowSession, WithAModelEndsWithTheBitsOfADetectionInTheWholeImage) {
+  const std::unique_ptr<Backend> backend = make_backend("cpu", "fp32");
+  const ModelShape shape{8, 128, {2, 3, 4, 5}, 6, 3};
+  for (const int64_t stride : {0, 3, 8}) {
+    DetectionConfig detection;
+    detection.stride = stride;
+    detection.blend = stride == 3 ? Blend::uniform : Blend::cosine;
+    const SpectrumImage first = film(1);
+    TilesConfig tiles;
+    tiles.image_size = shape.image_size;
+    const int64_t batch = tiles_at_a_time(tiles, detection, first);
+    Model model(*backend, shape, ReconstructionLoss::cross_entropy, batch, Purpose::inference);
+    model.allocate();
+    const PreparedImage prepared = prepare(SpectrumImage(first), {}, std::nullopt);
+    const auto state = std::make_shared<DetectionState>(keep_detection(
+        prepared, detect_pixels(prepared.image, expect_from(model, prepared.image, detection), {}, detection),
+        nullptr, {}, detection));
+    state->model_fingerprint = "a model";
+
+    SpectrumImage scan = film(2);
+    scan.excluded.assign(static_cast<size_t>(height * width), 0);
+    scan.excluded[17 * width + 5] = by_request;
+    const PreparedImage other = prepare(SpectrumImage(scan), {}, std::nullopt, &state->fitted);
+    const Detection wanted =
+        detect(other.image, expect_from(model, other.image, detection), {}, detection, {}, {}, state.get());
+    EXPECT_THROW(RowSession(state, plan_of(scan)), UserError) << "the model has to come with its state";
+    RowSession session(state, plan_of(scan), 2,
+                       std::make_unique<ModelRows>(model, height, width, state->fitted.energy, detection));
+    EXPECT_GE(session.reach(), 7 + 12);
+    for (int64_t y = 0; y < height; ++y) {
+      session.push(y * width, width, spectra(scan, y * width, width));
+      const Rows provisional = session.score_provisionally();
+      EXPECT_GE(provisional.last, std::min(session.final_rows(), y));
+    }
+    session.finish();
+    expect_same(session.result(), wanted, "stride " + std::to_string(stride));
+  }
 }
 
 // A state that was measured in another specimen, or at another dose, is no measure of this scan.
