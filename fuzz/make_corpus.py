@@ -161,3 +161,101 @@ for name in sorted(os.listdir(root.parent.parent / "configs")):
     save("config", name[:-5], (root.parent.parent / "configs" / name).read_bytes())
 save("config", "settings", b'{"training": {"epochs": 7}, "device": "cpu"}\0training.epochs=5\0detection.window=1,2\0'
      b"data.energy_range=null\0model.channels=8,16,32,64\0data.axes=Eyx\0precision=bf16")
+
+
+# The stream of a detector: fuzz/simplon.cpp says how an input holds it.
+def cbor(value):
+    """A message of version 2 holds these."""
+    def head(major, argument):
+        for info, length in ((24, 1), (25, 2), (26, 4), (27, 8)):
+            if argument < 24:
+                return bytes([major << 5 | argument])
+            if argument < 1 << 8 * length:
+                return bytes([major << 5 | info]) + argument.to_bytes(length, "big")
+    if isinstance(value, float):
+        return b"\xfb" + struct.pack(">d", value)
+    if isinstance(value, int):
+        return head(0, value)
+    if isinstance(value, bytes):
+        return head(2, len(value)) + value
+    if isinstance(value, str):
+        return head(3, len(value.encode())) + value.encode()
+    if isinstance(value, list):
+        return head(4, len(value)) + b"".join(cbor(item) for item in value)
+    if isinstance(value, dict):
+        return head(5, len(value)) + b"".join(cbor(key) + cbor(item) for key, item in value.items())
+    tag, content = value
+    return head(6, tag) + cbor(content)
+
+
+def lz4(content):
+    return numcodecs.lz4.compress(content)[4:]
+
+
+def lz4_blocks(content, size=64):
+    blocks = [content[i:i + size] for i in range(0, len(content), size)]
+    packed = [min(lz4(block), block, key=len) for block in blocks]
+    return struct.pack(">QI", len(content), size) + b"".join(struct.pack(">I", len(block)) + block for block in packed)
+
+
+def bitshuffle_lz4(array, elements=16):
+    flat, packed = array.ravel(), b""
+    whole = len(flat) // 8 * 8
+    for begin in range(0, whole, elements):
+        block = np.frombuffer(flat[begin:min(begin + elements, whole)].tobytes(), np.uint8)
+        bits = np.unpackbits(block, bitorder="little").reshape(-1, 8 * array.itemsize)
+        block = lz4(np.packbits(bits.T, bitorder="little").tobytes())
+        packed += struct.pack(">I", len(block)) + block
+    return struct.pack(">QI", array.nbytes, elements * array.itemsize) + packed + flat[whole:].tobytes()
+
+
+def stream(choices, messages):
+    content = bytes([choices])
+    for parts in messages:
+        for i, part in enumerate(parts):
+            content += struct.pack("<BI", i == len(parts) - 1, len(part)) + part
+    return content
+
+
+def version1(encoding, type_name, packed, detail="basic", appendix=()):
+    header = [{"htype": "dheader-1.0", "series": 3, "header_detail": detail}]
+    if detail != "none":
+        header.append({"x_pixels_in_detector": 5, "y_pixels_in_detector": 4, "bit_depth_image": 16, "nimages": 3,
+                       "ntrigger": 4, "trigger_mode": "exts", "frame_time": 0.001})
+    parts = [json.dumps(part).encode() for part in header]
+    if detail == "all":
+        parts += [json.dumps({"htype": "dflatfield-1.0", "shape": [5, 4], "type": "float32"}).encode(), bytes(80)]
+    messages = [parts + list(appendix)]
+    for frame in (0, 1, 3, 3, 2, 40):
+        messages.append([json.dumps({"htype": "dimage-1.0", "series": 3, "frame": frame, "hash": ""}).encode(),
+                         json.dumps({"htype": "dimage_d-1.0", "shape": [5, 4], "type": type_name,
+                                     "encoding": encoding, "size": len(packed)}).encode(),
+                         packed, b'{"htype": "dconfig-1.0", "start_time": 0}'])
+    return messages + [[b'{"htype": "dseries_end-1.0", "series": 3}']]
+
+
+def version2(tag, content, **start):
+    image = (40, [[4, 5], (tag, content)])
+    messages = [[cbor({"type": "start", "series_id": 3, "number_of_images": 12, "image_size_x": 5, "image_size_y": 4,
+                       "frame_time": 0.001, "channels": ["a", "b"], **start})]]
+    for frame in (0, 1, 3, 3, 2, 40):
+        messages.append([cbor({"type": "image", "series_id": 3, "image_id": frame, "data": {"a": image, "b": image}})])
+    return messages + [[cbor({"type": "end", "series_id": 3})]]
+
+
+image = np.arange(20).reshape(4, 5)
+scan = {"scan_shape": [3, 4], "energy_offset": -2.5, "dispersion": 0.25}
+for code, bits, tag in (("<u1", 8, 64), ("<u2", 16, 69), ("<u4", 32, 70)):
+    numbers = image.astype(code)
+    raw, bytes_each = numbers.tobytes(), bits // 8
+    save("simplon", f"version1_{bits}", stream(4, version1("<", f"uint{bits}", raw)))
+    save("simplon", f"version1_lz4_{bits}", stream(13, version1("lz4<", f"uint{bits}", lz4(raw))))
+    save("simplon", f"version1_bslz4_{bits}",
+         stream(0x11, version1(f"bs{bits}-lz4<", f"uint{bits}", bitshuffle_lz4(numbers), "all", [json.dumps(scan).encode()])))
+    save("simplon", f"version2_{bits}", stream(4, version2(tag, raw)))
+    save("simplon", f"version2_lz4_{bits}", stream(15, version2(tag, (56500, ["lz4", 0, lz4_blocks(raw)]))))
+    save("simplon", f"version2_bslz4_{bits}",
+         stream(0x20, version2(tag, (56500, ["bslz4", bytes_each, bitshuffle_lz4(numbers)]), user_data=scan)))
+save("simplon", "version1_none", stream(4, version1("<", "uint16", image.astype("<u2").tobytes(), "none")))
+save("simplon", "version2_no_data", stream(4, version2(69, np.where(image % 3, 65535, image).astype("<u2").tobytes())))
+save("simplon", "version2_text", stream(0, version2(65, image.astype(">u2").tobytes(), user_data=json.dumps(scan))))

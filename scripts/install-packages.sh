@@ -5,7 +5,7 @@
 set -eu
 packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libblosc-dev libzstd-dev libcairo2-dev libzip-dev libssl-dev
-  zlib1g-dev libeigen3-dev libboost-dev libjs-chart.js"
+  zlib1g-dev libeigen3-dev libboost-dev libjs-chart.js libzmq3-dev liblz4-dev"
 python="python3 python3-venv python3-pip python3-dev"
 if [ "${1:-}" = "--python" ]; then
   packages="$packages $python"

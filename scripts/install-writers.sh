@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the programs of the field that write files for tests/io/formats/writers_test.cpp: a Python environment for
-# each list in tests/io/writers, below build/writers. They are not part of the product. That with HyperSpy also has what
-# builds and tests the Python package. Nothing is done when they are there already. Where no package index is reached,
+# Installs the programs of the field that write files for tests/io/formats/writers_test.cpp, and simulators of detectors
+# for tests/simplon: a Python environment for each list in tests/io/writers, below build/writers. They are not part of the
+# product. That with HyperSpy also has what builds and tests the Python package. Nothing is done when they are there already. Where no package index is reached,
 # build/writers/no-index says so, and the tests are skipped.
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ for list in $lists/requirements-*.txt; do
     cat $into/log
     # An index that answers has refused something, which is a fault of the list.
     if "$into/$name/bin/python" -m pip download --quiet --no-deps --dest $into/probe pip > /dev/null 2>&1; then exit 1; fi
-    echo "no package index is reached; the tests of what other programs write and of the Python package are skipped"
+    echo "no package index is reached; the tests of what other programs write and send and of the Python package are skipped"
     touch $into/no-index
     exit 0
   fi

@@ -30,6 +30,7 @@ builds_on = {
     "io/containers": ["io/files"],
     "io/reader": ["io/containers"],
     "io/formats": ["io/containers", "engine/image"],
+    "io/simplon": ["io/files", "engine/image"],
     "io/config": ["io/files", "engine/study"],
     "io/model": ["io/config"],
     "io/reports": ["io/config", "engine/bench"],

@@ -1,0 +1,231 @@
+#include "io/simplon/receiver.h"
+
+#include <zmq.h>
+
+#include <atomic>
+#include <chrono>
+#include <numeric>
+#include <thread>
+
+#include "tests/io/file_test.h"
+#include "tests/io/simplon/detector_messages.h"
+#include "tests/io/simplon/scans_seen.h"
+
+namespace eelsvae {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// One end of a connection.
+class Peer {
+ public:
+  explicit Peer(int type) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, type)) {
+    const int linger = 0, patience = 10000;
+    zmq_setsockopt(socket_, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(socket_, ZMQ_RCVTIMEO, &patience, sizeof patience);
+    zmq_setsockopt(socket_, ZMQ_SNDTIMEO, &patience, sizeof patience);
+  }
+  ~Peer() {
+    zmq_close(socket_);
+    zmq_ctx_term(context_);
+  }
+  // Where it was bound to.
+  std::string bind(const std::string& endpoint = "tcp://127.0.0.1:*") {
+    EXPECT_EQ(zmq_bind(socket_, endpoint.c_str()), 0) << zmq_strerror(errno);
+    char address[256];
+    size_t size = sizeof address;
+    zmq_getsockopt(socket_, ZMQ_LAST_ENDPOINT, address, &size);
+    return address;
+  }
+  void connect(const std::string& endpoint) { EXPECT_EQ(zmq_connect(socket_, endpoint.c_str()), 0); }
+  void send(const PartsOfMessage& parts) {
+    for (size_t i = 0; i < parts.size(); ++i)
+      EXPECT_GE(zmq_send(socket_, parts[i].data(), parts[i].size(), i + 1 < parts.size() ? ZMQ_SNDMORE : 0),
+                0);
+  }
+  void send(const Bytes& message) { send(PartsOfMessage{message}); }
+  PartsOfMessage receive() {
+    PartsOfMessage parts;
+    int more = 1;
+    while (more) {
+      zmq_msg_t message;
+      zmq_msg_init(&message);
+      if (zmq_msg_recv(&message, socket_, 0) < 0) return {};
+      parts.emplace_back(static_cast<const char*>(zmq_msg_data(&message)), zmq_msg_size(&message));
+      more = zmq_msg_more(&message);
+      zmq_msg_close(&message);
+    }
+    return parts;
+  }
+
+ private:
+  void* context_;
+  void* socket_;
+};
+
+const std::vector<uint16_t> pixels = {1, 2, 3, 10, 20, 30};  // (2, 3)
+
+Bytes image(uint64_t series, uint64_t index) {
+  return image_message(series, index, image_array(2, 3, 69, cbor_bytes(bytes_of(pixels))));
+}
+
+class SimplonReceiverTest : public testing::Test {
+ protected:
+  SimplonReceiverTest() {
+    options.endpoint = detector.bind();
+    options.scan.shape = {2, 5};
+  }
+  SimplonReceiver& start() {
+    receiver = std::make_unique<SimplonReceiver>(options, seen);
+    return *receiver;
+  }
+  template <class Condition>
+  void receive_until(const Condition& condition) {
+    const auto end = steady_clock::now() + std::chrono::seconds(10);
+    while (!condition() && steady_clock::now() < end) receiver->receive(milliseconds(20));
+    EXPECT_TRUE(condition());
+  }
+  bool over(size_t scans = 1) const { return seen.scans.size() >= scans && seen.scans[scans - 1].over; }
+
+  Peer detector{ZMQ_PUSH};
+  ReceiverOptions options;
+  ScansSeen seen;
+  std::unique_ptr<SimplonReceiver> receiver;
+};
+
+TEST_F(SimplonReceiverTest, BothVersions) {
+  start();
+  detector.send(start_message(
+      1, {{"number_of_images", cbor(10)}, {"image_size_x", cbor(3)}, {"image_size_y", cbor(2)}}));
+  for (uint64_t i = 0; i < 10; ++i) detector.send(image(1, i));
+  detector.send(end_message(1));
+  receive_until([&] { return over(); });
+  detector.send(header_parts(2, "none"));
+  for (uint64_t i = 0; i < 10; ++i) detector.send(image_parts(2, i, 2, 3, "uint16", "<", bytes_of(pixels)));
+  detector.send(end_parts(2));
+  receive_until([&] { return over(2); });
+  for (const ScansSeen::Scan& scan : seen.scans) {
+    EXPECT_TRUE(scan.ended);
+    EXPECT_EQ(scan.frames.received, 10);
+    for (const auto& spectrum : scan.spectra) EXPECT_EQ(spectrum, (std::vector<float>{11, 22, 33}));
+  }
+  EXPECT_EQ(receiver->counts().messages, 24);
+  EXPECT_EQ(receiver->counts().bad, 0);
+  EXPECT_TRUE(receiver->connected());
+  EXPECT_EQ(seen.lines, std::vector<std::string>{"connected with the detector at " + options.endpoint});
+}
+
+TEST_F(SimplonReceiverTest, ASpectrumWaitsNoLongerThanItMay) {
+  options.longest_wait = milliseconds(50);
+  start();
+  receive_until([&] { return receiver->connected(); });
+  detector.send(image(1, 0));
+  const auto begin = steady_clock::now();
+  receiver->receive(milliseconds(1000), 1);
+  receive_until([&] { return !seen.blocks.empty(); });
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(500));
+  EXPECT_EQ(seen.blocks, (std::vector<std::pair<int64_t, int64_t>>{{0, 1}}));
+}
+
+TEST_F(SimplonReceiverTest, TheTimeoutIsKept) {
+  start();
+  const auto begin = steady_clock::now();
+  EXPECT_EQ(receiver->receive(milliseconds(50)), 0);
+  EXPECT_GE(steady_clock::now() - begin, milliseconds(50));
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(1000));
+}
+
+TEST_F(SimplonReceiverTest, OthersGetWhatTheDetectorSent) {
+  options.forward_endpoint = "tcp://127.0.0.1:*";
+  start();
+  Peer next(ZMQ_PULL);
+  next.connect(receiver->forward_endpoint());
+  std::this_thread::sleep_for(milliseconds(200));  // until it is connected
+  std::vector<PartsOfMessage> sent = {header_parts(2, "none")};
+  for (uint64_t i = 0; i < 10; ++i) sent.push_back(image_parts(2, i, 2, 3, "uint16", "<", bytes_of(pixels)));
+  sent.push_back({"no message", "of a detector"});  // is theirs to judge
+  sent.push_back(end_parts(2));
+  for (const PartsOfMessage& parts : sent) detector.send(parts);
+  receive_until([&] { return over(); });
+  for (const PartsOfMessage& parts : sent) EXPECT_EQ(next.receive(), parts);
+  EXPECT_EQ(receiver->counts().forwarded, 13);
+  EXPECT_EQ(receiver->counts().not_forwarded, 0);
+  EXPECT_EQ(receiver->counts().bad, 1);
+  EXPECT_EQ(seen.scans[0].frames.bad_messages, 1);
+}
+
+TEST_F(SimplonReceiverTest, WhatNobodyTakesIsCountedAndSaid) {
+  options.forward_endpoint = "tcp://127.0.0.1:*";
+  start();
+  for (uint64_t i = 0; i < 10; ++i) detector.send(image(1, i));
+  detector.send(end_message(1));
+  receive_until([&] { return over(); });
+  EXPECT_EQ(receiver->counts().forwarded, 0);
+  EXPECT_EQ(receiver->counts().not_forwarded, 11);
+  EXPECT_EQ(seen.scans[0].frames.received, 10);
+  EXPECT_TRUE(seen.reported("nobody takes the forwarded stream"));
+}
+
+TEST_F(SimplonReceiverTest, ADetectorThatDisappearsIsSaidAndReceivedAgain) {
+  options.forward_endpoint = "";
+  auto first = std::make_unique<Peer>(ZMQ_PUSH);
+  options.endpoint = first->bind();
+  start();
+  receive_until([&] { return receiver->connected(); });
+  for (uint64_t i = 0; i < 3; ++i) first->send(image(1, i));
+  receive_until([&] { return receiver->frames().received == 3; });
+  first.reset();
+  receive_until([&] { return !receiver->connected(); });
+  EXPECT_TRUE(seen.reported("broke; waiting for it"));
+  EXPECT_TRUE(receiver->scan_running());
+  Peer second(ZMQ_PUSH);
+  second.bind(options.endpoint);
+  receive_until([&] { return receiver->connected(); });
+  for (uint64_t i = 6; i < 10; ++i) second.send(image(1, i));
+  second.send(end_message(1));
+  receive_until([&] { return over(); });
+  EXPECT_EQ(seen.scans[0].frames.received, 7);
+  EXPECT_EQ(seen.scans[0].frames.lost, 3);
+}
+
+TEST_F(SimplonReceiverTest, StopEndsTheScan) {
+  options.longest_wait = std::chrono::seconds(10);
+  start();
+  detector.send(image(1, 0));
+  receive_until([&] { return receiver->counts().messages == 1; });
+  receiver->stop();
+  EXPECT_TRUE(over());
+  EXPECT_FALSE(seen.scans[0].ended);
+  EXPECT_EQ(seen.scans[0].frames.not_sent, 9);
+  EXPECT_FALSE(seen.scans[0].spectra[0].empty());
+}
+
+TEST_F(SimplonReceiverTest, AnExceptionOfTheSinkComesOut) {
+  options.scan.block = 1;
+  start();
+  seen.on_spectra = [] { throw UserError("enough"); };
+  for (uint64_t i = 0; i < 3; ++i) detector.send(image_parts(1, i, 2, 3, "uint16", "<", bytes_of(pixels)));
+  detector.send(end_parts(1));
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(user_error([&] { receiver->receive(milliseconds(5000), 1); }), "enough");
+  receive_until([&] { return over(); });
+  EXPECT_EQ(seen.scans[0].frames.received, 3);
+  EXPECT_EQ(receiver->counts().bad, 0);
+}
+
+TEST_F(SimplonReceiverTest, AddressesThatCannotBeAreRefused) {
+  const auto refusal = [&](const std::string& endpoint, const std::string& forward) {
+    options.endpoint = endpoint, options.forward_endpoint = forward;
+    return user_error([&] { start(); });
+  };
+  EXPECT_EQ(refusal("dectris", ""),
+            "'dectris' is no address of a detector: Invalid argument; give one such as tcp://HOST:31001");
+  EXPECT_NE(refusal("", ""), "");
+  EXPECT_NE(refusal("tcp://127.0.0.1:9", "here"), "");
+  Peer other(ZMQ_PUSH);
+  EXPECT_NE(refusal("tcp://127.0.0.1:9", other.bind()).find("that is free"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace eelsvae
