@@ -458,6 +458,29 @@ eelsvae_status eelsvae_scan_create(const eelsvae_state* state, const eelsvae_pla
   });
 }
 
+eelsvae_status eelsvae_scan_create_with_model(const eelsvae_model* model, const eelsvae_state* state,
+                                              const eelsvae_config* config, const eelsvae_plan* plan,
+                                              const eelsvae_options* options, eelsvae_scan** scan) {
+  return guarded([&] {
+    eelsvae_scan*& created = place_for(scan, "scan");
+    created = new eelsvae_scan(*needed(model, "model").model, needed(state, "state").state,
+                               config ? config->settings : std::vector<std::string>(), plan, options);
+  });
+}
+
+eelsvae_status eelsvae_detection_state(const eelsvae_detection* detection, eelsvae_state** state) {
+  return guarded([&] {
+    eelsvae_state*& kept = place_for(state, "state");
+    const FoundForCaller& result = result_of(detection);
+    if (!result.state)
+      throw UserError(
+          "the detection has no state that could be kept: detection.score whitened or learned, "
+          "threshold_method "
+          "fdr, no pooling, despiking, aligning nor binning of pixels have one");
+    kept = new eelsvae_state{result.state};
+  });
+}
+
 eelsvae_status eelsvae_scan_create_learning(const char* baseline, int64_t rows, const eelsvae_config* config,
                                             const eelsvae_plan* plan, const eelsvae_options* options,
                                             eelsvae_scan** scan) {

@@ -120,9 +120,10 @@ std::shared_ptr<const ModelInMemory> train_model(const eelsvae_image* image, con
     try {
       caller.begin("comparing");
       const SafetensorsFile file(content, "the trained model");
-      const TrainedModel trained =
-          load_trained_model(file, config, info.energy.size,
-                             tiles_at_a_time(config.tiles, config.detection, prepared.image), offer);
+      const TrainedModel trained = load_trained_model(
+          file, config, info.energy.size,
+          tiles_at_a_time(config.tiles, config.detection, prepared.image.y.size, prepared.image.x.size),
+          offer);
       complete_description(info, *trained.model, prepared.image, caller.token());
       content = checkpoint_content(*trained.model, info);
     } catch (const Interrupted&) {

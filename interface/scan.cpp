@@ -11,23 +11,41 @@
 #include "interface/guard.h"
 #include "io/config/config.h"
 #include "io/config/detection_json.h"
+#include "io/config/detection_settings.h"
 #include "io/model/detection_state_file.h"
+#include "io/model/model_rows.h"
 
 namespace eelsvae {
 namespace {
-
-std::shared_ptr<const StateInMemory> checked(DetectionState state, const std::string& name) {
-  if (!state.baseline)
-    throw UserError(name +
-                    ": was made with a model, by which scans are not scored row by row; detect with "
-                    "--baseline to make one");
-  return std::make_shared<StateInMemory>(std::make_shared<const DetectionState>(std::move(state)));
-}
 
 RowSession session_for(const std::shared_ptr<const StateInMemory>& state, const eelsvae_plan* plan) {
   int64_t patience = 0;
   ScanPlan planned = plan_of_caller(plan, patience);
   return RowSession(state->state, std::move(planned), patience);
+}
+
+RowSession session_for(const ModelInMemory& model, const std::shared_ptr<const StateInMemory>& state,
+                       const std::vector<std::string>& settings, const eelsvae_plan* plan,
+                       const Caller& caller) {
+  for (const std::string& setting : settings) {
+    const std::string key = setting.substr(0, setting.find('='));
+    if (key != "device" && key != "precision" && key != "detection.batch_size")
+      throw UserError(key +
+                      ": belongs to the state; a scan by a model can set device, precision and "
+                      "detection.batch_size");
+  }
+  Config config = model.info.config;
+  apply_to_detection(settings, config, "configuration");
+  std::string fallback;
+  const BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
+  caller.info(fallback);
+  int64_t patience = 0;
+  ScanPlan planned = plan_of_caller(plan, patience);
+  std::optional<ThreadCount> threads;
+  caller.take_threads(threads);
+  std::unique_ptr<RowExpectation> rows =
+      load_model_rows(model.file, config, *state->state, planned.height, planned.width, offer);
+  return RowSession(state->state, std::move(planned), patience, std::move(rows));
 }
 
 RowSession session_learning(const std::string& baseline, int64_t rows, const Config& config,
@@ -61,26 +79,23 @@ void check_options(const eelsvae_options& options) {
 
 }  // namespace
 
-StateInMemory::StateInMemory(std::shared_ptr<const DetectionState> given)
-    : state(std::move(given)), content(detection_state_content(*state)) {}
-
 std::shared_ptr<const StateInMemory> open_state(const std::string& path) {
-  return checked(load_detection_state(path), path);
+  return std::make_shared<const StateInMemory>(load_detection_state(path));
 }
 
 std::shared_ptr<const StateInMemory> state_from(const void* content, size_t size) {
   const auto* first = static_cast<const std::byte*>(content);
   const std::vector<std::byte> copy(first, first + size);  // aligned
-  const std::string name = "the state in memory";
-  return checked(read_detection_state(SafetensorsFile(copy, name)), name);
+  return std::make_shared<const StateInMemory>(
+      read_detection_state(SafetensorsFile(copy, "the state in memory")));
 }
 
 std::shared_ptr<const StateInMemory> learn_state_of(const eelsvae_image* image, const std::string& baseline,
                                                     const Config& config) {
   check_no_files(config);
-  return checked(learn_state(image_of_caller(image, config.data), parse_baseline(baseline), config.preprocess,
-                             config.detection, config.data.energy_range),
-                 "the image");
+  return std::make_shared<const StateInMemory>(learn_state(image_of_caller(image, config.data),
+                                                           parse_baseline(baseline), config.preprocess,
+                                                           config.detection, config.data.energy_range));
 }
 
 eelsvae_plan no_plan() {
@@ -108,6 +123,16 @@ ScanForCaller::ScanForCaller(std::shared_ptr<const StateInMemory> state, const e
     : caller_(options),
       energy_(energy_of(plan)),
       session_(session_for(state, plan)),
+      state_(std::move(state)) {
+  check_options(caller_.options());
+}
+
+ScanForCaller::ScanForCaller(const ModelInMemory& model, std::shared_ptr<const StateInMemory> state,
+                             const std::vector<std::string>& settings, const eelsvae_plan* plan,
+                             const eelsvae_options* options)
+    : caller_(options),
+      energy_(energy_of(plan)),
+      session_(session_for(model, state, settings, plan, caller_)),
       state_(std::move(state)) {
   check_options(caller_.options());
 }
@@ -168,7 +193,7 @@ std::shared_ptr<const StateInMemory> ScanForCaller::state() const {
   if (!state_) {
     std::shared_ptr<const DetectionState> learned = session_.state();
     if (!learned) throw UserError("the scan is still learning its state from its first rows");
-    state_ = std::make_shared<StateInMemory>(std::move(learned));
+    state_ = std::make_shared<const StateInMemory>(*learned);
   }
   return state_;
 }
@@ -188,7 +213,8 @@ std::shared_ptr<const FoundForCaller> ScanForCaller::found() const {
   config.preprocess = state.preprocess;
   config.detection = state.detection;
   const Expectation none;
-  DetectionReport report{image, none, result->found, config, "", state.baseline->describe()};
+  DetectionReport report{image,  none, result->found,
+                         config, "",   state.baseline ? state.baseline->describe() : "a model"};
   report.provenance = {{{"eelsvae", EELSVAE_VERSION}}, {}, {}};
   nlohmann::ordered_json summary = summary_json(report);
   const ScanCounts& counts = session_.counts();

@@ -14,16 +14,7 @@
 
 namespace eelsvae {
 
-// A state, and what its file holds.
-struct StateInMemory {
-  explicit StateInMemory(std::shared_ptr<const DetectionState> given);
-
-  const std::shared_ptr<const DetectionState> state;
-  const std::vector<std::byte> content;
-};
-
-// UserError as read_detection_state() has it, and for a state of a model, which the library does not score
-// by.
+// UserError as read_detection_state() has it.
 std::shared_ptr<const StateInMemory> open_state(const std::string& path);
 std::shared_ptr<const StateInMemory> state_from(const void* content, size_t size);
 // UserError as learn_state() has it.
@@ -38,6 +29,11 @@ eelsvae_plan no_plan();
 class ScanForCaller {
  public:
   ScanForCaller(std::shared_ptr<const StateInMemory> state, const eelsvae_plan* plan,
+                const eelsvae_options* options);
+  // By a model and the state of a detection with it. settings: "key=value", of the keys device, precision and
+  // detection.batch_size.
+  ScanForCaller(const ModelInMemory& model, std::shared_ptr<const StateInMemory> state,
+                const std::vector<std::string>& settings, const eelsvae_plan* plan,
                 const eelsvae_options* options);
   ScanForCaller(const std::string& baseline, int64_t rows, const Config& config, const eelsvae_plan* plan,
                 const eelsvae_options* options);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/detect/change_words.h"
+#include "engine/detect/kept_detection.h"
 #include "engine/image/excluded.h"
 #include "engine/short_number.h"
 #include "interface/caller_image.h"
@@ -13,6 +14,7 @@
 #include "io/config/detection_json.h"
 #include "io/config/detection_settings.h"
 #include "io/files/message_text.h"
+#include "io/model/detection_state_file.h"
 #include "io/model/trained_model.h"
 
 namespace eelsvae {
@@ -31,6 +33,10 @@ void check_data_keys(const std::vector<std::string>& settings) {
 }
 
 }  // namespace
+
+StateInMemory::StateInMemory(DetectionState given)
+    : state(std::make_shared<const DetectionState>(std::move(given))),
+      content(detection_state_content(*state)) {}
 
 Session::Session(std::shared_ptr<const ModelInMemory> model, const std::vector<std::string>& settings,
                  const eelsvae_options* options)
@@ -155,7 +161,8 @@ std::shared_ptr<const FoundForCaller> Session::detect(
   Model* model = nullptr;
   std::string name;
   if (model_) {
-    model = &network(prepared.image.energy.size, tiles_at_a_time(config_.tiles, detection, prepared.image));
+    model = &network(prepared.image.energy.size,
+                     tiles_at_a_time(config_.tiles, detection, prepared.image.y.size, prepared.image.x.size));
     name = utf8_text(model_->file.path());  // which goes into JSON
   } else {
     caller_.begin("fitting");
@@ -195,6 +202,12 @@ std::shared_ptr<const FoundForCaller> Session::detect(
                std::to_string(result->scored_pixels) + " spectra do not fit (score above " +
                short_number(done.found.threshold, 4) + ")");
   for (const std::string& doubt : done.found.doubts) caller_.warn("Not to be trusted: " + doubt);
+  if (done.found.null && why_not_kept(config_.preprocess, detection).empty()) {
+    DetectionState state =
+        keep_detection(prepared, done.found, baseline ? &*baseline : nullptr, config_.preprocess, detection);
+    if (model_) state.model_fingerprint = model_fingerprint(model_->file);
+    result->state = std::make_shared<const StateInMemory>(std::move(state));
+  }
   result->found = std::move(done.found);
   if (caller_.options().keep_spectra)
     result->expected = std::move(done.expectation.spectra);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "engine/detect/baselines.h"
+#include "engine/detect/detection_state.h"
 #include "engine/detect/job.h"
 #include "engine/image/image_to_read.h"
 #include "engine/network/kernel_choice.h"
@@ -17,6 +19,14 @@
 
 namespace eelsvae {
 
+// The state of a detection, and what its file holds.
+struct StateInMemory {
+  explicit StateInMemory(DetectionState given);
+
+  const std::shared_ptr<const DetectionState> state;
+  const std::vector<std::byte> content;
+};
+
 // What a caller's detection found, ready to be handed out.
 struct FoundForCaller {
   PreparedImage prepared;  // without counts, unless they are to be kept
@@ -25,6 +35,8 @@ struct FoundForCaller {
   int64_t scored_pixels = 0;              // all that are not excluded
   std::vector<std::string> explanations;  // of the regions
   std::string summary;                    // JSON
+  // What other scans may be scored by; null where a detection like this one cannot be kept.
+  std::shared_ptr<const StateInMemory> state = {};
 };
 
 // Detections by one model, or by one kind of baseline, one after the other, as io/run/detection_job.cpp has

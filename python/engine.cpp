@@ -217,6 +217,10 @@ struct Found {
   }
 };
 
+struct StateForPython {
+  std::shared_ptr<const StateInMemory> state;
+};
+
 // A Session of the C interface, for one thread at a time.
 class PythonSession {
  public:
@@ -268,10 +272,6 @@ class PythonSession {
   bool at_work_ = false;
 };
 
-struct StateForPython {
-  std::shared_ptr<const StateInMemory> state;
-};
-
 // Spectra (count, channels) of a running scan.
 using Spectra = nb::ndarray<nb::ro, nb::device::cpu, nb::ndim<2>>;
 using RowsOut = std::pair<int64_t, int64_t>;
@@ -279,8 +279,8 @@ using RowsOut = std::pair<int64_t, int64_t>;
 // A running scan, for one thread at a time.
 class PythonScan {
  public:
-  PythonScan(const StateForPython* state, const std::string& baseline, int64_t learn_rows,
-             const std::string& json, const std::tuple<int64_t, int64_t, int64_t>& shape,
+  PythonScan(const ModelForPython* model, const StateForPython* state, const std::string& baseline,
+             int64_t learn_rows, const std::string& json, const std::tuple<int64_t, int64_t, int64_t>& shape,
              double energy_offset, double dispersion, const std::optional<Mask>& excluded, int64_t patience,
              int32_t threads) {
     eelsvae_plan plan = no_plan();
@@ -300,7 +300,9 @@ class PythonScan {
     }
     channels_ = plan.channels;
     const eelsvae_options options = told_.options(threads);
-    if (state)
+    if (model)
+      scan_.emplace(*model->model, state->state, assignments_of(json, from_python), &plan, &options);
+    else if (state)
       scan_.emplace(state->state, &plan, &options);
     else
       scan_.emplace(baseline, learn_rows, parse_config(json, from_python), &plan, &options);
@@ -500,6 +502,15 @@ NB_MODULE(_engine, m) {
       .def_prop_ro("threshold", [](const Found& self) { return self.result->found.threshold; })
       .def_prop_ro("reasons", [](const Found& self) { return self.result->found.doubts; })
       .def_prop_ro("summary", [](const Found& self) { return self.result->summary; })
+      .def_prop_ro(
+          "state",
+          [](const Found& self) {
+            if (!self.result->state)
+              throw UserError(
+                  "the detection has no state that could be kept: detection.score whitened or learned, "
+                  "threshold_method fdr, no pooling, despiking, aligning nor binning of pixels have one");
+            return StateForPython{self.result->state};
+          })
       .def_prop_ro("regions", [](const Found& self) {
         // pixels, y and x of the highest score, that, and what changed
         std::vector<std::tuple<int64_t, int64_t, int64_t, double, std::string>> regions;
@@ -543,8 +554,11 @@ NB_MODULE(_engine, m) {
                      const std::vector<std::byte>& content = self.state->content;
                      return nb::bytes(content.data(), content.size());
                    })
-      .def_prop_ro("baseline",
-                   [](const StateForPython& self) { return self.state->state->baseline->describe(); })
+      .def_prop_ro("source",
+                   [](const StateForPython& self) {
+                     const std::optional<Baseline>& baseline = self.state->state->baseline;
+                     return baseline ? baseline->describe() : "a model";
+                   })
       .def_prop_ro("spectra", [](const StateForPython& self) { return self.state->state->spectra; })
       .def_prop_ro("reasons", [](const StateForPython& self) { return self.state->state->doubts; })
       .def_prop_ro("energy", [](const StateForPython& self) {
@@ -553,11 +567,11 @@ NB_MODULE(_engine, m) {
       });
 
   nb::class_<PythonScan>(m, "Scan", "A scan that is still running.")
-      .def(nb::init<const StateForPython*, const std::string&, int64_t, const std::string&,
-                    const std::tuple<int64_t, int64_t, int64_t>&, double, double, const std::optional<Mask>&,
-                    int64_t, int32_t>(),
-           "state"_a.none(), "baseline"_a, "learn_rows"_a, "json"_a, "shape"_a, "energy_offset"_a,
-           "dispersion"_a, "excluded"_a.noconvert().none(), "patience"_a, "threads"_a)
+      .def(nb::init<const ModelForPython*, const StateForPython*, const std::string&, int64_t,
+                    const std::string&, const std::tuple<int64_t, int64_t, int64_t>&, double, double,
+                    const std::optional<Mask>&, int64_t, int32_t>(),
+           "model"_a.none(), "state"_a.none(), "baseline"_a, "learn_rows"_a, "json"_a, "shape"_a,
+           "energy_offset"_a, "dispersion"_a, "excluded"_a.noconvert().none(), "patience"_a, "threads"_a)
       .def("push", &PythonScan::push, "first"_a, "spectra"_a.noconvert(), "listener"_a)
       .def("score_provisionally", &PythonScan::score_provisionally, "listener"_a)
       .def("finish", &PythonScan::finish, "listener"_a)

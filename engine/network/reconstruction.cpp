@@ -12,8 +12,8 @@
 namespace eelsvae {
 namespace {
 
-TileGrid grid_of(const SpectrumImageView& image, int64_t tile, int64_t stride) {
-  return make_tile_grid(image.y.size, image.x.size, tile, stride == 0 ? tile / 2 : stride);
+TileGrid grid_of(int64_t height, int64_t width, int64_t tile, int64_t stride) {
+  return make_tile_grid(height, width, tile, stride == 0 ? tile / 2 : stride);
 }
 
 // What belongs to tile b of a batch.
@@ -116,7 +116,7 @@ Reconstruction reconstruct_shown(Model& model, const SpectrumImageView& shown,
   const int64_t tile = model.shape().image_size, latent = model.shape().latent;
   expect(prepared.energy.size == model.shape().energy, "reconstruct_image: wrong number of channels");
   Reconstruction result;
-  result.grid = grid_of(prepared, tile, stride);
+  result.grid = grid_of(prepared.y.size, prepared.x.size, tile, stride);
   const TileGrid& grid = result.grid;
   if (model.shape().blind == 0) result.latent.resize(static_cast<size_t>(grid.size() * latent));
   BlendedCube cube(prepared.y.size, prepared.x.size, prepared.energy.size, tile, blend);
@@ -270,9 +270,9 @@ std::vector<float> reconstruct_tiles(Model& model, std::span<const float> tiles)
   return result;
 }
 
-int64_t tiles_at_a_time(const TilesConfig& tiles, const DetectionConfig& detection,
-                        const SpectrumImageView& image) {
-  return std::min(detection.batch_size, grid_of(image, tiles.image_size, detection.stride).size());
+int64_t tiles_at_a_time(const TilesConfig& tiles, const DetectionConfig& detection, int64_t height,
+                        int64_t width) {
+  return std::min(detection.batch_size, grid_of(height, width, tiles.image_size, detection.stride).size());
 }
 
 }  // namespace eelsvae

@@ -61,9 +61,9 @@ class RowReconstruction {
 // the posterior; of a network of cells in four passes.
 std::vector<float> reconstruct_tiles(Model& model, std::span<const float> tiles);
 
-// Tiles that a detection in the image takes at a time: detection.batch_size, but no more than there are.
-// UserError as reconstruct_image.
-int64_t tiles_at_a_time(const TilesConfig& tiles, const DetectionConfig& detection,
-                        const SpectrumImageView& image);
+// Tiles that a detection in an image of so many prepared pixels takes at a time: detection.batch_size, but no
+// more than there are. UserError as reconstruct_image.
+int64_t tiles_at_a_time(const TilesConfig& tiles, const DetectionConfig& detection, int64_t height,
+                        int64_t width);
 
 }  // namespace eelsvae

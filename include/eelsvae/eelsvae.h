@@ -260,7 +260,7 @@ EELSVAE_API void eelsvae_detection_destroy(eelsvae_detection* detection);
 
 /* Everything that a detection measures in an image as a whole: what is expected, the noise, how normal
  * spectra vary and score. By it other scans of the specimen are scored as that one was, and one that is still
- * running row by row. States are made with baselines; scores that set several scores of an image against each
+ * running row by row. Scores that set several scores of an image against each
  * other (detection.score joint, amounts, combined, latent), despiking, aligning and binning of pixels have
  * none. A state never changes, and any number of threads and scans may use it. */
 typedef struct eelsvae_state eelsvae_state;
@@ -309,6 +309,12 @@ typedef struct eelsvae_scan eelsvae_scan;
  * be destroyed before the scan. */
 EELSVAE_API eelsvae_status eelsvae_scan_create(const eelsvae_state* state, const eelsvae_plan* plan,
                                                const eelsvae_options* options, eelsvae_scan** scan);
+/* By a model, and the state of a detection with it (eelsvae_detection_state()). config: device, precision and
+ * detection.batch_size; NULL: the model's own. Not kept. Both may be destroyed before the scan. A row of the
+ * model's tiles is looked at when it is complete, which then takes the longest. */
+EELSVAE_API eelsvae_status eelsvae_scan_create_with_model(
+    const eelsvae_model* model, const eelsvae_state* state, const eelsvae_config* config,
+    const eelsvae_plan* plan, const eelsvae_options* options, eelsvae_scan** scan);
 /* Learns its state from its own first `rows` rows, as eelsvae_state_learn() does from an image, and then
  * scores these, too. Where they do not suffice, the call that completes them says so. */
 EELSVAE_API eelsvae_status eelsvae_scan_create_learning(const char* baseline, int64_t rows,
@@ -354,6 +360,9 @@ EELSVAE_API eelsvae_status eelsvae_scan_scores(const eelsvae_scan* scan, int64_t
 /* What was found so far, or in the end: as of eelsvae_session_detect(), but regions have no explanations, and
  * spectra are not kept. A mistake while there is no score. */
 EELSVAE_API eelsvae_status eelsvae_scan_detection(const eelsvae_scan* scan, eelsvae_detection** detection);
+/* What a detection measured, by a model or a baseline, to score other scans by. A mistake where that cannot
+ * be kept, with what would be right. */
+EELSVAE_API eelsvae_status eelsvae_detection_state(const eelsvae_detection* detection, eelsvae_state** state);
 /* The state that it scores by, to be kept. A mistake while it is being learned. */
 EELSVAE_API eelsvae_status eelsvae_scan_state(const eelsvae_scan* scan, eelsvae_state** state);
 EELSVAE_API void eelsvae_scan_destroy(eelsvae_scan* scan);

@@ -396,6 +396,13 @@ class State {
   Handle<eelsvae_state> handle_;
 };
 
+// What a detection measured; Error where that cannot be kept.
+inline State state_of(const Detection& detection) {
+  eelsvae_state* made = nullptr;
+  check(eelsvae_detection_state(detection.get(), &made));
+  return State(made);
+}
+
 // A scan to come, energy_offset and dispersion in eV.
 inline eelsvae_plan plan_of(int64_t height, int64_t width, int64_t channels, double energy_offset,
                             double dispersion) {
@@ -416,6 +423,15 @@ class Scan {
       : caller_(std::make_unique<Caller>(std::move(options))), width_(plan.width) {
     eelsvae_scan* made = nullptr;
     caller_->check_call(eelsvae_scan_create(state.get(), &plan, caller_->given(), &made));
+    handle_.reset(made);
+  }
+  // By a model, and the state of a detection with it. config: device, precision and detection.batch_size.
+  Scan(const Model& model, const State& state, const eelsvae_plan& plan, const Config& config = Config(),
+       Options options = {})
+      : caller_(std::make_unique<Caller>(std::move(options))), width_(plan.width) {
+    eelsvae_scan* made = nullptr;
+    caller_->check_call(eelsvae_scan_create_with_model(model.get(), state.get(), config.get(), &plan,
+                                                       caller_->given(), &made));
     handle_.reset(made);
   }
   // Learns its state from its first rows.

@@ -394,8 +394,9 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   std::optional<Baseline> baseline;
   CountArray given;  // by another program
   if (file) {
-    trained = load_trained_model(*file, config, prepared.image.energy.size,
-                                 tiles_at_a_time(config.tiles, config.detection, prepared.image), offer);
+    trained = load_trained_model(
+        *file, config, prepared.image.energy.size,
+        tiles_at_a_time(config.tiles, config.detection, prepared.image.y.size, prepared.image.x.size), offer);
   } else if (!request.expectation.empty()) {
     given = read_expectation(request.expectation, config.data, axes, config.preprocess, prepared,
                              *trained.backend);

@@ -84,9 +84,10 @@ std::optional<Comparison> complete_checkpoint(const std::string& file, const Pre
   {
     const SafetensorsFile checkpoint(file);
     info = read_checkpoint_info(checkpoint);
-    trained =
-        load_trained_model(checkpoint, info.config, info.energy.size,
-                           tiles_at_a_time(info.config.tiles, info.config.detection, prepared.image), offer);
+    trained = load_trained_model(checkpoint, info.config, info.energy.size,
+                                 tiles_at_a_time(info.config.tiles, info.config.detection,
+                                                 prepared.image.y.size, prepared.image.x.size),
+                                 offer);
   }
   complete_description(info, *trained.model, prepared.image, interruption());
   if (!info.normal_scores.empty())

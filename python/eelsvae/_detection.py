@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from ._image import Axis, Image, ImageLike, as_image, without_file_keys
 from ._model import Model
 from ._picture import outlined_map
 from ._work import Progress, configuration_json, listener
+
+if TYPE_CHECKING:
+    from ._scan import State
 
 
 class Region(NamedTuple):
@@ -87,6 +90,12 @@ class Detection:
     def expectation(self) -> np.ndarray:
         """(y, x, E) float32: what was expected of them, in the same units."""
         return self._found.expected
+
+    @property
+    def state(self) -> State:
+        """What was measured in the image, to score other scans by (Scan). Error where that cannot be kept."""
+        from ._scan import State
+        return State(self._found.state)
 
     def to_hyperspy(self) -> dict[str, Any]:
         """Signals of HyperSpy with axes: Signal2D "scores" and "mask" and, with keep_spectra, Signal1D "observed" and

@@ -13,6 +13,7 @@ from . import _engine
 from ._detection import Detection
 from ._error import Error
 from ._image import ImageLike, as_image, without_file_keys
+from ._model import Model
 from ._work import configuration_json, listener
 
 
@@ -20,7 +21,7 @@ class State:
     """What a detection measures in an image as a whole: what is expected, the noise, how normal spectra vary and score.
 
     By it other scans of the specimen are scored as that one was, and one that is still running row by row (Scan). Made
-    by State.learn(), by Scan.state, or by eelsvae-detect, which leaves state.safetensors in its folder.
+    by State.learn(), by Detection.state, by Scan.state, or by eelsvae-detect, which leaves state.safetensors in its folder.
     """
 
     def __init__(self, engine: _engine.State) -> None:
@@ -70,7 +71,7 @@ class State:
         return self._engine.reasons
 
     def __repr__(self) -> str:
-        return f"<eelsvae.State: {self._engine.baseline}, measured in {self._engine.spectra} spectra>"
+        return f"<eelsvae.State: {self._engine.source}, measured in {self._engine.spectra} spectra>"
 
 
 class Counts(NamedTuple):
@@ -110,7 +111,8 @@ class Scan:
             show(scan.scores, scan.threshold)
         found = scan.finish()
 
-    state: a State, or where one lies. Instead of it baseline and learn_rows: the scan learns its state from its own
+    state: a State, or where one lies; of a detection by a model, that has to come, too: model, a Model or where one
+    lies, and config of the keys device, precision and detection.batch_size. Instead of a state baseline and learn_rows: the scan learns its state from its own
     first rows, and then scores these, too; config and keywords are then those of State.learn(). shape: (y, x, E) of
     the whole scan. energy_offset: eV, of the first channel; dispersion: eV per channel. excluded: array (y, x), not 0
     where nothing is looked at. patience: a row of which spectra are missing is given up when so many rows after it are
@@ -120,6 +122,7 @@ class Scan:
     """
 
     def __init__(self, state: State | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
+                 model: Model | str | os.PathLike[str] | None = None,
                  shape: tuple[int, int, int], energy_offset: float, dispersion: float, learn_rows: int | None = None,
                  excluded: Any = None, patience: int = 2, threads: int = 0, config: Mapping[str, Any] | None = None,
                  **configuration: Any) -> None:
@@ -128,11 +131,15 @@ class Scan:
         if (baseline is None) != (learn_rows is None):
             raise Error("learn_rows: is how many rows a baseline is learned from; give both, or a state")
         settings = configuration_json(config, configuration)
-        if state is not None and json.loads(settings):
+        if model is not None and state is None:
+            raise Error("model: comes with the state of a detection by it; give that, too")
+        if state is not None and model is None and json.loads(settings):
             raise Error("config: belongs to the state; leave it out")
+        network = model if isinstance(model, Model) or model is None else Model.open(model)
         known = state if isinstance(state, State) or state is None else State.open(state)
         mask = None if excluded is None else np.ascontiguousarray(np.asarray(excluded) != 0).view(np.uint8)
-        self._scan = _engine.Scan(None if known is None else known._engine, baseline or "", learn_rows or 0,
+        self._scan = _engine.Scan(None if network is None else network._engine,
+                                  None if known is None else known._engine, baseline or "", learn_rows or 0,
                                   json.dumps(without_file_keys(json.loads(settings))), tuple(map(int, shape)),
                                   float(energy_offset), float(dispersion), mask, patience, threads)
         self._listener = listener(False)

@@ -111,3 +111,17 @@ def test_says_what_is_wrong(next_film, state):
     with pytest.raises(eelsvae.Error, match="pixel 3 .*not finite"):
         scan.push(0, broken)
     assert scan.counts.received == 0
+
+
+def test_by_a_model_ends_as_its_detection_did(film, model):
+    session = eelsvae.Session(model, threads=1)
+    found = session.detect(film)
+    scan = scan_of(film, found.state, model=model, threads=1)
+    assert repr(found.state).startswith("<eelsvae.State: a model, measured in 576 spectra")
+    for y in range(24):
+        scan.push(24 * y, film.counts[y])
+    np.testing.assert_array_equal(scan.finish().scores, found.scores)
+    with pytest.raises(eelsvae.Error, match="model"):
+        scan_of(film, found.state)
+    with pytest.raises(eelsvae.Error, match="no state"):
+        eelsvae.detect(film, baseline="mean", config={"detection": {"score": "joint"}}).state

@@ -32,11 +32,11 @@ builds_on = {
     "io/formats": ["io/containers", "engine/image"],
     "io/simplon": ["io/files", "engine/image"],
     "io/config": ["io/files", "engine/study"],
-    "io/model": ["io/config"],
+    "io/model": ["io/config", "engine/live"],
     "io/reports": ["io/config", "engine/bench"],
     "io/run": ["io/model", "io/formats", "io/reports", "io/terminal"],
     "include/eelsvae": [],
-    "interface": ["io/model", "engine/live", "include/eelsvae"],
+    "interface": ["io/model", "include/eelsvae"],
     "python": ["interface", "io/formats", "io/reports"],
     "apps": ["io/run"],
 }

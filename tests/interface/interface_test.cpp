@@ -688,6 +688,29 @@ TEST_F(InterfaceTest, ARunningScanLearnsAndTakesAnyType) {
   expect_same_bits(again.scores({0, scan.y.size}), running.scores({0, scan.y.size}));
 }
 
+TEST_F(InterfaceTest, ARunningScanByAModelHasTheBitsOfADetectionByItsState) {
+  api::Options options;
+  options.threads = 1;
+  api::Session session(model(), api::Config(), options);
+  const api::State state = api::state_of(session.detect(image_));
+  const eelsvae_plan plan = api::plan_of(24, 24, 64, counts_.energy.offset, counts_.energy.scale);
+  EXPECT_THROW(api::Scan(state, plan), api::Error) << "the model has to come with it";
+  api::Scan running(model(), state, plan, api::Config(), options);
+  running.push(0, counts_.pixels(), counts_.counts.data());
+  running.finish();
+  // In its own image the state finds what was found there.
+  expect_same_bits(running.detection().scores(), session.detect(image_).scores());
+  EXPECT_EQ(running.state().content(), state.content());
+  eelsvae_scan* none = nullptr;
+  const api::State other = api::State::learn(image_, "mean");
+  expect_mistake(eelsvae_scan_create_with_model(model().get(), other.get(), nullptr, &plan, nullptr, &none),
+                 "baseline");
+  expect_mistake(
+      eelsvae_scan_create_with_model(model().get(), state.get(), api::Config().set("detection.fdr=0.1").get(),
+                                     &plan, nullptr, &none),
+      "belongs to the state");
+}
+
 TEST_F(InterfaceTest, ARunningScanSaysWhatIsWrong) {
   const api::State state = api::State::learn(image_, "mean");
   eelsvae_scan* made = nullptr;

@@ -1,0 +1,44 @@
+#include "io/model/model_rows.h"
+
+#include <optional>
+#include <utility>
+
+#include "io/model/trained_model.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+// With the model that it is made with.
+class OwnedModelRows final : public RowExpectation {
+ public:
+  OwnedModelRows(TrainedModel trained, const DetectionState& state, int64_t height, int64_t width)
+      : trained_(std::move(trained)),
+        rows_(*trained_.model, height, width, state.fitted.energy, state.detection) {}
+
+  int64_t reach() const override { return rows_.reach(); }
+  Expectation add(const SpectrumImageView& rows) override { return rows_.add(rows); }
+  std::optional<Expectation> guess(const SpectrumImageView& rows) override { return rows_.guess(rows); }
+
+ private:
+  TrainedModel trained_;
+  ModelRows rows_;
+};
+
+}  // namespace
+
+std::unique_ptr<RowExpectation> load_model_rows(const SafetensorsFile& file, const Config& config,
+                                                const DetectionState& state, int64_t height, int64_t width,
+                                                const BackendOffer& offer) {
+  if (state.baseline)
+    throw UserError("the state has a baseline of its own, which expects the spectra; leave the model out");
+  if (state.model_fingerprint != model_fingerprint(file))
+    throw UserError("the state was made with another model than " + file.path() +
+                    "; give that, or detect with this one to make a state");
+  TrainedModel trained =
+      load_trained_model(file, config, state.fitted.energy.size,
+                         tiles_at_a_time(config.tiles, state.detection, height, width), offer);
+  return std::make_unique<OwnedModelRows>(std::move(trained), state, height, width);
+}
+
+}  // namespace eelsvae
