@@ -9,6 +9,8 @@ endif()
 if(TARGET eelsvae-hdf5-reader)  # which no user starts
   install(TARGETS eelsvae-hdf5-reader RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/eelsvae)
 endif()
+# The client of eelsvae-serve, which lies beside whatever script uses it.
+install(FILES python/eelsvae_client.py DESTINATION ${CMAKE_INSTALL_DATADIR}/eelsvae)
 install(DIRECTORY configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/eelsvae/configs)
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/eelsvae)

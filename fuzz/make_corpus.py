@@ -10,6 +10,7 @@ import os
 import pathlib
 import pickle
 import struct
+import sys
 import zipfile
 import zlib
 
@@ -259,3 +260,20 @@ for code, bits, tag in (("<u1", 8, 64), ("<u2", 16, 69), ("<u4", 32, 70)):
 save("simplon", "version1_none", stream(4, version1("<", "uint16", image.astype("<u2").tobytes(), "none")))
 save("simplon", "version2_no_data", stream(4, version2(69, np.where(image % 3, 65535, image).astype("<u2").tobytes())))
 save("simplon", "version2_text", stream(0, version2(65, image.astype(">u2").tobytes(), user_data=json.dumps(scan))))
+
+sys.path.insert(0, str(root.parent.parent / "python"))
+from eelsvae_client import encode  # noqa: E402
+
+start = {"type": "start", "version": 1, "series": "film", "title": "a film", "shape": [2, 3], "channels": 4,
+         "energy_offset": 100.0, "dispersion": 0.25, "dtype": "uint16", "resume": False}
+block = {"type": "block", "series": "film", "number": 0, "first": 1, "count": 2, "data": cube[0, :2].astype("<u2").tobytes()}
+save("serve", "start", encode(start))
+save("serve", "start_all", encode({**start, "excluded": bytes(6), "rate": 1000, "resume": True, "more": {"a": [1.5, None]}}))
+save("serve", "block", encode(block))
+save("serve", "block_tagged", encode(block).replace(b"\x64data", b"\x64data\xd8\x45"))
+save("serve", "block_double", encode({**block, "data": cube[0, :2].astype("<f8").tobytes()}))
+for kind in ["end", "status", "watch", "beat", "leave"]:
+    save("serve", kind, encode({"type": kind, "series": "film"}))
+save("serve", "half", encode({"type": "start", "version": 1}) + b"\xf9\x3c\x00")
+save("serve", "deep", b"\xa2\x64type\x65start\x61x" + b"\x81" * 20 + b"\x00")
+save("serve", "long", b"\xa1\x64type\x9b" + b"\x7f" + b"\xff" * 7)

@@ -5,7 +5,7 @@
 set -eu
 packages="g++ cmake ninja-build nlohmann-json3-dev libgtest-dev
   libcli11-dev libspdlog-dev libhdf5-dev libdeflate-dev libblosc-dev libzstd-dev libcairo2-dev libzip-dev libssl-dev
-  zlib1g-dev libeigen3-dev libboost-dev libjs-chart.js libzmq3-dev liblz4-dev"
+  zlib1g-dev libeigen3-dev libboost-dev libjs-chart.js libzmq3-dev cppzmq-dev libcpp-httplib-dev liblz4-dev"
 python="python3 python3-venv python3-pip python3-dev"
 if [ "${1:-}" = "--python" ]; then
   packages="$packages $python"
@@ -20,6 +20,8 @@ if [ "${1:-}" = "--tests" ]; then
   packages="$packages $python"
   # These look at the reports as a reader does.
   packages="$packages chromium chromium-driver python3-selenium"
+  # With which the client of eelsvae-serve talks to it.
+  packages="$packages python3-zmq"
 fi
 if [ "${1:-}" = "--fuzz" ]; then
   packages="$packages clang libclang-rt-14-dev libomp-dev"

@@ -34,11 +34,12 @@ builds_on = {
     "io/config": ["io/files", "engine/study"],
     "io/model": ["io/config", "engine/live"],
     "io/reports": ["io/config", "engine/bench"],
+    "io/serve": ["engine/live", "io/reports", "io/model", "io/terminal"],
     "io/run": ["io/model", "io/formats", "io/reports", "io/terminal"],
     "include/eelsvae": [],
     "interface": ["io/model", "include/eelsvae"],
     "python": ["interface", "io/formats", "io/reports"],
-    "apps": ["io/run"],
+    "apps": ["io/run", "io/serve"],
 }
 suffixes = (".h", ".cpp", ".cu", ".cuh")
 root = pathlib.Path(sys.argv[1])

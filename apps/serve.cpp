@@ -1,0 +1,69 @@
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "apps/command_line.h"
+#include "io/serve/serve_job.h"
+
+using namespace eelsvae;
+
+namespace {
+
+// Threads that spin while they wait keep each other, and who receives, from a processor that other programs
+// use too: rows took forty times as long. The library of the threads asks for that when it is loaded, so the
+// program starts again.
+void let_waiting_threads_sleep(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
+  if (::setenv("GOMP_SPINCOUNT", "1000", 0) == 0) ::execv("/proc/self/exe", argv);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  let_waiting_threads_sleep(argv);
+  ServeRequest request;
+  CommandLine app(
+      "Scores scans while they are running: other programs send it spectra, get scores and watch. Ends with "
+      "Ctrl-C.",
+      "eelsvae-serve");
+  app.footer(
+      "Examples:\n"
+      "  eelsvae-detect scan.dm4 --baseline pca:auto --output found\n"
+      "  eelsvae-serve --state found --page 5726\n"
+      "scores further scans of that specimen as scan.dm4 was scored. In Python, with eelsvae_client.py and "
+      "pyzmq:\n"
+      "  from eelsvae_client import Scan\n"
+      "  with Scan('tcp://127.0.0.1:5725', shape=(210, 210), channels=1340, energy_offset=420,\n"
+      "            dispersion=0.3, dtype='uint16') as scan:\n"
+      "      for y in range(210): scan.send(y * 210, row(y))\n"
+      "  print(scan.summary)\n"
+      "and http://127.0.0.1:5726/ shows it meanwhile.\n"
+      "  eelsvae-serve --baseline mean --learn-rows 20\n"
+      "needs no detection before: each scan is scored by what its first 20 rows show.\n"
+      "  eelsvae-serve --make-keys lab.keys\n"
+      "  eelsvae-serve --state found --listen 'tcp://*:5725' --keys lab.keys\n"
+      "is for clients on other machines, which have lab.keys.client. docs/live.md has the messages.");
+  app.add_option("--state", request.state,
+                 "what a detection by a baseline measured: its folder, or the file state.safetensors in it");
+  app.add_option("--baseline", request.baseline,
+                 "instead: mean, pca:K, rx:K, pca:auto or rx:auto, learned from each scan's first rows");
+  app.add_option("--learn-rows", request.learn_rows, "how many rows that are").default_str("20");
+  app.add_option("--config", request.config, "configuration, for --baseline");
+  app.add_option("--set", request.settings, "override a key, for --baseline (repeatable)")
+      .type_name("KEY=VALUE")
+      .one_value_each_time();
+  app.add_option("--listen", request.listen,
+                 "where clients are heard; port * is any that is free. Other machines: with --keys")
+      .capture_default_str();
+  app.add_option(
+      "--page", request.page,
+      "port at which browsers on this machine get a page of the running scan; 0: any that is free");
+  app.add_option("--keys", request.keys,
+                 "hear only clients that have the key: the service's file of --make-keys");
+  app.add_option(
+      "--make-keys", request.make_keys,
+      "write this file, for --keys, and another for clients, with .client behind its name; then end");
+  app.add_option("--window", request.window, "MiB of spectra that a sender may have on the way")
+      .capture_default_str();
+  return app.run(argc, argv, [&] { return run_serve(request); });
+}

@@ -1,0 +1,209 @@
+#include "io/serve/live_view.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "io/reports/embedded_arrays.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t recent_rows = 1024;
+constexpr double rate_seconds = 2;
+constexpr double sample_seconds = 0.05;
+constexpr int64_t most_shown_channels = 700;  // of a spectrum; more are not told apart on a screen
+
+json number_or_null(double value) {
+  return std::isfinite(value) ? json(value) : json(nullptr);
+}
+
+// A spectrum of the page, averaged over `bin` channels.
+std::string binned(const std::vector<float>& spectrum, int64_t bin) {
+  std::vector<float> values;
+  for (size_t first = 0; first < spectrum.size(); first += static_cast<size_t>(bin)) {
+    const size_t last = std::min(spectrum.size(), first + static_cast<size_t>(bin));
+    double sum = 0;
+    for (size_t e = first; e < last; ++e) sum += spectrum[e];
+    values.push_back(static_cast<float>(sum / static_cast<double>(last - first)));
+  }
+  return base64(values);
+}
+
+}  // namespace
+
+void Delays::add(double seconds) {
+  const auto value = static_cast<float>(seconds);
+  if (recent_.size() < recent_rows)
+    recent_.push_back(value);
+  else
+    recent_[next_] = value;
+  next_ = (next_ + 1) % recent_rows;
+  ++rows_;
+  largest_ = std::max(largest_, value);
+}
+
+json Delays::in_ms() const {
+  if (recent_.empty()) return nullptr;
+  std::vector<float> sorted = recent_;
+  std::sort(sorted.begin(), sorted.end());
+  const auto share = [&](double of) {
+    return 1e3 * sorted[static_cast<size_t>(of * static_cast<double>(sorted.size() - 1) + 0.5)];
+  };
+  return {{"last", 1e3 * recent_[(next_ + recent_rows - 1) % recent_rows % recent_.size()]},
+          {"p50", share(0.5)},
+          {"p99", share(0.99)},
+          {"max", 1e3 * largest_},
+          {"rows", rows_}};
+}
+
+void RecentRate::add(double time, int64_t spectra) {
+  if (!samples_.empty() && time - samples_.back().time < sample_seconds) {
+    samples_.back().spectra += spectra;
+    return;
+  }
+  std::erase_if(samples_, [&](const Sample& s) { return s.time < time - rate_seconds; });
+  samples_.push_back({time, spectra});
+}
+
+double RecentRate::per_second(double now) const {
+  const Sample* first = nullptr;
+  int64_t since = 0;  // the first, for what came with it took no time that is known
+  for (const Sample& sample : samples_) {
+    if (sample.time < now - rate_seconds) continue;
+    if (first)
+      since += sample.spectra;
+    else
+      first = &sample;
+  }
+  return since > 0 ? static_cast<double>(since) / (now - first->time) : 0;
+}
+
+json to_json(const ScanState& state) {
+  json result = {
+      {"state", state.state},
+      {"series", state.series},
+      {"title", state.title},
+      {"shape", {state.height, state.width}},
+      {"channels", state.channels},
+      {"reach", state.reach},
+      {"final_rows", state.final_rows},
+      {"scored_rows", state.scored_rows},
+      {"complete_rows", state.complete_rows},
+      {"counts", counts_message(state.counts)},
+      {"threshold", number_or_null(state.threshold)},
+      {"threshold_final", state.state == "ended"},
+      {"anomalous", state.anomalous},
+      {"doubts", state.doubts},
+      {"rate", state.rate},
+      {"capacity", state.capacity ? json(*state.capacity) : json(nullptr)},
+      {"delay_ms", {{"provisional", state.provisional_delay.in_ms()}, {"final", state.final_delay.in_ms()}}}};
+  if (!state.failure.empty()) result["failure"] = state.failure;
+  return result;
+}
+
+LiveView::LiveView(std::string service)
+    : service_(std::move(service)),
+      version_(std::chrono::duration_cast<std::chrono::milliseconds>(
+                   std::chrono::system_clock::now().time_since_epoch())
+                   .count()) {}
+
+void LiveView::begin(const ScanState& state, const std::vector<uint8_t>& excluded) {
+  const std::lock_guard lock(mutex_);
+  scan_ = state;
+  producer_lost_ = false;
+  scores_.assign(static_cast<size_t>(state.height * state.width), NAN);
+  excluded_ = excluded;
+  begun_ = ++version_;
+  row_versions_.assign(static_cast<size_t>(state.height), begun_);
+  worst_.clear();
+  worst_version_ = begun_;
+}
+
+void LiveView::set_state(const ScanState& state) {
+  const std::lock_guard lock(mutex_);
+  scan_ = state;
+}
+
+void LiveView::set_producer_lost(bool lost) {
+  const std::lock_guard lock(mutex_);
+  producer_lost_ = lost;
+}
+
+void LiveView::set_rows(Rows rows, std::span<const float> scores) {
+  if (rows.count() <= 0) return;
+  const std::lock_guard lock(mutex_);
+  const int64_t first = rows.first * scan_->width, last = rows.last * scan_->width;
+  std::copy(scores.begin() + first, scores.begin() + last, scores_.begin() + first);
+  ++version_;
+  std::fill(row_versions_.begin() + rows.first, row_versions_.begin() + rows.last, version_);
+}
+
+void LiveView::set_worst(std::vector<AnomalousSpectrum> worst, const Axis& energy) {
+  const std::lock_guard lock(mutex_);
+  worst_ = std::move(worst);
+  energy_ = energy;
+  worst_version_ = ++version_;
+}
+
+json LiveView::state_unlocked() const {
+  json result = {{"service", service_}, {"scan", nullptr}};
+  if (!scan_) return result;
+  result["scan"] = to_json(*scan_);
+  if (producer_lost_ && scan_->state == "running") result["scan"]["state"] = "producer lost";
+  return result;
+}
+
+json LiveView::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_unlocked();
+}
+
+json LiveView::changes_since(int64_t version) const {
+  const std::lock_guard lock(mutex_);
+  json result = state_unlocked();
+  result["version"] = version_;
+  if (!scan_) return result;
+  // A version of another scan, or of a service before this one, knows nothing of this scan.
+  const bool all = version < begun_ || version > version_;
+  result["all"] = all;
+  if (all && !excluded_.empty()) result["excluded"] = base64(excluded_);
+  int64_t first = scan_->height, last = 0;
+  for (int64_t y = 0; y < scan_->height; ++y) {
+    if (!all && row_versions_[static_cast<size_t>(y)] <= version) continue;
+    first = std::min(first, y);
+    last = y + 1;
+  }
+  if (first < last) {
+    result["rows"] = {first, last};
+    result["scores"] = base64(std::span(scores_).subspan(static_cast<size_t>(first * scan_->width),
+                                                         static_cast<size_t>((last - first) * scan_->width)));
+  }
+  if (!all && worst_version_ <= version) return result;
+  json worst = json::array();
+  const int64_t bin = (energy_.size + most_shown_channels - 1) / most_shown_channels;
+  for (const AnomalousSpectrum& spectrum : worst_) {
+    const Deviation& deviation = spectrum.deviation;
+    json entry = {{"pixel", spectrum.pixel},
+                  {"score", number_or_null(spectrum.score)},
+                  {"final", spectrum.final},
+                  {"observed", binned(spectrum.observed, bin)},
+                  {"expected", binned(spectrum.expected, bin)}};
+    if (deviation.last > deviation.first)
+      entry["deviation"] = {
+          {"range", {energy_.value(deviation.first - 0.5), energy_.value(deviation.last - 0.5)}},
+          {"significance", number_or_null(deviation.significance)},
+          {"share", number_or_null(deviation.share)}};
+    worst.push_back(std::move(entry));
+  }
+  result["worst"] = std::move(worst);
+  result["energy"] = {{"offset", energy_.value((static_cast<double>(bin) - 1) / 2)},
+                      {"scale", energy_.scale * static_cast<double>(bin)},
+                      {"units", energy_.units}};
+  return result;
+}
+
+}  // namespace eelsvae

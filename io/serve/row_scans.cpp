@@ -1,0 +1,87 @@
+#include "io/serve/row_scans.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "engine/detect/kept_detection.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+class SessionScan : public LiveScan {
+ public:
+  SessionScan(RowSession session, const Axis& energy) : session_(std::move(session)), energy_(energy) {}
+
+  Rows push(int64_t first, int64_t count, std::span<const float> spectra) override {
+    const ScanCounts before = session_.counts();
+    try {
+      return session_.push(first, count, spectra);
+    } catch (const UserError& error) {
+      // What is wrong with the spectra leaves them untaken; what else there is, is the learning.
+      if (session_.counts() == before) throw;
+      nothing_learned(error);
+    }
+  }
+  Rows score_provisionally() override { return session_.score_provisionally(); }
+  Rows finish() override {
+    try {
+      return session_.finish();
+    } catch (const UserError& error) {
+      nothing_learned(error);
+    }
+  }
+  int64_t final_rows() const override { return session_.final_rows(); }
+  int64_t scored_rows() const override { return session_.scored_rows(); }
+  int64_t complete_rows() const override { return session_.complete_rows(); }
+  int64_t reach() const override { return session_.reach(); }
+  const ScanCounts& counts() const override { return session_.counts(); }
+  std::span<const float> scores() const override { return session_.scores(); }
+  double threshold() const override { return session_.threshold(); }
+  std::vector<AnomalousSpectrum> worst(int64_t most) const override { return session_.worst(most); }
+  Detection result() const override { return session_.result(); }
+  Axis prepared_energy() const override {
+    const std::shared_ptr<const DetectionState> state = session_.state();
+    return state ? state->fitted.energy : energy_;
+  }
+
+ private:
+  [[noreturn]] static void nothing_learned(const UserError& error) {
+    throw std::runtime_error(std::string("nothing can be learned from its first rows: ") + error.what());
+  }
+
+  RowSession session_;
+  Axis energy_;
+};
+
+}  // namespace
+
+ScansByState::ScansByState(std::shared_ptr<const DetectionState> state, std::string name)
+    : state_(std::move(state)), name_(std::move(name)) {
+  if (!state_->baseline)
+    throw UserError(name_ +
+                    " is of a detection by a model; running scans are scored by those of baselines: "
+                    "eelsvae-detect --baseline pca:auto");
+}
+
+std::unique_ptr<LiveScan> ScansByState::open(const ScanPlan& plan) {
+  return std::make_unique<SessionScan>(RowSession(state_, plan), plan.energy);
+}
+
+LearningScans::LearningScans(LearnFromRows learning) : learning_(std::move(learning)) {
+  check_can_be_kept(learning_.preprocess, learning_.detection);
+}
+
+std::unique_ptr<LiveScan> LearningScans::open(const ScanPlan& plan) {
+  LearnFromRows learning = learning_;
+  learning.rows = std::min(learning.rows, plan.height);
+  return std::make_unique<SessionScan>(RowSession(learning, plan), plan.energy);
+}
+
+std::string LearningScans::description() const {
+  return to_string(learning_.baseline) + ", learned from the first " + std::to_string(learning_.rows) +
+         " rows of each scan";
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/live/row_session.h"
+#include "io/serve/live_scan.h"
+
+namespace eelsvae {
+
+// Scans that are scored by a state that was kept.
+class ScansByState : public LiveScanSource {
+ public:
+  // name: of the state, for people. UserError where running scans cannot be scored by it.
+  ScansByState(std::shared_ptr<const DetectionState> state, std::string name);
+  std::unique_ptr<LiveScan> open(const ScanPlan& plan) override;
+  std::string description() const override { return name_; }
+
+ private:
+  std::shared_ptr<const DetectionState> state_;
+  std::string name_;
+};
+
+// Scans each of which learns its state from its first rows, or from all of them where it has fewer. Where
+// nothing can be learned from them, push() and finish() throw a std::runtime_error, for the scan is over.
+class LearningScans : public LiveScanSource {
+ public:
+  // UserError where a detection by this configuration cannot be kept, with what would be right.
+  explicit LearningScans(LearnFromRows learning);
+  std::unique_ptr<LiveScan> open(const ScanPlan& plan) override;
+  std::string description() const override;
+
+ private:
+  LearnFromRows learning_;
+};
+
+}  // namespace eelsvae

@@ -1,0 +1,551 @@
+#include "io/serve/scan_work.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <new>
+
+#include "io/files/message_text.h"
+#include "io/files/number_text.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t most_missing_told = 1000;
+constexpr int64_t most_worst = 24;
+constexpr double threshold_seconds = 0.1, details_seconds = 0.5;  // not more often
+constexpr double share_of_time = 10;           // what is refreshed takes a tenth of the time at most
+constexpr int64_t largest_map_part = 1 << 20;  // scores in one message
+// How long a capacity is measured: at least the first where rows are scored fast, the last at most.
+constexpr double least_measured = 0.25, most_measured = 10;
+
+json number_or_null(double value) {
+  return std::isfinite(value) ? json(value) : json(nullptr);
+}
+
+std::string shape_of(const ScanPlan& plan) {
+  return shape_text({plan.height, plan.width}) + " x " + std::to_string(plan.energy.size) + " channels";
+}
+
+bool same_geometry(const StartMessage& a, const StartMessage& b) {
+  return a.plan.height == b.plan.height && a.plan.width == b.plan.width && a.plan.energy == b.plan.energy &&
+         a.type == b.type && a.plan.excluded == b.plan.excluded;
+}
+
+// Spectra that cost as much as real ones: flat, with the noise of a few hundred counts.
+void fill_with_noise(std::vector<float>& spectra, uint32_t& state) {
+  for (float& value : spectra) {
+    float sum = 0;
+    for (int i = 0; i < 4; ++i) {
+      state = state * 1664525u + 1013904223u;
+      sum += static_cast<float>(state >> 8) * (1.0f / (1 << 24)) - 0.5f;
+    }
+    value = std::round(400 + 20 * std::sqrt(3.0f) * sum);
+  }
+}
+
+// Spectra per second that are scored in a scan like this one, of noise; 0: not known. Interrupted.
+double measured_capacity(LiveScanSource& source, const ScanPlan& plan, const StopToken& stop) {
+  ScanPlan trial = plan;
+  trial.excluded.clear();
+  const std::unique_ptr<LiveScan> live = source.open(trial);
+  std::vector<float> row(static_cast<size_t>(plan.width * plan.energy.size));
+  uint32_t noise = 1;
+  const double begin = service_clock();
+  double spent_on_noise = 0, first_final_at = 0;
+  int64_t first_final = 0;
+  const auto working_time = [&] { return service_clock() - begin - spent_on_noise; };
+  for (int64_t y = 0; y < plan.height; ++y) {
+    stop.stop_if_requested();
+    const double before = service_clock();
+    fill_with_noise(row, noise);
+    spent_on_noise += service_clock() - before;
+    live->push(y * plan.width, plan.width, row);
+    if (first_final == 0 && live->final_rows() > 0) {
+      first_final = live->final_rows();
+      first_final_at = working_time();
+    }
+    const bool enough = first_final > 0 && live->final_rows() - first_final > 2 * (live->reach() + 1) &&
+                        working_time() > least_measured;
+    if (enough || working_time() > most_measured) break;
+  }
+  // The first rows pay for what is made once; what has no second ones is measured with them.
+  int64_t rows = live->final_rows() - first_final;
+  double seconds = working_time() - first_final_at;
+  if (rows < live->reach() + 1) {
+    live->finish();
+    rows = live->final_rows();
+    seconds = working_time();
+  }
+  return rows > 0 && seconds > 0 ? static_cast<double>(rows * plan.width) / seconds : 0;
+}
+
+// [first, count] of pixels that have not come, from one on, and whether there are more such runs.
+json missing_runs(const std::vector<bool>& taken, const std::vector<uint8_t>& excluded, int64_t from,
+                  bool& more) {
+  json runs = json::array();
+  more = false;
+  const auto missing = [&](size_t pixel) {
+    return !taken[pixel] && (excluded.empty() || excluded[pixel] == 0);
+  };
+  for (auto pixel = static_cast<size_t>(from); pixel < taken.size(); ++pixel) {
+    if (!missing(pixel)) continue;
+    const size_t first = pixel;
+    while (pixel < taken.size() && missing(pixel)) ++pixel;
+    if (runs.size() == most_missing_told) {
+      more = true;
+      break;
+    }
+    runs.push_back({first, pixel - first});
+  }
+  return runs;
+}
+
+}  // namespace
+
+double service_clock() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+ScanWork::ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake)
+    : source_(source), view_(view), wake_(std::move(wake)), thread_([this] { work(); }) {}
+
+ScanWork::~ScanWork() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void ScanWork::put(Command command) {
+  {
+    const std::lock_guard lock(mutex_);
+    commands_.push_back(std::move(command));
+  }
+  changed_.notify_one();
+}
+
+void ScanWork::start(std::string client, StartMessage start) {
+  put(Start{std::move(client), std::move(start)});
+}
+void ScanWork::take(std::string client, std::shared_ptr<const void> owner, BlockMessage block,
+                    double arrival) {
+  put(Block{std::move(client), std::move(owner), block, arrival});
+}
+void ScanWork::end(std::string client, EndMessage end, double arrival) {
+  put(End{std::move(client), std::move(end), arrival});
+}
+void ScanWork::show(std::string client) {
+  put(Show{std::move(client)});
+}
+
+std::vector<ScanWork::Event> ScanWork::events() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(events_, {});
+}
+
+void ScanWork::post(Event event) {
+  {
+    const std::lock_guard lock(mutex_);
+    events_.push_back(std::move(event));
+  }
+  wake_();
+}
+
+void ScanWork::work() {
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    if (commands_.empty()) {
+      lock.unlock();
+      bool worked = false;
+      try {
+        worked = do_spare_work();
+      } catch (const std::exception& error) {
+        fail(error.what());
+      }
+      lock.lock();
+      // What is not due yet is looked at again soon.
+      if (!worked && !stop_ && commands_.empty()) changed_.wait_for(lock, std::chrono::milliseconds(50));
+      continue;
+    }
+    Command command = std::move(commands_.front());
+    commands_.pop_front();
+    lock.unlock();
+    try {
+      std::visit([this](auto& any) { run(any); }, command);
+    } catch (const std::exception& error) {
+      if (const Block* block = std::get_if<Block>(&command)) {
+        json message = error_message(error.what());
+        message["number"] = block->block.number;
+        post({block->client, std::move(message), static_cast<int64_t>(block->block.data.bytes.size()), ""});
+      }
+      fail(error.what());
+    }
+    lock.lock();
+  }
+}
+
+// What the library could not do leaves the scan in no state to go on from.
+void ScanWork::fail(const std::string& why) {
+  if (!scan_ || !scan_->live) return;
+  scan_->state.state = "failed";
+  scan_->state.failure = one_line(why);
+  scan_->live.reset();
+  view_.set_state(scan_->state);
+  json message = error_message("the scan '" + scan_->start.series +
+                               "' cannot be scored any further: " + scan_->state.failure);
+  message["series"] = scan_->start.series;
+  message["fatal"] = true;
+  const std::string log = "scan '" + scan_->start.series + "' failed: " + scan_->state.failure;
+  post({"", std::move(message), 0, log});
+}
+
+std::optional<double> ScanWork::capacity_of(const ScanPlan& plan) {
+  std::vector<double> key = {static_cast<double>(plan.height), static_cast<double>(plan.width),
+                             static_cast<double>(plan.energy.size), plan.energy.offset, plan.energy.scale};
+  if (const auto found = capacities_.find(key); found != capacities_.end()) return found->second;
+  double capacity = 0;
+  try {
+    capacity = measured_capacity(source_, plan, StopToken(stop_));
+  } catch (const std::exception&) {  // noise is not what such scans are made for
+  }
+  if (capacity <= 0) return std::nullopt;
+  if (capacities_.size() > 100) capacities_.clear();
+  return capacities_[key] = capacity;
+}
+
+json ScanWork::started_message(bool resumed) const {
+  const Scan& scan = *scan_;
+  bool more = false;
+  // Rows that were given up take nothing more.
+  json missing = missing_runs(scan.taken, scan.start.plan.excluded,
+                              scan.live->complete_rows() * scan.start.plan.width, more);
+  return {{"type", "started"},
+          {"series", scan.start.series},
+          {"resumed", resumed},
+          {"capacity", scan.state.capacity ? json(*scan.state.capacity) : json(nullptr)},
+          {"reach", scan.live->reach()},
+          {"received", scan.state.counts.received},
+          {"missing", std::move(missing)},
+          {"more_missing", more}};
+}
+
+json ScanWork::scan_message() const {
+  const Scan& scan = *scan_;
+  json message = {{"type", "scan"},
+                  {"series", scan.start.series},
+                  {"title", scan.start.title},
+                  {"shape", {scan.start.plan.height, scan.start.plan.width}},
+                  {"channels", scan.start.plan.energy.size},
+                  {"energy_offset", scan.start.plan.energy.offset},
+                  {"dispersion", scan.start.plan.energy.scale},
+                  {"state", scan.state.state},
+                  {"reach", scan.state.reach},
+                  {"capacity", scan.state.capacity ? json(*scan.state.capacity) : json(nullptr)}};
+  if (!scan.state.failure.empty()) message["failure"] = scan.state.failure;
+  return message;
+}
+
+json ScanWork::scores_message(Rows rows, bool final) const {
+  const Scan& scan = *scan_;
+  const int64_t width = scan.start.plan.width;
+  return {{"type", "scores"},
+          {"series", scan.start.series},
+          {"first_row", rows.first},
+          {"rows", rows.count()},
+          {"final", final},
+          {"scores", float_bytes(scan.live->scores().subspan(static_cast<size_t>(rows.first * width),
+                                                             static_cast<size_t>(rows.count() * width)))},
+          {"threshold", number_or_null(scan.state.threshold)},
+          {"threshold_final", scan.state.state == "ended"},
+          {"final_rows", scan.state.final_rows},
+          {"scored_rows", scan.state.scored_rows},
+          {"counts", counts_message(scan.state.counts)}};
+}
+
+void ScanWork::run(Start& command) {
+  StartMessage& start = command.start;
+  if (start.resume && scan_ && scan_->start.series == start.series && scan_->live) {
+    if (scan_->state.state == "ended") {
+      json message = error_message("series '" + start.series + "' has ended; begin another series");
+      message["refused"] = true;
+      post({command.client, std::move(message), 0, ""});
+      return;
+    }
+    if (!same_geometry(start, scan_->start)) {
+      json message =
+          error_message("series '" + start.series + "' is a scan of " + shape_of(scan_->start.plan) + ", " +
+                        element_name(scan_->start.type) +
+                        "; go on with the same shape, energies, type and mask, or begin another series");
+      message["refused"] = true;
+      post({command.client, std::move(message), 0, ""});
+      return;
+    }
+    post({command.client, started_message(true), 0,
+          "scan '" + start.series + "' goes on; " + count_text(scan_->state.counts.received) +
+              " spectra were there"});
+    return;
+  }
+  try {
+    // Measured before the scan is opened, so that both are not in memory at once.
+    const std::optional<double> capacity = capacity_of(start.plan);
+    if (start.rate && capacity && *start.rate > *capacity)
+      throw UserError("the scan would bring " + number_text(*start.rate) + " spectra/s, and " +
+                      number_text(*capacity) + " spectra/s of " + std::to_string(start.plan.energy.size) +
+                      " channels in rows of " + std::to_string(start.plan.width) +
+                      " can be scored here; scan slower, send fewer channels, or use a baseline");
+    std::unique_ptr<LiveScan> live = source_.open(start.plan);
+    Scan scan;
+    scan.live = std::move(live);
+    scan.start = std::move(start);
+    const ScanPlan& plan = scan.start.plan;
+    const auto pixels = static_cast<size_t>(plan.height * plan.width);
+    scan.taken.assign(pixels, false);
+    scan.wanted.assign(static_cast<size_t>(plan.height), plan.width);
+    scan.complete.assign(static_cast<size_t>(plan.height), NAN);
+    for (size_t pixel = 0; pixel < plan.excluded.size(); ++pixel)
+      if (plan.excluded[pixel] != 0) --scan.wanted[pixel / static_cast<size_t>(plan.width)];
+    ScanState& state = scan.state;
+    state.state = "running";
+    state.series = scan.start.series;
+    state.title = scan.start.title;
+    state.height = plan.height;
+    state.width = plan.width;
+    state.channels = plan.energy.size;
+    state.reach = scan.live->reach();
+    state.threshold = NAN;
+    state.capacity = capacity;
+    scan_ = std::move(scan);
+  } catch (const std::exception& error) {
+    const bool full = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+    const std::string line =
+        full ? "not enough memory for a scan of " + shape_of(start.plan) : one_line(error.what());
+    json message = error_message(line);
+    message["refused"] = true;
+    post({command.client, std::move(message), 0, "scan '" + start.series + "' was refused: " + line});
+    return;
+  }
+  regions_ = ended_ = nullptr;
+  view_.begin(scan_->state, scan_->start.plan.excluded);
+  std::string log = "scan '" + scan_->start.series + "' begins: " + shape_of(scan_->start.plan) + ", " +
+                    element_name(scan_->start.type);
+  if (scan_->state.capacity) log += "; " + number_text(*scan_->state.capacity) + " spectra/s can be scored";
+  post({command.client, started_message(false), 0, log});
+  post({"", scan_message(), 0, ""});
+}
+
+void ScanWork::run(Block& command) {
+  const BlockMessage& block = command.block;
+  const auto bytes = static_cast<int64_t>(block.data.bytes.size());
+  const auto refuse = [&](const std::string& line) {
+    json message = error_message(line);
+    message["number"] = block.number;
+    message["series"] = std::string(block.series);
+    post({command.client, std::move(message), bytes, ""});
+  };
+  if (!scan_ || scan_->start.series != block.series || !scan_->live || scan_->state.state == "ended")
+    return refuse("no scan '" + one_line(block.series) + "' is running here; start it");
+  Scan& scan = *scan_;
+  const ScanPlan& plan = scan.start.plan;
+  if (block.first + block.count > plan.height * plan.width)
+    return refuse("block: pixels " + std::to_string(block.first) + " to " +
+                  std::to_string(block.first + block.count) + " are beyond the scan of " + shape_of(plan));
+  const ScanCounts before = scan.live->counts();
+  Rows finals;
+  try {
+    const std::vector<float> spectra = spectra_of(block, scan.start.type, plan.energy.size);
+    finals = scan.live->push(block.first, block.count, spectra);
+  } catch (const UserError& error) {
+    return refuse(error.what());
+  }
+  const ScanCounts& after = scan.live->counts();
+  scan.rate.add(command.arrival, block.count);
+  for (int64_t pixel = block.first; pixel < block.first + block.count; ++pixel) {
+    const auto place = static_cast<size_t>(pixel);
+    if (scan.taken[place] || (!plan.excluded.empty() && plan.excluded[place] != 0)) continue;
+    scan.taken[place] = true;
+    const size_t row = place / static_cast<size_t>(plan.width);
+    if (--scan.wanted[row] == 0) scan.complete[row] = command.arrival;
+  }
+  scan.unsaid = true;
+  post({command.client,
+        {{"type", "taken"},
+         {"series", scan.start.series},
+         {"number", block.number},
+         {"received", after.received - before.received},
+         {"repeated", after.repeated - before.repeated},
+         {"late", after.late - before.late}},
+        bytes,
+        ""});
+  const double now = service_clock();
+  refresh_state(now, false);
+  tell_rows(finals, true, now);
+}
+
+// The threshold is found anew where that is due, or at once.
+void ScanWork::refresh_state(double now, bool at_once) {
+  Scan& scan = *scan_;
+  scan.state.reach = scan.live->reach();
+  scan.state.final_rows = scan.live->final_rows();
+  scan.state.scored_rows = scan.live->scored_rows();
+  scan.state.complete_rows = scan.live->complete_rows();
+  scan.state.counts = scan.live->counts();
+  scan.state.rate = scan.rate.per_second(now);
+  if (scan.state.scored_rows > 0 && (at_once || now >= scan.next_threshold)) {
+    scan.state.threshold = scan.live->threshold();
+    const double done = service_clock();
+    scan.next_threshold = done + std::max(threshold_seconds, share_of_time * (done - now));
+  }
+  view_.set_state(scan.state);
+}
+
+void ScanWork::tell_rows(Rows rows, bool final, double now) {
+  if (rows.count() <= 0) return;
+  Scan& scan = *scan_;
+  for (int64_t y = rows.first; y < rows.last; ++y) {
+    if (final) {
+      // When the last row that this one waited for was there.
+      double known = 0;
+      const int64_t last = std::min(y + scan.state.reach + 1, scan.start.plan.height);
+      for (int64_t other = y; other < last; ++other)
+        if (const double at = scan.complete[static_cast<size_t>(other)]; at > known) known = at;
+      known = std::max(known, scan.ended);
+      if (known > 0) scan.state.final_delay.add(now - known);
+    }
+    const double complete = scan.complete[static_cast<size_t>(y)];
+    if (y >= scan.told_scored && std::isfinite(complete)) scan.state.provisional_delay.add(now - complete);
+  }
+  scan.told_scored = std::max(scan.told_scored, rows.last);
+  view_.set_rows(rows, scan.live->scores());
+  view_.set_state(scan.state);
+  const int64_t part = std::max<int64_t>(1, largest_map_part / scan.start.plan.width);
+  for (int64_t first = rows.first; first < rows.last; first += part)
+    post({"", scores_message({first, std::min(rows.last, first + part)}, final), 0, ""});
+}
+
+bool ScanWork::do_spare_work() {
+  if (!scan_ || !scan_->live || scan_->state.state != "running") return false;
+  Scan& scan = *scan_;
+  if (scan.live->complete_rows() > scan.live->scored_rows()) {
+    const Rows rows = scan.live->score_provisionally();
+    const double now = service_clock();
+    refresh_state(now, false);
+    if (rows.count() > 0) {
+      scan.unsaid = true;
+      tell_rows(rows, false, now);
+      return true;
+    }
+  }
+  const double now = service_clock();
+  if (scan.unsaid && scan.state.scored_rows > 0 && now >= scan.next_details) {
+    scan.unsaid = false;
+    refresh_state(now, true);
+    tell_details();
+    const double done = service_clock();
+    scan.next_details = done + std::max(details_seconds, share_of_time * (done - now));
+    return true;
+  }
+  return false;
+}
+
+void ScanWork::tell_details() {
+  Scan& scan = *scan_;
+  Detection found;
+  try {
+    found = scan.live->result();
+  } catch (const UserError& error) {  // nothing has a score: all of it is excluded or missing, say
+    found.threshold = NAN;
+    found.doubts = {one_line(error.what())};
+  }
+  scan.state.threshold = found.threshold;
+  scan.state.anomalous = found.anomalous_pixels();
+  scan.state.doubts = found.doubts;
+  if (found.anomalous_pixels() > 0)
+    view_.set_worst(scan.live->worst(most_worst), scan.live->prepared_energy());
+  else
+    view_.set_worst({}, scan.start.plan.energy);
+  view_.set_state(scan.state);
+  regions_ = regions_message(found, scan.start.plan.width);
+  regions_["series"] = scan.start.series;
+  regions_["final"] = scan.state.state == "ended";
+  post({"", regions_, 0, ""});
+}
+
+json ScanWork::ended_message() const {
+  const Scan& scan = *scan_;
+  const ScanState& state = scan.state;
+  std::string summary = count_text(state.anomalous) + " of " + count_text(state.counts.received) +
+                        " spectra do not fit (score above " + number_text(state.threshold) + ")";
+  if (state.counts.missing > 0) summary += "; " + count_text(state.counts.missing) + " never came";
+  if (state.counts.late > 0) summary += "; " + count_text(state.counts.late) + " came too late";
+  return {
+      {"type", "ended"},
+      {"series", scan.start.series},
+      {"counts", counts_message(state.counts)},
+      {"threshold", number_or_null(state.threshold)},
+      {"anomalous", state.anomalous},
+      {"doubts", state.doubts},
+      {"delay_ms", {{"provisional", state.provisional_delay.in_ms()}, {"final", state.final_delay.in_ms()}}},
+      {"summary", summary}};
+}
+
+void ScanWork::run(End& command) {
+  const auto refuse = [&](const std::string& line) {
+    json message = error_message(line);
+    message["refused"] = true;
+    post({command.client, std::move(message), 0, ""});
+  };
+  if (!scan_ || scan_->start.series != command.end.series || !scan_->live)
+    return refuse("no scan '" + command.end.series + "' is running here; start it");
+  Scan& scan = *scan_;
+  if (scan.state.state == "running") {
+    const int64_t told = scan.live->final_rows();
+    scan.ended = command.arrival;
+    try {
+      scan.live->finish();
+    } catch (const UserError& error) {
+      // Too little has come to learn from, say: the scan goes on as it is.
+      return refuse(error.what());
+    }
+    scan.state.state = "ended";
+    const double now = service_clock();
+    refresh_state(now, true);
+    tell_rows({told, scan.live->final_rows()}, true, now);
+    tell_details();
+    scan.state.rate = 0;
+    view_.set_state(scan.state);
+    ended_ = ended_message();
+    post({"", ended_, 0, "scan '" + scan.start.series + "' ended: " + ended_["summary"].get<std::string>()});
+  }
+}
+
+void ScanWork::run(Show& command) {
+  show_all(command.client);
+  post({command.client, nullptr, 0, ""});
+}
+
+void ScanWork::show_all(const std::string& client) {
+  if (!scan_) {
+    post({client, {{"type", "scan"}, {"state", "none"}}, 0, ""});
+    return;
+  }
+  post({client, scan_message(), 0, ""});
+  if (!scan_->live) return;
+  const int64_t finals = scan_->live->final_rows(), scored = scan_->live->scored_rows(),
+                part = std::max<int64_t>(1, largest_map_part / scan_->start.plan.width);
+  for (int64_t first = 0; first < finals; first += part)
+    post({client, scores_message({first, std::min(finals, first + part)}, true), 0, ""});
+  for (int64_t first = finals; first < scored; first += part)
+    post({client, scores_message({first, std::min(scored, first + part)}, false), 0, ""});
+  if (!regions_.is_null()) post({client, regions_, 0, ""});
+  if (!ended_.is_null()) post({client, ended_, 0, ""});
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,126 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "engine/stop_token.h"
+#include "io/serve/live_scan.h"
+#include "io/serve/live_view.h"
+#include "io/serve/messages.h"
+
+namespace eelsvae {
+
+// The thread that scores. Whoever receives spectra leaves them here and never waits; what came of them is
+// fetched as events. One scan at a time: its state stays when it has ended or its sender is gone, until
+// another begins.
+class ScanWork {
+ public:
+  // Something to tell a client, or, if `client` is empty, everybody who watches. A null message: the client
+  // that asked has been shown all.
+  struct Event {
+    std::string client;
+    nlohmann::json message = nullptr;
+    int64_t bytes = 0;  // of the block that is done with
+    std::string log;    // a line for the log; empty: none
+  };
+
+  // wake: called from the thread whenever there are events. The source and the view outlive this.
+  ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake);
+  ~ScanWork();
+  ScanWork(const ScanWork&) = delete;
+  ScanWork& operator=(const ScanWork&) = delete;
+
+  void start(std::string client, StartMessage start);
+  // owner: of the memory in which the block's data lie.
+  void take(std::string client, std::shared_ptr<const void> owner, BlockMessage block, double arrival);
+  void end(std::string client, EndMessage end, double arrival);
+  // Tells a client all that is known of the scan.
+  void show(std::string client);
+
+  std::vector<Event> events();
+
+ private:
+  struct Start {
+    std::string client;
+    StartMessage start;
+  };
+  struct Block {
+    std::string client;
+    std::shared_ptr<const void> owner;
+    BlockMessage block;
+    double arrival;
+  };
+  struct End {
+    std::string client;
+    EndMessage end;
+    double arrival;
+  };
+  struct Show {
+    std::string client;
+  };
+  using Command = std::variant<Start, Block, End, Show>;
+
+  // What is known of the present scan.
+  struct Scan {
+    StartMessage start;
+    std::unique_ptr<LiveScan> live;
+    ScanState state;
+    RecentRate rate;
+    std::vector<bool> taken;       // (y, x)
+    std::vector<int64_t> wanted;   // of each row: spectra that have not come
+    std::vector<double> complete;  // of each row: when its last spectrum came; NaN: not yet
+    double ended = 0;              // when its end was told
+    int64_t told_scored = 0;       // rows whose scores, provisional at least, were told
+    bool unsaid = false;           // whether scores have come since regions and worst spectra were told
+    double next_threshold = 0, next_details = 0;  // not before
+  };
+
+  void put(Command command);
+  void work();
+  bool do_spare_work();  // what is done while no blocks wait; false: there is none
+  void post(Event event);
+  void run(Start& command);
+  void run(Block& command);
+  void run(End& command);
+  void run(Show& command);
+  void show_all(const std::string& client);
+  std::optional<double> capacity_of(const ScanPlan& plan);
+  void tell_rows(Rows rows, bool final, double now);
+  void refresh_state(double now, bool at_once);
+  void tell_details();
+  void fail(const std::string& why);
+  nlohmann::json scan_message() const;
+  nlohmann::json scores_message(Rows rows, bool final) const;
+  nlohmann::json started_message(bool resumed) const;
+  nlohmann::json ended_message() const;
+
+  LiveScanSource& source_;
+  LiveView& view_;
+  std::function<void()> wake_;
+  std::optional<Scan> scan_;
+  nlohmann::json regions_, ended_;                    // the last ones
+  std::map<std::vector<double>, double> capacities_;  // that were measured, by geometry
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Command> commands_;
+  std::vector<Event> events_;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+// Seconds of the clock by which arrivals and delays are measured.
+double service_clock();
+
+}  // namespace eelsvae

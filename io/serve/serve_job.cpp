@@ -1,0 +1,74 @@
+#include "io/serve/serve_job.h"
+
+#include <memory>
+#include <string>
+
+#include "io/config/config.h"
+#include "io/model/detection_state_file.h"
+#include "io/serve/row_scans.h"
+#include "io/serve/service.h"
+#include "io/serve/service_keys.h"
+#include "io/terminal/program.h"
+#include "io/terminal/run_log.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+constexpr uint64_t default_learn_rows = 20, most_window = 4096;
+constexpr int64_t most_learn_rows = 1 << 20;
+
+std::unique_ptr<LiveScanSource> source_of(const ServeRequest& request) {
+  if (request.state.empty() == request.baseline.empty())
+    throw UserError(
+        "by what are scans to be scored? --state FOUND takes what a detection has left in its folder, "
+        "--baseline "
+        "mean learns from the first rows of each scan; one of them");
+  if (!request.state.empty()) {
+    if (!request.config.empty() || !request.settings.empty() || request.learn_rows)
+      throw UserError(
+          "--state has its configuration and nothing to learn: leave out --config, --set and --learn-rows");
+    return std::make_unique<ScansByState>(
+        std::make_shared<const DetectionState>(load_detection_state(request.state)), request.state);
+  }
+  const Config config = request.config.empty() ? parse_config("{}", "--set", request.settings)
+                                               : read_config(request.config, request.settings);
+  LearnFromRows learning;
+  learning.baseline = parse_baseline(request.baseline);
+  learning.rows = static_cast<int64_t>(request.learn_rows.value_or(default_learn_rows));
+  if (learning.rows < 1 || learning.rows > most_learn_rows)
+    throw UserError("--learn-rows: not within 1 and " + std::to_string(most_learn_rows));
+  learning.preprocess = config.preprocess;
+  learning.detection = config.detection;
+  learning.energy_range = config.data.energy_range;
+  return std::make_unique<LearningScans>(std::move(learning));
+}
+
+}  // namespace
+
+int run_serve(const ServeRequest& request) {
+  if (!request.make_keys.empty()) {
+    make_service_keys(request.make_keys);
+    make_console_log()->info("wrote {} for the service (--keys) and {}.client for its clients",
+                             request.make_keys, request.make_keys);
+    return 0;
+  }
+  ServiceOptions options;
+  options.version = EELSVAE_VERSION;
+  options.address = request.listen;
+  if (!request.keys.empty()) options.keys = load_service_keys(request.keys);
+  if (request.page) {
+    if (*request.page > 65535) throw UserError("--page: not a port of 0 to 65535");
+    options.page_port = static_cast<int64_t>(*request.page);
+  }
+  if (request.window < 1 || request.window > most_window)
+    throw UserError("--window: not within 1 and 4096 MiB");
+  options.window = static_cast<int64_t>(request.window << 20);
+  const std::unique_ptr<LiveScanSource> source = source_of(request);
+  const auto log = make_console_log();
+  serve(
+      options, *source, [&](const std::string& line) { log->info("{}", line); }, interruption());
+  return 0;
+}
+
+}  // namespace eelsvae

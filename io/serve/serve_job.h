@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace eelsvae {
+
+// The job of eelsvae-serve, by what its command line asks for; empty: not given.
+struct ServeRequest {
+  std::string state;     // of a detection: a file or the detection's folder; or instead
+  std::string baseline;  // its name, learned from each scan's first rows
+  std::optional<uint64_t> learn_rows;
+  std::string config;                 // that the baseline takes preprocessing and detection from
+  std::vector<std::string> settings;  // KEY=VALUE
+  std::string listen = "tcp://127.0.0.1:5725";
+  std::string keys;              // the service's file
+  std::string make_keys;         // make two files of keys, and nothing else
+  std::optional<uint64_t> page;  // port; 0: any that is free
+  uint64_t window = 32;          // MiB that a sender may have outstanding
+};
+
+// Serves until Ctrl-C or SIGTERM. Returns the program's exit status. UserError for the user's mistakes,
+// before anything is listened at.
+int run_serve(const ServeRequest& request);
+
+}  // namespace eelsvae

@@ -1,0 +1,468 @@
+#include "io/serve/service.h"
+
+#include <arpa/inet.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <zmq.hpp>
+
+#include "io/files/message_text.h"
+#include "io/files/number_text.h"
+#include "io/serve/live_view.h"
+#include "io/serve/messages.h"
+#include "io/serve/page_server.h"
+#include "io/serve/scan_work.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t most_blocks = 4096;     // that a sender may have outstanding
+constexpr size_t most_clients = 100;      // that are told what happens
+constexpr int waiting_messages = 10000;   // that one of them may leave unread
+constexpr double forgotten_seconds = 60;  // of silence, after which a client has to begin anew
+constexpr int messages_at_once = 256;     // that are received before others have their turn
+constexpr std::chrono::milliseconds tick(100);
+
+// Wakes a poll from another thread.
+class Waker {
+ public:
+  Waker() : descriptor_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+    if (descriptor_ < 0) throw UserError(std::string("cannot make an eventfd: ") + std::strerror(errno));
+  }
+  ~Waker() { ::close(descriptor_); }
+  Waker(const Waker&) = delete;
+  Waker& operator=(const Waker&) = delete;
+  int descriptor() const { return descriptor_; }
+  void wake() const {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = ::write(descriptor_, &one, sizeof one);
+  }
+  void reset() const {
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t read = ::read(descriptor_, &count, sizeof count);
+  }
+
+ private:
+  int descriptor_;
+};
+
+class Service {
+ public:
+  Service(const ServiceOptions& options, LiveScanSource& source,
+          const std::function<void(const std::string&)>& log)
+      : options_(options),
+        log_(log),
+        view_(options.version),
+        gate_(context_, zmq::socket_type::rep),
+        router_(context_, zmq::socket_type::router),
+        work_(source, view_, [this] { waker_.wake(); }) {
+    const bool local = is_local_address(options.address);
+    if (!local && !options.keys)
+      throw UserError(
+          options.address +
+          " can be reached from other machines, for which keys are needed: eelsvae-serve --make-keys "
+          "FILE makes them, --keys FILE takes them");
+    if (options.keys) {
+      gate_.bind("inproc://zeromq.zap.01");
+      router_.set(zmq::sockopt::curve_server, true);
+      router_.set(zmq::sockopt::curve_secretkey, options.keys->service_secret);
+      std::array<uint8_t, 32> client;
+      zmq_z85_decode(client.data(), options.keys->client_public.c_str());
+      client_key_.assign(client.begin(), client.end());
+    }
+    router_.set(zmq::sockopt::router_mandatory, true);
+    router_.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(largest_message));
+    router_.set(zmq::sockopt::sndhwm, waiting_messages);
+    router_.set(zmq::sockopt::rcvhwm, messages_at_once);
+    router_.set(zmq::sockopt::linger, 200);
+    // Connections to machines that are gone.
+    router_.set(zmq::sockopt::heartbeat_ivl, 1000);
+    router_.set(zmq::sockopt::heartbeat_timeout, 5000);
+    if (options.address.find('[') != std::string::npos) router_.set(zmq::sockopt::ipv6, true);
+    try {
+      router_.bind(options.address);
+    } catch (const zmq::error_t& error) {
+      throw UserError("cannot listen at " + options.address + ": " + error.what() +
+                      "; take another address with --listen");
+    }
+    if (options.page_port) page_ = std::make_unique<PageServer>(view_, *options.page_port);
+    log_("listening at " + router_.get(zmq::sockopt::last_endpoint) +
+         (options.keys ? ", for clients that have the key" : ""));
+    if (page_) log_("page at " + page_->url());
+    log_("scores by " + source.description());
+  }
+
+  void run(const StopToken& stop) {
+    double next_tick = 0;
+    while (!stop.requested()) {
+      std::array<zmq::pollitem_t, 3> items = {{{router_.handle(), 0, ZMQ_POLLIN, 0},
+                                               {nullptr, waker_.descriptor(), ZMQ_POLLIN, 0},
+                                               {gate_.handle(), 0, ZMQ_POLLIN, 0}}};
+      try {
+        zmq::poll(items.data(), options_.keys ? 3 : 2, tick);
+      } catch (const zmq::error_t& error) {
+        if (error.num() != EINTR) throw;
+        continue;
+      }
+      if (items[2].revents) answer_gate();
+      if (items[0].revents)
+        for (int i = 0; i < messages_at_once && receive(); ++i) {
+        }
+      if (items[1].revents) {
+        waker_.reset();
+        for (ScanWork::Event& event : work_.events()) deliver(event);
+      }
+      const double now = service_clock();
+      if (now >= next_tick) {
+        look_after_clients(now);
+        next_tick = now + 0.1;
+      }
+    }
+    broadcast({{"type", "closing"}, {"message", "the service was stopped"}});
+    log_("stopped");
+  }
+
+ private:
+  struct Client {
+    double heard = 0, beat = 0;
+    bool shown_soon = false;  // whether the work has been asked to show it all
+    bool behind = false;      // did not read what it was told; is told all again when it does
+    int64_t next_block = 0, outstanding = 0, blocks = 0;
+  };
+
+  // One message of a client; false: there is none.
+  bool receive() {
+    zmq::message_t identity;
+    try {
+      if (!router_.recv(identity, zmq::recv_flags::dontwait)) return false;
+      const std::string name = identity.to_string();
+      auto message = std::make_shared<zmq::message_t>();
+      bool single = identity.more() && router_.recv(*message, zmq::recv_flags::dontwait);
+      for (zmq::message_t rest; single && message->more();) {
+        single = false;
+        while (router_.recv(rest, zmq::recv_flags::dontwait) && rest.more()) {
+        }
+      }
+      const double now = service_clock();
+      if (const auto client = clients_.find(name); client != clients_.end()) hear(name, client->second, now);
+      try {
+        if (!single) throw UserError("a message has one part");
+        const ClientMessage parsed =
+            parse_client_message({static_cast<const std::byte*>(message->data()), message->size()});
+        std::visit([&](const auto& any) { handle(name, any, message, now); }, parsed);
+      } catch (const UserError& error) {
+        json answer = error_message(error.what());
+        answer["refused"] = true;
+        send(name, answer);
+      }
+    } catch (const zmq::error_t& error) {
+      if (error.num() != EINTR && error.num() != EAGAIN) throw;
+    }
+    return true;
+  }
+
+  using Owner = std::shared_ptr<zmq::message_t>;
+
+  Client& track(const std::string& name, double now) {
+    if (!clients_.contains(name) && clients_.size() >= most_clients)
+      throw UserError("this service has " + std::to_string(most_clients) + " clients already; end one");
+    Client& client = clients_[name];
+    client.heard = now;
+    return client;
+  }
+
+  void handle(const std::string& name, const StartMessage& start, const Owner&, double now) {
+    if (!starting_.empty()) throw UserError("another scan is just beginning; wait until it has ended");
+    if (sending() && producer_ != name && !(start.resume && start.series == series_))
+      throw UserError("start: the scan '" + series_ +
+                      "' is running, sent by another client; wait for its end");
+    if (producer_ == name && !series_.empty() && start.series != series_)
+      throw UserError("start: the scan '" + series_ + "' is running; end it first");
+    track(name, now);
+    if (!sending() && !series_.empty() && series_ != start.series)
+      log_("scan '" + series_ + "' is given up: another one begins");
+    starting_ = name;
+    work_.start(name, start);
+  }
+
+  void handle(const std::string& name, const BlockMessage& block, const Owner& owner, double now) {
+    const auto bytes = static_cast<int64_t>(block.data.bytes.size());
+    const auto refuse = [&](const std::string& line) {
+      json message = error_message("block " + std::to_string(block.number) + ": " + line);
+      message["number"] = block.number;
+      message["fatal"] = true;
+      send(name, message);
+    };
+    const auto found = clients_.find(name);
+    if (found == clients_.end() || name != producer_ || block.series != series_)
+      return refuse("this connection does not send the scan '" +
+                    one_line(block.series.substr(0, longest_series)) +
+                    "'; start it, with resume to go on with it");
+    Client& client = found->second;
+    if (block.number != client.next_block)
+      return refuse("was expected to be " + std::to_string(client.next_block) +
+                    "; blocks are lost: go on with resume");
+    if (client.outstanding + bytes > options_.window || client.blocks >= most_blocks)
+      return refuse("more than " + std::to_string(options_.window) + " bytes or " +
+                    std::to_string(most_blocks) + " blocks are outstanding; wait until they are taken");
+    ++client.next_block;
+    ++client.blocks;
+    client.outstanding += bytes;
+    work_.take(name, owner, block, now);
+  }
+
+  void handle(const std::string& name, const EndMessage& end, const Owner&, double now) {
+    if (name != producer_ || end.series != series_) {
+      json message = error_message("end: this connection does not send the scan '" + end.series + "'");
+      message["refused"] = true;
+      send(name, message);
+      return;
+    }
+    work_.end(name, end, now);
+  }
+
+  void handle(const std::string& name, const StatusMessage&, const Owner&, double) {
+    json message = view_.state();
+    message["type"] = "status";
+    message["version"] = protocol_version;
+    message["clients"] = clients_.size();
+    send(name, message);
+  }
+
+  void handle(const std::string& name, const WatchMessage&, const Owner&, double now) {
+    Client& client = track(name, now);
+    if (!std::exchange(client.shown_soon, true)) work_.show(name);
+  }
+
+  void handle(const std::string& name, const BeatMessage&, const Owner&, double) {
+    if (!clients_.contains(name)) {
+      json message = error_message(
+          "this service does not know this connection: it was started anew, or the connection was "
+          "interrupted");
+      message["unknown"] = true;
+      send(name, message);
+    }
+  }
+
+  void handle(const std::string& name, const LeaveMessage&, const Owner&, double) {
+    if (clients_.contains(name)) drop(name, "left");
+  }
+
+  json producer_message(const char* state) const {
+    return {{"type", "producer"}, {"series", series_}, {"state", state}};
+  }
+
+  void deliver(ScanWork::Event& event) {
+    if (!event.log.empty()) log_(event.log);
+    // Who sends, only this thread knows.
+    if (event.message.is_object() && event.message["type"] == "scan" && event.message["state"] == "running")
+      event.message["producer"] = sending() ? "sending" : "lost";
+    if (event.client.empty()) {
+      const std::string type = event.message["type"];
+      if (type == "ended" || event.message.contains("fatal")) {
+        // The state stays with the work; nobody sends any more.
+        series_.clear();
+        producer_.clear();
+        quiet_ = false;
+      }
+      return broadcast(std::move(event.message));
+    }
+    if (const auto found = clients_.find(event.client); found != clients_.end() && event.bytes > 0) {
+      found->second.outstanding -= event.bytes;
+      --found->second.blocks;
+    }
+    if (event.message.is_null()) {
+      if (const auto found = clients_.find(event.client); found != clients_.end())
+        found->second.shown_soon = false;
+      return;
+    }
+    if (event.client == starting_) {
+      starting_.clear();
+      if (event.message["type"] == "started") {
+        begin_sending(event.client, event.message);
+      } else if (event.message.contains("refused") && event.client != producer_) {
+        send(event.client, event.message);
+        clients_.erase(event.client);
+        return;
+      }
+    }
+    send(event.client, event.message);
+  }
+
+  void begin_sending(const std::string& name, json& started) {
+    const bool was_lost = !sending() && !series_.empty();
+    if (!producer_.empty() && producer_ != name) {
+      json message = error_message("another client has taken the place of this one");
+      message["fatal"] = true;
+      send(producer_, message);
+      clients_.erase(producer_);
+    }
+    series_ = started["series"];
+    started["window"] = options_.window;
+    started["most_blocks"] = most_blocks;
+    started["largest_message"] = largest_message;
+    const auto found = clients_.find(name);
+    producer_ = name;
+    quiet_ = false;
+    if (found == clients_.end()) {  // it went while the scan was made
+      producer_.clear();
+      return tell_lost("went away");
+    }
+    found->second.next_block = 0;
+    view_.set_producer_lost(false);
+    if (was_lost && started["resumed"]) broadcast(producer_message("back"));
+  }
+
+  // Whether somebody who was heard lately sends a scan.
+  bool sending() const { return !producer_.empty() && !quiet_; }
+
+  void hear(const std::string& name, Client& client, double now) {
+    client.heard = now;
+    if (name != producer_ || !quiet_) return;
+    quiet_ = false;
+    view_.set_producer_lost(false);
+    broadcast(producer_message("back"));
+    log_("the sender of the scan '" + series_ + "' is heard again");
+  }
+
+  void tell_lost(const std::string& why) {
+    view_.set_producer_lost(true);
+    broadcast(producer_message("lost"));
+    log_("the sender of the scan '" + series_ + "' " + why + "; the scan waits for one that resumes it");
+  }
+
+  void drop(const std::string& name, const std::string& why) {
+    clients_.erase(name);
+    if (name != producer_) return log_("a watching client " + why);
+    producer_.clear();
+    if (!std::exchange(quiet_, false)) tell_lost(why);
+  }
+
+  enum class Sent { yes, full, gone };
+  Sent try_to_send(const std::string& name, const std::string& bytes) {
+    try {
+      if (!router_.send(zmq::buffer(name), zmq::send_flags::sndmore | zmq::send_flags::dontwait))
+        return Sent::full;
+      router_.send(zmq::buffer(bytes), zmq::send_flags::dontwait);
+      return Sent::yes;
+    } catch (const zmq::error_t& error) {
+      if (error.num() == EHOSTUNREACH) return Sent::gone;
+      throw;
+    }
+  }
+
+  // To one client. What it cannot be told is not lost silently: it is dropped, and hears of that when it
+  // speaks again.
+  void send(const std::string& name, const json& message) {
+    const Sent sent = try_to_send(name, encoded(message));
+    if (sent == Sent::yes || !clients_.contains(name)) return;
+    drop(name, sent == Sent::full ? "does not read what it is told" : "went away");
+  }
+
+  // To all, with a number by which they see what they have not got.
+  void broadcast(json message) {
+    message["sequence"] = sequence_++;
+    const std::string bytes = encoded(message);
+    std::vector<std::string> gone;
+    for (auto& [name, client] : clients_) {
+      if (client.behind) continue;
+      const Sent sent = try_to_send(name, bytes);
+      if (sent == Sent::full) client.behind = true;
+      if (sent == Sent::gone) gone.push_back(name);
+    }
+    for (const std::string& name : gone)
+      if (clients_.contains(name)) drop(name, "went away");
+  }
+
+  void look_after_clients(double now) {
+    static const std::string beat = encoded({{"type", "beat"}});
+    static const std::string behind = encoded({{"type", "behind"}});
+    std::vector<std::pair<std::string, const char*>> lost;
+    bool silent = false;
+    for (auto& [name, client] : clients_) {
+      if (now - client.heard > forgotten_seconds) {
+        lost.emplace_back(name, "has been silent for long");
+        continue;
+      }
+      // It may be heard again: a program can be held up.
+      if (now - client.heard > lost_seconds && name == producer_ && !quiet_) silent = true;
+      if (client.behind && try_to_send(name, behind) == Sent::yes) {
+        client.behind = false;
+        if (!std::exchange(client.shown_soon, true)) work_.show(name);
+      }
+      if (now - client.beat < beat_seconds - 0.05) continue;
+      client.beat = now;
+      if (try_to_send(name, beat) == Sent::gone) lost.emplace_back(name, "went away");
+    }
+    if (silent) {
+      quiet_ = true;
+      tell_lost("has been silent for 1.5 s");
+    }
+    for (const auto& [name, why] : lost)
+      if (clients_.contains(name)) drop(name, why);
+  }
+
+  // Whether a connection has the clients' key (ZeroMQ's RFC 27).
+  void answer_gate() {
+    std::vector<std::string> parts;
+    for (zmq::message_t part;;) {
+      if (!gate_.recv(part, zmq::recv_flags::none)) return;
+      parts.push_back(part.to_string());
+      if (!part.more()) break;
+    }
+    const bool known = parts.size() == 7 && parts[5] == "CURVE" && parts[6] == client_key_;
+    if (!known) log_("a client without the key was turned away");
+    const std::string id = parts.size() > 1 ? parts[1] : "";
+    const std::array<std::string, 6> answer = {"1.0", id, known ? "200" : "400", known ? "" : "unknown key",
+                                               "",    ""};
+    for (size_t i = 0; i < answer.size(); ++i)
+      gate_.send(zmq::buffer(answer[i]),
+                 i + 1 < answer.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
+  }
+
+  const ServiceOptions& options_;
+  const std::function<void(const std::string&)>& log_;
+  LiveView view_;
+  zmq::context_t context_;
+  zmq::socket_t gate_, router_;
+  std::string client_key_;
+  Waker waker_;
+  std::map<std::string, Client> clients_;  // those that are told what happens, by the router's names
+  std::string producer_;                   // who sends; empty: nobody
+  bool quiet_ = false;                     // whether that one has been silent for long
+  std::string starting_;                   // whose start is being worked on
+  std::string series_;                     // that runs; empty: none
+  int64_t sequence_ = 0;
+  std::unique_ptr<PageServer> page_;
+  ScanWork work_;  // last: its thread uses the others
+};
+
+}  // namespace
+
+bool is_local_address(const std::string& address) {
+  if (address.starts_with("ipc://") && address.size() > 6) return true;
+  const size_t port = address.rfind(':');
+  if (!address.starts_with("tcp://") || port == std::string::npos || port < 7 || port + 1 == address.size())
+    throw UserError("'" + one_line(address) + "' is no address to listen at; tcp://127.0.0.1:5725, say");
+  const std::string host = address.substr(6, port - 6);
+  if (host == "localhost" || host == "[::1]") return true;
+  std::array<unsigned char, 4> bytes;
+  return ::inet_pton(AF_INET, host.c_str(), bytes.data()) == 1 && bytes[0] == 127;
+}
+
+void serve(const ServiceOptions& options, LiveScanSource& source,
+           const std::function<void(const std::string& line)>& log, const StopToken& stop) {
+  Service(options, source, log).run(stop);
+}
+
+}  // namespace eelsvae

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "engine/stop_token.h"
+#include "io/serve/live_scan.h"
+#include "io/serve/service_keys.h"
+
+namespace eelsvae {
+
+struct ServiceOptions {
+  std::string address = "tcp://127.0.0.1:5725";  // port *: any that is free
+  std::optional<ServiceKeys> keys;               // asked of every client
+  std::optional<int64_t> page_port;              // of the page, on 127.0.0.1; 0: any that is free
+  int64_t window = int64_t{32} << 20;            // bytes that a sender may have outstanding
+  std::string version;                           // for people
+};
+
+// Whether an address can only be reached from this machine: 127.0.0.0/8, [::1], localhost, ipc://. UserError
+// where it is no address to listen at.
+bool is_local_address(const std::string& address);
+
+// Scores scans that clients send, by the protocol of messages.h, until it is asked to stop: it then tells the
+// clients. `log` gets a line for what an operator wants to know. UserError: the address is not local and
+// there are no keys; it cannot be listened at.
+void serve(const ServiceOptions& options, LiveScanSource& source,
+           const std::function<void(const std::string& line)>& log, const StopToken& stop);
+
+}  // namespace eelsvae

@@ -1,0 +1,416 @@
+"""eelsvae-serve from outside, by its Python client: a scan, watchers, programs that die, messages that are wrong, keys.
+
+serve_test.py BUILD_FOLDER [NAME...]
+Exit status 77 if pyzmq is missing.
+"""
+import array
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+try:
+    import zmq
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+from serve_tools import (CHANNELS, HEIGHT, ODD, SETTINGS, START, WIDTH, Service, root, row, until)
+from eelsvae_client import Refused, Scan, ServiceLost, Watch, decode, encode, status
+
+build = sys.argv[1]
+BOUND = 2.0  # seconds within which a death is noticed
+
+# A client that sends rows from the first on until it is killed, saying each.
+SENDER = f"""
+import sys, time
+sys.path[:0] = [{str(root / "tests/apps")!r}]
+from serve_tools import *
+from eelsvae_client import Scan
+scan = Scan(sys.argv[1], series="film", **START)
+for y in range(int(sys.argv[2])):
+    scan.send(y * WIDTH, row(y))
+    scan.flush()
+    print(y, flush=True)
+    time.sleep(0.01)
+time.sleep(60)
+"""
+
+
+def start_sender(address, rows):
+    sender = subprocess.Popen([sys.executable, "-c", SENDER, address, str(rows)], stdout=subprocess.PIPE, text=True)
+    for y in range(rows):
+        assert sender.stdout.readline().strip() == str(y)
+    return sender
+
+
+def worst(scores, threshold):
+    """The two pixels that fit worst, which are above the threshold; a filter makes their neighbours fit badly, too."""
+    first = sorted((i for i, score in enumerate(scores) if score > threshold), key=lambda i: -scores[i])[:len(ODD)]
+    return sorted(divmod(i, WIDTH) for i in first)
+
+
+def test_scan():
+    """A scan with two watchers, one of which comes late: the same scores, provisional before final."""
+    with Service(build) as service:
+        seen = []
+        with Watch(service.address) as early:
+            with Scan(service.address, title="a film", on_scores=seen.append, **START) as scan:
+                for y in range(HEIGHT):
+                    if y == 30:
+                        late = Watch(service.address)
+                    half = WIDTH // 2
+                    values = row(y)
+                    scan.send(y * WIDTH + half, values[half * CHANNELS:])  # out of order
+                    scan.send(y * WIDTH, values[:half * CHANNELS])
+                    scan.flush()
+                    time.sleep(0.01)
+            assert scan.ended["counts"] == {"received": HEIGHT * WIDTH, "repeated": 0, "late": 0, "missing": 0}, scan.ended
+            assert "do not fit" in scan.summary
+            for watch in (early, late):
+                for message in watch.updates(5):
+                    pass
+                assert watch.summary == scan.summary
+                assert watch.scores == scan.scores, "watchers see other scores than the sender"
+                assert watch.final_rows == HEIGHT and watch.gaps == 0
+            late.close()
+        assert worst(scan.scores, scan.threshold) == ODD, worst(scan.scores, scan.threshold)
+        finals = [m["first_row"] for m in seen if m["final"]]
+        assert finals == sorted(finals) and sum(m["rows"] for m in seen if m["final"]) == HEIGHT
+        assert any(not m["final"] for m in seen)
+        told = status(service.address)["scan"]
+        assert told["state"] == "ended" and told["anomalous"] >= len(ODD)
+        # Who comes when all is over is told all.
+        with Watch(service.address) as last:
+            until(lambda: last.summary, 5, "the end of a scan that has ended")
+            assert last.scores == scan.scores
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(5) == 0, service.process.returncode
+
+
+def write_npy(path, rows):
+    header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': ({HEIGHT}, {WIDTH}, {CHANNELS}), }}"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117).encode() + b"\n")
+        for values in rows:
+            file.write(values.tobytes())
+
+
+def test_scores_are_those_of_a_detection():
+    """By a kept state a running scan gets bit for bit what a detection with that state gives the whole image."""
+    with tempfile.TemporaryDirectory() as folder:
+        def detect(name, *arguments):
+            subprocess.run([str(pathlib.Path(build) / "eelsvae-detect"), f"{folder}/{name}.npy", "--output", f"{folder}/{name}",
+                            *arguments], check=True, capture_output=True, timeout=60)
+        axis = ["--set", f"data.energy_offset={START['energy_offset']}", "--set", f"data.dispersion={START['dispersion']}"]
+        write_npy(f"{folder}/before.npy", [row(y + 100) for y in range(HEIGHT)])
+        write_npy(f"{folder}/scan.npy", [row(y) for y in range(HEIGHT)])
+        detect("before", "--baseline", "mean", *SETTINGS, *axis)
+        detect("scan", "--state", f"{folder}/before", *axis)
+        with Service(build, source=["--state", f"{folder}/before"]) as service, Scan(service.address, **START) as scan:
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+        offline = pathlib.Path(f"{folder}/scan/scores.npy").read_bytes()
+        assert offline[-4 * HEIGHT * WIDTH:] == scan.scores.tobytes(), "a running scan has other scores than a detection"
+        assert scan.threshold == json.loads(pathlib.Path(f"{folder}/scan/summary.json").read_text())["threshold"]
+        assert worst(scan.scores, scan.threshold) == ODD
+        # Other energies than the state's are refused before the scan begins.
+        with Service(build, source=["--state", f"{folder}/before"]) as service:
+            try:
+                Scan(service.address, **{**START, "dispersion": 0.4}).close()
+                raise AssertionError("other energies than the state's were taken")
+            except Refused as line:
+                assert "eV" in str(line), line
+
+
+def test_sender_is_killed():
+    """The service says so within two seconds; the scan goes on with the rows that remain."""
+    with Service(build) as service:
+        with Scan(service.address, series="whole", **START) as whole:
+            for y in range(HEIGHT):
+                whole.send(y * WIDTH, row(y))
+        with Watch(service.address) as watch:
+            sender = start_sender(service.address, 15)
+            until(lambda: watch.scan["series"] == "film", 5, "the next scan is told")
+            sender.kill()
+            sender.wait()
+            took = until(lambda: watch.producer_lost, BOUND, "the watcher hears that the sender died")
+            service.line("waits for one that resumes it", 1)
+            with Watch(service.address) as late:
+                assert late.producer_lost, "who comes later does not know that the sender is gone"
+            print(f"  death of the sender told after {took:.2f} s")
+            other = Scan(service.address, resume=True, series="film", **START)
+            assert other.resumed and other.missing == [(15 * WIDTH, (HEIGHT - 15) * WIDTH)], other.missing
+            until(lambda: not watch.producer_lost, 2, "the watcher hears that somebody sends again")
+            with other:
+                for first, count in other.missing:
+                    for y in range(first // WIDTH, (first + count) // WIDTH):
+                        other.send(y * WIDTH, row(y))
+            assert other.ended["counts"]["missing"] == 0
+            assert other.scores == whole.scores, "a scan with an interruption has other scores"
+            until(lambda: watch.summary, 5, "the end")
+            assert watch.scores == whole.scores
+
+
+def test_sender_stands_still():
+    """A program that is held up is lost and comes back."""
+    with Service(build) as service, Watch(service.address) as watch:
+        sender = start_sender(service.address, 3)
+        sender.send_signal(signal.SIGSTOP)
+        until(lambda: watch.producer_lost, BOUND + 0.1, "the watcher hears of a sender that stands still")
+        sender.send_signal(signal.SIGCONT)
+        until(lambda: not watch.producer_lost, BOUND, "the watcher hears that it is back")
+        # Another one takes its place while it is there.
+        with Scan(service.address, resume=True, series="film", **START) as scan:
+            assert scan.received == 3 * WIDTH
+        sender.kill()
+        sender.wait()
+
+
+def test_service_is_killed():
+    """Clients say so within two seconds; another service takes the remaining rows, the others are missing."""
+    with Service(build) as service:
+        scan, watch = Scan(service.address, series="film", **START), Watch(service.address)
+        for y in range(12):
+            scan.send(y * WIDTH, row(y))
+        scan.flush()
+        service.kill()
+        begin = time.monotonic()
+        try:
+            while True:
+                for message in watch.updates(5):
+                    pass
+        except ServiceLost as lost:
+            print(f"  death of the service told to watchers after {time.monotonic() - begin:.2f} s: {lost}")
+        try:
+            scan.end()
+            raise AssertionError("a scan ended without a service")
+        except ServiceLost:
+            pass
+        assert time.monotonic() - begin < BOUND
+        try:
+            scan.send(0, row(0))
+            raise AssertionError("spectra went to no service")
+        except ServiceLost:
+            pass
+        scan.close()
+        watch.close()
+    with Service(build, listen=service.address) as again:
+        with Scan(again.address, series="film", resume=True, **START) as rest:
+            assert not rest.resumed
+            for y in range(12, HEIGHT):
+                rest.send(y * WIDTH, row(y))
+        assert rest.ended["counts"]["missing"] == 12 * WIDTH, rest.ended
+        assert rest.ended["counts"]["received"] == (HEIGHT - 12) * WIDTH
+        assert all(score != score for score in rest.scores[:12 * WIDTH])
+        assert ODD[1] in worst(rest.scores, rest.threshold)
+
+
+def test_service_is_started_anew_at_once():
+    """Clients of the one before hear that this one does not know them."""
+    with Service(build) as service:
+        scan = Scan(service.address, series="film", **START)
+        service.kill()
+        with Service(build, listen=service.address):
+            try:
+                until(lambda: scan._error, BOUND, "the client hears of the new service")
+                scan.flush()
+                scan.send(0, row(0))
+                raise AssertionError("a service that was started anew went unnoticed")
+            except ServiceLost as lost:
+                print(f"  {lost}")
+            scan.close()
+
+
+def test_watcher_is_killed():
+    """The scan goes on as if nothing were."""
+    watching = f"""
+import sys
+sys.path[:0] = [{str(root / "python")!r}]
+from eelsvae_client import Watch
+watch = Watch(sys.argv[1])
+for message in watch.updates():
+    print(message["type"], flush=True)
+"""
+    with Service(build) as service, Scan(service.address, **START) as scan:
+        watcher = subprocess.Popen([sys.executable, "-c", watching, service.address], stdout=subprocess.PIPE, text=True)
+        assert watcher.stdout.readline()
+        scan.send(0, row(0))
+        watcher.kill()
+        watcher.wait()
+        for y in range(1, HEIGHT):
+            scan.send(y * WIDTH, row(y))
+        service.line("a watching client went away", BOUND)
+        until(lambda: status(service.address)["clients"] == 1, BOUND, "the watcher is forgotten")
+
+
+def test_spectra_come_twice_and_late():
+    with Service(build) as service, Scan(service.address, **START) as scan:
+        scan.send(0, row(0)[:CHANNELS])
+        scan.send(0, row(0))
+        for y in range(2, HEIGHT):
+            scan.send(y * WIDTH, row(y))
+        scan.send(WIDTH, row(1))
+        counts = scan.end()["counts"]
+        assert counts == {"received": (HEIGHT - 1) * WIDTH, "repeated": 1, "late": WIDTH, "missing": WIDTH}, counts
+
+
+def test_what_is_wrong_is_refused():
+    with Service(build) as service:
+        def refusal(**changes):
+            try:
+                Scan(service.address, **{**START, **changes}).close()
+            except Refused as line:
+                return str(line)
+            raise AssertionError(f"taken: {changes}")
+        assert "can be scored here" in refusal(rate=1e9)
+        assert "shape" in refusal(shape=(1 << 20, 1 << 20))
+        assert "channels" in refusal(channels=1 << 20)
+        assert "dispersion" in refusal(dispersion=0)
+        scan = Scan(service.address, **START)
+        assert "is running" in refusal(series="another")
+        for wrong, kind in ((array.array("f", [1] * CHANNELS), TypeError), (b"123", ValueError)):
+            try:
+                scan.send(0, wrong)
+                raise AssertionError("taken")
+            except kind:
+                pass
+        scan.send(HEIGHT * WIDTH - 1, row(0))
+        try:
+            scan.flush()
+            raise AssertionError("pixels beyond the scan were taken")
+        except Refused as line:
+            assert "beyond the scan" in str(line), line
+        scan.close()
+        floats = Scan(service.address, **{**START, "dtype": "float32"})
+        floats.send(0, array.array("f", [float("nan")] * CHANNELS))
+        try:
+            floats.flush()
+            raise AssertionError("NaN was taken")
+        except Refused as line:
+            assert "finite" in str(line), line
+        # Nothing has come of which anything could be learned.
+        try:
+            floats.end()
+            raise AssertionError("a scan of nothing ended")
+        except Refused as line:
+            assert "nothing can be learned" in str(line), line
+        floats.close()
+
+
+def test_hostile_messages():
+    """Whatever comes over the wire is answered by a line, and the scan of somebody else goes on."""
+    with Service(build) as service, Scan(service.address, series="film", **START) as scan:
+        context = zmq.Context.instance()
+        socket = context.socket(zmq.DEALER)
+        socket.linger = 0
+        socket.connect(service.address)
+
+        def answer():
+            assert socket.poll(2000), "no answer"
+            return decode(socket.recv())
+
+        block = {"type": "block", "series": "film", "number": 0, "first": 0, "count": 1, "data": bytes(2 * CHANNELS)}
+        for message in (b"", b"\xff", b"\x81" * 100000, b"\xa1\x64type\x9b" + b"\x7f" + b"\xff" * 7, encode(block),
+                        encode({"type": "end", "series": "film"}), encode({"type": "beat"}), encode({"type": "start"}),
+                        encode(block)[:-1], bytes(1 << 20)):
+            socket.send(message)
+            found = answer()
+            assert found["type"] == "error" and len(found["message"]) < 300, found
+        socket.send_multipart([encode({"type": "status"})] * 3)
+        assert answer()["type"] == "error"
+        other = context.socket(zmq.DEALER)
+        other.linger = 0
+        other.connect(service.address)
+        other.send(bytes(32 << 20))  # larger than any message: the connection is closed, and made anew
+        socket.send(encode({"type": "status"}))
+        assert answer()["type"] == "status"
+        for y in range(HEIGHT):
+            scan.send(y * WIDTH, row(y))
+        socket.close()
+        other.close()
+    assert scan.ended["counts"]["missing"] == 0
+
+
+def test_lost_blocks_are_seen():
+    """Numbers that are left out, and more on the way than may be; a client that keeps to it gets all of a larger scan through."""
+    shape = (150, 2 * WIDTH)
+    with Service(build, "--window", "1") as service:
+        socket = zmq.Context.instance().socket(zmq.DEALER)
+        socket.linger = 0
+        socket.connect(service.address)
+        socket.send(encode({"type": "start", "version": 1, "series": "film", **START, "shape": list(shape)}))
+
+        def answer(kind):
+            while True:
+                assert socket.poll(5000), f"no {kind}"
+                found = decode(socket.recv())
+                if found["type"] == kind:
+                    return found
+
+        assert answer("started")["window"] == 1 << 20
+        block = {"type": "block", "series": "film", "number": 0, "first": 0, "count": 1, "data": bytes(2 * CHANNELS)}
+        socket.send(encode(block))
+        assert answer("taken")["number"] == 0
+        socket.send(encode({**block, "number": 2}))
+        found = answer("error")
+        assert "blocks are lost" in found["message"] and found["fatal"] and found["number"] == 2, found
+        count = (1 << 20) // (2 * CHANNELS) + 1
+        socket.send(encode({**block, "number": 1, "count": count, "data": bytes(count * 2 * CHANNELS)}))
+        found = answer("error")
+        assert "outstanding" in found["message"] and found["number"] == 1, found
+        socket.close()
+        with Scan(service.address, series="film", resume=True, **{**START, "shape": shape}) as scan:
+            assert scan.received == 1
+            for y in range(0, shape[0], 30):
+                scan.send(y * shape[1], array.array("H", b"".join((row(i) + row(i + 500)).tobytes() for i in range(y, y + 30))))
+        assert scan.ended["counts"] == {"received": shape[0] * shape[1], "repeated": 1, "late": 0, "missing": 0}, scan.ended
+
+
+def test_keys():
+    with tempfile.TemporaryDirectory() as folder:
+        program, keys = str(pathlib.Path(build) / "eelsvae-serve"), os.path.join(folder, "keys")
+        refused = subprocess.run([program, "--baseline", "mean", "--listen", "tcp://*:*"], capture_output=True, text=True,
+                                 timeout=20)
+        assert refused.returncode == 2 and "--make-keys" in refused.stderr, refused
+        made = subprocess.run([program, "--make-keys", keys], capture_output=True, text=True, timeout=20)
+        assert made.returncode == 0, made
+        again = subprocess.run([program, "--make-keys", keys], capture_output=True, text=True, timeout=20)
+        assert again.returncode == 2 and "is there already" in again.stderr, again
+        other = os.path.join(folder, "other")
+        subprocess.run([program, "--make-keys", other], check=True, capture_output=True, timeout=20)
+        with Service(build, "--keys", keys, listen="tcp://0.0.0.0:*") as service:
+            address = service.address.replace("0.0.0.0", "127.0.0.1")
+            assert status(address, keys=keys + ".client")["scan"] is None
+            with Scan(address, keys=keys + ".client", **START) as scan:
+                for y in range(HEIGHT):
+                    scan.send(y * WIDTH, row(y))
+            assert scan.ended["counts"]["missing"] == 0
+            for wrong in (None, other + ".client"):
+                try:
+                    status(address, keys=wrong)
+                    raise AssertionError("a client without the key was served")
+                except ServiceLost:
+                    pass
+            # The service's key is known to this one, its own is another's.
+            mixed = json.loads(pathlib.Path(other + ".client").read_text())
+            mixed["service_public"] = json.loads(pathlib.Path(keys + ".client").read_text())["service_public"]
+            with open(os.path.join(folder, "mixed"), "w") as file:
+                json.dump(mixed, file)
+            try:
+                status(address, keys=file.name)
+                raise AssertionError("a client with another key was served")
+            except ServiceLost:
+                service.line("without the key was turned away", 2)
+
+
+tests = {name[5:]: function for name, function in list(globals().items()) if name.startswith("test_")}
+for name in sys.argv[2:] or tests:
+    began = time.monotonic()
+    print(name, flush=True)
+    tests[name]()
+    print(f"  passed in {time.monotonic() - began:.1f} s", flush=True)

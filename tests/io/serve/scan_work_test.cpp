@@ -1,0 +1,231 @@
+// The thread that scores, and what it tells.
+
+#include "io/serve/scan_work.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+
+#include "tests/io/serve/scan_double.h"
+
+namespace eelsvae {
+namespace {
+
+using nlohmann::json;
+
+constexpr int64_t height = 6, width = 5, channels = 4;
+
+StartMessage start_of(const std::string& series) {
+  StartMessage start;
+  start.series = series;
+  start.plan = {height, width, {"Energy loss", "eV", 400, 1, channels}, {}};
+  return start;
+}
+
+// Events, in the order in which they come.
+class Work {
+ public:
+  explicit Work(LiveScanSource& source) : work_(source, view, [this] { changed_.notify_all(); }) {}
+
+  void send(int64_t number, int64_t first, int64_t count, float value = 410,
+            const std::string& series = "film") {
+    auto data = std::make_shared<std::vector<float>>(static_cast<size_t>(count * channels), value);
+    BlockMessage block{series_.emplace_back(series), number, first, count, {}};
+    block.data.bytes = std::as_bytes(std::span(*data));
+    work_.take("a", data, block, service_clock());
+  }
+  void start(const StartMessage& start) { work_.start("a", start); }
+  void end() { work_.end("a", {"film"}, service_clock()); }
+  void show(const std::string& client) { work_.show(client); }
+
+  // The next event of a type, to whom it is; fails after a while.
+  ScanWork::Event next(const std::string& type) {
+    const double begin = service_clock();
+    while (service_clock() - begin < 5) {
+      for (ScanWork::Event& event : work_.events()) events_.push_back(std::move(event));
+      while (!events_.empty()) {
+        ScanWork::Event event = std::move(events_.front());
+        events_.pop_front();
+        if (event.message["type"] == type) return event;
+      }
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, std::chrono::milliseconds(20));
+    }
+    ADD_FAILURE() << "no " << type;
+    return {};
+  }
+
+  LiveView view{"test"};
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::string> series_;
+  std::deque<ScanWork::Event> events_;
+  ScanWork work_;
+};
+
+std::vector<float> floats_of(const json& bytes) {
+  const auto& binary = bytes.get_binary();
+  std::vector<float> values(binary.size() / sizeof(float));
+  std::memcpy(values.data(), binary.data(), binary.size());
+  return values;
+}
+
+TEST(ScanWork, ScoresAreProvisionalThenFinal) {
+  ScanDoubles source(2);
+  Work work(source);
+  work.start(start_of("film"));
+  const json started = work.next("started").message;
+  EXPECT_EQ(started["reach"], 2);
+  EXPECT_GT(started["capacity"], 0);
+  EXPECT_EQ(started["missing"], json({{0, height * width}}));
+  work.send(0, 0, width, 420);
+  const ScanWork::Event taken = work.next("taken");
+  EXPECT_EQ(taken.client, "a");
+  EXPECT_EQ(taken.bytes, width * channels * 4);
+  EXPECT_EQ(taken.message["received"], width);
+  json scores = work.next("scores").message;
+  EXPECT_EQ(scores["first_row"], 0);
+  EXPECT_EQ(scores["rows"], 1);
+  EXPECT_EQ(scores["final"], false);
+  EXPECT_EQ(scores["threshold_final"], false);
+  EXPECT_EQ(floats_of(scores["scores"]), std::vector<float>(width, 20));
+  work.send(1, width, 2 * width);
+  do scores = work.next("scores").message;
+  while (scores["final"] != true);
+  EXPECT_EQ(scores["first_row"], 0);
+  EXPECT_EQ(scores["final_rows"], 1);
+  work.end();
+  const json ended = work.next("ended").message;
+  EXPECT_EQ(ended["counts"]["received"], 3 * width);
+  EXPECT_EQ(ended["counts"]["missing"], 3 * width);
+  EXPECT_EQ(work.view.state()["scan"]["state"], "ended");
+  EXPECT_EQ(work.view.state()["scan"]["final_rows"], height);
+}
+
+TEST(ScanWork, WhatDoesNotFitTheScanIsRefusedWithItsNumber) {
+  ScanDoubles source;
+  Work work(source);
+  work.send(0, 0, width);
+  EXPECT_EQ(work.next("error").message["message"], "no scan 'film' is running here; start it");
+  work.start(start_of("film"));
+  work.next("started");
+  work.send(3, height * width - 1, 2);
+  const ScanWork::Event error = work.next("error");
+  EXPECT_EQ(error.message["number"], 3);
+  EXPECT_EQ(error.bytes, 2 * channels * 4);  // they count no longer as outstanding
+  work.send(4, 0, 1, NAN);
+  EXPECT_EQ(work.next("error").message["message"], "counts that are not finite");
+  work.send(5, 0, 1);
+  EXPECT_EQ(work.next("taken").message["received"], 1);
+}
+
+TEST(ScanWork, ScanGoesOnWhereItWas) {
+  ScanDoubles source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("started");
+  work.send(0, 0, width);
+  work.send(1, width + 2, 1);
+  work.next("taken");
+  work.next("taken");
+  StartMessage again = start_of("film");
+  again.resume = true;
+  work.start(again);
+  const json started = work.next("started").message;
+  EXPECT_EQ(started["resumed"], true);
+  EXPECT_EQ(started["received"], width + 1);
+  EXPECT_EQ(started["missing"], json({{width, 2}, {width + 3, height * width - width - 3}}));
+  again.type = ElementType::uint8;
+  work.start(again);
+  EXPECT_EQ(work.next("error").message["refused"], true);
+  // Without resume the series begins anew; a service that does not know a series begins it.
+  work.start(start_of("film"));
+  EXPECT_EQ(work.next("started").message["received"], 0);
+  again.series = "other";
+  work.start(again);
+  EXPECT_EQ(work.next("started").message["resumed"], false);
+  work.end();
+  EXPECT_NE(work.next("error").message["message"].get<std::string>().find("'film'"), std::string::npos);
+}
+
+TEST(ScanWork, RemainingRowsOfAScanAreTakenAndTheOthersAreMissing) {
+  ScanDoubles source;
+  Work work(source);
+  StartMessage start = start_of("film");
+  start.resume = true;
+  work.start(start);
+  EXPECT_EQ(work.next("started").message["resumed"], false);
+  work.send(0, 3 * width, 3 * width);
+  work.next("taken");
+  work.end();
+  const json ended = work.next("ended").message;
+  EXPECT_EQ(ended["counts"]["missing"], 3 * width);
+  EXPECT_EQ(ended["counts"]["received"], 3 * width);
+  EXPECT_NE(ended["summary"].get<std::string>().find("15 never came"), std::string::npos);
+}
+
+TEST(ScanWork, WhatIsTooFastIsRefusedBeforeItBegins) {
+  ScanDoubles slow(2, 0.02);
+  Work work(slow);
+  StartMessage start = start_of("film");
+  start.rate = 1000;
+  work.start(start);
+  const json refusal = work.next("error").message;
+  EXPECT_EQ(refusal["refused"], true);
+  EXPECT_NE(refusal["message"].get<std::string>().find("would bring 1,000 spectra/s"), std::string::npos);
+  start.rate = 20;
+  work.start(start);
+  const double capacity = work.next("started").message["capacity"];
+  EXPECT_GT(capacity, 20);
+  EXPECT_LE(capacity, 5 / 0.02);
+}
+
+TEST(ScanWork, WhoComesLateIsToldAll) {
+  ScanDoubles source;
+  Work work(source);
+  work.show("b");
+  EXPECT_EQ(work.next("scan").message["state"], "none");
+  work.start(start_of("film"));
+  work.next("started");
+  work.send(0, 0, 4 * width, 430);
+  work.next("scores");
+  work.show("b");
+  ScanWork::Event event;
+  do event = work.next("scan");
+  while (event.client != "b");
+  EXPECT_EQ(event.message["series"], "film");
+  do event = work.next("scores");
+  while (event.client != "b");
+  EXPECT_EQ(event.message["final"], true);
+  EXPECT_EQ(event.message["rows"], 2);
+  EXPECT_EQ(floats_of(event.message["scores"]), std::vector<float>(2 * width, 30));
+}
+
+TEST(LiveView, OnlyWhatHasChangedIsTold) {
+  ScanDoubles source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("started");
+  const json all = work.view.changes_since(-1);
+  EXPECT_EQ(all["all"], true);
+  EXPECT_EQ(all["rows"], json({0, height}));
+  work.send(0, 0, width, 480);
+  work.next("regions");
+  const json changes = work.view.changes_since(all["version"]);
+  EXPECT_EQ(changes["all"], false);
+  EXPECT_EQ(changes["rows"], json({0, 1}));
+  ASSERT_EQ(changes["worst"].size(), static_cast<size_t>(width));
+  EXPECT_EQ(changes["worst"][0]["score"], 80);
+  const json none = work.view.changes_since(changes["version"]);
+  EXPECT_FALSE(none.contains("rows"));
+  EXPECT_FALSE(none.contains("worst"));
+  // A version of a service that was there before.
+  EXPECT_EQ(work.view.changes_since(1)["all"], true);
+}
+
+}  // namespace
+}  // namespace eelsvae
