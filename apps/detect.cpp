@@ -24,10 +24,11 @@ int main(int argc, char** argv) {
       "  eelsvae-detect scan.hspy --expectation denoised.npy");
   app.add_option("DATA,--data", request.data, "spectrum image (otherwise the one the model was trained on)");
   app.add_option("--model", request.model, "run folder of eelsvae-train, or a checkpoint");
-  app.add_option(
-      "--baseline", request.baseline,
-      "instead of a model: mean, pca:K or rx:K with K components, pca:auto or rx:auto (pca and rx are "
-      "the same), which keeps the components in which neighbouring pixels are alike");
+  app.add_option("--baseline", request.baseline,
+                 "instead of a model: mean; local or local:R, the mean of the spectra up to R pixels (8) "
+                 "around each; pca:K "
+                 "or rx:K with K components, pca:auto or rx:auto (pca and rx are "
+                 "the same), which keeps the components in which neighbouring pixels are alike");
   app.add_option(
       "--expectation", request.expectation,
       "instead of a model: what another program makes of DATA (a denoiser, a PCA, a diffusion model), as an "

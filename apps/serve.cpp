@@ -45,8 +45,11 @@ int main(int argc, char** argv) {
       "is for clients on other machines, which have lab.keys.client. docs/live.md has the messages.");
   app.add_option("--state", request.state,
                  "what a detection by a baseline measured: its folder, or the file state.safetensors in it");
-  app.add_option("--baseline", request.baseline,
-                 "instead: mean, pca:K, rx:K, pca:auto or rx:auto, learned from each scan's first rows");
+  app.add_option(
+      "--baseline", request.baseline,
+      "instead: local, mean, pca:K, rx:K, pca:auto or rx:auto, learned from each scan's first rows; local, "
+      "which compares each spectrum with those around it, is the one that holds when the specimen is "
+      "another one further down");
   app.add_option("--learn-rows", request.learn_rows, "how many rows that are").default_str("20");
   app.add_option("--config", request.config, "configuration, for --baseline");
   app.add_option("--set", request.settings, "override a key, for --baseline (repeatable)")

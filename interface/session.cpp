@@ -98,6 +98,8 @@ SourceDescription Session::description() const {
   switch (baseline_.kind) {
     case BaselineSpec::Kind::mean:
       return {Kind::mean, 0, {}, false};
+    case BaselineSpec::Kind::local:
+      return {Kind::local, 0, {}, false};
     case BaselineSpec::Kind::pca:
       return {Kind::pca, 0, {}, false};
     case BaselineSpec::Kind::rx:

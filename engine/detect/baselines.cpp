@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "engine/detect/leading_eigenvectors.h"
+#include "engine/detect/local_mean.h"
 #include "engine/image/finite.h"
 #include "kernels/error.h"
 
@@ -162,25 +163,35 @@ std::string format(const char* pattern, double value) {
 BaselineSpec parse_baseline(const std::string& text) {
   const size_t colon = text.find(':');
   const std::string kind = text.substr(0, colon);
-  const std::string number = colon == std::string::npos ? "auto" : text.substr(colon + 1);
+  const std::optional<std::string> number =
+      colon == std::string::npos ? std::nullopt : std::optional(text.substr(colon + 1));
   BaselineSpec spec;
   if (text == "mean") return spec;
-  bool known = kind == "pca" || kind == "rx";
-  spec.kind = kind == "rx" ? Kind::rx : Kind::pca;
-  if (number != "auto") {
-    int64_t components = 0;
-    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), components);
-    known = known && error == std::errc() && end == number.data() + number.size() && components >= 1;
-    spec.components = components;
+  spec.kind = kind == "rx" ? Kind::rx : kind == "local" ? Kind::local : Kind::pca;
+  bool known = kind == "pca" || kind == "rx" || kind == "local";
+  if (number && !(number == "auto" && spec.kind != Kind::local)) {
+    constexpr int64_t farthest = 64;
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(number->data(), number->data() + number->size(), value);
+    known = known && error == std::errc() && end == number->data() + number->size() && value >= 1;
+    if (spec.kind == Kind::local) {
+      known = known && value > local_guard && value <= farthest;
+      spec.reach = value;
+    } else {
+      spec.components = value;
+    }
   }
   if (!known)
-    throw UserError("there is no baseline '" + text +
-                    "'; there are mean, pca:auto, pca:K, rx:auto and rx:K with K components, such as pca:5");
+    throw UserError(
+        "there is no baseline '" + text +
+        "'; there are mean, local:R, which looks R pixels around (3 to 64), pca:auto, pca:K, rx:auto "
+        "and rx:K with K components, such as pca:5");
   return spec;
 }
 
 std::string to_string(const BaselineSpec& spec) {
   if (spec.kind == Kind::mean) return "mean";
+  if (spec.kind == Kind::local) return "local:" + std::to_string(spec.reach);
   return (spec.kind == Kind::pca ? "pca:" : "rx:") +
          (spec.components ? std::to_string(*spec.components) : "auto");
 }
@@ -203,7 +214,7 @@ Baseline::Baseline(const SpectrumImageView& training, std::span<const uint8_t> l
     throw UserError(name + " cannot be fitted: the mean spectrum's total is " + format("%g", total_) +
                     ", but spectra are scaled to their totals; preprocess.scaling_method robust_minmax, "
                     "minmax or none keeps them positive");
-  if (spec.kind == Kind::mean) return;
+  if (spec.kind == Kind::mean || spec.kind == Kind::local) return;
   if (possible < std::max<int64_t>(asked, 1))
     throw UserError(name + " cannot be fitted to " + std::to_string(fitted_.spectra) + " spectra of " +
                     std::to_string(fitted_.channels) + " channels; at most " +
@@ -264,14 +275,22 @@ Baseline::Baseline(Fitted fitted) : fitted_(std::move(fitted)) {
       channels >= 1 && std::ssize(fitted_.mean) == channels && finite(fitted_.mean) &&
       std::ssize(fitted_.directions) == count * channels && finite(fitted_.directions) &&
       std::all_of(fitted_.variances.begin(), fitted_.variances.end(), [](double v) { return v > 0; }) &&
-      finite(fitted_.variances) && (fitted_.spec.kind != Kind::mean || count == 0);
+      finite(fitted_.variances) &&
+      ((fitted_.spec.kind != Kind::mean && fitted_.spec.kind != Kind::local) || count == 0);
   total_ = std::accumulate(fitted_.mean.begin(), fitted_.mean.end(), 0.0);
   if (!sound || (fitted_.spec.kind != Kind::pca && !(total_ > 0)))
     throw UserError("the parts of the baseline " + to_string(fitted_.spec) + " do not belong together");
 }
 
+CountArray Baseline::expected_rows(const SpectrumImageView& image, int64_t first, int64_t last) const {
+  if (fitted_.spec.kind == Kind::local)
+    return local_means(image, fitted_.spec.reach, first, last, fitted_.mean);
+  return expected(image.rows(first, last));
+}
+
 CountArray Baseline::expected(const SpectrumImageView& image) const {
   expect(image.energy.size == fitted_.channels, "image with other channels than the baseline's");
+  if (fitted_.spec.kind == Kind::local) return expected_rows(image, 0, image.y.size);
   CountArray result(static_cast<size_t>(image.pixels() * fitted_.channels));
   const ConstVector mean(fitted_.mean.data(), fitted_.channels);
   const Directions directions(fitted_.directions.data(), fitted_.channels, components());
@@ -321,6 +340,8 @@ std::optional<std::vector<float>> Baseline::own_scores(const SpectrumImageView& 
 std::string Baseline::describe() const {
   const std::string fitted = "fitted to " + std::to_string(fitted_.spectra) + " spectra";
   if (fitted_.spec.kind == Kind::mean) return "mean spectrum, " + fitted;
+  if (fitted_.spec.kind == Kind::local)
+    return "mean of the spectra around each, up to " + std::to_string(fitted_.spec.reach) + " pixels away";
   const double total = fitted_.scree.empty() ? 0 : fitted_.scree[0].variance / fitted_.scree[0].share;
   double share = 0;
   for (double variance : fitted_.variances) share += variance / total;

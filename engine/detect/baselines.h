@@ -13,17 +13,18 @@ namespace eelsvae {
 // Simple models of normal spectra, against which the autoencoder is compared. They are fitted to and applied
 // to the images that it sees: prepared ones.
 struct BaselineSpec {
-  enum class Kind { mean, pca, rx };
+  enum class Kind { mean, local, pca, rx };
   Kind kind = Kind::mean;
   std::optional<int64_t> components;  // of pca and rx; absent: chosen from the training spectra
+  int64_t reach = 8;                  // of local, pixels
   bool operator==(const BaselineSpec&) const = default;
 };
 
-// "mean"; "pca" or "pca:auto", "pca:5"; "rx" or "rx:auto", "rx:10". UserError, which lists these, for
-// anything else.
+// "mean"; "local" or "local:8"; "pca" or "pca:auto", "pca:5"; "rx" or "rx:auto", "rx:10". UserError, which
+// lists these, for anything else.
 BaselineSpec parse_baseline(const std::string& text);
 
-// What parse_baseline() reads: "mean", "pca:auto", "pca:5" and so on.
+// What parse_baseline() reads: "mean", "local:8", "pca:auto", "pca:5" and so on.
 std::string to_string(const BaselineSpec& spec);
 
 // One principal component of the training spectra.
@@ -40,6 +41,9 @@ struct ScreeEntry {
 // C = sum (s_i - m)(s_i - m)^T / (n - 1), whose unit eigenvectors v_j have the eigenvalues l_1 >= l_2 ...:
 //
 //   mean  a spectrum s is expected to be m * total(s) / total(m); the autoencoder knows the total, too
+//   local the same with the mean of the spectra around s in place of m (local_mean.h): nothing is fitted but
+//   m,
+//         for pixels that have none around
 //   pca   m + sum over the kept j of v_j v_j^T (s - m): principal component analysis, centred, not scaled
 //         (K. Pearson, Phil. Mag. 2 (1901) 559)
 //   rx    as mean; besides, its own score is the squared Mahalanobis distance in the space of the kept
@@ -84,13 +88,17 @@ class Baseline {
 
   // The expected spectra (y, x, E) of an image with the training image's channels; 0 in its excluded pixels.
   CountArray expected(const SpectrumImageView& image) const;
+  // Rows [first, last) of these, with the same bits.
+  CountArray expected_rows(const SpectrumImageView& image, int64_t first, int64_t last) const;
+  // So many rows above and below a row take part in what is expected of it.
+  int64_t reach() const { return spec().kind == BaselineSpec::Kind::local ? spec().reach : 0; }
 
   // rx: its score of every pixel (y, x), NaN in excluded ones. Others have none.
   std::optional<std::vector<float>> own_scores(const SpectrumImageView& image) const;
 
   const BaselineSpec& spec() const { return fitted_.spec; }
-  int64_t components() const { return std::ssize(fitted_.variances); }  // kept; 0 for mean
-  // The first 20 components (or as many as there are), largest variance first; for mean none.
+  int64_t components() const { return std::ssize(fitted_.variances); }  // kept; 0 for mean and local
+  // The first 20 components (or as many as there are), largest variance first; for mean and local none.
   const std::vector<ScreeEntry>& scree() const { return fitted_.scree; }
   // "PCA, 3 components chosen (97.1 % of the variance), fitted to 44100 spectra", for logs.
   std::string describe() const;

@@ -41,6 +41,7 @@ std::optional<double> own_deviance(const Comparison& here, SourceDescription::Ki
       return here.mean;
     case SourceDescription::Kind::pca:
       return here.pca;
+    case SourceDescription::Kind::local:
     case SourceDescription::Kind::rx:
     case SourceDescription::Kind::other:
       break;

@@ -35,7 +35,7 @@ struct Comparison {
 
 // What a source of expectations is, for what is to be said of how well it predicts.
 struct SourceDescription {
-  enum class Kind { model, mean, pca, rx, other } kind = Kind::other;  // other: not made here
+  enum class Kind { model, mean, local, pca, rx, other } kind = Kind::other;  // other: not made here
   // Of a model:
   int64_t tile = 0;                    // side of its tiles, pixels
   std::optional<Comparison> training;  // on the spectra that its training held out

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <vector>
 
 #include "engine/detect/baselines.h"
 #include "engine/detect/expectation.h"
@@ -21,23 +21,34 @@ class RowExpectation {
   // Takes the next prepared rows. Returns what is expected of the rows that are known with them: those that
   // follow what was returned before, at most as far as what was taken.
   virtual Expectation add(const SpectrumImageView& rows) = 0;
-  // Of rows whose spectra may still change; absent where that costs too much.
-  virtual std::optional<Expectation> guess(const SpectrumImageView& rows) = 0;
+  // Of all rows without an expectation, to the last of these, the next ones, whose spectra may still change.
+  // Where guesses() says no, that costs too much.
+  virtual bool guesses() const = 0;
+  virtual Expectation guess(const SpectrumImageView& rows) = 0;
 };
 
-// A baseline, which looks at one spectrum at a time, must outlive it.
+// A baseline, which must outlive it.
 class BaselineRows final : public RowExpectation {
  public:
-  explicit BaselineRows(const Baseline& baseline) : baseline_(baseline) {}
+  // Of a scan of so many rows.
+  BaselineRows(const Baseline& baseline, int64_t height) : baseline_(baseline), height_(height) {}
 
-  int64_t reach() const override { return 0; }
-  Expectation add(const SpectrumImageView& rows) override { return expect_from(baseline_, rows); }
-  std::optional<Expectation> guess(const SpectrumImageView& rows) override {
-    return expect_from(baseline_, rows);
-  }
+  int64_t reach() const override { return baseline_.reach(); }
+  Expectation add(const SpectrumImageView& rows) override;
+  bool guesses() const override { return true; }
+  Expectation guess(const SpectrumImageView& rows) override;
 
  private:
+  // Of the rows told_ to `last` of those that are held, behind which are these.
+  Expectation expected(const SpectrumImageView& rows, int64_t last);
+
   const Baseline& baseline_;
+  int64_t height_;
+  // Rows of the scan from first_ on that are still needed.
+  CountArray held_;
+  std::vector<uint8_t> held_mask_;
+  int64_t first_ = 0, there_ = 0,
+          told_ = 0;  // there_: behind the last one; told_: the first without expectation
 };
 
 // A model, which must outlive it, sees the rows of a tile together.
@@ -55,7 +66,8 @@ class ModelRows final : public RowExpectation {
     expectation.foretells_totals = foretells_totals_;
     return expectation;
   }
-  std::optional<Expectation> guess(const SpectrumImageView&) override { return std::nullopt; }
+  bool guesses() const override { return false; }
+  Expectation guess(const SpectrumImageView&) override { return {}; }
 
  private:
   RowReconstruction rows_;

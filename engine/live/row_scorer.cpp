@@ -215,34 +215,50 @@ Expectation RowScorer::expectation_of(int64_t first, int64_t last) const {
 }
 
 Rows RowScorer::score_provisionally() {
-  const int64_t first = std::max(scored_rows_, final_rows_), known = expected_.last();
-  // The rows beyond those whose spectra and expectation are settled, as they are until now.
+  const int64_t first = scored_rows(), known = expected_.last(), ready = prepared_.last();
+  // What follows the rows whose spectra and expectation are settled, as it is until now.
   std::vector<float> tail_noise;
   CountArray tail;
   std::optional<Expectation> guess;
-  if (known == prepared_.last() && complete_ > known) {
-    tail = filtered(known, complete_, tail_noise);
-    guess = source_->guess(view(known, complete_, tail));
+  if (complete_ > known && source_->guesses()) {
+    tail = filtered(ready, complete_, tail_noise);
+    guess = source_->guess(view(ready, complete_, tail));
   }
   const int64_t last = guess ? complete_ : known;
-  if (first >= last) return {scored_rows_, scored_rows_};
-  const int64_t settled = std::min(first, known);
-  const std::span<const float> rows = prepared_.rows(settled, known);
-  CountArray observed(rows.begin(), rows.end());
-  Expectation expectation = expectation_of(settled, known);
-  std::vector<float> pixel_noise = noise_of(settled, known);
+  if (first >= last) return {scored_rows(), scored_rows()};
+  const int64_t begin = std::min(first, known);
+  const auto joined = [&](std::span<const float> settled, const auto& more) {
+    CountArray all(settled.begin(), settled.end());
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  // Rows [begin, last).
+  const int64_t settled_end = guess ? ready : known;
+  CountArray observed = joined(prepared_.rows(begin, settled_end), tail);
+  Expectation expectation = expectation_of(begin, known);
+  std::vector<float> pixel_noise = noise_of(begin, settled_end);
+  pixel_noise.insert(pixel_noise.end(), tail_noise.begin(), tail_noise.end());
+  const auto rows_of = [&](const auto& all, int64_t from, int64_t row_size) {
+    return std::span<const float>(all).subspan(static_cast<size_t>((from - begin) * row_size));
+  };
   if (guess) {
-    measure(known, last, tail, guess->spectra, tail_noise);
-    const auto add = [&](const auto& of_tail, int64_t row_size, auto& to) {
-      if (!of_tail.empty())
-        to.insert(to.end(), of_tail.begin() + std::max<int64_t>(0, first - known) * row_size, of_tail.end());
-    };
-    add(tail, prepared_.row_size(), observed);
-    add(guess->spectra, prepared_.row_size(), expectation.spectra);
-    add(guess->own_scores, width_, expectation.own_scores);
-    add(tail_noise, width_, pixel_noise);
+    fill_excluded(mask_of(known, last), guess->spectra, 0);
+    expectation.spectra.insert(expectation.spectra.end(), guess->spectra.begin(), guess->spectra.end());
+    expectation.own_scores.insert(expectation.own_scores.end(), guess->own_scores.begin(),
+                                  guess->own_scores.end());
+    expectation.foretells_totals = guess->foretells_totals;
+    expectation.is_projection = guess->is_projection;
+    measure(known, last, rows_of(observed, known, prepared_.row_size()), guess->spectra,
+            rows_of(pixel_noise, known, width_));
   }
   amounts_.foretell_rows(excluded_, first, last, last, known);
+  const auto drop = [&](auto& all, int64_t row_size) {
+    if (!all.empty()) all.erase(all.begin(), all.begin() + (first - begin) * row_size);
+  };
+  drop(observed, prepared_.row_size());
+  drop(expectation.spectra, prepared_.row_size());
+  drop(expectation.own_scores, width_);
+  drop(pixel_noise, width_);
   score(first, last, observed, expectation, std::move(pixel_noise), false);
   scored_rows_ = last;
   return {first, last};

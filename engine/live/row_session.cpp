@@ -69,7 +69,7 @@ struct RowSession::Parts {
   void begin(std::unique_ptr<RowExpectation> source) {
     if (!source) {
       if (!state->baseline) throw UserError("the state was made with a model, which has to come with it");
-      source = std::make_unique<BaselineRows>(*state->baseline);
+      source = std::make_unique<BaselineRows>(*state->baseline, plan.height);
     }
     scorer.emplace(state, plan.height, plan.width, mask_of_plan(), std::move(source));
   }

@@ -1,6 +1,5 @@
 #include "io/model/model_rows.h"
 
-#include <optional>
 #include <utility>
 
 #include "io/model/trained_model.h"
@@ -18,7 +17,8 @@ class OwnedModelRows final : public RowExpectation {
 
   int64_t reach() const override { return rows_.reach(); }
   Expectation add(const SpectrumImageView& rows) override { return rows_.add(rows); }
-  std::optional<Expectation> guess(const SpectrumImageView& rows) override { return rows_.guess(rows); }
+  bool guesses() const override { return rows_.guesses(); }
+  Expectation guess(const SpectrumImageView& rows) override { return rows_.guess(rows); }
 
  private:
   TrainedModel trained_;

@@ -103,6 +103,8 @@ SourceDescription::Kind kind_of(const BaselineSpec& spec) {
   switch (spec.kind) {
     case BaselineSpec::Kind::mean:
       return SourceDescription::Kind::mean;
+    case BaselineSpec::Kind::local:
+      return SourceDescription::Kind::local;
     case BaselineSpec::Kind::pca:
       return SourceDescription::Kind::pca;
     case BaselineSpec::Kind::rx:

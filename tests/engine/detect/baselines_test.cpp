@@ -66,16 +66,63 @@ TEST(BaselineSpec, IsReadAndWritten) {
   EXPECT_EQ(parse_baseline("pca:5"), (BaselineSpec{Kind::pca, 5}));
   EXPECT_EQ(parse_baseline("rx"), (BaselineSpec{Kind::rx, {}}));
   EXPECT_EQ(parse_baseline("rx:10"), (BaselineSpec{Kind::rx, 10}));
-  for (const char* text : {"mean", "pca:auto", "pca:5", "rx:auto", "rx:10"})
+  EXPECT_EQ(parse_baseline("local"), (BaselineSpec{Kind::local, {}, 8}));
+  EXPECT_EQ(parse_baseline("local:5"), (BaselineSpec{Kind::local, {}, 5}));
+  for (const char* text : {"mean", "local:8", "pca:auto", "pca:5", "rx:auto", "rx:10"})
     EXPECT_EQ(to_string(parse_baseline(text)), text);
 }
 
+// By plain sums, of every spectrum around.
+TEST(Baselines, LocalIsTheMeanAroundWithoutTheNearestAndTheExcluded) {
+  constexpr int64_t height = 11, width = 13, energies = 20, reach = 4;
+  SpectrumImage image = smooth_rank_three(height, width, energies);
+  add_normal_noise(image, 3, 1);
+  image.excluded.assign(static_cast<size_t>(height * width), 0);
+  for (const int64_t pixel : {0L, 5 * width + 6L, 5 * width + 9L}) {
+    image.excluded[static_cast<size_t>(pixel)] = 1;
+    std::fill_n(image.spectrum(pixel), energies, 0.0f);
+  }
+  const CountArray expected = fitted(image, "local:4").expected(image);
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; ++x) {
+      std::vector<double> sum(energies);
+      double around = 0, own = 0;
+      for (int64_t v = 0; v < height; ++v)
+        for (int64_t u = 0; u < width; ++u) {
+          const int64_t distance = std::max(std::abs(v - y), std::abs(u - x));
+          if (distance > reach || distance <= 2 || image.excluded[static_cast<size_t>(v * width + u)])
+            continue;
+          for (int64_t e = 0; e < energies; ++e)
+            sum[static_cast<size_t>(e)] += static_cast<double>(image.spectrum(v * width + u)[e]);
+        }
+      for (int64_t e = 0; e < energies; ++e) {
+        around += sum[static_cast<size_t>(e)];
+        own += static_cast<double>(image.spectrum(y * width + x)[e]);
+      }
+      for (int64_t e = 0; e < energies; ++e) {
+        const double wanted = image.excluded[static_cast<size_t>(y * width + x)]
+                                  ? 0
+                                  : sum[static_cast<size_t>(e)] * own / around;
+        EXPECT_NEAR(expected[static_cast<size_t>((y * width + x) * energies + e)], wanted, 1e-4 * 40);
+      }
+    }
+  // Where nobody is around, the mean spectrum is expected.
+  SpectrumImage alone = image_of(1, 3, channels(energies), [](int64_t, int64_t x, double e) {
+    return (1 + static_cast<double>(x)) * (3 + e);
+  });
+  EXPECT_LT(largest_difference(alone, fitted(alone, "local:4").expected(alone)), 1e-4);
+}
+
 TEST(BaselineSpec, RefusesTheRestAndListsWhatThereIs) {
-  for (const char* text : {"", "mean:1", "median", "PCA:5", "pca:", "pca:0", "pca:-1", "pca:5x", "pca:1.5",
-                           "pca: 5", "rx:99999999999999999999", "rx:auto:5", ":5"}) {
+  for (const char* text :
+       {"", "mean:1", "median", "PCA:5", "pca:", "pca:0", "pca:-1", "pca:5x", "pca:1.5", "pca: 5",
+        "rx:99999999999999999999", "rx:auto:5", ":5", "local:2", "local:65", "local:auto", "local:"}) {
     const std::string error = user_error_of([&] { parse_baseline(text); });
     EXPECT_NE(error.find("'" + std::string(text) + "'"), std::string::npos) << error;
-    EXPECT_NE(error.find("mean, pca:auto, pca:K, rx:auto and rx:K"), std::string::npos) << error;
+    EXPECT_NE(
+        error.find("mean, local:R, which looks R pixels around (3 to 64), pca:auto, pca:K, rx:auto and rx:K"),
+        std::string::npos)
+        << error;
   }
 }
 

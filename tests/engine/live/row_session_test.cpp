@@ -86,7 +86,7 @@ void expect_same(const Detection& rows, const Detection& image, const std::strin
 }
 
 std::vector<Case> cases() {
-  std::vector<Case> all = {{"mean"}, {"pca:3"}, {"rx:5"}};
+  std::vector<Case> all = {{"mean"}, {"local"}, {"local:3"}, {"pca:3"}, {"rx:5"}};
   Case unfiltered{"mean"};
   unfiltered.preprocess.sigma = 0;
   unfiltered.preprocess.xy_window = 1;
@@ -225,25 +225,27 @@ TEST(RowSession, BeginsInTheMiddleOfAScan) {
 }
 
 TEST(RowSession, ScoresProvisionallyAsIfTheScanEnded) {
-  const auto state = state_of({"pca:2"});
-  const SpectrumImage scan = film(2);
-  RowSession session(state, plan_of(scan));
-  for (int64_t y = 0; y < 30; ++y) session.push(y * width, width, spectra(scan, y * width, width));
-  EXPECT_TRUE(std::isnan(session.scores()[29 * width]));
-  EXPECT_EQ(session.score_provisionally(), (Rows{session.final_rows(), 30}));
-  EXPECT_EQ(session.score_provisionally(), (Rows{30, 30})) << "nothing is new";
-  const std::vector<float> provisional(session.scores().begin(), session.scores().end());
-  RowSession ended(state, plan_of(scan));
-  ended.push(0, 30 * width, spectra(scan, 0, 30 * width));
-  ended.finish();
-  expect_same_bits(provisional, ended.scores(), "as if it ended");
-  // And then goes on as if nobody had looked.
-  for (int64_t y = 30; y < height; ++y) {
-    session.push(y * width, width, spectra(scan, y * width, width));
-    session.score_provisionally();
+  for (const char* baseline : {"pca:2", "local:5", "rx:5"}) {
+    const auto state = state_of({baseline});
+    const SpectrumImage scan = film(2);
+    RowSession session(state, plan_of(scan));
+    for (int64_t y = 0; y < 30; ++y) session.push(y * width, width, spectra(scan, y * width, width));
+    EXPECT_TRUE(std::isnan(session.scores()[29 * width]));
+    EXPECT_EQ(session.score_provisionally(), (Rows{session.final_rows(), 30}));
+    EXPECT_EQ(session.score_provisionally(), (Rows{30, 30})) << "nothing is new";
+    const std::vector<float> provisional(session.scores().begin(), session.scores().end());
+    RowSession ended(state, plan_of(scan));
+    ended.push(0, 30 * width, spectra(scan, 0, 30 * width));
+    ended.finish();
+    expect_same_bits(provisional, ended.scores(), "as if it ended");
+    // And then goes on as if nobody had looked.
+    for (int64_t y = 30; y < height; ++y) {
+      session.push(y * width, width, spectra(scan, y * width, width));
+      session.score_provisionally();
+    }
+    session.finish();
+    expect_same(session.result(), whole(*state, scan), "goes on");
   }
-  session.finish();
-  expect_same(session.result(), whole(*state, scan), "goes on");
 }
 
 TEST(RowSession, ShowsTheSpectraThatFitWorst) {
