@@ -38,18 +38,25 @@ int main(int argc, char** argv) {
       "      for y in range(210): scan.send(y * 210, row(y))\n"
       "  print(scan.summary)\n"
       "and http://127.0.0.1:5726/ shows it meanwhile.\n"
+      "  eelsvae-detect --model run --data scan.dm4 --output found\n"
+      "  eelsvae-serve --model run --state found --page 5726\n"
+      "scores them by a trained network.\n"
       "  eelsvae-serve --baseline mean --learn-rows 20\n"
       "needs no detection before: each scan is scored by what its first 20 rows show.\n"
       "  eelsvae-serve --make-keys lab.keys\n"
       "  eelsvae-serve --state found --listen 'tcp://*:5725' --keys lab.keys\n"
       "is for clients on other machines, which have lab.keys.client. docs/live.md has the messages.");
   app.add_option("--state", request.state,
-                 "what a detection by a baseline measured: its folder, or the file state.safetensors in it");
+                 "what a detection measured: its folder, or the file state.safetensors in it");
+  app.add_option("--model", request.model,
+                 "beside --state of a detection with a model: that model, a run's folder or a file");
   app.add_option("--baseline", request.baseline,
                  "instead: mean, pca:K, rx:K, pca:auto or rx:auto, learned from each scan's first rows");
   app.add_option("--learn-rows", request.learn_rows, "how many rows that are").default_str("20");
   app.add_option("--config", request.config, "configuration, for --baseline");
-  app.add_option("--set", request.settings, "override a key, for --baseline (repeatable)")
+  app.add_option("--set", request.settings,
+                 "override a key, for --baseline; beside --model device, precision and "
+                 "detection.batch_size (repeatable)")
       .type_name("KEY=VALUE")
       .one_value_each_time();
   app.add_option("--listen", request.listen,

@@ -4,7 +4,10 @@
 #include <string>
 
 #include "io/config/config.h"
+#include "io/config/detection_settings.h"
+#include "io/model/checkpoint.h"
 #include "io/model/detection_state_file.h"
+#include "io/run/training_run.h"
 #include "io/serve/row_scans.h"
 #include "io/serve/service.h"
 #include "io/serve/service_keys.h"
@@ -18,19 +21,43 @@ namespace {
 constexpr uint64_t default_learn_rows = 20, most_window = 4096;
 constexpr int64_t most_learn_rows = 1 << 20;
 
-std::unique_ptr<LiveScanSource> source_of(const ServeRequest& request) {
+std::unique_ptr<LiveScanSource> source_by_model(const ServeRequest& request,
+                                                std::shared_ptr<const DetectionState> state,
+                                                spdlog::logger& log) {
+  for (const std::string& setting : request.settings) {
+    const std::string key = setting.substr(0, setting.find('='));
+    if (key != "device" && key != "precision" && key != "detection.batch_size")
+      throw UserError("--set " + key +
+                      ": belongs to the state; beside --model may be set device, precision and "
+                      "detection.batch_size");
+  }
+  SafetensorsFile file(model_file(request.model));
+  Config config = read_checkpoint_info(file).config;
+  apply_to_detection(request.settings, config, "--set");
+  std::string fallback;
+  BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
+  if (!fallback.empty()) log.info("{}", fallback);
+  return std::make_unique<ScansByModel>(std::move(file), config, std::move(offer), std::move(state),
+                                        request.model + " and " + request.state);
+}
+
+std::unique_ptr<LiveScanSource> source_of(const ServeRequest& request, spdlog::logger& log) {
   if (request.state.empty() == request.baseline.empty())
     throw UserError(
         "by what are scans to be scored? --state FOUND takes what a detection has left in its folder, "
         "--baseline "
         "mean learns from the first rows of each scan; one of them");
   if (!request.state.empty()) {
-    if (!request.config.empty() || !request.settings.empty() || request.learn_rows)
+    if (!request.config.empty() || request.learn_rows || (!request.settings.empty() && request.model.empty()))
       throw UserError(
           "--state has its configuration and nothing to learn: leave out --config, --set and --learn-rows");
-    return std::make_unique<ScansByState>(
-        std::make_shared<const DetectionState>(load_detection_state(request.state)), request.state);
+    auto state = std::make_shared<const DetectionState>(load_detection_state(request.state));
+    if (!request.model.empty()) return source_by_model(request, std::move(state), log);
+    return std::make_unique<ScansByState>(std::move(state), request.state);
   }
+  if (!request.model.empty())
+    throw UserError(
+        "--model needs --state FOUND, too: what eelsvae-detect --model has measured and left in its folder");
   const Config config = request.config.empty() ? parse_config("{}", "--set", request.settings)
                                                : read_config(request.config, request.settings);
   LearnFromRows learning;
@@ -64,8 +91,8 @@ int run_serve(const ServeRequest& request) {
   if (request.window < 1 || request.window > most_window)
     throw UserError("--window: not within 1 and 4096 MiB");
   options.window = static_cast<int64_t>(request.window << 20);
-  const std::unique_ptr<LiveScanSource> source = source_of(request);
   const auto log = make_console_log();
+  const std::unique_ptr<LiveScanSource> source = source_of(request, *log);
   serve(
       options, *source, [&](const std::string& line) { log->info("{}", line); }, interruption());
   return 0;

@@ -9,11 +9,12 @@ namespace eelsvae {
 
 // The job of eelsvae-serve, by what its command line asks for; empty: not given.
 struct ServeRequest {
-  std::string state;     // of a detection: a file or the detection's folder; or instead
+  std::string state;     // of a detection: a file or the detection's folder
+  std::string model;     // that it was made with, if it was: a run or a file; or instead
   std::string baseline;  // its name, learned from each scan's first rows
   std::optional<uint64_t> learn_rows;
   std::string config;                 // that the baseline takes preprocessing and detection from
-  std::vector<std::string> settings;  // KEY=VALUE
+  std::vector<std::string> settings;  // KEY=VALUE, for the baseline, or of the model's device
   std::string listen = "tcp://127.0.0.1:5725";
   std::string keys;              // the service's file
   std::string make_keys;         // make two files of keys, and nothing else
