@@ -45,7 +45,10 @@ int main(int argc, char** argv) {
       "needs no detection before: each scan is scored by what its first 20 rows show.\n"
       "  eelsvae-serve --make-keys lab.keys\n"
       "  eelsvae-serve --state found --listen 'tcp://*:5725' --keys lab.keys\n"
-      "is for clients on other machines, which have lab.keys.client. docs/live.md has the messages.");
+      "is for clients on other machines, which have lab.keys.client.\n"
+      "  eelsvae-serve --state found --page 5726 --simplon tcp://DCU:31001 --scan 210,210 \\\n"
+      "      --energy-offset -20 --dispersion 0.25 --region 100:150 --forward tcp://127.0.0.1:9998\n"
+      "scores the scans of a DECTRIS detector, and hands its stream on. docs/live.md has the rest.");
   app.add_option("--state", request.state,
                  "what a detection measured: its folder, or the file state.safetensors in it");
   app.add_option("--model", request.model,
@@ -72,5 +75,23 @@ int main(int argc, char** argv) {
       "write this file, for --keys, and another for clients, with .client behind its name; then end");
   app.add_option("--window", request.window, "MiB of spectra that a sender may have on the way")
       .capture_default_str();
+  app.add_option(
+      "--simplon", request.simplon,
+      "receive a DECTRIS detector and score its scans, too: tcp://HOST:31001 (stream version 2) or "
+      "tcp://HOST:9999 (1)");
+  app.add_option("--scan", request.scan, "of the detector: the scan's shape, if the stream does not say it")
+      .type_name("HEIGHT,WIDTH");
+  app.add_option("--energy-offset", request.energy_offset, "eV of its first column");
+  app.add_option("--dispersion", request.dispersion, "eV from a column to the next");
+  app.add_option(
+         "--region", request.region,
+         "its rows that are summed, and the columns that are taken, each from the first to behind the "
+         "last: 100:150 or 100:150,0:1028")
+      .type_name("ROWS[,COLUMNS]");
+  app.add_option("--channel", request.channel, "which of several thresholds; else the first");
+  app.add_option("--forward", request.forward,
+                 "address where the next receiver gets the stream as it came: tcp://127.0.0.1:9998");
+  app.add_option("--queue", request.queue, "MiB of its spectra that may wait to be scored")
+      .default_str("512");
   return app.run(argc, argv, [&] { return run_serve(request); });
 }

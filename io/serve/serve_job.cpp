@@ -1,10 +1,13 @@
 #include "io/serve/serve_job.h"
 
+#include <charconv>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "io/config/config.h"
 #include "io/config/detection_settings.h"
+#include "io/files/message_text.h"
 #include "io/model/checkpoint.h"
 #include "io/model/detection_state_file.h"
 #include "io/run/training_run.h"
@@ -18,7 +21,8 @@
 namespace eelsvae {
 namespace {
 
-constexpr uint64_t default_learn_rows = 20, most_window = 4096;
+constexpr uint64_t default_learn_rows = 20;
+constexpr uint64_t most_window = 4096, most_queue = 65536;  // MiB
 constexpr int64_t most_learn_rows = 1 << 20;
 
 std::unique_ptr<LiveScanSource> source_by_model(const ServeRequest& request,
@@ -71,7 +75,75 @@ std::unique_ptr<LiveScanSource> source_of(const ServeRequest& request, spdlog::l
   return std::make_unique<LearningScans>(std::move(learning));
 }
 
+// Absent where it is none.
+std::optional<int64_t> whole_number(std::string_view digits) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc() || end != digits.data() + digits.size() || value < 0) return std::nullopt;
+  return value;
+}
+
+std::optional<ReceiverOptions> detector_of(const ServeRequest& request) {
+  if (request.simplon.empty()) {
+    if (!request.scan.empty() || request.energy_offset || request.dispersion || !request.region.empty() ||
+        !request.channel.empty() || !request.forward.empty() || request.queue)
+      throw UserError(
+          "--scan, --energy-offset, --dispersion, --region, --channel, --forward and --queue are for "
+          "the detector of --simplon tcp://HOST:PORT; give that, too");
+    return std::nullopt;
+  }
+  ReceiverOptions detector;
+  detector.endpoint = request.simplon;
+  detector.frames.region = parse_region(request.region);
+  detector.frames.channel = request.channel;
+  if (!request.scan.empty()) detector.scan.shape = parse_scan_shape(request.scan);
+  detector.scan.energy_offset = request.energy_offset;
+  detector.scan.dispersion = request.dispersion;
+  detector.forward_endpoint = request.forward;
+  return detector;
+}
+
 }  // namespace
+
+DetectorRegion parse_region(const std::string& text) {
+  DetectorRegion region;
+  const auto fail = [&] {
+    throw UserError("--region: '" + one_line(text) +
+                    "' is not FIRST:LAST of rows, or these and of columns; --region 100:150,0:1028, say");
+  };
+  const auto number = [&](std::string_view digits) -> std::optional<int64_t> {
+    if (digits.empty()) return std::nullopt;
+    const std::optional<int64_t> value = whole_number(digits);
+    if (!value) fail();
+    return value;
+  };
+  const auto range = [&](std::string_view part, int64_t& first, std::optional<int64_t>& last) {
+    const size_t colon = part.find(':');
+    if (colon == std::string_view::npos) fail();
+    first = number(part.substr(0, colon)).value_or(0);
+    last = number(part.substr(colon + 1));
+    if (last && *last <= first) fail();
+  };
+  if (text.empty()) return region;
+  const std::string_view both = text;
+  const size_t comma = both.find(',');
+  range(both.substr(0, comma), region.first_row, region.last_row);
+  if (comma != std::string_view::npos) range(both.substr(comma + 1), region.first_column, region.last_column);
+  return region;
+}
+
+std::array<int64_t, 2> parse_scan_shape(const std::string& text) {
+  const std::string_view both = text;
+  const size_t comma = both.find(',');
+  std::optional<int64_t> height, width;
+  if (comma != std::string_view::npos) {
+    height = whole_number(both.substr(0, comma));
+    width = whole_number(both.substr(comma + 1));
+  }
+  if (!height || !width)
+    throw UserError("--scan: '" + one_line(text) + "' is not HEIGHT,WIDTH in pixels; --scan 210,210, say");
+  return {*height, *width};
+}
 
 int run_serve(const ServeRequest& request) {
   if (!request.make_keys.empty()) {
@@ -91,6 +163,10 @@ int run_serve(const ServeRequest& request) {
   if (request.window < 1 || request.window > most_window)
     throw UserError("--window: not within 1 and 4096 MiB");
   options.window = static_cast<int64_t>(request.window << 20);
+  options.detector = detector_of(request);
+  const uint64_t queue = request.queue.value_or(options.detector_queue >> 20);
+  if (queue < 1 || queue > most_queue) throw UserError("--queue: not within 1 and 65536 MiB");
+  options.detector_queue = static_cast<int64_t>(queue << 20);
   const auto log = make_console_log();
   const std::unique_ptr<LiveScanSource> source = source_of(request, *log);
   serve(

@@ -15,10 +15,11 @@ using nlohmann::json;
 
 void check_shape(const std::array<int64_t, 2>& shape) {
   const auto [height, width] = shape;
-  if (height < 1 || width < 1 || height > most_scan_pixels || width > most_scan_pixels / height) {
+  if (height < 1 || width < 1 || height > most_detector_scan_pixels ||
+      width > most_detector_scan_pixels / height) {
     throw UserError("a scan of " + std::to_string(height) + " x " + std::to_string(width) +
                     " pixels; give height and width, both at least 1, of " +
-                    std::to_string(most_scan_pixels) + " pixels at most");
+                    std::to_string(most_detector_scan_pixels) + " pixels at most");
   }
 }
 
@@ -40,7 +41,9 @@ ScanOptions completed(ScanOptions options, const json& user_data) {
     const json& shape = *found;
     const auto size = [&](size_t i) {
       const double value = shape[i].is_number() ? shape[i].get<double>() : 0;
-      return value >= 1 && value <= static_cast<double>(most_scan_pixels) ? static_cast<int64_t>(value) : 0;
+      return value >= 1 && value <= static_cast<double>(most_detector_scan_pixels)
+                 ? static_cast<int64_t>(value)
+                 : 0;
     };
     if (!shape.is_array() || shape.size() != 2)
       throw UserError("scan_shape of user_data (header_appendix) has to be [height, width]");

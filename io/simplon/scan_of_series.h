@@ -24,7 +24,7 @@ struct ScanOptions {
 };
 
 // The largest scan, in pixels.
-constexpr int64_t most_scan_pixels = int64_t{1} << 26;
+constexpr int64_t most_detector_scan_pixels = int64_t{1} << 26;
 
 // A scan, as of its first message.
 struct DetectorScan {
