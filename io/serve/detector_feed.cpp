@@ -47,6 +47,7 @@ class DetectorFeed::Sink final : public ScanSink {
       return feed_.post(Said{series_ + " is not scored: " + error.what()});
     }
     taken_ = true;
+    feed_.tell_link(true);  // before the scan, so that its sender is not taken for lost
     feed_.post(std::move(begin));
   }
 
@@ -136,13 +137,16 @@ bool DetectorFeed::make_room(int64_t bytes) {
   return true;
 }
 
+void DetectorFeed::tell_link(bool connected) {
+  if (std::exchange(connected_, connected) != connected) post(Link{connected});
+}
+
 void DetectorFeed::receive() {
-  bool connected = false;
   try {
     while (!stop_) {
-      receiver_.receive(std::chrono::milliseconds(50));
-      if (std::exchange(connected, receiver_.connected()) != receiver_.connected())
-        post(Link{receiver_.connected()});
+      const int64_t taken = receiver_.receive(std::chrono::milliseconds(50));
+      // While messages come, the receiver may not have looked yet.
+      if (taken == 0 || receiver_.connected()) tell_link(receiver_.connected());
     }
     receiver_.stop();
   } catch (const std::bad_alloc&) {

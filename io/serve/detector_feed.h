@@ -65,6 +65,7 @@ class DetectorFeed {
   class Sink;
   void post(Event event);
   bool make_room(int64_t bytes);
+  void tell_link(bool connected);
   void receive();
 
   const int64_t most_waiting_;
@@ -73,6 +74,7 @@ class DetectorFeed {
   SimplonReceiver receiver_;
   const std::string forwards_;
   std::atomic<int64_t> waiting_ = 0;  // bytes
+  bool connected_ = false;            // as it was told
   std::mutex mutex_;
   std::vector<Event> events_;
   std::atomic<bool> stop_ = false;

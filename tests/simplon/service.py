@@ -10,6 +10,7 @@ Usage: service.py WRITERS_FOLDER BUILD_FOLDER [NAME...]
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -170,41 +171,55 @@ def test_scan_of_user_data():
             behind.close(0)
 
 
+# LiberTEM's simulator in a process of its own: ADDRESS, FRAMES; sends when a line comes.
+SIMULATOR = """
+import sys, libertem_dectris
+detector = libertem_dectris.DectrisSim.new_mocked(uri=sys.argv[1], num_frames=int(sys.argv[2]), dwelltime=1000)
+print("there", flush=True)
+sys.stdin.readline()
+detector.send_headers()
+detector.send_frames()
+detector.send_footer()
+sys.stdin.readline()
+"""
+
+
+def simulator(address):
+    process = subprocess.Popen([python, "-c", SIMULATOR, address, str(HEIGHT * WIDTH)], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "there\n"
+    return process
+
+
 def test_killed_detector():
     """Watchers are told within two seconds; the next one's series ends the scan and begins another."""
-    frames = film(3)
-    detector = Detector()
-    with Service(build, "--simplon", detector.address, *SHAPE, *ENERGIES, source=LEARNING) as service, \
-            Watch(service.address) as watch:
-        service.line("connected with the detector")
-        detector.start(1, frames)
-        detector.images(0, 600)
-        until(lambda: watch.final_rows > 0, 10, "the first rows")
-        assert not watch.producer_lost
-        detector.close()
-        took = until(lambda: watch.producer_lost, BOUND, "the watcher hears that the detector is gone")
-        print(f"    told after {took:.2f} s")
-        again = Detector.__new__(Detector)
-        again.address = detector.address
-        again.push = zmq.Context.instance().socket(zmq.PUSH)
-        until(lambda: not bind_fails(again), 5, "the detector's port is free")
-        until(lambda: not watch.producer_lost, 5, "the watcher hears that it is back")
-        with again:
-            again.start(1, frames)
-            service.line("series 1 was broken off: 600 frames came")
-            service.line("scan 'series 1' ended:.* 900 never came")
-            again.images(0, len(frames))
-            again.end()
-            until(lambda: watch.scan["series"] == "series 1 (2)" and watch.summary, 10, "the end of the next scan")
-            assert status(service.address)["scan"]["counts"]["missing"] == 0
-
-
-def bind_fails(detector):
-    try:
-        detector.push.bind(detector.address)
-        return False
-    except zmq.ZMQError:
-        return True
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with tempfile.TemporaryDirectory() as folder:
+        detector = simulator(address)
+        with Service(build, "--simplon", address, *SHAPE, *ENERGIES, "--region", REGION,
+                     source=state_of_film(folder)) as service, \
+                Watch(service.address) as watch:
+            service.line("connected with the detector")
+            detector.stdin.write("go\n")
+            detector.stdin.flush()
+            until(lambda: watch.final_rows > 0, 10, "the first rows")
+            assert not watch.producer_lost
+            detector.kill()
+            took = until(lambda: watch.producer_lost, BOUND, "the watcher hears that the detector is gone")
+            print(f"    told after {took:.2f} s")
+            detector.wait()
+            detector = simulator(address)
+            until(lambda: not watch.producer_lost, 5, "the watcher hears that it is back")
+            detector.stdin.write("go\n")
+            detector.stdin.flush()
+            came = int(service.line("was broken off: ([0-9,]+) frames came")[1].replace(",", ""))
+            service.line(f"ended:.* {HEIGHT * WIDTH - came:,} never came")
+            until(lambda: watch.scan["series"].endswith("(2)") and watch.summary, 10, "the end of the next scan")
+            counts = status(service.address)["scan"]["counts"]
+            assert counts == {"received": HEIGHT * WIDTH, "repeated": 0, "late": 0, "missing": 0}, counts
+            detector.communicate("end\n")
 
 
 def test_killed_service():
@@ -302,7 +317,8 @@ def test_mistakes():
                             ([*detector, "--scan", "3,0"], "at least 1"), ([*detector, "--region", "9"], "--region"),
                             ([*detector, "--region", "9:9"], "--region"), ([*detector, "--region", "1:2,x:3"], "--region"),
                             ([*detector, "--dispersion", "0"], "dispersion"), ([*detector, "--queue", "0"], "--queue"),
-                            ([*detector, "--forward", "nowhere"], "cannot be forwarded"), (["--simplon", "there"], "no address")):
+                            ([*detector, "--forward", "nowhere"], "cannot be forwarded"),
+                            (["--simplon", "there"], "no address")):
         refused = subprocess.run([program, *LEARNING, "--listen", "tcp://127.0.0.1:*", *wrong], capture_output=True, text=True,
                                  timeout=20)
         assert refused.returncode == 2 and fragment in refused.stderr, (wrong, refused)
