@@ -47,7 +47,8 @@ int main(int argc, char** argv) {
       "  eelsvae-serve --state found --listen 'tcp://*:5725' --keys lab.keys\n"
       "is for clients on other machines, which have lab.keys.client.\n"
       "  eelsvae-serve --state found --page 5726 --simplon tcp://DCU:31001 --scan 210,210 \\\n"
-      "      --energy-offset -20 --dispersion 0.25 --region 100:150 --forward tcp://127.0.0.1:9998\n"
+      "      --energy-offset -20 --dispersion 0.25 --region 100:150,0:1028 \\\n"
+      "      --forward tcp://127.0.0.1:9998\n"
       "scores the scans of a DECTRIS detector, and hands its stream on. docs/live.md has the rest.");
   app.add_option("--state", request.state,
                  "what a detection measured: its folder, or the file state.safetensors in it");

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -112,6 +113,11 @@ class Service {
                                              [this] { waker_.wake(); });
       log_("receives the detector at " + options.detector->endpoint +
            (feed_->forwards().empty() ? "" : ", forwards its stream at " + feed_->forwards()));
+      const ScanOptions& scan = options.detector->scan;
+      const Axis energy = energies_of(scan, options.detector->frames.region);
+      if (scan.shape) check_scan_size((*scan.shape)[0], (*scan.shape)[1], std::max<int64_t>(1, energy.size));
+      if (scan.shape && energy.size > 0 && energy.units == "eV")
+        work_.prepare({(*scan.shape)[0], (*scan.shape)[1], energy});
     }
   }
 
@@ -362,6 +368,7 @@ class Service {
 
   void deliver(ScanWork::Event& event) {
     if (!event.log.empty()) log_(event.log);
+    if (event.client.empty() && event.message.is_null()) return;
     // Who sends, only this thread knows.
     if (event.message.is_object() && event.message["type"] == "scan" && event.message["state"] == "running")
       event.message["producer"] = sending() ? "sending" : "lost";

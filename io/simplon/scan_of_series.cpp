@@ -65,6 +65,14 @@ ScanOptions completed(ScanOptions options, const json& user_data) {
 
 }  // namespace
 
+Axis energies_of(const ScanOptions& options, const DetectorRegion& region) {
+  const double dispersion = options.dispersion.value_or(1);
+  const int64_t first = options.dispersion ? region.first_column : 0;
+  return {"Energy loss", options.dispersion ? "eV" : "",
+          options.energy_offset.value_or(0) + dispersion * static_cast<double>(first), dispersion,
+          region.last_column ? *region.last_column - region.first_column : 0};
+}
+
 ScanOfSeries::ScanOfSeries(const ScanOptions& options, const DetectorRegion& region, ScanSink& sink)
     : options_(options), region_(region), sink_(sink) {
   if (options_.shape) check_shape(*options_.shape);
@@ -113,12 +121,7 @@ void ScanOfSeries::begin(const SeriesStart& series, bool joined_late) {
   scan_.height = (*options.shape)[0], scan_.width = (*options.shape)[1];
   const int64_t pixels = scan_.height * scan_.width;
   came_.assign(static_cast<size_t>(pixels), false);
-  const double dispersion = options.dispersion.value_or(1);
-  scan_.energy.name = "Energy loss";
-  scan_.energy.units = options.dispersion ? "eV" : "";
-  scan_.energy.scale = dispersion;
-  scan_.energy.offset = options.energy_offset.value_or(0) +
-                        dispersion * static_cast<double>(options.dispersion ? region_.first_column : 0);
+  scan_.energy = energies_of(options, region_);
   if (series.images && *series.images != pixels) {
     sink_.report(name + count_text(*series.images) + " images for a scan of " + count_text(pixels) +
                  " pixels (" + std::to_string(scan_.height) + " x " + std::to_string(scan_.width) + ")");

@@ -121,6 +121,7 @@ def test_libertem():
         with Service(build, "--simplon", simulator.get_uri(), *SHAPE, *ENERGIES, "--region", REGION,
                      source=state) as service, Watch(service.address) as watch:
             service.line("connected with the detector")
+            service.line(f"spectra/s of scans of .30, 50. x {CHANNELS} channels can be scored")
             simulator.send_headers()
             simulator.send_frames()
             simulator.send_footer()
@@ -309,12 +310,27 @@ def test_what_cannot_be_scored():
             until(lambda: watch.scan["series"] == "series 5" and watch.summary, 10, "the next scan")
 
 
+def test_energies_of_another_state():
+    """Are said before a series begins, and when it does."""
+    with tempfile.TemporaryDirectory() as folder, Detector() as detector:
+        with Service(build, "--simplon", detector.address, *SHAPE, "--energy-offset", "3", "--dispersion", "0.1", "--region",
+                     f":,{FIRST_COLUMN}:{FIRST_COLUMN + CHANNELS}", source=state_of_film(folder)) as service:
+            service.line("will be refused: .*eV")
+            detector.start(1, film(7))
+            detector.images(0, 100)
+            detector.end()
+            service.line("scan 'series 1' was refused: .*eV")
+            service.line("series 1 ended: 100 frames came")
+            assert status(service.address)["scan"] is None
+
+
 def test_mistakes():
     program = str(build / "eelsvae-serve")
     detector = ["--simplon", "tcp://127.0.0.1:1"]
     for wrong, fragment in ((["--scan", "3,4"], "--simplon"), (["--queue", "3"], "--simplon"),
                             ([*detector, "--scan", "3"], "HEIGHT,WIDTH"), ([*detector, "--scan", "3,-4"], "HEIGHT,WIDTH"),
-                            ([*detector, "--scan", "3,0"], "at least 1"), ([*detector, "--region", "9"], "--region"),
+                            ([*detector, "--scan", "3,0"], "at least 1"), ([*detector, "--scan", "8192,8192"], "16777216"),
+                            ([*detector, "--region", "9"], "--region"),
                             ([*detector, "--region", "9:9"], "--region"), ([*detector, "--region", "1:2,x:3"], "--region"),
                             ([*detector, "--dispersion", "0"], "dispersion"), ([*detector, "--queue", "0"], "--queue"),
                             ([*detector, "--forward", "nowhere"], "cannot be forwarded"),
