@@ -338,6 +338,7 @@ class Service {
     feed_->done_with(DetectorFeed::scan_bytes);
     if (message["type"] != "started") {
       if (detector_series_ == series) detector_series_.clear();
+      detector_refused_ = true;  // as has been said
       return;
     }
     series_ = series;
@@ -358,7 +359,8 @@ class Service {
   }
 
   void deliver_end(const json& message) {
-    log_("the scan of the detector has no end: " + message["message"].get<std::string>());
+    if (!detector_refused_)
+      log_("the scan of the detector has no end: " + message["message"].get<std::string>());
     if (producer_ == detector) producer_.clear();
   }
 
@@ -380,6 +382,7 @@ class Service {
       if (type == "ended" || event.message.contains("fatal")) {
         // The state stays with the work; nobody sends any more.
         if (event.message["series"] == detector_series_) detector_series_.clear();
+        if (producer_ == detector && type != "ended") detector_refused_ = true;
         series_.clear();
         producer_.clear();
         quiet_ = false;
@@ -563,7 +566,7 @@ class Service {
   std::deque<DetectorStart> detector_starts_;  // that are being worked on
   std::string detector_series_;                // whose spectra are taken; empty: none
   bool detector_there_ = false;                // connected
-  bool detector_refused_ = false;              // whether spectra of that series were refused
+  bool detector_refused_ = false;              // whether it was said that spectra of it are not taken
   std::string detector_failure_;
   ScanWork work_;  // last: its thread uses the others
 };

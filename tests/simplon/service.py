@@ -317,9 +317,9 @@ def test_energies_of_another_state():
                      f":,{FIRST_COLUMN}:{FIRST_COLUMN + CHANNELS}", source=state_of_film(folder)) as service:
             service.line("will be refused: .*eV")
             detector.start(1, film(7))
+            service.line("scan 'series 1' was refused: .*eV")
             detector.images(0, 100)
             detector.end()
-            service.line("scan 'series 1' was refused: .*eV")
             service.line("series 1 ended: 100 frames came")
             assert status(service.address)["scan"] is None
 
