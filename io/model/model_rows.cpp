@@ -11,9 +11,10 @@ namespace {
 // With the model that it is made with.
 class OwnedModelRows final : public RowExpectation {
  public:
-  OwnedModelRows(TrainedModel trained, const DetectionState& state, int64_t height, int64_t width)
+  OwnedModelRows(std::shared_ptr<TrainedModel> trained, const DetectionState& state, int64_t height,
+                 int64_t width)
       : trained_(std::move(trained)),
-        rows_(*trained_.model, height, width, state.fitted.energy, state.detection) {}
+        rows_(*trained_->model, height, width, state.fitted.energy, state.detection) {}
 
   int64_t reach() const override { return rows_.reach(); }
   Expectation add(const SpectrumImageView& rows) override { return rows_.add(rows); }
@@ -21,24 +22,38 @@ class OwnedModelRows final : public RowExpectation {
   Expectation guess(const SpectrumImageView& rows) override { return rows_.guess(rows); }
 
  private:
-  TrainedModel trained_;
+  std::shared_ptr<TrainedModel> trained_;
   ModelRows rows_;
 };
 
 }  // namespace
 
-std::unique_ptr<RowExpectation> load_model_rows(const SafetensorsFile& file, const Config& config,
-                                                const DetectionState& state, int64_t height, int64_t width,
-                                                const BackendOffer& offer) {
+void check_made_with(const SafetensorsFile& file, const DetectionState& state) {
   if (state.baseline)
     throw UserError("the state has a baseline of its own, which expects the spectra; leave the model out");
   if (state.model_fingerprint != model_fingerprint(file))
     throw UserError("the state was made with another model than " + file.path() +
                     "; give that, or detect with this one to make a state");
-  TrainedModel trained =
+}
+
+std::shared_ptr<TrainedModel> load_row_model(const SafetensorsFile& file, const Config& config,
+                                             const DetectionState& state, int64_t height, int64_t width,
+                                             const BackendOffer& offer) {
+  check_made_with(file, state);
+  return std::make_shared<TrainedModel>(
       load_trained_model(file, config, state.fitted.energy.size,
-                         tiles_at_a_time(config.tiles, state.detection, height, width), offer);
-  return std::make_unique<OwnedModelRows>(std::move(trained), state, height, width);
+                         tiles_at_a_time(config.tiles, state.detection, height, width), offer));
+}
+
+std::unique_ptr<RowExpectation> rows_of_model(std::shared_ptr<TrainedModel> model,
+                                              const DetectionState& state, int64_t height, int64_t width) {
+  return std::make_unique<OwnedModelRows>(std::move(model), state, height, width);
+}
+
+std::unique_ptr<RowExpectation> load_model_rows(const SafetensorsFile& file, const Config& config,
+                                                const DetectionState& state, int64_t height, int64_t width,
+                                                const BackendOffer& offer) {
+  return rows_of_model(load_row_model(file, config, state, height, width, offer), state, height, width);
 }
 
 }  // namespace eelsvae

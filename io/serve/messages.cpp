@@ -51,15 +51,9 @@ StartMessage start_message(const CborMap& map) {
   if (shape.size() != 2) throw UserError("shape: not [y, x]");
   start.plan.height = shape[0];
   start.plan.width = shape[1];
-  if (shape[0] < 1 || shape[1] < 1 || shape[0] > most_scan_pixels / shape[1])
-    throw UserError("shape: " + shape_text(shape) + " is not a scan of 1 to " +
-                    std::to_string(most_scan_pixels) + " pixels");
   start.plan.energy = {"Energy loss", "eV", map.number("energy_offset"), map.number("dispersion"),
-                       integer_within(map, "channels", 1, most_channels)};
-  if (shape[1] > most_row_numbers / start.plan.energy.size)
-    throw UserError("shape: rows of " + std::to_string(shape[1]) + " spectra of " +
-                    std::to_string(start.plan.energy.size) + " channels have more than " +
-                    std::to_string(most_row_numbers) + " numbers");
+                       map.integer("channels")};
+  check_scan_size(start.plan.height, start.plan.width, start.plan.energy.size);
   if (start.plan.energy.scale <= 0) throw UserError("dispersion: not positive (eV per channel)");
   const std::string type(map.text("dtype"));
   const std::optional<ElementType> element = element_type_named(type);
@@ -124,6 +118,19 @@ uint64_t array_tag(ElementType type) {
 }
 
 }  // namespace
+
+void check_scan_size(int64_t height, int64_t width, int64_t channels) {
+  const std::string shape = shape_text({height, width});
+  if (height < 1 || width < 1 || height > most_scan_pixels / width)
+    throw UserError("shape: " + shape + " is not a scan of 1 to " + std::to_string(most_scan_pixels) +
+                    " pixels");
+  if (channels < 1 || channels > most_channels)
+    throw UserError("channels: " + std::to_string(channels) + " is not within 1 and " +
+                    std::to_string(most_channels));
+  if (width > most_row_numbers / channels)
+    throw UserError("shape: rows of " + std::to_string(width) + " spectra of " + std::to_string(channels) +
+                    " channels have more than " + std::to_string(most_row_numbers) + " numbers");
+}
 
 ClientMessage parse_client_message(std::span<const std::byte> message) {
   const CborMap map(message);

@@ -55,6 +55,9 @@ struct LeaveMessage {};
 using ClientMessage = std::variant<StartMessage, BlockMessage, EndMessage, StatusMessage, WatchMessage,
                                    BeatMessage, LeaveMessage>;
 
+// UserError where a scan is empty, or larger than the above.
+void check_scan_size(int64_t height, int64_t width, int64_t channels);
+
 // UserError, a line for who sent it.
 ClientMessage parse_client_message(std::span<const std::byte> message);
 

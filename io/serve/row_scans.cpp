@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/detect/kept_detection.h"
+#include "io/model/model_rows.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -60,13 +61,36 @@ class SessionScan : public LiveScan {
 ScansByState::ScansByState(std::shared_ptr<const DetectionState> state, std::string name)
     : state_(std::move(state)), name_(std::move(name)) {
   if (!state_->baseline)
-    throw UserError(name_ +
-                    " is of a detection by a model; running scans are scored by those of baselines: "
-                    "eelsvae-detect --baseline pca:auto");
+    throw UserError(name_ + " is of a detection with a model; give that, too, with --model RUN");
 }
 
 std::unique_ptr<LiveScan> ScansByState::open(const ScanPlan& plan) {
   return std::make_unique<SessionScan>(RowSession(state_, plan), plan.energy);
+}
+
+ScansByModel::ScansByModel(SafetensorsFile file, const Config& config, BackendOffer offer,
+                           std::shared_ptr<const DetectionState> state, std::string name)
+    : file_(std::move(file)),
+      config_(config),
+      offer_(std::move(offer)),
+      state_(std::move(state)),
+      name_(std::move(name)) {
+  check_made_with(file_, *state_);
+  if (config_.model.latent == LatentOf::cell)
+    throw UserError(name_ +
+                    ": a network of cells (model.latent=cell) does not reconstruct rows as they come; one of "
+                    "tiles does, and a baseline");
+}
+
+std::unique_ptr<LiveScan> ScansByModel::open(const ScanPlan& plan) {
+  if (!model_ || plan.height != height_ || plan.width != width_) {
+    model_ = load_row_model(file_, config_, *state_, plan.height, plan.width, offer_);
+    height_ = plan.height;
+    width_ = plan.width;
+  }
+  return std::make_unique<SessionScan>(RowSession(state_, plan, RowSession::default_patience,
+                                                  rows_of_model(model_, *state_, plan.height, plan.width)),
+                                       plan.energy);
 }
 
 LearningScans::LearningScans(LearnFromRows learning) : learning_(std::move(learning)) {

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "engine/live/row_session.h"
+#include "engine/network/kernel_choice.h"
+#include "io/files/safetensors.h"
 #include "io/serve/live_scan.h"
 
 namespace eelsvae {
@@ -19,6 +21,27 @@ class ScansByState : public LiveScanSource {
  private:
   std::shared_ptr<const DetectionState> state_;
   std::string name_;
+};
+
+// Scans that are scored by a trained model and the state of a detection with it. The model stays loaded from
+// one scan to the next of the same size.
+class ScansByModel : public LiveScanSource {
+ public:
+  // file: the model's; config: its configuration, with the device's keys. UserError where the state was made
+  // with another model, or the network cannot reconstruct rows as they come.
+  ScansByModel(SafetensorsFile file, const Config& config, BackendOffer offer,
+               std::shared_ptr<const DetectionState> state, std::string name);
+  std::unique_ptr<LiveScan> open(const ScanPlan& plan) override;
+  std::string description() const override { return name_; }
+
+ private:
+  SafetensorsFile file_;
+  Config config_;
+  BackendOffer offer_;
+  std::shared_ptr<const DetectionState> state_;
+  std::string name_;
+  std::shared_ptr<TrainedModel> model_;  // for scans of so many pixels:
+  int64_t height_ = 0, width_ = 0;
 };
 
 // Scans each of which learns its state from its first rows, or from all of them where it has fewer. Where

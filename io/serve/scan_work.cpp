@@ -132,6 +132,9 @@ void ScanWork::put(Command command) {
   changed_.notify_one();
 }
 
+void ScanWork::prepare(ScanPlan plan) {
+  put(Prepare{std::move(plan)});
+}
 void ScanWork::start(std::string client, StartMessage start) {
   put(Start{std::move(client), std::move(start)});
 }
@@ -268,6 +271,17 @@ json ScanWork::scores_message(Rows rows, bool final) const {
           {"final_rows", scan.state.final_rows},
           {"scored_rows", scan.state.scored_rows},
           {"counts", counts_message(scan.state.counts)}};
+}
+
+void ScanWork::run(Prepare& command) {
+  const std::string scans = "scans of " + shape_of(command.plan);
+  try {
+    source_.open(command.plan);
+  } catch (const UserError& error) {
+    return post({"", nullptr, 0, scans + " will be refused: " + error.what()});
+  }
+  if (const std::optional<double> capacity = capacity_of(command.plan))
+    post({"", nullptr, 0, number_text(*capacity) + " spectra/s of " + scans + " can be scored"});
 }
 
 void ScanWork::run(Start& command) {

@@ -27,7 +27,7 @@ namespace eelsvae {
 class ScanWork {
  public:
   // Something to tell a client, or, if `client` is empty, everybody who watches. A null message: the client
-  // that asked has been shown all.
+  // that asked has been shown all, or there is only a line for the log.
   struct Event {
     std::string client;
     nlohmann::json message = nullptr;
@@ -41,6 +41,8 @@ class ScanWork {
   ScanWork(const ScanWork&) = delete;
   ScanWork& operator=(const ScanWork&) = delete;
 
+  // Measures how fast such scans are scored, before one begins, and has it logged.
+  void prepare(ScanPlan plan);
   void start(std::string client, StartMessage start);
   // owner: of the memory in which the block's data lie.
   void take(std::string client, std::shared_ptr<const void> owner, BlockMessage block, double arrival);
@@ -51,6 +53,9 @@ class ScanWork {
   std::vector<Event> events();
 
  private:
+  struct Prepare {
+    ScanPlan plan;
+  };
   struct Start {
     std::string client;
     StartMessage start;
@@ -69,7 +74,7 @@ class ScanWork {
   struct Show {
     std::string client;
   };
-  using Command = std::variant<Start, Block, End, Show>;
+  using Command = std::variant<Prepare, Start, Block, End, Show>;
 
   // What is known of the present scan.
   struct Scan {
@@ -90,6 +95,7 @@ class ScanWork {
   void work();
   bool do_spare_work();  // what is done while no blocks wait; false: there is none
   void post(Event event);
+  void run(Prepare& command);
   void run(Start& command);
   void run(Block& command);
   void run(End& command);

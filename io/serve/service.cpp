@@ -4,9 +4,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -15,6 +17,7 @@
 
 #include "io/files/message_text.h"
 #include "io/files/number_text.h"
+#include "io/serve/detector_feed.h"
 #include "io/serve/live_view.h"
 #include "io/serve/messages.h"
 #include "io/serve/page_server.h"
@@ -32,6 +35,11 @@ constexpr int waiting_messages = 10000;   // that one of them may leave unread
 constexpr double forgotten_seconds = 60;  // of silence, after which a client has to begin anew
 constexpr int messages_at_once = 256;     // that are received before others have their turn
 constexpr std::chrono::milliseconds tick(100);
+
+// Under which the detector is known to the work that scores: names that no connection has, for the router's
+// own have five bytes behind a zero, and clients' begin with another one.
+const std::string detector("\0detector", 9), detector_start("\0detector start", 15),
+    detector_end("\0detector end", 13);
 
 // Wakes a poll from another thread.
 class Waker {
@@ -100,6 +108,17 @@ class Service {
          (options.keys ? ", for clients that have the key" : ""));
     if (page_) log_("page at " + page_->url());
     log_("scores by " + source.description());
+    if (options.detector) {
+      feed_ = std::make_unique<DetectorFeed>(*options.detector, options.detector_queue,
+                                             [this] { waker_.wake(); });
+      log_("receives the detector at " + options.detector->endpoint +
+           (feed_->forwards().empty() ? "" : ", forwards its stream at " + feed_->forwards()));
+      const ScanOptions& scan = options.detector->scan;
+      const Axis energy = energies_of(scan, options.detector->frames.region);
+      if (scan.shape) check_scan_size((*scan.shape)[0], (*scan.shape)[1], std::max<int64_t>(1, energy.size));
+      if (scan.shape && energy.size > 0 && energy.units == "eV")
+        work_.prepare({(*scan.shape)[0], (*scan.shape)[1], energy});
+    }
   }
 
   void run(const StopToken& stop) {
@@ -121,11 +140,18 @@ class Service {
       if (items[1].revents) {
         waker_.reset();
         for (ScanWork::Event& event : work_.events()) deliver(event);
+        if (feed_)
+          for (DetectorFeed::Event& event : feed_->events())
+            std::visit([this](auto& any) { take(any); }, event);
       }
       const double now = service_clock();
       if (now >= next_tick) {
         look_after_clients(now);
         next_tick = now + 0.1;
+      }
+      if (!detector_failure_.empty()) {
+        broadcast({{"type", "closing"}, {"message", "the detector cannot be received any more"}});
+        throw UserError("the detector cannot be received any more: " + detector_failure_);
       }
     }
     broadcast({{"type", "closing"}, {"message", "the service was stopped"}});
@@ -183,6 +209,8 @@ class Service {
 
   void handle(const std::string& name, const StartMessage& start, const Owner&, double now) {
     if (!starting_.empty()) throw UserError("another scan is just beginning; wait until it has ended");
+    if (sending() && producer_ == detector)
+      throw UserError("start: the scan '" + series_ + "' of the detector is running; wait for its end");
     if (sending() && producer_ != name && !(start.resume && start.series == series_))
       throw UserError("start: the scan '" + series_ +
                       "' is running, sent by another client; wait for its end");
@@ -258,19 +286,103 @@ class Service {
     if (clients_.contains(name)) drop(name, "left");
   }
 
+  // What the detector sends takes the same way as what clients send.
+  void take(DetectorFeed::Begin& begin) {
+    const std::string series = begin.start.series;
+    detector_series_.clear();
+    std::string running;
+    if (!starting_.empty() && starting_ != detector) running = "a client's";
+    if (sending() && producer_ != detector) running = "'" + series_ + "', which a client sends,";
+    if (!running.empty()) {
+      feed_->done_with(DetectorFeed::scan_bytes);
+      return log_(series + " is not scored: the scan " + running + " is running");
+    }
+    if (!sending() && !series_.empty() && producer_ != detector)
+      log_("scan '" + series_ + "' is given up: another one begins");
+    starting_ = detector;
+    detector_series_ = series;
+    detector_starts_.push_back({series, begin.rate});
+    detector_refused_ = false;
+    work_.start(detector_start, std::move(begin.start));
+  }
+
+  void take(DetectorFeed::Spectra& spectra) {
+    if (spectra.block.series != detector_series_)
+      return feed_->done_with(static_cast<int64_t>(spectra.block.data.bytes.size()) +
+                              DetectorFeed::block_bytes);
+    work_.take(detector, std::move(spectra.owner), spectra.block, spectra.arrival);
+  }
+
+  void take(DetectorFeed::End& end) {
+    if (end.end.series != detector_series_) return;
+    detector_series_.clear();
+    work_.end(detector_end, std::move(end.end), end.arrival);
+  }
+
+  void take(DetectorFeed::Link& link) {
+    detector_there_ = link.connected;
+    if (producer_ != detector || quiet_ != link.connected) return;
+    quiet_ = !link.connected;
+    view_.set_producer_lost(quiet_);
+    broadcast(producer_message(quiet_ ? "lost" : "back"));
+  }
+
+  void take(DetectorFeed::Said& said) { log_(said.line); }
+  void take(DetectorFeed::Failed& failed) { detector_failure_ = failed.why; }
+
+  // What came of what the detector sent.
+  void deliver_start(const json& message) {
+    const auto [series, rate] = std::move(detector_starts_.front());
+    detector_starts_.pop_front();
+    if (detector_starts_.empty()) starting_.clear();
+    feed_->done_with(DetectorFeed::scan_bytes);
+    if (message["type"] != "started") {
+      if (detector_series_ == series) detector_series_.clear();
+      detector_refused_ = true;  // as has been said
+      return;
+    }
+    series_ = series;
+    producer_ = detector;
+    quiet_ = !detector_there_;
+    view_.set_producer_lost(quiet_);
+    if (rate && message["capacity"].is_number() && *rate > message["capacity"].get<double>())
+      log_("by its frame time the detector may send " + number_text(*rate) + " spectra/s, and " +
+           number_text(message["capacity"].get<double>()) +
+           " can be scored: " + number_text(static_cast<double>(options_.detector_queue >> 20)) +
+           " MiB of spectra wait, what comes beyond is not scored");
+  }
+
+  void deliver_block(const json& message, int64_t bytes) {
+    feed_->done_with(bytes + DetectorFeed::block_bytes);
+    if (message["type"] == "error" && !std::exchange(detector_refused_, true))
+      log_("spectra of the detector were not taken: " + message["message"].get<std::string>());
+  }
+
+  void deliver_end(const json& message) {
+    if (!detector_refused_)
+      log_("the scan of the detector has no end: " + message["message"].get<std::string>());
+    if (producer_ == detector) producer_.clear();
+  }
+
   json producer_message(const char* state) const {
     return {{"type", "producer"}, {"series", series_}, {"state", state}};
   }
 
   void deliver(ScanWork::Event& event) {
     if (!event.log.empty()) log_(event.log);
+    if (event.client.empty() && event.message.is_null()) return;
     // Who sends, only this thread knows.
     if (event.message.is_object() && event.message["type"] == "scan" && event.message["state"] == "running")
       event.message["producer"] = sending() ? "sending" : "lost";
+    if (event.client == detector_start) return deliver_start(event.message);
+    if (event.client == detector) return deliver_block(event.message, event.bytes);
+    if (event.client == detector_end) return deliver_end(event.message);
     if (event.client.empty()) {
       const std::string type = event.message["type"];
       if (type == "ended" || event.message.contains("fatal")) {
         // The state stays with the work; nobody sends any more.
+        if (event.message["series"] == detector_series_) detector_series_.clear();
+        if (producer_ == detector && type != "ended") detector_refused_ = true;
         series_.clear();
         producer_.clear();
         quiet_ = false;
@@ -301,7 +413,9 @@ class Service {
 
   void begin_sending(const std::string& name, json& started) {
     const bool was_lost = !sending() && !series_.empty();
-    if (!producer_.empty() && producer_ != name) {
+    if (producer_ == detector) {  // which is not connected
+      detector_series_.clear();
+    } else if (!producer_.empty() && producer_ != name) {
       json message = error_message("another client has taken the place of this one");
       message["fatal"] = true;
       send(producer_, message);
@@ -438,12 +552,22 @@ class Service {
   std::string client_key_;
   Waker waker_;
   std::map<std::string, Client> clients_;  // those that are told what happens, by the router's names
-  std::string producer_;                   // who sends; empty: nobody
+  std::string producer_;                   // who sends, or `detector`; empty: nobody
   bool quiet_ = false;                     // whether that one has been silent for long
   std::string starting_;                   // whose start is being worked on
   std::string series_;                     // that runs; empty: none
   int64_t sequence_ = 0;
   std::unique_ptr<PageServer> page_;
+  std::unique_ptr<DetectorFeed> feed_;  // null: no detector
+  struct DetectorStart {
+    std::string series;
+    std::optional<double> rate;
+  };
+  std::deque<DetectorStart> detector_starts_;  // that are being worked on
+  std::string detector_series_;                // whose spectra are taken; empty: none
+  bool detector_there_ = false;                // connected
+  bool detector_refused_ = false;              // whether it was said that spectra of it are not taken
+  std::string detector_failure_;
   ScanWork work_;  // last: its thread uses the others
 };
 

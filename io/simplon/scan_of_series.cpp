@@ -15,10 +15,11 @@ using nlohmann::json;
 
 void check_shape(const std::array<int64_t, 2>& shape) {
   const auto [height, width] = shape;
-  if (height < 1 || width < 1 || height > most_scan_pixels || width > most_scan_pixels / height) {
+  if (height < 1 || width < 1 || height > most_detector_scan_pixels ||
+      width > most_detector_scan_pixels / height) {
     throw UserError("a scan of " + std::to_string(height) + " x " + std::to_string(width) +
                     " pixels; give height and width, both at least 1, of " +
-                    std::to_string(most_scan_pixels) + " pixels at most");
+                    std::to_string(most_detector_scan_pixels) + " pixels at most");
   }
 }
 
@@ -40,7 +41,9 @@ ScanOptions completed(ScanOptions options, const json& user_data) {
     const json& shape = *found;
     const auto size = [&](size_t i) {
       const double value = shape[i].is_number() ? shape[i].get<double>() : 0;
-      return value >= 1 && value <= static_cast<double>(most_scan_pixels) ? static_cast<int64_t>(value) : 0;
+      return value >= 1 && value <= static_cast<double>(most_detector_scan_pixels)
+                 ? static_cast<int64_t>(value)
+                 : 0;
     };
     if (!shape.is_array() || shape.size() != 2)
       throw UserError("scan_shape of user_data (header_appendix) has to be [height, width]");
@@ -61,6 +64,14 @@ ScanOptions completed(ScanOptions options, const json& user_data) {
 }
 
 }  // namespace
+
+Axis energies_of(const ScanOptions& options, const DetectorRegion& region) {
+  const double dispersion = options.dispersion.value_or(1);
+  const int64_t first = options.dispersion ? region.first_column : 0;
+  return {"Energy loss", options.dispersion ? "eV" : "",
+          options.energy_offset.value_or(0) + dispersion * static_cast<double>(first), dispersion,
+          region.last_column ? *region.last_column - region.first_column : 0};
+}
 
 ScanOfSeries::ScanOfSeries(const ScanOptions& options, const DetectorRegion& region, ScanSink& sink)
     : options_(options), region_(region), sink_(sink) {
@@ -110,12 +121,7 @@ void ScanOfSeries::begin(const SeriesStart& series, bool joined_late) {
   scan_.height = (*options.shape)[0], scan_.width = (*options.shape)[1];
   const int64_t pixels = scan_.height * scan_.width;
   came_.assign(static_cast<size_t>(pixels), false);
-  const double dispersion = options.dispersion.value_or(1);
-  scan_.energy.name = "Energy loss";
-  scan_.energy.units = options.dispersion ? "eV" : "";
-  scan_.energy.scale = dispersion;
-  scan_.energy.offset = options.energy_offset.value_or(0) +
-                        dispersion * static_cast<double>(options.dispersion ? region_.first_column : 0);
+  scan_.energy = energies_of(options, region_);
   if (series.images && *series.images != pixels) {
     sink_.report(name + count_text(*series.images) + " images for a scan of " + count_text(pixels) +
                  " pixels (" + std::to_string(scan_.height) + " x " + std::to_string(scan_.width) + ")");

@@ -24,7 +24,11 @@ struct ScanOptions {
 };
 
 // The largest scan, in pixels.
-constexpr int64_t most_scan_pixels = int64_t{1} << 26;
+constexpr int64_t most_detector_scan_pixels = int64_t{1} << 26;
+
+// Of spectra of the region's columns; the units are "" where no dispersion is given, and the size is 0 where
+// the region has no last column.
+Axis energies_of(const ScanOptions& options, const DetectorRegion& region);
 
 // A scan, as of its first message.
 struct DetectorScan {

@@ -22,7 +22,7 @@ except ImportError as error:
 from serve_tools import (CHANNELS, HEIGHT, ODD, SETTINGS, START, WIDTH, Service, root, row, until)
 from eelsvae_client import Refused, Scan, ServiceLost, Watch, decode, encode, status
 
-build = sys.argv[1]
+build = str(pathlib.Path(sys.argv[1]).absolute())
 BOUND = 2.0  # seconds within which a death is noticed
 
 # A client that sends rows from the first on until it is killed, saying each.
@@ -125,6 +125,48 @@ def test_scores_are_those_of_a_detection():
                 raise AssertionError("other energies than the state's were taken")
             except Refused as line:
                 assert "eV" in str(line), line
+
+
+def test_scores_by_a_model_are_those_of_a_detection():
+    """The same of a network, for two scans after each other; what comes faster than it computes is refused before."""
+    with tempfile.TemporaryDirectory() as folder:
+        def program(name, *arguments):
+            subprocess.run([str(pathlib.Path(build) / f"eelsvae-{name}"), *arguments], cwd=folder, check=True, timeout=60,
+                           capture_output=True)
+        axis = ["--set", f"data.energy_offset={START['energy_offset']}", "--set", f"data.dispersion={START['dispersion']}"]
+        pathlib.Path(f"{folder}/tiny.json").write_text(json.dumps({
+            "preprocess": {"xy_window": 1}, "tiles": {"image_size": 8, "sliding_window_stride": 4},
+            "model": {"channels": [2, 3, 4, 5], "hidden": 8, "latent_dim": 3}, "loss": {"dose": 100},
+            "training": {"epochs": 2, "batch_size": 16, "learning_rate": 0.01, "seed": 1}, "precision": "fp32"}))
+        for name, first in ("before", 100), ("scan", 0), ("next", 200):
+            write_npy(f"{folder}/{name}.npy", [row(y + first) for y in range(HEIGHT)])
+        program("train", "tiny.json", "--data", "before.npy", "--output", "run", *axis)
+        program("detect", "before.npy", "--model", "run", "--output", "before", *axis)
+        for name in "scan", "next":
+            program("detect", f"{name}.npy", "--model", "run", "--state", "before", "--output", name, *axis)
+        source = ["--model", f"{folder}/run", "--state", f"{folder}/before"]
+        with Service(build, source=source) as service:
+            for name, first in ("scan", 0), ("next", 200):
+                with Scan(service.address, **START) as scan:
+                    for y in range(HEIGHT):
+                        scan.send(y * WIDTH, row(y + first))
+                offline = pathlib.Path(f"{folder}/{name}/scores.npy").read_bytes()
+                assert offline[-4 * HEIGHT * WIDTH:] == scan.scores.tobytes(), f"{name}: other scores than a detection's"
+                summary = json.loads(pathlib.Path(f"{folder}/{name}/summary.json").read_text())
+                assert scan.threshold == summary["threshold"], (scan.threshold, summary["threshold"])
+            capacity = status(service.address)["scan"]["capacity"]
+            try:
+                Scan(service.address, rate=1.01 * capacity, **START).close()
+                raise AssertionError("more than can be scored was taken")
+            except Refused as line:
+                assert "can be scored here" in str(line), line
+            print(f"  {capacity:.0f} spectra/s")
+        for wrong, fragment in ((["--state", f"{folder}/before"], "--model RUN"), (["--model", f"{folder}/run"], "--state"),
+                                (["--baseline", "mean", "--model", f"{folder}/run"], "--state"),
+                                (source + ["--set", "detection.fdr=0.1"], "detection.fdr")):
+            refused = subprocess.run([str(pathlib.Path(build) / "eelsvae-serve"), *wrong], capture_output=True, text=True,
+                                     timeout=20)
+            assert refused.returncode == 2 and fragment in refused.stderr, refused
 
 
 def test_sender_is_killed():

@@ -1,5 +1,6 @@
 """What tests of eelsvae-serve share: the program, started, and spectra to send to it."""
 import array
+import functools
 import pathlib
 import queue
 import random
@@ -21,6 +22,7 @@ SETTINGS = ["--set", "preprocess.xy_window=1"]
 LEARNING = ["--baseline", "mean", "--learn-rows", str(LEARNED), *SETTINGS]
 
 
+@functools.lru_cache(maxsize=None)
 def row(y):
     """The spectra of a row, uint16."""
     noise = random.Random(y)

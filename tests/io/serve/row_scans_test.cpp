@@ -120,14 +120,14 @@ TEST(LearningScans, OfNothingNothingIsLearned) {
   EXPECT_THROW(LearningScans{otsu}, UserError);
 }
 
-TEST(ScansByState, AreThoseOfBaselines) {
+TEST(ScansByState, OfAModelNeedIt) {
   DetectionState state;
   state.model_fingerprint = "a model";
   try {
     ScansByState(std::make_shared<const DetectionState>(state), "found");
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_NE(std::string(error.what()).find("eelsvae-detect --baseline"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("--model RUN"), std::string::npos);
   }
 }
 

@@ -1,7 +1,5 @@
 #include "io/simplon/receiver.h"
 
-#include <zmq.h>
-
 #include <atomic>
 #include <chrono>
 #include <numeric>
@@ -9,6 +7,7 @@
 
 #include "tests/io/file_test.h"
 #include "tests/io/simplon/detector_messages.h"
+#include "tests/io/simplon/peer.h"
 #include "tests/io/simplon/scans_seen.h"
 
 namespace eelsvae {
@@ -16,53 +15,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-
-// One end of a connection.
-class Peer {
- public:
-  explicit Peer(int type) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, type)) {
-    const int linger = 0, patience = 10000;
-    zmq_setsockopt(socket_, ZMQ_LINGER, &linger, sizeof linger);
-    zmq_setsockopt(socket_, ZMQ_RCVTIMEO, &patience, sizeof patience);
-    zmq_setsockopt(socket_, ZMQ_SNDTIMEO, &patience, sizeof patience);
-  }
-  ~Peer() {
-    zmq_close(socket_);
-    zmq_ctx_term(context_);
-  }
-  // Where it was bound to.
-  std::string bind(const std::string& endpoint = "tcp://127.0.0.1:*") {
-    EXPECT_EQ(zmq_bind(socket_, endpoint.c_str()), 0) << zmq_strerror(errno);
-    char address[256];
-    size_t size = sizeof address;
-    zmq_getsockopt(socket_, ZMQ_LAST_ENDPOINT, address, &size);
-    return address;
-  }
-  void connect(const std::string& endpoint) { EXPECT_EQ(zmq_connect(socket_, endpoint.c_str()), 0); }
-  void send(const PartsOfMessage& parts) {
-    for (size_t i = 0; i < parts.size(); ++i)
-      EXPECT_GE(zmq_send(socket_, parts[i].data(), parts[i].size(), i + 1 < parts.size() ? ZMQ_SNDMORE : 0),
-                0);
-  }
-  void send(const Bytes& message) { send(PartsOfMessage{message}); }
-  PartsOfMessage receive() {
-    PartsOfMessage parts;
-    int more = 1;
-    while (more) {
-      zmq_msg_t message;
-      zmq_msg_init(&message);
-      if (zmq_msg_recv(&message, socket_, 0) < 0) return {};
-      parts.emplace_back(static_cast<const char*>(zmq_msg_data(&message)), zmq_msg_size(&message));
-      more = zmq_msg_more(&message);
-      zmq_msg_close(&message);
-    }
-    return parts;
-  }
-
- private:
-  void* context_;
-  void* socket_;
-};
 
 const std::vector<uint16_t> pixels = {1, 2, 3, 10, 20, 30};  // (2, 3)
 
