@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Other people's models on the same footing as ours: one table of what they find in the same scans by the same score.
 
-    compare_methods.py PROGRAMS DATA OUT [--seeds 1 2 3] [--jobs 2] [--specimens NAME ...] [--tune]     (needs numpy, torch)
+    compare_methods.py PROGRAMS DATA OUT [--seeds 1 2 3] [--jobs 2] [--specimens NAME ...] [--baselines] [--tune]
+                                                                                       (needs numpy, torch)
 
 PROGRAMS is the folder of eelsvae-simulate, -train and -detect; DATA a folder of recorded scenes, .npz with data (y, x, band) and
 truth (y, x), left out with a word where it is not there. Every model is trained on the very scan that is scored, defects and all,
 without labels: ours, with a latent vector for each tile and for each cell, and those of other_models.py, whose reconstruction `eelsvae-detect --expectation` scores like any. The mean
-spectrum, PCA and RX are fitted to the same scan. Specimens:
+spectrum, that of the spectra around each, PCA and RX are fitted to the same scan. Specimens:
 
     interface, gradient   64 x 64 pixels, 256 channels; eleven kinds of defects in 1 % of the pixels
     lattice               80 x 80 pixels, 256 channels; five antisites and five vacancies
@@ -44,7 +45,7 @@ SIMULATED = {  # what eelsvae-simulate is told, and the energy axis, which .npy 
     "gradient": (["--preset", "gradient", *FILM], (500, 0.95)),
     "lattice": (["--preset", "lattice", *ATOMS], (660, 0.3)),
 }
-BASELINES = {"mean spectrum": "mean", "PCA, components chosen": "pca:auto", "RX, components chosen": "rx:auto"}
+BASELINES = {"mean spectrum": "mean", "mean of the spectra around each": "local", "PCA, components chosen": "pca:auto", "RX, components chosen": "rx:auto"}
 OTHERS = {"autoencoder of spectra": ["autoencoder"], "blind-spot denoiser": ["blindspot"], "diffusion model": ["diffusion"]}
 OURS = {"3D-CVAE (eelsvae)": [], "3D-CVAE of cells": ["--set", "model.latent=cell"]}
 CANDIDATES = {" ".join(words): words for words in (
@@ -180,9 +181,10 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--tune", action="store_true", help="compare settings of the other models on other seeds instead")
     parser.add_argument("--specimens", nargs="+", help="only these")
+    parser.add_argument("--baselines", action="store_true", help="only mean, local, PCA and RX, which nothing is trained for")
     options = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    methods = list(CANDIDATES) if options.tune else [*BASELINES, *OURS, *OTHERS]
+    methods = list(CANDIDATES) if options.tune else [*BASELINES] if options.baselines else [*BASELINES, *OURS, *OTHERS]
     scans = TUNING if options.tune else [(specimen, seed) for seed in options.seeds for specimen in SIMULATED]
     wanted = [(*scan, method, None) for scan in scans for method in methods]
     if not options.tune:
