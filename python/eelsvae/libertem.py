@@ -16,6 +16,7 @@ import numpy as np
 from libertem.udf import UDF
 
 from ._error import Error
+from ._model import Model
 from ._scan import Scan, State
 
 __all__ = ["AnomalyUDF"]
@@ -24,10 +25,10 @@ __all__ = ["AnomalyUDF"]
 class AnomalyUDF(UDF):
     """Scores the spectra of a scan (y, x) of LiberTEM while its partitions arrive.
 
-    state, baseline and learn_rows, energy_offset, dispersion, threads, config: as for eelsvae.Scan; energies are those
-    of the frames' channels. Frames are spectra (E), or images whose energy_axis (-1 or 0) is energy, and which are summed
-    over the other axis, from rows[0] to before rows[1] (None: over all of it). provisional: whether rows whose neighbours
-    are still to come have scores, too, when results are asked for.
+    state and model, or baseline and learn_rows, energy_offset, dispersion, threads, config: as for eelsvae.Scan; energies
+    are those of the frames' channels. Frames are spectra (E), or images whose energy_axis (-1 or 0) is energy, and which
+    are summed over the other axis, from rows[0] to before rows[1] (None: over all of it). provisional: whether rows whose
+    neighbours are still to come have scores, too, when results are asked for.
 
     Results, for the scan or its region of interest: "scores", float32, NaN where there is none yet, or for good (a
     spectrum without counts); "final", whether a score stays as it is; "threshold", of the scores so far. What is outside
@@ -41,18 +42,24 @@ class AnomalyUDF(UDF):
     """
 
     def __init__(self, state: State | str | os.PathLike[str] | None = None, *, energy_offset: float, dispersion: float,
-                 baseline: str | None = None, learn_rows: int | None = None, rows: tuple[int, int] | None = None,
-                 energy_axis: int = -1, provisional: bool = True, threads: int = 0,
-                 config: Mapping[str, Any] | None = None) -> None:
+                 model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None,
+                 learn_rows: int | None = None, rows: tuple[int, int] | None = None, energy_axis: int = -1,
+                 provisional: bool = True, threads: int = 0, config: Mapping[str, Any] | None = None) -> None:
         if energy_axis not in (-1, 0):
             raise Error(f"energy_axis: is {energy_axis}; give -1, the last one of a frame, or 0, the first")
         if isinstance(state, (str, os.PathLike)):
             state = State.open(state)
-        # LiberTEM makes copies of it, on workers, by these.
-        super().__init__(state=state, energy_offset=energy_offset, dispersion=dispersion, baseline=baseline,
-                         learn_rows=learn_rows, rows=rows, energy_axis=energy_axis, provisional=provisional,
-                         threads=threads, config=config)
+        if isinstance(model, (str, os.PathLike)):
+            model = Model.open(model)
+        # LiberTEM makes another one of these on every worker, which needs no state.
+        super().__init__(energy_offset=energy_offset, dispersion=dispersion, rows=rows, energy_axis=energy_axis,
+                         provisional=provisional)
+        self._how = dict(state=state, model=model, baseline=baseline, learn_rows=learn_rows, threads=threads, config=config)
         self._scan: Scan | None = None
+
+    def copy(self) -> AnomalyUDF:
+        """As LiberTEM asks, on the main node."""
+        return type(self)(**self._kwargs, **self._how)
 
     @property
     def scan(self) -> Scan:
@@ -105,10 +112,8 @@ class AnomalyUDF(UDF):
         roi = self.meta.roi
         if roi is not None and not isinstance(roi, np.ndarray):
             roi = roi.todense()  # sparse regions
-        given = self.params
-        self._scan = Scan(given.state, given.baseline, shape=(*nav, self._channels()), energy_offset=given.energy_offset,
-                          dispersion=given.dispersion, learn_rows=given.learn_rows,
-                          excluded=None if roi is None else ~roi, threads=given.threads, config=given.config)
+        self._scan = Scan(**self._how, shape=(*nav, self._channels()), energy_offset=self.params.energy_offset,
+                          dispersion=self.params.dispersion, excluded=None if roi is None else ~roi)
         self._pixels = np.arange(nav[0] * nav[1]) if roi is None else np.flatnonzero(roi)
         self._waiting: dict[int, np.ndarray] = {}
         self._taken = 0

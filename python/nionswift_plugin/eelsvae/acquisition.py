@@ -31,7 +31,7 @@ class AnomalyChannel(DataChannel.DataItemDataChannel):
     """Keeps what is acquired in data items, as Swift's own channel does, and a map of scores that grows beside it.
 
     state: an eelsvae.State, or where one lies; instead of it scan has baseline and learn_rows, and with either what else
-    eelsvae.Scan takes (patience, threads, config). channel: that of the spectra; None: the first that gives a spectrum
+    eelsvae.Scan takes (model, threads, config). channel: that of the spectra; None: the first that gives a spectrum
     image. title, channel_names: as of DataItemDataChannel.
 
     The map is the data item `scores`: NaN where there is no score yet. Its metadata has below "eelsvae" the threshold,
@@ -55,15 +55,16 @@ class AnomalyChannel(DataChannel.DataItemDataChannel):
 
     def prepare(self, channel_info_map: Mapping[Acquisition.Channel, Acquisition.DataStreamInfo]) -> None:
         """As Swift asks, on its main thread. Error if there is no spectrum image to score."""
-        of = {channel: info.data_metadata for channel, info in channel_info_map.items() if is_spectrum_image(info.data_metadata)}
-        channel = self._channel or next(iter(of), None)
-        if channel not in of:
+        images = {channel: info.data_metadata for channel, info in channel_info_map.items()
+                  if is_spectrum_image(info.data_metadata)}
+        channel = self._channel or next(iter(images), None)
+        if channel not in images:
             raise eelsvae.Error("no channel gives a single spectrum image: set the camera's processing to \"sum_project\"")
         super().prepare(channel_info_map)
         item = DataItem.DataItem()
         item.title = f"{self._title} Anomalies"
         self._document_model.append_data_item(item)
-        shape = tuple(map(int, of[channel].data_shape[:2]))
+        shape = tuple(map(int, images[channel].data_shape[:2]))
         item.set_xdata(DataAndMetadata.new_data_and_metadata(np.full(shape, np.nan, np.float32)))
         self._scores = DataChannel.DataItemReference(self._document_model, item)
         self._scored_channel = channel

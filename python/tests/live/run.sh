@@ -8,7 +8,8 @@ root=$(realpath "$(dirname "$0")/../../..")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export XDG_CACHE_HOME="$work/cache" OMP_WAIT_POLICY=passive
-export PYTHONPYCACHEPREFIX="$root/build/writers/live/compiled"  # of large packages, and each of LiberTEM's processes imports them
+# The packages are large, and each of LiberTEM's processes imports them.
+export PYTHONPYCACHEPREFIX="$root/build/writers/live/compiled"
 export EELSVAE_MAX_ISA=avx2  # one way to compute: of two that are as fast each run may take another, which rounds differently
 cp -r "$root/python/eelsvae" "$root/python/nionswift_plugin" "$work"
 cp "$build"/python/eelsvae/_engine*.so "$work/eelsvae"

@@ -29,7 +29,7 @@ def swift():
         before = len(PlugInManager.extensions)
         found = [each for each in pkgutil.iter_modules(nionswift_plugin.__path__) if each.name == "eelsvae"]
         adapter = PlugInManager.ModuleAdapter("nionswift_plugin", found[0])
-        assert adapter.manifest["version"] == "0.1.0" and adapter.manifest["modules"] == ["eelsvae"]
+        assert adapter.manifest["version"] == eelsvae.__version__ and adapter.manifest["modules"] == ["eelsvae"]
         adapter.load()
         ours = PlugInManager.extensions[before:]
         assert len(ours) == 1
@@ -59,7 +59,8 @@ def test_map_of_a_data_item_follows_it(swift, film, other):
     said = scores.metadata["eelsvae"]
     assert said["threshold"] == found.threshold and said["above_threshold"] == found.mask.sum() > 0
     assert said["reasons"] == found.reasons and (said["baseline"], said["fdr"]) == ("mean", 0.1)
-    assert [(axis.offset, axis.scale, axis.units) for axis in scores.dimensional_calibrations] == [(1, 0.5, "nm"), (2, 0.5, "nm")]
+    axes = [(axis.offset, axis.scale, axis.units) for axis in scores.dimensional_calibrations]
+    assert axes == [(1, 0.5, "nm"), (2, 0.5, "nm")]
     source.xdata = in_swift(film)
     controller.document_model.recompute_all()
     now = eelsvae.detect(film, baseline="mean", config={"detection": {"fdr": 0.1}})
