@@ -93,11 +93,12 @@ class AnomalyUDF(UDF):
         return slice(first, end)
 
     def get_result_buffers(self) -> dict[str, Any]:
-        """As LiberTEM asks."""
+        """As LiberTEM asks. The main node would keep the spectra of the whole scan; it takes them from merge() instead."""
+        kept = self._channels() if self.meta.slice is not None else 0
         return {"scores": self.buffer("nav", dtype="float32", use="result_only"),
                 "final": self.buffer("nav", dtype="bool", use="result_only"),
                 "threshold": self.buffer("single", dtype="float64", use="result_only"),
-                "spectra": self.buffer("nav", extra_shape=(self._channels(),), dtype="float32", use="private"),
+                "spectra": self.buffer("nav", extra_shape=(kept,), dtype="float32", use="private"),
                 "first": self.buffer("single", dtype="int64", use="private")}
 
     def preprocess(self) -> None:
@@ -111,7 +112,7 @@ class AnomalyUDF(UDF):
         self._summed()
         roi = self.meta.roi
         if roi is not None and not isinstance(roi, np.ndarray):
-            roi = roi.todense()  # sparse regions
+            roi = roi.todense()  # it may be sparse
         self._scan = Scan(**self._how, shape=(*nav, self._channels()), energy_offset=self.params.energy_offset,
                           dispersion=self.params.dispersion, excluded=None if roi is None else ~roi)
         self._pixels = np.arange(nav[0] * nav[1]) if roi is None else np.flatnonzero(roi)
@@ -130,7 +131,7 @@ class AnomalyUDF(UDF):
             self.results.spectra[:] = frame[:, summed].sum(axis=1, dtype=np.float64)
 
     def merge(self, dest: Any, src: Any) -> None:
-        """As LiberTEM asks, on the main node. The spectra go to the scan; dest, of the whole scan's size, stays empty."""
+        """As LiberTEM asks, on the main node."""
         self._waiting[int(src.first[0])] = src.spectra
         while (spectra := self._waiting.pop(self._taken, None)) is not None:
             pixels = self._pixels[self._taken:self._taken + len(spectra)]

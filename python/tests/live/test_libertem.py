@@ -5,7 +5,9 @@ import socket
 import libertem.api
 import numpy as np
 import pytest
+import sparse
 from eelsvae.libertem import AnomalyUDF
+from libertem.udf.base import UDFRunner
 from libertem.udf.sum import SumUDF
 from libertem_live.api import LiveContext
 from libertem_live.detectors.merlin.sim import CameraSim
@@ -89,6 +91,7 @@ def test_partial_results(contexts, state, counts):
         np.testing.assert_array_equal(final.all(axis=1), np.arange(24) < (24 if rows == 24 else max(0, rows - udf.scan.reach)))
         np.testing.assert_array_equal(scores[final], wanted[final])
     np.testing.assert_array_equal(scores, wanted)
+    assert {"scores", "final", "threshold"} < set(UDFRunner.inspect_udf(udf, data))
     only_final = udf_of(state, provisional=False)
     for result in context.run_udf_iter(dataset=data, udf=only_final):
         scores, final = result.buffers[0]["scores"].data, result.buffers[0]["final"].data
@@ -124,6 +127,8 @@ def test_region_of_interest_and_other_udfs(contexts, state, counts):
     np.testing.assert_array_equal(result["scores"].data, wanted.scores)
     assert np.isnan(result["scores"].data).sum() == (~roi).sum()
     assert result["threshold"].data == wanted.threshold
+    of_sparse = context.run_udf(dataset=data, udf=udf_of(state, rows=ROWS, energy_axis=0), roi=sparse.COO(roi))
+    np.testing.assert_array_equal(of_sparse["scores"].data, wanted.scores)
 
 
 def test_learns_from_its_first_rows(contexts, counts):
