@@ -145,11 +145,11 @@ class _Scorer:
                     self._scan.score_provisionally()
                 self._show(pieces[-1][2])
             except Exception as error:
-                logger.exception("no scores of this acquisition")
+                logger.error("no scores of this acquisition: %s", error, exc_info=not isinstance(error, eelsvae.Error))
                 with self._changed:
                     self._error = str(error) or type(error).__name__
                     self._waiting = []
-                self._publish(pieces[-1][2], np.full(self._item.data_shape, np.nan, np.float32), 
+                self._publish(pieces[-1][2], np.full(self._item.data_shape, np.nan, np.float32),
                               {"eelsvae": {"error": self._error}})
 
     def _push(self, first: int, spectra: np.ndarray, metadata: DataAndMetadata.DataMetadata) -> None:
@@ -161,7 +161,7 @@ class _Scorer:
 
     def _show(self, metadata: DataAndMetadata.DataMetadata) -> None:
         scan = self._scan
-        if scan.learning:
+        if scan.scored_rows == 0:
             return
         self._publish(metadata, scan.scores, described(scan.detection(), finished=scan.finished, final_rows=scan.final_rows,
                                                        scored_rows=scan.scored_rows))

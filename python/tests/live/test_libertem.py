@@ -144,6 +144,16 @@ def test_learns_from_its_first_rows(contexts, counts):
         assert bytes(udf.scan.state) == bytes(wanted.state)
 
 
+def test_by_a_model(contexts, film, model):
+    """The scores of a detection by it, whose state it has."""
+    found = eelsvae.Session(model, threads=1).detect(film)
+    data = contexts("threads").load("memory", data=film.counts, sig_dims=1, num_partitions=4)
+    result = contexts("threads").run_udf(dataset=data, udf=udf_of(found.state, model=model, threads=1))
+    np.testing.assert_array_equal(result["scores"].data, found.scores)
+    with pytest.raises(eelsvae.Error, match="model"):
+        contexts("threads").run_udf(dataset=data, udf=udf_of(found.state))
+
+
 def test_says_what_is_wrong(contexts, tmp_path, state, counts):
     context = contexts("inline")
     frames = context.load("memory", data=frames_of(counts), sig_dims=2)

@@ -1,6 +1,7 @@
 """Scores in Nion Swift: of data items, and during an acquisition by its simulated microscope; without windows."""
 
 import pkgutil
+import threading
 import uuid
 
 import nionswift_plugin
@@ -213,6 +214,29 @@ def test_refuses_what_has_no_spectra(microscope, film):
         channel.scores
     with pytest.raises(eelsvae.Error, match="sum_project"):
         microscope.acquire(channel, (4, 4), processing=None)
+
+
+def test_an_acquisition_does_not_wait_for_the_scores(microscope, monkeypatch):
+    learning = AnomalyChannel(microscope.document_model, baseline="mean", learn_rows=12)
+    microscope.acquire(learning)
+    state = learning.wait(30).state
+    acquired = threading.Event()
+
+    class Slow(eelsvae.Scan):
+        def push(self, *given):
+            assert acquired.wait(30)
+            return super().push(*given)
+
+    monkeypatch.setattr(eelsvae, "Scan", Slow)
+    channel = AnomalyChannel(microscope.document_model, state)
+    spectra = microscope.acquire(channel)
+    with pytest.raises(eelsvae.Error, match="not all is scored"):
+        channel.wait(0.01)
+    acquired.set()
+    assert channel.wait(30).finished
+    monkeypatch.undo()
+    microscope.document_model.perform_data_item_updates()
+    np.testing.assert_array_equal(channel.scores.data, scores_of(spectra, state, Axis))
 
 
 def test_a_channel_may_acquire_again(microscope):
