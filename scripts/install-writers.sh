@@ -1,8 +1,9 @@
 #!/bin/sh
-# Installs the programs of the field that write files for tests/io/formats/writers_test.cpp, and simulators of detectors
-# for tests/simplon: a Python environment for each list in tests/io/writers, below build/writers. They are not part of the
-# product. That with HyperSpy also has what builds and tests the Python package. Nothing is done when they are there already. Where no package index is reached,
-# build/writers/no-index says so, and the tests are skipped.
+# Installs the programs of the field that write files for tests/io/formats/writers_test.cpp, simulators of detectors for
+# tests/simplon, and programs in which scans are running for python/tests/live: a Python environment for each list in
+# tests/io/writers, below build/writers. They are not part of the product. That with HyperSpy also has what builds and tests
+# the Python package. Nothing is done when they are there already. Where no package index is reached, build/writers/no-index
+# says so, and the tests are skipped.
 set -eu
 cd "$(dirname "$0")/.."
 lists=tests/io/writers

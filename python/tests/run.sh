@@ -28,6 +28,7 @@ found = eelsvae.detect("film.hspy", baseline="mean", progress=True)
 print(eelsvae.__version__, found, len(found._repr_html_()))
 END
 cd - > /dev/null
+test -e "$(echo "$work"/clean/lib/python*/site-packages/nionswift_plugin/eelsvae/manifest.json)"
 cp -r "$work"/clean/lib/python*/site-packages/eelsvae* "$work/elsewhere"
 PYTHONPATH="$work/elsewhere" /usr/bin/python3 python/tests/beside_torch.py
 PYTHONPATH="$work/elsewhere" "$writers/hyperspy/bin/python" -m pytest -q -p no:cacheprovider --import-mode=importlib python/tests

@@ -26,7 +26,7 @@ def run(name, folder):
 
 def test_what_is_committed_has_no_outputs():
     names = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
-    assert names == ["hyperspy", "own_file"]
+    assert names == ["hyperspy", "own_file", "running_scan"]
     for name in names:
         notebook = read(name)
         nbformat.validate(notebook)
@@ -58,3 +58,17 @@ def test_hyperspy(tmp_path):
     scores = hs.load(tmp_path / "scores.hspy")
     assert isinstance(scores, hs.signals.Signal2D) and scores.data.shape == (64, 64)
     assert [(axis.name, axis.units) for axis in scores.axes_manager.signal_axes] == [("x", "nm"), ("y", "nm")]
+
+
+def test_running_scan(tmp_path):
+    text, shown = run("running_scan", tmp_path)
+    assert "second scan: True, first scan: True" in text
+    assert "finished, 64 rows complete, 64 final" in text
+    assert "Counts(received=4032, repeated=0, late=0, missing=64)" in text and "rows without scores: 32\n" in text
+    assert shown.count("image/png") == 4
+    import eelsvae
+    truth = eelsvae.simulate("interface", (64, 64, 192), ["fe-shift:2:disc:2"], seed=5, noise_seed=2, energy_offset=690,
+                             exposure=2, anomalies=6)[1]
+    mask = np.load(tmp_path / "mask.npy")
+    beside = sum(np.roll(truth, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)) > 0  # spectra are smoothed
+    assert (mask & truth).sum() > 0.9 * truth.sum() and (mask & ~beside).sum() < 0.2 * mask.sum()
