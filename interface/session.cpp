@@ -91,21 +91,9 @@ std::vector<float> Session::held_out_scores() const {
 }
 
 SourceDescription Session::description() const {
-  using Kind = SourceDescription::Kind;
-  if (model_)
-    return {Kind::model, config_.tiles.image_size, model_->info.comparison,
-            caller_.options().on_training_image && config_.preprocess == model_->info.config.preprocess};
-  switch (baseline_.kind) {
-    case BaselineSpec::Kind::mean:
-      return {Kind::mean, 0, {}, false};
-    case BaselineSpec::Kind::local:
-      return {Kind::local, 0, {}, false};
-    case BaselineSpec::Kind::pca:
-      return {Kind::pca, 0, {}, false};
-    case BaselineSpec::Kind::rx:
-      return {Kind::rx, 0, {}, false};
-  }
-  return {};
+  if (!model_) return {kind_of(baseline_), 0, {}, false};
+  return {SourceDescription::Kind::model, config_.tiles.image_size, model_->info.comparison,
+          caller_.options().on_training_image && config_.preprocess == model_->info.config.preprocess};
 }
 
 Baseline Session::fit_baseline(const eelsvae_image* normal, const PreparedImage& prepared) const {

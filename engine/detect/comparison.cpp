@@ -73,6 +73,20 @@ std::string misfit(const Comparison& here, const SourceDescription& description,
 
 }  // namespace
 
+SourceDescription::Kind kind_of(const BaselineSpec& spec) {
+  switch (spec.kind) {
+    case BaselineSpec::Kind::mean:
+      return SourceDescription::Kind::mean;
+    case BaselineSpec::Kind::local:
+      return SourceDescription::Kind::local;
+    case BaselineSpec::Kind::pca:
+      return SourceDescription::Kind::pca;
+    case BaselineSpec::Kind::rx:
+      return SourceDescription::Kind::rx;
+  }
+  return SourceDescription::Kind::other;
+}
+
 double predictive_deviance(const PredictionSample& sample,
                            const std::function<Expectation(const SpectrumImageView&)>& source) {
   auto predict = [&](bool with_fresh_noise) {

@@ -42,6 +42,8 @@ struct SourceDescription {
   bool own_image = false;              // the image under test is the one that it was trained on
 };
 
+SourceDescription::Kind kind_of(const BaselineSpec& spec);
+
 // By the baselines, fitted to the image without the pixels left_out (y, x; nonzero), among them those that
 // are predicted. Absent where too little is left to fit even a mean spectrum to.
 std::optional<Comparison> compare_baselines(const PredictionSample& sample, const SpectrumImageView& image,

@@ -5,13 +5,18 @@
 namespace eelsvae {
 
 Expectation BaselineRows::expected(const SpectrumImageView& rows, int64_t last) {
-  CountArray counts(held_.begin(), held_.end());
-  counts.insert(counts.end(), rows.counts.begin(), rows.counts.end());
-  std::vector<uint8_t> mask = held_mask_;
-  mask.insert(mask.end(), rows.excluded.begin(), rows.excluded.end());
-  Axis y = rows.y;
-  y.size += there_ - first_;
-  const SpectrumImageView all(y, rows.x, rows.energy, counts, mask);
+  CountArray counts;
+  std::vector<uint8_t> mask;
+  SpectrumImageView all = rows;
+  if (there_ > first_) {
+    counts = held_;
+    counts.insert(counts.end(), rows.counts.begin(), rows.counts.end());
+    mask = held_mask_;
+    mask.insert(mask.end(), rows.excluded.begin(), rows.excluded.end());
+    Axis y = rows.y;
+    y.size += there_ - first_;
+    all = SpectrumImageView(y, rows.x, rows.energy, counts, mask);
+  }
   Expectation expectation;
   expectation.spectra = baseline_.expected_rows(all, told_ - first_, last - first_);
   if (baseline_.spec().kind == BaselineSpec::Kind::rx)
@@ -24,14 +29,17 @@ Expectation BaselineRows::add(const SpectrumImageView& rows) {
   const int64_t there = there_ + rows.y.size,
                 last = there == height_ ? there : std::max(told_, there - reach());
   Expectation expectation = expected(rows, last);
-  held_.insert(held_.end(), rows.counts.begin(), rows.counts.end());
-  held_mask_.insert(held_mask_.end(), rows.excluded.begin(), rows.excluded.end());
+  // Rows from here on are needed for the next ones: of a baseline that looks at single spectra none.
+  const int64_t needed = std::min(std::max(first_, last - reach()), there), width = rows.x.size;
+  const auto keep = [&](auto& held, const auto& added, int64_t row_size) {
+    held.erase(held.begin(), held.begin() + (std::min(needed, there_) - first_) * row_size);
+    held.insert(held.end(), added.begin() + (std::max(needed, there_) - there_) * row_size, added.end());
+  };
+  keep(held_, rows.counts, width * rows.energy.size);
+  keep(held_mask_, rows.excluded, width);
+  first_ = needed;
   there_ = there;
   told_ = last;
-  const int64_t width = rows.x.size, needed = std::max(first_, last - reach()), gone = needed - first_;
-  held_.erase(held_.begin(), held_.begin() + gone * width * rows.energy.size);
-  held_mask_.erase(held_mask_.begin(), held_mask_.begin() + gone * width);
-  first_ = needed;
   return expectation;
 }
 

@@ -53,7 +53,6 @@ class RowScorer {
   int64_t scored_rows() const { return std::max(scored_rows_, final_rows_); }
   int64_t reach() const;
   const std::vector<float>& scores() const { return scores_; }  // (y, x), NaN without
-  const std::vector<Deviation>& deviations() const { return deviations_; }
   const std::vector<uint8_t>& excluded() const { return excluded_; }
   double threshold() const;  // infinite while there is no score
   // Those that fit worst, the worst first, above the threshold or not.

@@ -113,6 +113,23 @@ void produce_safetensors(const ByteSink& sink, const std::vector<SafetensorsEntr
   }
 }
 
+std::vector<std::byte> safetensors_content(const std::vector<SafetensorsEntry>& entries,
+                                           const std::map<std::string, std::string>& metadata) {
+  constexpr size_t header = 1 << 16;  // about
+  size_t expected = header;
+  for (const SafetensorsEntry& entry : entries)
+    expected += static_cast<size_t>(std::max<int64_t>(0, tensor_bytes(dtype_size(entry.dtype), entry.shape)));
+  std::vector<std::byte> content;
+  content.reserve(expected);
+  produce_safetensors(
+      [&](const void* bytes, size_t size) {
+        const auto* first = static_cast<const std::byte*>(bytes);
+        content.insert(content.end(), first, first + size);
+      },
+      entries, metadata);
+  return content;
+}
+
 void write_safetensors(const std::string& path, const std::vector<SafetensorsEntry>& entries,
                        const std::map<std::string, std::string>& metadata) {
   AtomicFile file(path);

@@ -33,6 +33,10 @@ struct SafetensorsEntry {
 void produce_safetensors(const ByteSink& sink, const std::vector<SafetensorsEntry>& entries,
                          const std::map<std::string, std::string>& metadata);
 
+// The same in memory.
+std::vector<std::byte> safetensors_content(const std::vector<SafetensorsEntry>& entries,
+                                           const std::map<std::string, std::string>& metadata);
+
 // The same into a file, all or nothing (AtomicFile). UserError if it cannot be written.
 void write_safetensors(const std::string& path, const std::vector<SafetensorsEntry>& entries,
                        const std::map<std::string, std::string>& metadata);

@@ -185,15 +185,7 @@ void write_checkpoint(const std::string& path, const Model& model, const Checkpo
 
 std::vector<std::byte> checkpoint_content(const Model& model, const CheckpointInfo& info) {
   const CheckpointParts parts = parts_of(model, info);
-  std::vector<std::byte> content;
-  content.reserve(checkpoint_bytes(model.shape(), info.training.has_value()));
-  produce_safetensors(
-      [&](const void* bytes, size_t size) {
-        const auto* first = static_cast<const std::byte*>(bytes);
-        content.insert(content.end(), first, first + size);
-      },
-      parts.entries, parts.metadata);
-  return content;
+  return safetensors_content(parts.entries, parts.metadata);
 }
 
 uint64_t checkpoint_bytes(const ModelShape& shape, bool with_moments) {

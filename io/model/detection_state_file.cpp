@@ -229,14 +229,7 @@ void write_detection_state(const std::string& path, const DetectionState& state)
 
 std::vector<std::byte> detection_state_content(const DetectionState& state) {
   const Parts parts = parts_of(state);
-  std::vector<std::byte> content;
-  produce_safetensors(
-      [&](const void* bytes, size_t size) {
-        const auto* first = static_cast<const std::byte*>(bytes);
-        content.insert(content.end(), first, first + size);
-      },
-      parts.entries, parts.metadata);
-  return content;
+  return safetensors_content(parts.entries, parts.metadata);
 }
 
 DetectionState read_detection_state(const SafetensorsFile& file) {

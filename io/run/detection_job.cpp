@@ -99,20 +99,6 @@ Source model_source(const DetectionRequest& request, const SafetensorsFile& file
   return source;
 }
 
-SourceDescription::Kind kind_of(const BaselineSpec& spec) {
-  switch (spec.kind) {
-    case BaselineSpec::Kind::mean:
-      return SourceDescription::Kind::mean;
-    case BaselineSpec::Kind::local:
-      return SourceDescription::Kind::local;
-    case BaselineSpec::Kind::pca:
-      return SourceDescription::Kind::pca;
-    case BaselineSpec::Kind::rx:
-      return SourceDescription::Kind::rx;
-  }
-  return SourceDescription::Kind::other;
-}
-
 Source untrained_source(const DetectionRequest& request, const Chosen* chosen) {
   Config config;
   if (chosen) config = chosen->config;
