@@ -17,8 +17,9 @@ run() {
   stage writers scripts/install-writers.sh
   rm -f build/*/junit.xml  # an old one would hide that there is no new one
   stage "release: configure" cmake --preset release &&
-    stage "release: build" cmake --build --preset release --target benchmark_streams_vs_ceilings benchmark_forward_vs_primitives &&
-    stage performance ctest --preset performance --verbose
+    stage "release: build" cmake --build --preset release --target benchmark_streams_vs_ceilings benchmark_forward_vs_primitives read_images &&
+    stage performance ctest --preset performance --verbose &&
+    stage "damaged HDF5" fuzz/damage_hdf5.py build/release --files 3000
   stage "sanitize: configure" cmake --preset sanitize &&
     stage "sanitize: build" cmake --build --preset sanitize &&
     stage "sanitize: tests" ctest --preset sanitize --output-junit junit.xml

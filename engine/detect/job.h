@@ -37,7 +37,8 @@ struct DetectionResult {
 // Expectation, scores, threshold, mask and regions of an image, and how well the source predicts normal
 // spectra beside the baselines, which may cast doubt on the threshold (found.doubts). held_out: ascending
 // scores of normal spectra that the source was not fitted to, where the threshold asks for them. state,
-// and UserError, as detect() has them, Interrupted as the source and detect() have it and between these steps.
+// and UserError, as detect() has them, Interrupted as the source and detect() have it and between these
+// steps.
 DetectionResult run_detection(const SpectrumImageView& prepared, const ExpectationSource& source,
                               const SourceDescription& description, const PreprocessConfig& preprocess,
                               const DetectionConfig& config, std::span<const float> held_out = {},

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
+#include "engine/detect/window_quantiles.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -39,27 +41,28 @@ struct Part {
       for (int64_t i = std::max<int64_t>(0, x - reach_x); i <= std::min(width - 1, x + reach_x); ++i)
         if ((j != y || i != x) && counts(j * width + i)) use(j, i);
   }
-  // Of the pixels that count in rows [first, last), with room for some values.
+  // The pixels that count in rows [first, last).
   template <typename Use>
   void for_pixels(int64_t first, int64_t last, Use&& use) const {
-#pragma omp parallel
-    {
-      std::vector<float> others;
-#pragma omp for schedule(static)
-      for (int64_t pixel = first * width; pixel < last * width; ++pixel)
-        if (counts(pixel)) use(pixel / width, pixel % width, others);
-    }
+#pragma omp parallel for schedule(static)
+    for (int64_t y = first; y < last; ++y)
+      for (int64_t x = 0; x < width; ++x)
+        if (counts(y * width + x)) use(y, x);
   }
-  // For every pixel a quantile of `value` over the rectangle around it, without itself.
+  // For every pixel of some rows a quantile of `value` over the rectangle around it, without itself.
   template <typename Value>
-  void around(int64_t first, int64_t last, int64_t reach_y, int64_t reach_x, double share, const Value& value,
-              std::vector<float>& out) const {
-    for_pixels(first, last, [&](int64_t y, int64_t x, std::vector<float>& others) {
-      others.clear();
-      for_others(y, x, reach_y, reach_x,
-                 [&](int64_t j, int64_t i) { others.push_back(value(j * width + i)); });
-      out[static_cast<size_t>(y * width + x)] = quantile(others, share);
+  std::vector<float> around(int64_t first, int64_t last, int64_t reach_y, int64_t reach_x, double share,
+                            const Value& value) const {
+    const int64_t top = std::max<int64_t>(0, first - reach_y), bottom = std::min(height, last + reach_y),
+                  before = top * width;
+    std::vector<float> values(static_cast<size_t>((bottom - top) * width));
+    for_pixels(top, bottom, [&](int64_t y, int64_t x) {
+      values[static_cast<size_t>(y * width + x - before)] = value(y * width + x);
     });
+    const auto mask =
+        excluded.empty() ? excluded : excluded.subspan(static_cast<size_t>(before), values.size());
+    return window_quantiles({bottom - top, width, values, mask}, first - top, last - top, reach_y, reach_x,
+                            share);
   }
 };
 
@@ -79,7 +82,6 @@ void Surroundings::foretell_rows(std::span<const float> map, std::span<const uin
   expect(0 <= first && first <= last && last <= there && there <= height_ && settled <= there,
          "rows that are not there");
   const Part part{there, width_, excluded};
-  std::vector<float>& median_map = median_;
   // Rows of a stage that are still to be made: those that the rows asked for are made of.
   struct Missing {
     int64_t first, last;
@@ -93,48 +95,38 @@ void Surroundings::foretell_rows(std::span<const float> map, std::span<const uin
         settled == height_ ? height_ : settled - (stage == spread ? 3 : std::min(stage + 1, 2)) * half_;
     if (made.first <= done_[stage]) done_[stage] = std::max(done_[stage], std::min(made.last, stays));
   };
-  const auto clear = [&](std::vector<float>& of, Missing rows) {
-    if (rows.first < rows.last)
-      std::fill(of.begin() + rows.first * width_, of.begin() + rows.last * width_, 0.0f);
-  };
 
   // The square's median, and what of a line is left over.
   if (const Missing rows = missing(median); rows.first < rows.last) {
-    clear(median_map, rows);
-    part.around(
-        rows.first, rows.last, half_, half_, 0.5, [&](int64_t p) { return at(map, p); }, median_map);
-    std::vector<float> line(static_cast<size_t>((rows.last - rows.first) * width_));
     const int64_t begin = rows.first * width_;
-    part.for_pixels(rows.first, rows.last, [&](int64_t y, int64_t x, std::vector<float>& others) {
-      others.clear();
-      part.for_others(y, x, 0, line_reach, [&](int64_t, int64_t i) {
-        others.push_back(at(map, y * width_ + i) - at(median_map, y * width_ + i));
-      });
-      line[static_cast<size_t>(y * width_ + x - begin)] = quantile(others, 0.5);
+    const std::vector<float> square =
+        part.around(rows.first, rows.last, half_, half_, 0.5, [&](int64_t p) { return at(map, p); });
+    const std::vector<float> line = part.around(rows.first, rows.last, 0, line_reach, 0.5, [&](int64_t p) {
+      return at(map, p) - at(square, p - begin);
     });
-    for (size_t p = 0; p < line.size(); ++p) median_map[static_cast<size_t>(begin) + p] += line[p];
+    std::ranges::transform(square, line, median_.begin() + begin, std::plus());
     keep(median, rows);
   }
   const auto spread_of = [&](Missing rows, const std::vector<float>& values, std::vector<float>& out) {
-    clear(out, rows);
-    part.around(
-        rows.first, rows.last, half_, half_, 0.683,
-        [&](int64_t p) { return std::abs(at(map, p) - at(values, p)); }, out);
+    const std::vector<float> made = part.around(rows.first, rows.last, half_, half_, 0.683, [&](int64_t p) {
+      return std::abs(at(map, p) - at(values, p));
+    });
+    std::ranges::copy(made, out.begin() + rows.first * width_);
   };
   if (const Missing rows = missing(first_spread); rows.first < rows.last) {
-    spread_of(rows, median_map, first_spread_);
+    spread_of(rows, median_, first_spread_);
     keep(first_spread, rows);
   }
   // At a border the median is that of the side which fills more of the square.
   if (const Missing rows = missing(value); rows.first < rows.last) {
-    std::copy(median_map.begin() + rows.first * width_, median_map.begin() + rows.last * width_,
+    std::copy(median_.begin() + rows.first * width_, median_.begin() + rows.last * width_,
               foretold_.value.begin() + rows.first * width_);
     std::fill(at_border_.begin() + rows.first, at_border_.begin() + rows.last, uint8_t{0});
-    part.for_pixels(rows.first, rows.last, [&](int64_t y, int64_t x, std::vector<float>& alike) {
+    part.for_pixels(rows.first, rows.last, [&](int64_t y, int64_t x) {
       const int64_t pixel = y * width_ + x;
       const float own = at(map, pixel), unit = at(first_spread_, pixel);
-      if (std::abs(own - at(median_map, pixel)) <= departs_by * unit) return;
-      alike.clear();
+      if (std::abs(own - at(median_, pixel)) <= departs_by * unit) return;
+      std::vector<float> alike;
       int64_t others = 0, beside = 0;
       part.for_others(y, x, half_, half_, [&](int64_t j, int64_t i) {
         ++others;
@@ -147,7 +139,6 @@ void Surroundings::foretell_rows(std::span<const float> map, std::span<const uin
           static_cast<double>(alike.size()) < least_alike * static_cast<double>(others))
         return;
       foretold_.value[static_cast<size_t>(pixel)] = quantile(alike, 0.5);
-#pragma omp atomic write
       at_border_[static_cast<size_t>(y)] = uint8_t{1};
     });
     keep(value, rows);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "io/files/number_text.h"
 #include "io/simplon/stream_decoder.h"
@@ -70,7 +71,33 @@ class Message {
   zmq_msg_t message_;
 };
 
-constexpr const char* monitor_endpoint = "inproc://events";
+// Whether a socket's peers come and go.
+class Connections {
+ public:
+  Connections(const Context& context, const Socket& watched, const std::string& name)
+      : events_(context, ZMQ_PAIR) {
+    const std::string endpoint = "inproc://events of " + name;
+    events_.set(ZMQ_LINGER, 0);
+    expect(zmq_socket_monitor(watched.get(), endpoint.c_str(),
+                              ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) == 0 &&
+               zmq_connect(events_.get(), endpoint.c_str()) == 0,
+           "a monitor of a socket");
+  }
+  void* socket() const { return events_.get(); }
+  // +1 for one that came, -1 for one that went, 0: nothing happened since the last call.
+  int next() {
+    Message event, address;
+    if (zmq_msg_recv(event.get(), events_.get(), ZMQ_DONTWAIT) < 0) return 0;
+    if (event.more()) zmq_msg_recv(address.get(), events_.get(), ZMQ_DONTWAIT);
+    uint16_t kind = 0;
+    expect(event.bytes().size() >= sizeof kind, "an event of a socket");
+    std::memcpy(&kind, event.bytes().data(), sizeof kind);
+    return kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? 1 : -1;
+  }
+
+ private:
+  Socket events_;
+};
 
 }  // namespace
 
@@ -81,7 +108,7 @@ struct SimplonReceiver::Parts {
         scan(options.scan, options.frames.region, scan_sink),
         decoder(options.frames),
         pull(context, ZMQ_PULL),
-        monitor(context, ZMQ_PAIR) {
+        detectors(context, pull, "the detector") {
     pull.set(ZMQ_RCVHWM, std::max(options.queue, 1));
     pull.set(ZMQ_LINGER, 0);
     pull.set<int64_t>(ZMQ_MAXMSGSIZE, most_message_bytes);
@@ -90,15 +117,11 @@ struct SimplonReceiver::Parts {
     pull.set(ZMQ_TCP_KEEPALIVE_IDLE, 1);
     pull.set(ZMQ_TCP_KEEPALIVE_INTVL, 1);
     pull.set(ZMQ_TCP_KEEPALIVE_CNT, 3);
-    monitor.set(ZMQ_LINGER, 0);
-    expect(zmq_socket_monitor(pull.get(), monitor_endpoint,
-                              ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) == 0,
-           "a monitor of a socket");
-    expect(zmq_connect(monitor.get(), monitor_endpoint) == 0, "a monitor of a socket");
     if (!options.forward_endpoint.empty()) {
       push = std::make_unique<Socket>(context, ZMQ_PUSH);
       push->set(ZMQ_SNDHWM, std::max(options.forward_queue, 1));
       push->set(ZMQ_LINGER, 1000);  // ms, for what the next receiver has not taken yet
+      receivers = std::make_unique<Connections>(context, *push, "the next receiver");
       if (zmq_bind(push->get(), options.forward_endpoint.c_str()) != 0) {
         throw UserError("the stream cannot be forwarded at '" + options.forward_endpoint +
                         "': " + zmq_error() +
@@ -116,8 +139,10 @@ struct SimplonReceiver::Parts {
   ScanOfSeries scan;
   StreamDecoder decoder;
   Context context;
-  Socket pull, monitor;
+  Socket pull;
+  Connections detectors;
   std::unique_ptr<Socket> push;
+  std::unique_ptr<Connections> receivers;  // of what is forwarded
   ReceiverCounts counts;
   bool connected = false;
   bool forwarding = true;  // the last message went out
@@ -181,17 +206,20 @@ void SimplonReceiver::Parts::forward(Message& part, bool first) {
 }
 
 void SimplonReceiver::Parts::take_events() {
-  while (true) {
-    Message event, address;
-    if (zmq_msg_recv(event.get(), monitor.get(), ZMQ_DONTWAIT) < 0) return;
-    if (event.more() && zmq_msg_recv(address.get(), monitor.get(), ZMQ_DONTWAIT) < 0) return;
-    uint16_t kind = 0;
-    if (event.bytes().size() < sizeof kind) continue;
-    std::memcpy(&kind, event.bytes().data(), sizeof kind);
-    const bool now = kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+  while (const int came = detectors.next()) {
+    const bool now = came > 0;
     if (std::exchange(connected, now) == now) continue;
     sink.report(now ? "connected with the detector at " + options.endpoint
                     : "the connection with the detector at " + options.endpoint + " broke; waiting for it");
+  }
+  while (const int came = receivers ? receivers->next() : 0) {
+    if (came < 0) continue;  // which does not matter before there is a message that nobody takes
+    // Asked for its state, a socket takes note of its new peer, so that no message misses it from here on.
+    int state = 0;
+    size_t size = sizeof state;
+    expect(zmq_getsockopt(push->get(), ZMQ_EVENTS, &state, &size) == 0, "the state of a socket");
+    forwarding = true;
+    sink.report("a receiver takes the forwarded stream");
   }
 }
 
@@ -216,9 +244,10 @@ int64_t SimplonReceiver::receive(milliseconds timeout, int64_t most_messages) {
     Clock::time_point until = end;
     if (parts.scan.waiting() > 0) until = std::min(until, parts.oldest + parts.options.longest_wait);
     const auto left = std::chrono::ceil<milliseconds>(until - Clock::now()).count();
-    zmq_pollitem_t sockets[] = {{parts.pull.get(), 0, ZMQ_POLLIN, 0},
-                                {parts.monitor.get(), 0, ZMQ_POLLIN, 0}};
-    const int ready = zmq_poll(sockets, 2, std::max<long>(left, 0));
+    std::vector<zmq_pollitem_t> sockets = {{parts.pull.get(), 0, ZMQ_POLLIN, 0},
+                                           {parts.detectors.socket(), 0, ZMQ_POLLIN, 0}};
+    if (parts.receivers) sockets.push_back({parts.receivers->socket(), 0, ZMQ_POLLIN, 0});
+    const int ready = zmq_poll(sockets.data(), static_cast<int>(sockets.size()), std::max<long>(left, 0));
     if (ready < 0) break;  // a signal
     if (ready > 0) continue;
     parts.scan.flush();

@@ -58,7 +58,7 @@ TEST_P(EnergyPoolingTest, ForwardAndBackwardMatchTheReference) {
 
 TEST(EnergyPoolingReference, BackwardMatchesFiniteDifferences) {
   const std::unique_ptr<Backend> reference = make_backend("reference", "auto");
-  for (const Size size : sizes) {
+  for (const Size size : {Size{1, 1, 1}, {3, 17, 5}, {5, 3, 13}}) {
     const Values x = random_maps(size, 1), dy = random_normal(size.batch * 2 * size.channels, 1, 2);
     const auto value = [&](const Values& at) { return dot(forward(*reference, size, at), dy); };
     // Central differences of step h are off by h^2 and by the value's roundoff over h.

@@ -75,6 +75,26 @@ def follow_to_its_end(watch, seconds=20):
     return np.array(watch.scores, np.float32).reshape(HEIGHT, WIDTH)
 
 
+class NextReceiver:
+    """Of what the service forwards; from here on, both ends of the service are connected."""
+
+    def __init__(self, service):
+        self.pull = zmq.Context.instance().socket(zmq.PULL)
+        self.pull.rcvhwm = 10000
+        self.pull.connect("tcp://" + service.line("forwards its stream at tcp://(\\S+)")[1])
+        for _ in range(2):
+            service.line("connected with the detector|a receiver takes the forwarded stream")
+
+    def take(self, messages):
+        for i in range(messages):
+            assert self.pull.poll(10000), f"{messages - i} of {messages} messages are not forwarded"
+            self.pull.recv()
+
+    def end(self):
+        assert not self.pull.poll(200), "more than the detector sent"
+        self.pull.close(0)
+
+
 class Detector:
     """Sends frames as version 2 of the stream has them."""
 
@@ -144,14 +164,11 @@ def test_scan_of_user_data():
         user_data = {"scan_shape": [HEIGHT, WIDTH], "energy_offset": OFFSET, "dispersion": DISPERSION}
         with Service(build, "--simplon", detector.address, "--region", f":,{FIRST_COLUMN}:", "--forward", "tcp://127.0.0.1:*",
                      source=state) as service, Watch(service.address) as watch:
-            behind = zmq.Context.instance().socket(zmq.PULL)
-            behind.rcvhwm = 10000
-            behind.connect("tcp://" + service.line("forwards its stream at tcp://(\\S+)")[1])
-            service.line("connected with the detector")
-            time.sleep(0.3)  # until the next receiver is connected, too
+            behind = NextReceiver(service)
             for series in 1, 2:
                 detector.start(series, frames, user_data=user_data)
                 detector.images(0, 900)
+                behind.take(900)  # no more at once than wait for the next receiver
                 until(lambda: watch.scan.get("series") == f"series {series}" and watch.final_rows > 0, 10, "the first rows")
                 try:
                     Scan(service.address, (HEIGHT, WIDTH), CHANNELS, OFFSET, DISPERSION).close()
@@ -164,12 +181,8 @@ def test_scan_of_user_data():
                 assert (scores == expected).all(), "other scores than a detection's"
                 assert watch.threshold == summary["threshold"]
                 assert np.argmax(scores) == 20 * WIDTH + 7 and scores.max() > watch.threshold
-            forwarded = 0
-            while behind.poll(500):
-                behind.recv()
-                forwarded += 1
-            assert forwarded == 2 * (len(frames) + 2), forwarded
-            behind.close(0)
+                behind.take(602)
+            behind.end()
 
 
 # LiberTEM's simulator in a process of its own: ADDRESS, FRAMES; sends when a line comes.
@@ -253,26 +266,20 @@ def test_too_fast():
         detect(folder, "before", frames.reshape(HEIGHT, WIDTH, 2000), "--baseline", "mean", first_column=0)
         with Service(build, "--simplon", detector.address, *SHAPE, *ENERGIES, "--queue", "4", "--forward", "tcp://127.0.0.1:*",
                      source=["--state", f"{folder}/before"]) as service, Watch(service.address) as watch:
-            behind = zmq.Context.instance().socket(zmq.PULL)
-            behind.rcvhwm = 10000
-            behind.connect("tcp://" + service.line("forwards its stream at tcp://(\\S+)")[1])
-            service.line("connected with the detector")
-            time.sleep(0.3)  # until the next receiver is connected, too
+            behind = NextReceiver(service)
             detector.start(1, frames, frame_time=1e-6)
-            for first in range(0, len(frames), 300):  # while the capacity is measured; more at once is not forwarded
+            for first in range(0, len(frames), 300):  # while the capacity is measured
                 detector.images(first, first + 300)
-                time.sleep(0.02)
+                behind.take(300)  # no more at once than wait for the next receiver
             detector.end()
+            behind.take(2)
             service.line("series 1: scoring is too slow")
             left_out = int(service.line("1,500 frames came, ([0-9,]+) of them were not scored")[1].replace(",", ""))
             service.line("may send 1,?000,?000 spectra/s, and .* can be scored", 20)
             until(lambda: watch.summary is not None, 20, "the end of the scan")
             counts = status(service.address)["scan"]["counts"]
             assert counts["missing"] == left_out > 0 and counts["received"] == 1500 - left_out, (counts, left_out)
-            for _ in range(len(frames) + 2):
-                assert behind.poll(2000), "not all is forwarded"
-                behind.recv()
-            behind.close(0)
+            behind.end()
             detector.start(2, frames)
             for y in range(HEIGHT):
                 detector.images(y * WIDTH, (y + 1) * WIDTH)

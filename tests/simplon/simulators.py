@@ -148,7 +148,7 @@ def test_libertem_receiver_behind_us():
         client = libertem_dectris.CamClient(behind.get_socket_path())
         behind.start_passive()
         receiver.wait_for(connected)
-        time.sleep(0.5)  # until it is connected, too
+        receiver.wait_for(lambda line: line.get("report") == "a receiver takes the forwarded stream")
         sender = threading.Thread(target=send_all, args=[simulator])
         sender.start()
         while (armed := behind.wait_for_arm(timeout=1.0)) is None:
