@@ -131,6 +131,13 @@ class DeviceImage {
   bool any_excluded() const { return kept_ < shape_.pixels(); }
 };
 
+// DeviceImage::filter() for lines [first, last) of an image in the host's memory, in place, with the bits
+// that the CPU backend gives them; of the other lines only excluded pixels are written, which the rest does
+// not depend on. excluded: null where none is.
+void filter_lines(const ImageShape& shape, float* counts, const uint8_t* excluded, int64_t first,
+                  int64_t last, std::span<const float> half, std::span<const float> half_of_channels,
+                  const std::optional<LinearMap>& map);
+
 class ImageOperations {
  public:
   virtual ~ImageOperations() = default;

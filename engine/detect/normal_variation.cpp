@@ -1,5 +1,7 @@
 #include "engine/detect/normal_variation.h"
 
+#include <omp.h>
+
 #include <algorithm>
 
 namespace eelsvae {
@@ -46,6 +48,9 @@ void AmountMaps::measure(int64_t first, const SpectrumImageView& observed, std::
 
 void AmountMaps::foretell_rows(std::span<const uint8_t> excluded, int64_t first, int64_t last, int64_t there,
                                int64_t settled) {
+  // Of a few rows there is not work for several threads.
+  const bool together = std::ssize(surroundings_) >= omp_get_max_threads();
+#pragma omp parallel for schedule(dynamic) if (together)
   for (size_t k = 0; k < surroundings_.size(); ++k)
     surroundings_[k].foretell_rows(amounts_[k], excluded, first, last, there, settled);
 }

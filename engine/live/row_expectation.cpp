@@ -4,19 +4,16 @@
 
 namespace eelsvae {
 
+void BaselineRows::hold(const SpectrumImageView& rows) {
+  if (!held_) held_.emplace(rows.x.size * rows.energy.size);
+  held_->append(rows.counts);
+  held_mask_.insert(held_mask_.end(), rows.excluded.begin(), rows.excluded.end());
+}
+
 Expectation BaselineRows::expected(const SpectrumImageView& rows, int64_t last) {
-  CountArray counts;
-  std::vector<uint8_t> mask;
-  SpectrumImageView all = rows;
-  if (there_ > first_) {
-    counts = held_;
-    counts.insert(counts.end(), rows.counts.begin(), rows.counts.end());
-    mask = held_mask_;
-    mask.insert(mask.end(), rows.excluded.begin(), rows.excluded.end());
-    Axis y = rows.y;
-    y.size += there_ - first_;
-    all = SpectrumImageView(y, rows.x, rows.energy, counts, mask);
-  }
+  Axis y = rows.y;
+  y.size = held_->last() - first_;
+  const SpectrumImageView all(y, rows.x, rows.energy, held_->rows(first_, held_->last()), held_mask_);
   Expectation expectation;
   expectation.spectra = baseline_.expected_rows(all, told_ - first_, last - first_);
   if (baseline_.spec().kind == BaselineSpec::Kind::rx)
@@ -26,25 +23,25 @@ Expectation BaselineRows::expected(const SpectrumImageView& rows, int64_t last) 
 }
 
 Expectation BaselineRows::add(const SpectrumImageView& rows) {
-  const int64_t there = there_ + rows.y.size,
-                last = there == height_ ? there : std::max(told_, there - reach());
+  hold(rows);
+  const int64_t there = held_->last(), last = there == height_ ? there : std::max(told_, there - reach());
   Expectation expectation = expected(rows, last);
   // Rows from here on are needed for the next ones: of a baseline that looks at single spectra none.
-  const int64_t needed = std::min(std::max(first_, last - reach()), there), width = rows.x.size;
-  const auto keep = [&](auto& held, const auto& added, int64_t row_size) {
-    held.erase(held.begin(), held.begin() + (std::min(needed, there_) - first_) * row_size);
-    held.insert(held.end(), added.begin() + (std::max(needed, there_) - there_) * row_size, added.end());
-  };
-  keep(held_, rows.counts, width * rows.energy.size);
-  keep(held_mask_, rows.excluded, width);
+  const int64_t needed = std::clamp(last - reach(), first_, there);
+  held_->drop_before(needed);
+  held_mask_.erase(held_mask_.begin(), held_mask_.begin() + (needed - first_) * rows.x.size);
   first_ = needed;
-  there_ = there;
   told_ = last;
   return expectation;
 }
 
 Expectation BaselineRows::guess(const SpectrumImageView& rows) {
-  return expected(rows, there_ + rows.y.size);
+  const int64_t there = held_ ? held_->last() : 0;
+  hold(rows);
+  Expectation expectation = expected(rows, held_->last());
+  held_->drop_from(there);
+  held_mask_.resize(static_cast<size_t>((there - first_) * rows.x.size));
+  return expectation;
 }
 
 }  // namespace eelsvae

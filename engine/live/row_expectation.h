@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/detect/baselines.h"
 #include "engine/detect/expectation.h"
 #include "engine/image/spectrum_image.h"
+#include "engine/live/row_band.h"
 #include "engine/network/model.h"
 #include "engine/network/reconstruction.h"
 
@@ -39,16 +41,16 @@ class BaselineRows final : public RowExpectation {
   Expectation guess(const SpectrumImageView& rows) override;
 
  private:
-  // Of the rows told_ to `last` of those that are held, behind which are these.
+  void hold(const SpectrumImageView& rows);
+  // Of the rows told_ to `last` of those that are held.
   Expectation expected(const SpectrumImageView& rows, int64_t last);
 
   const Baseline& baseline_;
   int64_t height_;
-  // Rows of the scan from first_ on that are still needed.
-  CountArray held_;
+  // Rows of the scan that are still needed, those of first_ and after it, and their mask.
+  std::optional<RowBand> held_;
   std::vector<uint8_t> held_mask_;
-  int64_t first_ = 0, there_ = 0,
-          told_ = 0;  // there_: behind the last one; told_: the first without expectation
+  int64_t first_ = 0, told_ = 0;  // told_: the first without expectation
 };
 
 // A model, which must outlive it, sees the rows of a tile together.

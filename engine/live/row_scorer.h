@@ -11,8 +11,9 @@
 #include "engine/detect/normal_variation.h"
 #include "engine/detect/whitened_score.h"
 #include "engine/image/spectrum_image.h"
+#include "engine/live/row_band.h"
 #include "engine/live/row_expectation.h"
-#include "kernels/backend.h"
+#include "engine/live/row_filter.h"
 
 namespace eelsvae {
 
@@ -55,32 +56,14 @@ class RowScorer {
   const std::vector<float>& scores() const { return scores_; }  // (y, x), NaN without
   const std::vector<uint8_t>& excluded() const { return excluded_; }
   double threshold() const;  // infinite while there is no score
-  // Those that fit worst, the worst first, above the threshold or not.
-  const std::vector<AnomalousSpectrum>& worst() const { return worst_; }
+  // Those above a score that fit worst, the worst first; `most` at most, and no more than 64.
+  std::vector<AnomalousSpectrum> worst(int64_t most, double above) const;
   Detection result() const;  // as RowSession::result() has it
 
  private:
-  // Some rows of a cube (y, x, E) one after the other.
-  class Band {
-   public:
-    explicit Band(int64_t row_size) : row_size_(row_size) {}
-
-    int64_t row_size() const { return row_size_; }  // values
-    bool empty() const { return std::ssize(values_) == dropped_; }
-    int64_t last() const { return first_ + (std::ssize(values_) - dropped_) / row_size_; }
-    std::span<const float> rows(int64_t from, int64_t to) const;
-    void append(std::span<const float> more);
-    void drop_before(int64_t y);  // such rows are no longer needed
-
-   private:
-    int64_t row_size_;
-    int64_t first_ = 0, dropped_ = 0;  // the first row that is there; values before it
-    CountArray values_;
-  };
-
   std::span<const uint8_t> mask_of(int64_t first, int64_t last) const;
   SpectrumImageView view(int64_t first, int64_t last, std::span<const float> spectra) const;
-  CountArray filtered(int64_t first, int64_t last, std::vector<float>& pixel_noise) const;
+  void expect_rows(Expectation known);
   void measure(int64_t first, int64_t last, std::span<const float> observed, std::span<const float> expected,
                std::span<const float> pixel_noise);
   void score(int64_t first, int64_t last, std::span<const float> observed, const Expectation& expectation,
@@ -94,18 +77,19 @@ class RowScorer {
   std::shared_ptr<const DetectionState> state_;
   int64_t height_, width_;
   std::unique_ptr<RowExpectation> source_;
-  int64_t filter_reach_;
-  std::unique_ptr<Backend> processor_;
+  RowFilter filter_;
   ChannelWindow window_;
   MatchedFilters filters_;
   AmountMaps amounts_;
   std::vector<uint8_t> excluded_;
   std::vector<float> noise_, scores_;
   std::vector<Deviation> deviations_;
-  Band reduced_, prepared_, expected_, own_scores_;
+  RowBand prepared_, expected_, own_scores_;
   bool foretells_totals_ = false, is_projection_ = false;
   int64_t complete_ = 0, final_rows_ = 0, scored_rows_ = 0;
-  std::vector<AnomalousSpectrum> worst_;
+  // Each the worst of all its rows, the worst first: a provisional score is gone with its row's final one,
+  // and takes no final one's place.
+  std::vector<AnomalousSpectrum> worst_final_, worst_provisional_;
 };
 
 }  // namespace eelsvae

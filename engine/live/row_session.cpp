@@ -182,12 +182,8 @@ double RowSession::threshold() const {
 }
 
 std::vector<AnomalousSpectrum> RowSession::worst(int64_t most) const {
-  std::vector<AnomalousSpectrum> found;
-  if (!parts_->scorer) return found;
-  const double least = threshold();
-  for (const AnomalousSpectrum& one : parts_->scorer->worst())
-    if (std::ssize(found) < most && static_cast<double>(one.score) > least) found.push_back(one);
-  return found;
+  if (!parts_->scorer) return {};
+  return parts_->scorer->worst(most, threshold());
 }
 
 Detection RowSession::result() const {

@@ -32,15 +32,15 @@ std::vector<double> shared_weights(const std::vector<float>& first, const std::v
 // The two filters on an image's pixels, one after the other.
 class Filters {
  public:
-  Filters(const SpectrumImageView& image, double sigma, int64_t window)
+  Filters(const PixelMask& image, double sigma, int64_t window)
       : image_(image),
         first_(gaussian_weights(sigma)),
         second_(mean_weights(window)),
         reach_(std::ssize(first_) + std::ssize(second_) - 2) {
     if (has_excluded()) {
       const uint8_t* excluded = image.excluded.data();
-      first_factors_ = normalizing_factors(image.y.size, image.x.size, excluded, first_);
-      second_factors_ = normalizing_factors(image.y.size, image.x.size, excluded, second_);
+      first_factors_ = normalizing_factors(image.height, image.width, excluded, first_);
+      second_factors_ = normalizing_factors(image.height, image.width, excluded, second_);
     }
   }
 
@@ -52,7 +52,7 @@ class Filters {
   }
 
   bool is_interior(int64_t y, int64_t x) const {
-    if (std::min(y, x) < reach_ || y + reach_ >= image_.y.size || x + reach_ >= image_.x.size) return false;
+    if (std::min(y, x) < reach_ || y + reach_ >= image_.height || x + reach_ >= image_.width) return false;
     if (!has_excluded()) return true;
     for (int64_t v = y - reach_; v <= y + reach_; ++v)
       for (int64_t u = x - reach_; u <= x + reach_; ++u)
@@ -77,48 +77,53 @@ class Filters {
   }
 
   bool excluded(int64_t y, int64_t x) const {
-    return has_excluded() && image_.excluded[static_cast<size_t>(y * image_.x.size + x)];
+    return has_excluded() && image_.excluded[static_cast<size_t>(y * image_.width + x)];
   }
 
  private:
   bool has_excluded() const { return !image_.excluded.empty(); }
   // 0 in excluded pixels, which then give nothing to the second filter either.
   double factor(const std::vector<float>& factors, int64_t y, int64_t x) const {
-    return factors.empty() ? 1 : static_cast<double>(factors[static_cast<size_t>(y * image_.x.size + x)]);
+    return factors.empty() ? 1 : static_cast<double>(factors[static_cast<size_t>(y * image_.width + x)]);
   }
   template <typename Use>
   void for_square(const std::vector<float>& half, int64_t y, int64_t x, Use&& use) const {
     for_weights(half, [&](int64_t dy, double a) {
       for_weights(half, [&](int64_t dx, double b) {
-        use(reflected(y + dy, image_.y.size), reflected(x + dx, image_.x.size), a * b);
+        use(reflected(y + dy, image_.height), reflected(x + dx, image_.width), a * b);
       });
     });
   }
 
-  const SpectrumImageView& image_;
+  PixelMask image_;
   std::vector<float> first_, second_, first_factors_, second_factors_;
   int64_t reach_;
 };
 
 }  // namespace
 
-std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, int64_t window) {
+std::vector<float> filtered_noise(const PixelMask& image, double sigma, int64_t window, int64_t first,
+                                  int64_t last) {
   const Filters filters(image, sigma, window);
-  const int64_t height = image.y.size, width = image.x.size, side = 2 * filters.reach() + 1;
+  const int64_t width = image.width, side = 2 * filters.reach() + 1;
   const double interior = filters.interior();
-  std::vector<float> factors(static_cast<size_t>(height * width), 1.0f);
+  std::vector<float> factors(static_cast<size_t>((last - first) * width), 1.0f);
 #pragma omp parallel
   {
     std::vector<double> weights(static_cast<size_t>(side * side));
 #pragma omp for schedule(dynamic)
-    for (int64_t y = 0; y < height; ++y)
+    for (int64_t y = first; y < last; ++y)
       for (int64_t x = 0; x < width; ++x) {
-        float& value = factors[static_cast<size_t>(y * width + x)];
+        float& value = factors[static_cast<size_t>((y - first) * width + x)];
         if (!filters.excluded(y, x) && !filters.is_interior(y, x))
           value = static_cast<float>(filters.squares(y, x, weights) / interior);
       }
   }
   return factors;
+}
+
+std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, int64_t window) {
+  return filtered_noise({image.y.size, image.x.size, image.excluded}, sigma, window, 0, image.y.size);
 }
 
 double noise_of_mean(std::span<const int64_t> pixels, int64_t width, double sigma, int64_t window) {

@@ -15,6 +15,13 @@ namespace eelsvae {
 // averaged. 1 in excluded pixels. sigma, window: as of gaussian_weights() and mean_weights(), which are
 // applied one after the other. Of the image only its size and excluded pixels are read.
 std::vector<float> filtered_noise(const SpectrumImageView& image, double sigma, int64_t window);
+// The same of rows [first, last) of an image.
+struct PixelMask {
+  int64_t height, width;
+  std::span<const uint8_t> excluded;  // (y, x), or none
+};
+std::vector<float> filtered_noise(const PixelMask& image, double sigma, int64_t window, int64_t first,
+                                  int64_t last);
 
 // The distance in pixels from which on those filters leave the noise of two pixels independent.
 int64_t noise_lag(double sigma, int64_t window);

@@ -101,9 +101,13 @@ void filter_spectrum(float* in, int64_t n, Weights half, float* out, std::vector
 template <typename Map>
 class StripFilter {
  public:
-  StripFilter(const ImageShape& shape, float* counts, Weights plane, Weights along_energy, Map map)
+  // Of lines [first_line, last_line).
+  StripFilter(const ImageShape& shape, float* counts, int64_t first_line, int64_t last_line, Weights plane,
+              Weights along_energy, Map map)
       : shape_(shape),
         counts_(counts),
+        first_line_(first_line),
+        last_line_(last_line),
         plane_(plane),
         along_energy_(along_energy),
         map_(map),
@@ -118,9 +122,9 @@ class StripFilter {
     first_ = first;
     last_ = last;
     if (first == last) return;
-    left_.resize(static_cast<size_t>(height() * radius_ * channels()));
+    left_.resize(static_cast<size_t>((last_line_ - first_line_) * radius_ * channels()));
     right_.resize(left_.size());
-    for (int64_t y = 0; y < height(); ++y)
+    for (int64_t y = first_line_; y < last_line_; ++y)
       for (int64_t k = 0; k < radius_; ++k) {
         filter_y(y, reflected(first - radius_ + k, width()), 1, halo(left_, y) + k * channels());
         filter_y(y, reflected(last + k, width()), 1, halo(right_, y) + k * channels());
@@ -144,13 +148,15 @@ class StripFilter {
     if (scratch_bytes() > 0) return width();
     return std::max({int64_t{1}, radius_, (int64_t{1} << 14) / channels()});
   }
-  float* halo(std::vector<float>& values, int64_t y) { return values.data() + y * radius_ * channels(); }
+  float* halo(std::vector<float>& values, int64_t y) {
+    return values.data() + (y - first_line_) * radius_ * channels();
+  }
 
   // `count` columns from x of line y, filtered along y. Lines of the current strip that are overwritten
   // already are taken from past_.
   void filter_y(int64_t y, int64_t x, int64_t count, float* out) {
     auto line = [&](int64_t i) -> const float* {
-      if (strip_first_ != past_none && i < y)
+      if (strip_first_ != past_none && first_line_ <= i && i < y)
         return past_.data() + (i % past_lines()) * past_width_ + (x - strip_first_) * channels();
       return spectrum(i * width() + x);
     };
@@ -171,7 +177,7 @@ class StripFilter {
     past_width_ = (own + ahead) * n;
     past_.resize(static_cast<size_t>(past_lines() * past_width_));
     spectrum_.resize(static_cast<size_t>(n + 2 * energy_radius()));
-    for (int64_t y = 0; y < height(); ++y) {
+    for (int64_t y = first_line_; y < last_line_; ++y) {
       float* columns = columns_.data();
       std::copy_n(halo(left_, y), radius_ * n, columns);
       filter_y(y, first, own + ahead, columns + radius_ * n);
@@ -202,6 +208,7 @@ class StripFilter {
 
   ImageShape shape_;
   float* counts_;
+  int64_t first_line_, last_line_;
   Weights plane_, along_energy_;
   Map map_;
   int64_t radius_, first_ = 0, last_ = 0, strip_first_ = past_none, past_width_ = 0;
@@ -211,7 +218,8 @@ class StripFilter {
 };
 
 template <typename Map>
-void filter_strips(const ImageShape& shape, float* counts, Weights plane, Weights along_energy, Map map) {
+void filter_strips(const ImageShape& shape, float* counts, int64_t first_line, int64_t last_line,
+                   Weights plane, Weights along_energy, Map map) {
   const int64_t radius = std::ssize(plane) - 1;
   // What threads keep of their neighbours' columns takes no more than a quarter of the image.
   const auto wanted = static_cast<int>(
@@ -219,7 +227,7 @@ void filter_strips(const ImageShape& shape, float* counts, Weights plane, Weight
 #pragma omp parallel num_threads(wanted)
   {
     const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    StripFilter<Map> strips(shape, counts, plane, along_energy, map);
+    StripFilter<Map> strips(shape, counts, first_line, last_line, plane, along_energy, map);
     strips.keep_halos(shape.width * thread / threads, shape.width * (thread + 1) / threads);
 #pragma omp barrier
     strips.filter();
@@ -397,23 +405,7 @@ class HostImage final : public DeviceImage {
   using DeviceImage::DeviceImage;
 
   void filter(Weights half, Weights half_of_channels, const std::optional<LinearMap>& map) override {
-    if (half.size() == 1 && half[0] == 1 && half_of_channels.empty() && !map) return;
-    for (int64_t pixel = 0; pixel < shape_.pixels(); ++pixel)
-      if (is_excluded(pixel))
-        std::fill_n(counts_ + pixel * shape_.channels, shape_.channels, map ? map->zero : 0.0f);
-    if (map)
-      filter_strips(shape_, counts_, half, half_of_channels, *map);
-    else
-      filter_strips(shape_, counts_, half, half_of_channels, Unchanged{});
-    if (!any_excluded()) return;
-    const std::vector<float> factors = normalizing_factors(shape_.height, shape_.width, excluded_, half);
-#pragma omp parallel for schedule(static)
-    for (int64_t pixel = 0; pixel < shape_.pixels(); ++pixel) {
-      const float factor = factors[static_cast<size_t>(pixel)];
-      float* spectrum = counts_ + pixel * shape_.channels;
-#pragma omp simd
-      for (int64_t e = 0; e < shape_.channels; ++e) spectrum[e] *= factor;
-    }
+    filter_lines(shape_, counts_, excluded_, 0, shape_.height, half, half_of_channels, map);
   }
 
   void map_to_shares(std::span<const double> quantiles) override {
@@ -478,3 +470,33 @@ std::unique_ptr<DeviceImage> make_host_image(const ImageShape& shape, float* cou
 }
 
 }  // namespace eelsvae::cpu
+
+namespace eelsvae {
+
+void filter_lines(const ImageShape& shape, float* counts, const uint8_t* excluded, int64_t first,
+                  int64_t last, std::span<const float> half, std::span<const float> half_of_channels,
+                  const std::optional<LinearMap>& map) {
+  if (half.size() == 1 && half[0] == 1 && half_of_channels.empty() && !map) return;
+  const int64_t channels = shape.channels;
+  bool any_excluded = false;
+  for (int64_t pixel = 0; excluded && pixel < shape.pixels(); ++pixel) {
+    if (!excluded[pixel]) continue;
+    any_excluded = true;
+    std::fill_n(counts + pixel * channels, channels, map ? map->zero : 0.0f);
+  }
+  if (map)
+    cpu::filter_strips(shape, counts, first, last, half, half_of_channels, *map);
+  else
+    cpu::filter_strips(shape, counts, first, last, half, half_of_channels, cpu::Unchanged{});
+  if (!any_excluded) return;
+  const std::vector<float> factors = normalizing_factors(shape.height, shape.width, excluded, half);
+#pragma omp parallel for schedule(static)
+  for (int64_t pixel = first * shape.width; pixel < last * shape.width; ++pixel) {
+    const float factor = factors[static_cast<size_t>(pixel)];
+    float* spectrum = counts + pixel * channels;
+#pragma omp simd
+    for (int64_t e = 0; e < channels; ++e) spectrum[e] *= factor;
+  }
+}
+
+}  // namespace eelsvae

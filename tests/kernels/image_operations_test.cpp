@@ -125,6 +125,33 @@ TEST_P(ImageOperationsTest, ExcludedPixelsGiveNothingToAFilter) {
     }
 }
 
+TEST(FilterLines, HaveTheBitsOfTheWholeImage) {
+  const std::vector<float> half = {0.4f, 0.2f, 0.1f}, of_channels = {0.5f, 0.25f};
+  const std::unique_ptr<Backend> cpu = make_backend("cpu", "fp32");
+  for (const ImageShape& shape : {ImageShape{9, 40, 20}, {1, 7, 16}, {4, 1, 8}})
+    for (const bool masked : {false, true}) {
+      const std::vector<uint8_t> mask = masked ? some_pixels(shape) : std::vector<uint8_t>();
+      const uint8_t* excluded = masked ? mask.data() : nullptr;
+      const Values values = random_normal(shape.count(), 3, 5);
+      const std::vector<float> in(values.begin(), values.end());
+      for (const auto& map : {std::optional<LinearMap>(), std::optional(LinearMap{2, 0.5f, -4, 10})}) {
+        std::vector<float> whole = in;
+        const std::unique_ptr<DeviceImage> image = cpu->take_image(shape, whole.data(), excluded);
+        image->filter(half, of_channels, map);
+        image->finish();
+        const int64_t line = shape.width * shape.channels;
+        for (int64_t first = 0; first < shape.height; ++first)
+          for (const int64_t last : {first, first + 1, shape.height}) {
+            std::vector<float> some = in;
+            filter_lines(shape, some.data(), excluded, first, last, half, of_channels, map);
+            EXPECT_TRUE(std::equal(some.begin() + first * line, some.begin() + last * line,
+                                   whole.begin() + first * line))
+                << first << ' ' << last;
+          }
+      }
+    }
+}
+
 TEST_P(ImageOperationsTest, RanksAreThoseOfTheSortedValues) {
   for (int64_t count : {1, 2, 3, 1000, 40001}) {
     Values values = rounded(random_normal(count, 50, 6), DType::f32);

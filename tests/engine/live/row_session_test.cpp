@@ -273,6 +273,28 @@ TEST(RowSession, ShowsTheSpectraThatFitWorst) {
   EXPECT_TRUE(std::ranges::is_sorted(worst, std::greater<>(), &AnomalousSpectrum::score));
 }
 
+// More than are kept: provisional ones of rows at the end take no final one's place.
+TEST(RowSession, KeepsTheWorstOfManyAnomalies) {
+  const auto state = state_of({"mean"});
+  SpectrumImage scan = film(2);
+  for (int64_t pixel = 3; pixel < height * width; pixel += 11) {
+    const float more = 1.5f + 0.002f * static_cast<float>(pixel % 97);
+    for (int64_t e = 60; e < 66; ++e) scan.spectrum(pixel)[e] *= more;
+  }
+  RowSession session(state, plan_of(scan));
+  for (int64_t y = 0; y < height; ++y) {
+    session.push(y * width, width, spectra(scan, y * width, width));
+    session.score_provisionally();
+  }
+  session.finish();
+  std::vector<float> scores(session.scores().begin(), session.scores().end());
+  std::ranges::sort(scores, std::greater());
+  const std::vector<AnomalousSpectrum> worst = session.worst(1000);
+  ASSERT_EQ(worst.size(), 64u);
+  for (size_t i = 0; i < worst.size(); ++i) EXPECT_EQ(worst[i].score, scores[i]) << i;
+  EXPECT_EQ(session.worst(3).size(), 3u);
+}
+
 TEST(RowSession, RefusesWhatIsNotOfItsScan) {
   const auto state = state_of({"mean"});
   const SpectrumImage scan = film(2);
