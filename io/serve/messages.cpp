@@ -1,6 +1,7 @@
 #include "io/serve/messages.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -16,22 +17,26 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t longest_title = 200;
+constexpr std::array<std::string_view, 16> names = {
+    "type",  "version",  "series", "title",  "shape",  "channels", "energy_offset", "dispersion",
+    "dtype", "excluded", "rate",   "resume", "number", "first",    "count",         "data"};
+constexpr uint64_t most_items = 4096;  // of a message; its own has less than 40
 
-std::string short_text(const CborMap& map, std::string_view key, size_t longest) {
+std::string short_text(const CborFields& map, std::string_view key, size_t longest) {
   const std::string_view text = map.text(key);
   if (text.size() > longest)
     throw UserError(std::string(key) + ": longer than " + std::to_string(longest) + " bytes");
   return one_line(text);
 }
 
-std::string series_of(const CborMap& map) {
+std::string series_of(const CborFields& map) {
   std::string series = short_text(map, "series", longest_series);
   if (series.empty() || series != map.text("series"))
     throw UserError("series: empty, or with other characters than UTF-8 has for a line; name the scan");
   return series;
 }
 
-int64_t integer_within(const CborMap& map, std::string_view key, int64_t low, int64_t high) {
+int64_t integer_within(const CborFields& map, std::string_view key, int64_t low, int64_t high) {
   const int64_t value = map.integer(key);
   if (value < low || value > high)
     throw UserError(std::string(key) + ": " + std::to_string(value) + " is not within " +
@@ -39,7 +44,15 @@ int64_t integer_within(const CborMap& map, std::string_view key, int64_t low, in
   return value;
 }
 
-StartMessage start_message(const CborMap& map) {
+CborFields fields_of(std::span<const std::byte> message) {
+  try {
+    return CborFields(message, names, most_items);
+  } catch (const BadCbor& error) {
+    throw UserError(std::string("not a message of this protocol: ") + error.what());
+  }
+}
+
+StartMessage start_message(const CborFields& map) {
   const int64_t version = map.integer("version");
   if (version != protocol_version)
     throw UserError("version: this service speaks version " + std::to_string(protocol_version) +
@@ -47,7 +60,7 @@ StartMessage start_message(const CborMap& map) {
   StartMessage start;
   start.series = series_of(map);
   if (map.has("title")) start.title = short_text(map, "title", longest_title);
-  const std::vector<int64_t> shape = map.integers("shape");
+  const std::vector<int64_t> shape = map.integers("shape", 2);
   if (shape.size() != 2) throw UserError("shape: not [y, x]");
   start.plan.height = shape[0];
   start.plan.width = shape[1];
@@ -77,7 +90,7 @@ StartMessage start_message(const CborMap& map) {
   return start;
 }
 
-BlockMessage block_message(const CborMap& map) {
+BlockMessage block_message(const CborFields& map) {
   BlockMessage block;
   block.series = map.text("series");
   block.number = integer_within(map, "number", 0, int64_t{1} << 62);
@@ -133,7 +146,7 @@ void check_scan_size(int64_t height, int64_t width, int64_t channels) {
 }
 
 ClientMessage parse_client_message(std::span<const std::byte> message) {
-  const CborMap map(message);
+  const CborFields map = fields_of(message);
   const std::string_view type = map.text("type");
   try {
     if (type == "block") return block_message(map);

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "engine/detect/detection.h"
+#include "io/files/cbor_reader.h"
 #include "io/files/element_type.h"
-#include "io/serve/cbor.h"
 #include "io/serve/live_scan.h"
 
 namespace eelsvae {
@@ -43,7 +43,7 @@ struct BlockMessage {
   std::string_view series;
   int64_t number = 0;  // of the block, from 0 on in each connection's start
   int64_t first = 0, count = 0;
-  CborMap::Bytes data;
+  CborReader::TaggedBytes data;
 };
 struct EndMessage {
   std::string series;

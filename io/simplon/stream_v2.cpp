@@ -4,8 +4,8 @@
 #include <optional>
 #include <string_view>
 
+#include "io/files/cbor_reader.h"
 #include "io/files/message_text.h"
-#include "io/simplon/cbor_reader.h"
 
 namespace eelsvae {
 namespace {
@@ -25,13 +25,24 @@ constexpr std::array<std::string_view, 12> names = {
     "type",        "series_id",  "series_unique_id", "number_of_images", "image_size_x", "image_size_y",
     "image_dtype", "frame_time", "channels",         "user_data",        "image_id",     "data"};
 
-int64_t whole_number(CborReader reader, std::string_view name, int64_t most) {
-  const uint64_t number = reader.unsigned_integer();
-  if (number > static_cast<uint64_t>(most)) {
-    throw BadMessage(std::string(name) + " is " + std::to_string(number) + "; at most " +
-                     std::to_string(most) + " is taken");
+int64_t whole_number(int64_t number, std::string_view name, int64_t most) {
+  if (number < 0 || number > most) {
+    throw BadMessage(std::string(name) + " is " + std::to_string(number) + "; 0 to " + std::to_string(most) +
+                     " is taken");
   }
-  return static_cast<int64_t>(number);
+  return number;
+}
+
+std::optional<int64_t> number_if_there(const CborFields& fields, std::string_view name, int64_t most) {
+  return fields.has(name) ? std::optional(whole_number(fields.integer(name), name, most)) : std::nullopt;
+}
+
+std::string text_if_there(const CborFields& fields, std::string_view name) {
+  return fields.has(name) ? one_line(fields.text(name).substr(0, 200)) : std::string();
+}
+
+uint64_t series_of(const CborFields& fields) {
+  return fields.at("series_id").unsigned_integer();
 }
 
 void take_array(CborReader& reader, EncodedFrame& frame) {
@@ -44,11 +55,9 @@ void take_array(CborReader& reader, EncodedFrame& frame) {
   item(both);
   auto sizes = reader.array();
   item(sizes);
-  frame.rows = whole_number(reader, "the number of rows", most_frame_rows);
-  reader.skip();
+  frame.rows = whole_number(reader.integer(), "the number of rows", most_frame_rows);
   item(sizes);
-  frame.columns = whole_number(reader, "the number of columns", most_frame_columns);
-  reader.skip();
+  frame.columns = whole_number(reader.integer(), "the number of columns", most_frame_columns);
   if (sizes.next()) throw BadMessage("an image of more than two dimensions");
   item(both);
   const uint64_t type = reader.tag();
@@ -72,8 +81,7 @@ void take_array(CborReader& reader, EncodedFrame& frame) {
     item(parts);
     const std::string_view algorithm = reader.text();
     item(parts);
-    const int64_t element = whole_number(reader, "the element size", 255);
-    reader.skip();
+    const int64_t element = whole_number(reader.integer(), "the element size", 255);
     item(parts);
     frame.bytes = reader.bytes();
     if (parts.next()) throw BadMessage("compressed bytes with more than three items");
@@ -92,70 +100,28 @@ void take_array(CborReader& reader, EncodedFrame& frame) {
 
 }  // namespace
 
-// Where the values of the keys above are; null counts as absent.
-struct StreamV2::Fields {
-  explicit Fields(std::span<const std::byte> whole) : message(whole) {
-    CborReader reader(message);
-    while (reader.at_tag()) reader.tag();
-    for (auto pairs = reader.map(); pairs.next();) {
-      std::string_view key;
-      if (reader.at_text())
-        key = reader.text();
-      else
-        reader.skip();
-      const size_t begin = reader.position();
-      constexpr std::byte null{0xf6};
-      const bool absent = begin < message.size() && message[begin] == null;
-      reader.skip();
-      for (size_t i = 0; i < names.size(); ++i)
-        if (names[i] == key && !absent) places[i] = {begin, reader.position()};
-    }
-    if (!reader.at_end()) throw BadMessage("a CBOR message with something behind its map");
-  }
-
-  struct Place {
-    size_t begin = 0, end = 0;
-  };
-  const Place& place(std::string_view name) const {
-    size_t i = 0;
-    while (names[i] != name) ++i;
-    return places[i];
-  }
-  bool has(std::string_view name) const { return place(name).end > 0; }
-  CborReader at(std::string_view name) const {
-    if (!has(name)) throw BadMessage("a CBOR message without " + std::string(name));
-    return CborReader(message, place(name).begin);
-  }
-  std::optional<int64_t> number_if_there(std::string_view name, int64_t most) const {
-    return has(name) ? std::optional(whole_number(at(name), name, most)) : std::nullopt;
-  }
-  std::string text_if_there(std::string_view name) const {
-    return has(name) ? one_line(at(name).text().substr(0, 200)) : std::string();
-  }
-  uint64_t series() const { return at("series_id").unsigned_integer(); }
-
-  std::span<const std::byte> message;
-  std::array<Place, names.size()> places = {};
-};
-
 void StreamV2::take(std::span<const std::byte> message, SeriesEvents& events) {
-  const Fields fields(message);
-  const std::string_view type = fields.at("type").text();
-  if (type == "image") return image(fields, events);
-  if (type == "start") return start(fields, events);
-  if (type == "end") return events.end(fields.series());
-  throw BadMessage("a CBOR message of type '" + one_line(type.substr(0, 40)) + "'");
+  try {
+    const CborFields fields(message, names);
+    const std::string_view type = fields.text("type");
+    if (type == "image") return image(fields, events);
+    if (type == "start") return start(fields, events);
+    if (type == "end") return events.end(series_of(fields));
+    throw BadMessage("a CBOR message of type '" + one_line(type.substr(0, 40)) + "'");
+  } catch (const BadCbor& error) {
+    throw BadMessage(std::string("a CBOR message: ") + error.what());
+  }
 }
 
-void StreamV2::start(const Fields& fields, SeriesEvents& events) {
+void StreamV2::start(const CborFields& fields, SeriesEvents& events) {
   SeriesStart start;
-  start.series = fields.series();
-  start.unique_id = fields.text_if_there("series_unique_id");
-  start.images = fields.number_if_there("number_of_images", most_images);
-  start.rows = fields.number_if_there("image_size_y", most_frame_rows);
-  start.columns = fields.number_if_there("image_size_x", most_frame_columns);
-  start.pixel_type = fields.text_if_there("image_dtype");
-  if (fields.has("frame_time")) start.frame_time = fields.at("frame_time").number();
+  start.series = series_of(fields);
+  start.unique_id = text_if_there(fields, "series_unique_id");
+  start.images = number_if_there(fields, "number_of_images", most_images);
+  start.rows = number_if_there(fields, "image_size_y", most_frame_rows);
+  start.columns = number_if_there(fields, "image_size_x", most_frame_columns);
+  start.pixel_type = text_if_there(fields, "image_dtype");
+  if (fields.has("frame_time")) start.frame_time = fields.number("frame_time");
   series_channel_.clear();
   if (fields.has("channels")) {
     CborReader reader = fields.at("channels");
@@ -163,9 +129,11 @@ void StreamV2::start(const Fields& fields, SeriesEvents& events) {
   }
   start.channel = one_line(channel_.empty() ? series_channel_ : channel_);
   if (fields.has("user_data")) {
-    const Fields::Place& place = fields.place("user_data");
-    if (place.end - place.begin > most_description_bytes) {
-      throw BadMessage("user_data of " + std::to_string(place.end - place.begin) + " bytes; at most " +
+    CborReader end = fields.at("user_data");
+    const size_t begin = end.position();
+    end.skip();
+    if (const size_t size = end.position() - begin; size > most_description_bytes) {
+      throw BadMessage("user_data of " + std::to_string(size) + " bytes; at most " +
                        std::to_string(most_description_bytes) + " are taken");
     }
     start.user_data = fields.at("user_data").value();
@@ -173,10 +141,10 @@ void StreamV2::start(const Fields& fields, SeriesEvents& events) {
   events.start(start);
 }
 
-void StreamV2::image(const Fields& fields, SeriesEvents& events) {
+void StreamV2::image(const CborFields& fields, SeriesEvents& events) {
   SeriesImage image;
-  image.series = fields.series();
-  image.index = whole_number(fields.at("image_id"), "image_id", most_images);
+  image.series = series_of(fields);
+  image.index = whole_number(fields.integer("image_id"), "image_id", most_images);
   const std::string& wanted = channel_.empty() ? series_channel_ : channel_;
   std::string others;
   EncodedFrame frame;

@@ -9,6 +9,8 @@
 
 namespace eelsvae {
 
+class CborFields;
+
 // Version 2 of the stream of a DECTRIS detector: each message is a CBOR map, "start", "image" or "end"
 // (https://github.com/dectris/documentation, stream_v2).
 class StreamV2 {
@@ -19,9 +21,8 @@ class StreamV2 {
   void take(std::span<const std::byte> message, SeriesEvents& events);
 
  private:
-  struct Fields;
-  void start(const Fields& fields, SeriesEvents& events);
-  void image(const Fields& fields, SeriesEvents& events);
+  void start(const CborFields& fields, SeriesEvents& events);
+  void image(const CborFields& fields, SeriesEvents& events);
 
   std::string channel_;         // that is asked for; "": the first
   std::string series_channel_;  // the first of the series

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -113,15 +114,15 @@ TEST(Messages, RefusalsNameTheKey) {
   EXPECT_EQ(refusal(cbor(wide)),
             "start: shape: rows of 8388608 spectra of 4 channels have more than 16777216 numbers");
   EXPECT_EQ(refusal_with("channels", 0), "start: channels: 0 is not within 1 and 65536");
-  EXPECT_EQ(refusal_with("channels", "many"), "start: channels: not an integer");
+  EXPECT_TRUE(refusal_with("channels", "many").starts_with("start: channels: no integer (byte "));
   EXPECT_EQ(refusal_with("dispersion", 0), "start: dispersion: not positive (eV per channel)");
-  EXPECT_EQ(refusal_with("dispersion", NAN), "start: dispersion: not a finite number");
+  EXPECT_TRUE(refusal_with("dispersion", NAN).starts_with("start: dispersion: no finite number (byte "));
   EXPECT_EQ(refusal_with("dtype", "complex64"),
             "start: dtype: 'complex64' is no type of counts; 'uint16' or 'float32', say");
   EXPECT_EQ(refusal_with("excluded", json::binary({1, 2})),
             "start: excluded: 2 bytes for a scan of (3, 5); a byte for each pixel");
   EXPECT_EQ(refusal_with("rate", -1), "start: rate: not positive (spectra/s)");
-  EXPECT_EQ(refusal_with("resume", 1), "start: resume: neither true nor false");
+  EXPECT_TRUE(refusal_with("resume", 1).starts_with("start: resume: no true or false (byte "));
   EXPECT_EQ(refusal_with("series", std::string(101, 'a')), "start: series: longer than 100 bytes");
   EXPECT_NE(refusal_with("series", "a\nb"), "");
   EXPECT_EQ(refusal_with("series", nullptr), "start: series is missing");
@@ -136,25 +137,36 @@ TEST(Messages, RefusalsNameTheKey) {
 }
 
 TEST(Messages, WhatIsNoMessageIsRefused) {
-  EXPECT_EQ(refusal(""), "not a message of this protocol: it ends too early (byte 0)");
+  EXPECT_EQ(refusal(""), "not a message of this protocol: no map (byte 0)");
   EXPECT_NE(refusal("\x01"), "");
   EXPECT_NE(refusal(cbor({1, 2})), "");
   EXPECT_NE(refusal(cbor(start()) + "x"), "");
   // {"type": [[[...]]]}
   EXPECT_EQ(refusal("\xa1\x64type" + std::string(1 << 20, '\x81')),
-            "not a message of this protocol: nested deeper than 8 (byte 14)");
+            "not a message of this protocol: items nested too deep (byte 39)");
   // Lengths that nothing can have: bytes, a text, an array, a map, a map at the top.
   for (const char* head : {"\x5b", "\x7b", "\x9b", "\xbb"})
     EXPECT_NE(refusal("\xa1\x64type" + std::string(head) + "\x7f" + std::string(7, '\xff')), "");
   EXPECT_EQ(refusal("\xbb" + std::string(8, '\xff')),
-            "not a message of this protocol: more than 64 keys (byte 9)");
-  EXPECT_NE(refusal("\xbf\xff"), "");  // a length that is not told
-  EXPECT_EQ(refusal("\xa2\x61"
-                    "a\x00\x61"
-                    "a\x00"),
-            "not a message of this protocol: it ends too early (byte 3)");
-  EXPECT_EQ(refusal(std::string("\xa2\x61\x61\x00\x61\x61\x00", 7)),
-            "not a message of this protocol: the key 'a' comes twice (byte 6)");
+            "not a message of this protocol: it ends too early (byte 9)");
+  EXPECT_NE(refusal("\xbf\xff"), "");
+  EXPECT_EQ(refusal("\xa2\x64type\x64"
+                    "beat\x64type\x64"
+                    "beat"),
+            "not a message of this protocol: type: comes twice (byte 16)");
+}
+
+// Nothing is made of what nobody asks for, and little of it is read.
+TEST(Messages, ManyItemsAreRefusedWithoutReadingThem) {
+  const std::string million("\x9a\x00\xff\xff\x00", 5), integers(0xffff00, '\x01');
+  const std::string other =
+      "\xa2\x64type\x64"
+      "beat\x61x" +
+      million + integers;
+  EXPECT_EQ(refusal(other), "not a message of this protocol: too many items (byte 4109)");
+  json wide = start();
+  wide["shape"] = std::vector<int>(100, 1);
+  EXPECT_TRUE(refusal(cbor(wide)).starts_with("start: shape: more than 2 integers")) << refusal(cbor(wide));
 }
 
 // Every beginning of a message, and every message with another byte in a place, is taken or refused.
@@ -181,26 +193,28 @@ TEST(Messages, DamageIsRefusedOrHarmless) {
 
 // Numbers of all widths, as another encoder writes them.
 TEST(Messages, NumbersAreThoseThatWereWritten) {
+  constexpr std::array<std::string_view, 1> v = {"v"};
   for (const int64_t value :
        {int64_t{0}, int64_t{23}, int64_t{24}, int64_t{255}, int64_t{256}, int64_t{65536}, int64_t{1} << 33,
         INT64_MAX, int64_t{-1}, int64_t{-25}, int64_t{-70000}, INT64_MIN}) {
     const std::string bytes = cbor({{"v", value}});
-    EXPECT_EQ(CborMap(bytes_of(bytes)).integer("v"), value);
+    EXPECT_EQ(CborFields(bytes_of(bytes), v).integer("v"), value);
   }
   for (const double value : {0.5, -1e300, 0.1, 65504.0, 1e-40}) {
     const std::string bytes = cbor({{"v", value}});
-    EXPECT_EQ(CborMap(bytes_of(bytes)).number("v"), value);
+    EXPECT_EQ(CborFields(bytes_of(bytes), v).number("v"), value);
   }
   const std::string half("\xa1\x61v\xf9\x3e\x00", 6);
-  EXPECT_EQ(CborMap(bytes_of(half)).number("v"), 1.5);
+  EXPECT_EQ(CborFields(bytes_of(half), v).number("v"), 1.5);
   const std::string too_large("\xa1\x61v\x1b\xff\xff\xff\xff\xff\xff\xff\xff", 12);
-  EXPECT_THROW(CborMap(bytes_of(too_large)), UserError);
+  EXPECT_THROW(CborFields(bytes_of(too_large), v).integer("v"), BadCbor);
 }
 
 TEST(Messages, ScoresAreBytesWithTheirTag) {
   const std::vector<float> scores = {1.5f, NAN};
   const std::string bytes = cbor({{"scores", float_bytes(scores)}});
-  const CborMap map(bytes_of(bytes));
+  constexpr std::array<std::string_view, 1> names = {"scores"};
+  const CborFields map(bytes_of(bytes), names);
   ASSERT_EQ(map.bytes("scores").bytes.size(), 8u);
   EXPECT_EQ(map.bytes("scores").tag, 85u);
   EXPECT_EQ(std::memcmp(map.bytes("scores").bytes.data(), scores.data(), 8), 0);
