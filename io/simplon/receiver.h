@@ -61,8 +61,6 @@ class SimplonReceiver {
   bool connected() const;
   // Where it forwards to; the port where the options have "*".
   std::string forward_endpoint() const;
-  // For zmq_poll() beside sockets of the caller. What waits for a block is handed on by receive() only.
-  void* socket() const;
 
  private:
   struct Parts;
