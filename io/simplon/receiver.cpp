@@ -16,6 +16,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+constexpr int64_t messages_between_events = 100;  // while they come without a pause
+
 // Of a call that does not wait, and that a signal may break off.
 template <class Call>
 auto uninterrupted(const Call& call) {
@@ -110,7 +112,6 @@ struct SimplonReceiver::Parts {
   std::optional<Connections> receivers;  // of what is forwarded
   ReceiverCounts counts;
   bool connected = false;
-  bool forwarding = true;  // the last message went out
   bool drops_message = false;
   Clock::time_point oldest;  // when the first of the waiting spectra came
 
@@ -156,14 +157,12 @@ void SimplonReceiver::Parts::forward(zmq::message_t& part, bool first) {
   const bool more = part.more();
   const auto flags = zmq::send_flags::dontwait | (more ? zmq::send_flags::sndmore : zmq::send_flags::none);
   if (uninterrupted([&] { return push.send(copy, flags); })) {
-    forwarding = true;
     if (!more) ++counts.forwarded;
     return;
   }
   drops_message = true;
   ++counts.not_forwarded;
-  if (std::exchange(forwarding, false))
-    sink.report("nobody takes the forwarded stream, or not fast enough: messages are not forwarded");
+  scan.not_forwarded(1);
 }
 
 void SimplonReceiver::Parts::take_events() {
@@ -177,7 +176,6 @@ void SimplonReceiver::Parts::take_events() {
     if (came < 0) continue;  // which does not matter before there is a message that nobody takes
     // Asked for its state, a socket takes note of its new peer, so that no message misses it from here on.
     [[maybe_unused]] const int state = push.get(zmq::sockopt::events);
-    forwarding = true;
     sink.report("a receiver takes the forwarded stream");
   }
 }
@@ -193,10 +191,11 @@ int64_t SimplonReceiver::receive(milliseconds timeout, int64_t most_messages) {
   while (taken < most_messages) {
     const bool waited_before = parts.scan.waiting() > 0;
     if (parts.take_message()) {
-      ++taken;
+      if (++taken % messages_between_events == 0) parts.take_events();
       if (!waited_before) parts.oldest = Clock::now();
       if (parts.scan.waiting() > 0 && Clock::now() >= parts.oldest + parts.options.longest_wait)
         parts.scan.flush();
+      if (Clock::now() >= end) break;
       continue;
     }
     parts.take_events();

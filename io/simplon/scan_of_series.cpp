@@ -99,10 +99,10 @@ void ScanOfSeries::begin(const SeriesStart& series, bool joined_late) {
   highest_ = -1;
   scan_ = {};
   scan_.series = series.series;
-  scan_.unique_id = series.unique_id;
   scan_.images = series.images;
   scan_.frame_time = series.frame_time;
   scan_.joined_late = joined_late;
+  not_forwarded(std::exchange(not_forwarded_between_, 0));
   const std::string name = "series " + std::to_string(series.series) + ": ";
   ScanOptions options = options_;
   try {
@@ -192,7 +192,7 @@ bool ScanOfSeries::take(const SeriesImage& image) {
     ++frames_.out_of_order;
     report_first(out_of_order, name + " came after image " + std::to_string(highest_));
   } else {
-    // What was before somebody listened is not lost.
+    // What was sent before anybody listened counts as lost, too, but nothing went wrong that could be mended.
     if (image.index > highest_ + 1 && !(scan_.joined_late && highest_ < 0)) {
       report_first(lost,
                    name + " came after image " + std::to_string(highest_) +
@@ -226,6 +226,17 @@ void ScanOfSeries::bad_message(const std::string& line) {
     sink_.report(line + ": the message is not taken");
 }
 
+void ScanOfSeries::not_forwarded(int64_t messages) {
+  if (messages == 0) return;
+  if (!known_) {
+    not_forwarded_between_ += messages;
+    return;
+  }
+  frames_.not_forwarded += messages;
+  report_first(unforwarded,
+               "nobody takes the forwarded stream, or not fast enough: messages are not forwarded");
+}
+
 void ScanOfSeries::flush() {
   const int64_t count = std::exchange(waiting_, 0);
   if (count > 0)
@@ -244,21 +255,23 @@ ScanFrames ScanOfSeries::frames() const {
 void ScanOfSeries::close(bool ended) {
   if (!known_) return;
   known_ = false;
-  if (!usable_) {
-    if (not_taken_ > 0)
-      sink_.report("series " + std::to_string(scan_.series) + ": " + count_text(not_taken_) +
-                   " images not taken");
-    return;
-  }
-  frames_ = frames();
-  usable_ = false;
-  if (!std::exchange(running_, false)) return;
-  flush();
-  const ScanFrames frames = frames_;
   std::string counts;
   const auto say = [&](int64_t count, const char* what) {
     if (count > 0) counts += (counts.empty() ? "" : ", ") + count_text(count) + " " + what;
   };
+  const auto report = [&] {
+    say(frames_.not_forwarded, "messages not forwarded");
+    if (!counts.empty()) sink_.report("series " + std::to_string(scan_.series) + ": " + counts);
+  };
+  if (!usable_) {
+    say(not_taken_, "images not taken");
+    return report();
+  }
+  frames_ = frames();
+  usable_ = false;
+  if (!std::exchange(running_, false)) return report();
+  flush();
+  const ScanFrames frames = frames_;
   say(frames.lost, "lost");
   say(frames.repeated, "repeated");
   say(frames.out_of_order, "out of order");
@@ -266,7 +279,7 @@ void ScanOfSeries::close(bool ended) {
   say(not_taken_, "of another size or series");
   say(frames.bad_messages, "messages not understood");
   say(frames.not_sent, "pixels without image behind the last one");
-  if (!counts.empty()) sink_.report("series " + std::to_string(scan_.series) + ": " + counts);
+  report();
   sink_.scan_ended(frames, ended);
 }
 

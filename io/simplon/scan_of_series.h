@@ -33,7 +33,6 @@ Axis energies_of(const ScanOptions& options, const DetectorRegion& region);
 // A scan, as of its first message.
 struct DetectorScan {
   uint64_t series = 0;
-  std::string unique_id;
   int64_t height = 0, width = 0;
   Axis energy;                       // of the spectra; units "" where no dispersion is known
   std::optional<int64_t> images;     // that the detector has been armed for
@@ -41,7 +40,8 @@ struct DetectorScan {
   bool joined_late = false;          // its start was not seen: shape and energies are those of the options
 };
 
-// What became of the images of a series. Each is in one of received, repeated and beyond_scan.
+// What became of the images of a series. One that came is in one of received, repeated and beyond_scan, or in
+// none of them where it was of another size than the first.
 struct ScanFrames {
   int64_t received = 0;       // each pixel once; the first image counts
   int64_t repeated = 0;       // that came again: not handed on
@@ -50,6 +50,7 @@ struct ScanFrames {
   int64_t lost = 0;           // that did not come though a later one did
   int64_t not_sent = 0;       // pixels behind the last one that came
   int64_t bad_messages = 0;   // that came while the scan was running and were not understood
+  int64_t not_forwarded = 0;  // messages that the next receiver did not take
   int64_t drawn_columns = 0;  // the most columns of a spectrum that had no data (frame_sum.h)
 };
 
@@ -82,6 +83,8 @@ class ScanOfSeries final : public SeriesEvents {
 
   // A message was not understood; `line` says why.
   void bad_message(const std::string& line);
+  // Messages were not forwarded. Those between two series count as the next one's.
+  void not_forwarded(int64_t messages);
   // Hands on what is waiting for a block to be full.
   void flush();
   // No more messages will come.
@@ -94,7 +97,17 @@ class ScanOfSeries final : public SeriesEvents {
   ScanFrames frames() const;
 
  private:
-  enum Kind { repeated, out_of_order, beyond_scan, lost, bad, of_other_series, other_size, drawn };
+  enum Kind {
+    repeated,
+    out_of_order,
+    beyond_scan,
+    lost,
+    bad,
+    of_other_series,
+    other_size,
+    drawn,
+    unforwarded
+  };
 
   void begin(const SeriesStart& series, bool joined_late);
   void begin_scan(int64_t columns);
@@ -116,6 +129,7 @@ class ScanOfSeries final : public SeriesEvents {
   int64_t highest_ = -1;    // pixel that came
   ScanFrames frames_;
   int64_t not_taken_ = 0;
+  int64_t not_forwarded_between_ = 0;  // series
   std::set<Kind> reported_;
 
   std::vector<float> block_;

@@ -13,7 +13,10 @@ namespace eelsvae {
 // One end of a connection.
 class Peer {
  public:
-  explicit Peer(int type) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, type)) {
+  // queue: messages that wait here, on either side of it.
+  explicit Peer(int type, int queue = 1000) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, type)) {
+    zmq_setsockopt(socket_, ZMQ_SNDHWM, &queue, sizeof queue);
+    zmq_setsockopt(socket_, ZMQ_RCVHWM, &queue, sizeof queue);
     const int linger = 0, patience = 10000;
     zmq_setsockopt(socket_, ZMQ_LINGER, &linger, sizeof linger);
     zmq_setsockopt(socket_, ZMQ_RCVTIMEO, &patience, sizeof patience);
