@@ -27,12 +27,9 @@ constexpr int64_t most_images = int64_t{1} << 53;
 // A series of images begins (the detector was armed).
 struct SeriesStart {
   uint64_t series = 0;
-  std::string unique_id;                 // "" in version 1
   std::optional<int64_t> images;         // that are to come
   std::optional<int64_t> rows, columns;  // of an image
-  std::string pixel_type;                // "uint16"; "" where it does not say
   std::optional<double> frame_time;      // s, from one image to the next
-  std::string channel;                   // the threshold that is taken; "" if there is none to choose from
   nlohmann::json user_data;              // `header_appendix` of the stream's configuration; null: none
 };
 

@@ -168,8 +168,6 @@ void StreamV1::take_configuration(const json& configuration) {
   SeriesStart& start = *start_;
   start.rows = number_if_there(configuration, "y_pixels_in_detector", most_frame_rows);
   start.columns = number_if_there(configuration, "x_pixels_in_detector", most_frame_columns);
-  const auto bits = number_if_there(configuration, "bit_depth_image", 64);
-  if (bits) start.pixel_type = "uint" + std::to_string(*bits);
   if (const auto time = configuration.find("frame_time"); time != configuration.end() && time->is_number())
     start.frame_time = time->get<double>();
   // A trigger of each image, or one that begins several.

@@ -21,9 +21,9 @@ struct TypedArray {
 constexpr std::array<TypedArray, 6> typed_arrays = {
     {{64, 1, false}, {68, 1, false}, {65, 2, true}, {66, 4, true}, {69, 2, false}, {70, 4, false}}};
 
-constexpr std::array<std::string_view, 12> names = {
-    "type",        "series_id",  "series_unique_id", "number_of_images", "image_size_x", "image_size_y",
-    "image_dtype", "frame_time", "channels",         "user_data",        "image_id",     "data"};
+constexpr std::array<std::string_view, 10> names = {
+    "type",       "series_id", "number_of_images", "image_size_x", "image_size_y",
+    "frame_time", "channels",  "user_data",        "image_id",     "data"};
 
 int64_t whole_number(int64_t number, std::string_view name, int64_t most) {
   if (number < 0 || number > most) {
@@ -35,10 +35,6 @@ int64_t whole_number(int64_t number, std::string_view name, int64_t most) {
 
 std::optional<int64_t> number_if_there(const CborFields& fields, std::string_view name, int64_t most) {
   return fields.has(name) ? std::optional(whole_number(fields.integer(name), name, most)) : std::nullopt;
-}
-
-std::string text_if_there(const CborFields& fields, std::string_view name) {
-  return fields.has(name) ? one_line(fields.text(name).substr(0, 200)) : std::string();
 }
 
 uint64_t series_of(const CborFields& fields) {
@@ -116,18 +112,15 @@ void StreamV2::take(std::span<const std::byte> message, SeriesEvents& events) {
 void StreamV2::start(const CborFields& fields, SeriesEvents& events) {
   SeriesStart start;
   start.series = series_of(fields);
-  start.unique_id = text_if_there(fields, "series_unique_id");
   start.images = number_if_there(fields, "number_of_images", most_images);
   start.rows = number_if_there(fields, "image_size_y", most_frame_rows);
   start.columns = number_if_there(fields, "image_size_x", most_frame_columns);
-  start.pixel_type = text_if_there(fields, "image_dtype");
   if (fields.has("frame_time")) start.frame_time = fields.number("frame_time");
   series_channel_.clear();
   if (fields.has("channels")) {
     CborReader reader = fields.at("channels");
     if (auto channels = reader.array(); channels.next()) series_channel_ = reader.text().substr(0, 200);
   }
-  start.channel = one_line(channel_.empty() ? series_channel_ : channel_);
   if (fields.has("user_data")) {
     CborReader end = fields.at("user_data");
     const size_t begin = end.position();

@@ -84,13 +84,10 @@ TEST_F(StreamDecoderTest, Version2) {
   ASSERT_EQ(seen.starts.size(), 1u);
   const SeriesStart& start = seen.starts[0];
   EXPECT_EQ(start.series, 7u);
-  EXPECT_EQ(start.unique_id, "01HB");
   EXPECT_EQ(start.images, 100);
   EXPECT_EQ(start.rows, 2);
   EXPECT_EQ(start.columns, 3);
-  EXPECT_EQ(start.pixel_type, "uint16");
   EXPECT_EQ(start.frame_time, 0.001);
-  EXPECT_EQ(start.channel, "threshold_1");
   EXPECT_EQ(start.user_data, json::parse(R"({"scan_shape": [10, 10]})"));
 
   const Bytes bytes = bytes_of(small);
@@ -197,7 +194,6 @@ TEST_F(StreamDecoderTest, Version1) {
   EXPECT_EQ(start.images, 10);
   EXPECT_EQ(start.rows, 2);
   EXPECT_EQ(start.columns, 3);
-  EXPECT_EQ(start.pixel_type, "uint16");
   EXPECT_EQ(start.frame_time, 0.001);
   EXPECT_EQ(start.user_data, json(R"({"scan_shape": [2, 5]})"));
 
