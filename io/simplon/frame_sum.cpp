@@ -31,14 +31,16 @@ Integer take(std::span<const std::byte>& bytes) {
   return value;
 }
 
-// Exactly `out.size()` bytes.
-void unpack_lz4(std::span<const std::byte> packed, std::span<std::byte> out) {
+// The first `out.size()` bytes of `size` that the block holds: no more of it is unpacked, nor looked at.
+void unpack_lz4(std::span<const std::byte> packed, size_t size, std::span<std::byte> out) {
   constexpr size_t most = std::numeric_limits<int>::max();
-  if (packed.size() > most || out.size() > most) damaged("a block is too large");
-  const int size =
-      LZ4_decompress_safe(reinterpret_cast<const char*>(packed.data()), reinterpret_cast<char*>(out.data()),
-                          static_cast<int>(packed.size()), static_cast<int>(out.size()));
-  if (size < 0 || static_cast<size_t>(size) != out.size()) damaged("no LZ4 of the right length");
+  if (packed.size() > most || size > most) damaged("a block is too large");
+  const auto* from = reinterpret_cast<const char*>(packed.data());
+  auto* to = reinterpret_cast<char*>(out.data());
+  const auto bytes = static_cast<int>(packed.size()), wanted = static_cast<int>(out.size());
+  const int unpacked = out.size() < size ? LZ4_decompress_safe_partial(from, to, bytes, wanted, wanted)
+                                         : LZ4_decompress_safe(from, to, bytes, wanted);
+  if (unpacked != wanted) damaged("no LZ4 of the right length");
 }
 
 // Room for `size` bytes that `packed` bytes may have become.
@@ -118,7 +120,8 @@ std::span<const float> FrameSum::spectrum(const EncodedFrame& frame) {
 }
 
 void FrameSum::unpack(const EncodedFrame& frame) {
-  const auto size = static_cast<size_t>(frame.rows * frame.columns * frame.pixel_bytes);
+  const auto row_bytes = static_cast<size_t>(frame.columns * frame.pixel_bytes);
+  const size_t size = static_cast<size_t>(frame.rows) * row_bytes;
   switch (frame.packing) {
     case FramePacking::none:
       if (frame.bytes.size() != size) {
@@ -127,9 +130,10 @@ void FrameSum::unpack(const EncodedFrame& frame) {
       }
       return add(frame, 0, frame.bytes);
     case FramePacking::lz4: {
-      const std::span<std::byte> all = room(unpacked_, size, frame.bytes.size());
-      unpack_lz4(frame.bytes, all);
-      return add(frame, 0, all);
+      const std::span<std::byte> needed =
+          room(unpacked_, static_cast<size_t>(last_row_) * row_bytes, frame.bytes.size());
+      unpack_lz4(frame.bytes, size, needed);
+      return add(frame, 0, needed);
     }
     case FramePacking::lz4_blocks:
     case FramePacking::bitshuffle_lz4:
@@ -173,9 +177,10 @@ void FrameSum::unpack_blocks(const EncodedFrame& frame) {
     if (offset + bytes > begin) {
       std::span<const std::byte> block_bytes = rest.first(packed);
       if (shuffled || packed != bytes) {  // else LZ4 had not made it shorter
-        const std::span<std::byte> all = room(unpacked_, bytes, packed);
-        unpack_lz4(block_bytes, all);
-        block_bytes = all;
+        const size_t needed = shuffled ? bytes : std::min(bytes, end - offset);
+        const std::span<std::byte> unpacked = room(unpacked_, needed, packed);
+        unpack_lz4(block_bytes, bytes, unpacked);
+        block_bytes = unpacked;
       }
       if (shuffled) {
         if (joined_.size() < bytes) joined_.resize(bytes);

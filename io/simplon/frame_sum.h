@@ -54,8 +54,8 @@ struct EncodedFrame {
 constexpr int64_t most_frame_pixels = int64_t{1} << 25;
 constexpr int64_t most_frame_rows = 65535, most_frame_columns = 65536;
 
-// Unpacks images and sums the rows of a region, in integers, to a spectrum. What lies in rows outside of it
-// is not unpacked where blocks allow it.
+// Unpacks images and sums the rows of a region, in integers, to a spectrum. Blocks outside of it are not
+// unpacked, and one of LZ4 no further than it reaches.
 //
 // The largest number of its type is the detector's sign for a pixel without data (masked, or between
 // modules). Such pixels are left out, and the sum of the others of the column is scaled up to all rows. A

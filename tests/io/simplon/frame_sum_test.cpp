@@ -162,6 +162,25 @@ TEST(FrameSum, BytesThatAreCutAreRefused) {
           << static_cast<int>(packing) << " " << size;
 }
 
+// What is cut or damaged behind them would else be refused.
+TEST(FrameSum, RowsBehindTheRegionAreNotUnpacked) {
+  const std::vector<uint16_t> image = random_image<uint16_t>(40, 100, 7);
+  const Bytes bytes = bytes_of(image), block = lz4_block(bytes).substr(0, lz4_block(bytes).size() / 2);
+  const Bytes one_block =
+      big_endian(bytes.size(), 8) + big_endian(bytes.size(), 4) + big_endian(block.size(), 4) + block;
+  const Bytes small_blocks = lz4_blocks(bytes, 1000), shuffled = bitshuffle_lz4(bytes, 2, 1024);
+  FrameSum sum(DetectorRegion{3, 10, 0, {}});
+  for (const auto& [packing, packed] : std::vector<std::pair<FramePacking, Bytes>>{
+           {FramePacking::lz4, block},
+           {FramePacking::lz4_blocks, one_block},
+           {FramePacking::lz4_blocks, small_blocks.substr(0, small_blocks.size() / 2)},
+           {FramePacking::bitshuffle_lz4, shuffled.substr(0, shuffled.size() / 2)}}) {
+    const EncodedFrame frame = frame_of<uint16_t>(40, 100, packing, packed);
+    EXPECT_EQ(copy(sum.spectrum(frame)), sums(image, 100, 3, 10, 0, 100)) << static_cast<int>(packing);
+    EXPECT_NE(refusal(frame), "");
+  }
+}
+
 TEST(FrameSum, DamagedBytesNeverMoreThanFail) {
   const Bytes bytes = bytes_of(random_image<uint16_t>(12, 50, 7));
   std::mt19937 random(3);
