@@ -8,6 +8,7 @@
 #include <vector>
 #include <zmq.hpp>
 
+#include "io/files/number_text.h"
 #include "io/simplon/stream_decoder.h"
 
 namespace eelsvae {
@@ -113,24 +114,27 @@ struct SimplonReceiver::Parts {
   ReceiverCounts counts;
   bool connected = false;
   bool drops_message = false;
-  Clock::time_point oldest;  // when the first of the waiting spectra came
+  int64_t largest_message = 0;  // bytes, for which the queues are short enough
+  Clock::time_point oldest;     // when the first of the waiting spectra came
 
   // A message, if there is one.
   bool take_message();
   void forward(zmq::message_t& part, bool first);
   void take_events();
+  void shorten_queues(int64_t message_bytes);
 };
 
 // The parts of a message are there at once.
 bool SimplonReceiver::Parts::take_message() {
   std::string fault;
   std::exception_ptr failure;
+  int64_t bytes = 0;
   for (bool first = true, last = false; !last; first = false) {
     zmq::message_t part;
     if (!receive_part(pull, part)) return false;
     last = !part.more();
     if (first) ++counts.messages;
-    counts.bytes += static_cast<int64_t>(part.size());
+    bytes += static_cast<int64_t>(part.size());
     if (push) forward(part, first);
     try {
       decoder.take({part.data<std::byte>(), part.size()}, last, scan);
@@ -141,6 +145,8 @@ bool SimplonReceiver::Parts::take_message() {
       failure = std::current_exception();
     }
   }
+  counts.bytes += bytes;
+  if (bytes > largest_message) shorten_queues(bytes);
   if (!fault.empty()) {
     ++counts.bad;
     scan.bad_message(fault);
@@ -163,6 +169,21 @@ void SimplonReceiver::Parts::forward(zmq::message_t& part, bool first) {
   drops_message = true;
   ++counts.not_forwarded;
   scan.not_forwarded(1);
+}
+
+// For messages of that size and somewhat larger ones, as compressed images are not all of one size.
+void SimplonReceiver::Parts::shorten_queues(int64_t message_bytes) {
+  largest_message = message_bytes + message_bytes / 8;
+  const int64_t room = std::max<int64_t>(options.queue_memory / largest_message, 1);
+  // ZeroMQ takes these two for connections that there are, too.
+  if (room < options.queue) pull.set(zmq::sockopt::rcvhwm, static_cast<int>(room));
+  if (push && room < options.forward_queue) push.set(zmq::sockopt::sndhwm, static_cast<int>(room));
+  if (room < options.queue || (push && room < options.forward_queue)) {
+    constexpr double mebibyte = 1 << 20;
+    sink.report("messages have " + number_text(static_cast<double>(message_bytes) / mebibyte) +
+                " MiB: " + std::to_string(room) + " of them may wait, in " +
+                number_text(static_cast<double>(options.queue_memory) / mebibyte) + " MiB");
+  }
 }
 
 void SimplonReceiver::Parts::take_events() {

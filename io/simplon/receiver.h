@@ -17,9 +17,10 @@ struct ReceiverOptions {
   // Where the next receiver finds the stream as it came, "tcp://127.0.0.1:9998"; "": nowhere. An address that
   // others reach is theirs to read: the stream is not encrypted.
   std::string forward_endpoint;
-  // Messages that wait here while spectra are worked on, and for the next receiver: the memory that is taken
-  // is so many images each.
+  // Messages that wait here while spectra are worked on, and for the next receiver, at most; fewer where so
+  // many of the largest that came would take more memory, in bytes, each.
   int queue = 1000, forward_queue = 1000;
+  int64_t queue_memory = int64_t{1} << 30;
   std::chrono::milliseconds longest_wait{10};  // of a spectrum for a block to be full
 };
 

@@ -41,6 +41,10 @@ class Peer {
                 0);
   }
   void send(const Bytes& message) { send(PartsOfMessage{message}); }
+  // Whether the message found room.
+  bool send_now(const Bytes& message) {
+    return zmq_send(socket_, message.data(), message.size(), ZMQ_DONTWAIT) >= 0;
+  }
   PartsOfMessage receive() {
     PartsOfMessage parts;
     int more = 1;

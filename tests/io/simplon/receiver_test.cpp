@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <numeric>
 #include <thread>
 
@@ -22,7 +23,7 @@ Bytes image(uint64_t series, uint64_t index) {
   return image_message(series, index, image_array(2, 3, 69, cbor_bytes(bytes_of(pixels))));
 }
 
-class SimplonReceiverTest : public testing::Test {
+class SimplonReceiverTest : public FileTest {
  protected:
   SimplonReceiverTest() {
     options.endpoint = detector.bind();
@@ -165,6 +166,34 @@ TEST_F(SimplonReceiverTest, AReceiverThatIsTooSlowIsSaidOnce) {
   EXPECT_GE(receiver->counts().not_forwarded, 2);
 }
 
+// What does not wait here waits in the network's buffers, some MiB, and then at the detector.
+TEST_F(SimplonReceiverTest, LargeMessagesWaitInNoMoreMemoryThanTheyMay) {
+  Peer camera(ZMQ_PUSH, 1);
+  options.endpoint = camera.bind();
+  options.queue_memory = 8 << 20;
+  options.scan.shape = {1, 4000};
+  start();
+  const std::vector<uint16_t> large(1 << 19, 1);
+  const Bytes message = image_message(1, 0, image_array(1 << 9, 1 << 10, 69, cbor_bytes(bytes_of(large))));
+  camera.send(message);
+  receive_until([&] { return receiver->counts().messages == 1; });
+  EXPECT_TRUE(seen.reported("messages have 1 MiB: 7 of them may wait, in 8 MiB"));
+  int waiting = 0;
+  for (int refused = 0; refused < 100 && waiting < 200;) {
+    if (camera.send_now(message)) {
+      ++waiting;
+      refused = 0;
+    } else {
+      ++refused;
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+  }
+  EXPECT_GE(waiting, 7);
+  EXPECT_LT(waiting, 100);
+  std::printf("%d messages of 1 MiB found room\n", waiting);
+  receive_until([&] { return receiver->counts().messages == 1 + waiting; });
+}
+
 // Messages that come without a pause, slower to work on than to send.
 TEST_F(SimplonReceiverTest, UnderLoadTheTimeoutIsKeptAndConnectionsAreNoticed) {
   options.scan.shape = {1, 400};
@@ -177,10 +206,10 @@ TEST_F(SimplonReceiverTest, UnderLoadTheTimeoutIsKeptAndConnectionsAreNoticed) {
   EXPECT_TRUE(receiver->connected());
 }
 
+// By a socket in a folder: a port is free for others while no detector is there.
 TEST_F(SimplonReceiverTest, ADetectorThatDisappearsIsSaidAndReceivedAgain) {
-  options.forward_endpoint = "";
   auto first = std::make_unique<Peer>(ZMQ_PUSH);
-  options.endpoint = first->bind();
+  options.endpoint = first->bind("ipc://" + path("detector"));
   start();
   receive_until([&] { return receiver->connected(); });
   for (uint64_t i = 0; i < 3; ++i) first->send(image(1, i));
