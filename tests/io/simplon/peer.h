@@ -17,7 +17,7 @@ class Peer {
   explicit Peer(int type, int queue = 1000) : context_(zmq_ctx_new()), socket_(zmq_socket(context_, type)) {
     zmq_setsockopt(socket_, ZMQ_SNDHWM, &queue, sizeof queue);
     zmq_setsockopt(socket_, ZMQ_RCVHWM, &queue, sizeof queue);
-    const int linger = 0, patience = 10000;
+    const int linger = 0, patience = 60000;
     zmq_setsockopt(socket_, ZMQ_LINGER, &linger, sizeof linger);
     zmq_setsockopt(socket_, ZMQ_RCVTIMEO, &patience, sizeof patience);
     zmq_setsockopt(socket_, ZMQ_SNDTIMEO, &patience, sizeof patience);

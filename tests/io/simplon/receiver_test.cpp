@@ -35,7 +35,7 @@ class SimplonReceiverTest : public FileTest {
   }
   template <class Condition>
   void receive_until(const Condition& condition) {
-    const auto end = steady_clock::now() + std::chrono::seconds(10);
+    const auto end = steady_clock::now() + std::chrono::seconds(60);
     while (!condition() && steady_clock::now() < end) receiver->receive(milliseconds(20));
     EXPECT_TRUE(condition());
   }
