@@ -3,9 +3,10 @@
 //   simplon_receive ENDPOINT FOLDER SCANS SECONDS [key=value ...]
 //
 // Keys: height, width, offset, dispersion, first_row, last_row, first_column, last_column, block, forward,
-// channel. Each line of output is JSON: {"started": ...}, {"ended": ...} or {"report": ...}, at last
-// {"counts": ...}. The spectra of a scan are FOLDER/<number>.f32, (height, width, channels), NaN where none
-// came. Ends after so many scans, or when nothing came for so many seconds: with status 1.
+// channel. Each line of output is JSON: {"started": ...}, {"first": ...} for a scan's first spectra,
+// {"ended": ...} or {"report": ...}, at last {"counts": ...}. The spectra of a scan are FOLDER/<number>.f32,
+// (height, width, channels), NaN where none came. Ends after so many scans, or when nothing came for so many
+// seconds: with status 1.
 #include <chrono>
 #include <cmath>
 #include <fstream>
@@ -13,6 +14,7 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "io/simplon/receiver.h"
 
@@ -31,6 +33,7 @@ class Scans final : public ScanSink {
 
   void scan_started(const DetectorScan& scan) override {
     channels_ = scan.energy.size;
+    came_ = false;
     spectra_.assign(static_cast<size_t>(scan.height * scan.width * channels_),
                     std::numeric_limits<float>::quiet_NaN());
     print({{"started",
@@ -48,6 +51,7 @@ class Scans final : public ScanSink {
   void spectra(int64_t first, int64_t count, std::span<const float> spectra) override {
     expect(static_cast<int64_t>(spectra.size()) == count * channels_, "spectra of all channels");
     std::ranges::copy(spectra, spectra_.begin() + first * channels_);
+    if (!std::exchange(came_, true)) print({{"first", first}});
   }
   void scan_ended(const ScanFrames& frames, bool ended) override {
     std::ofstream(folder_ + "/" + std::to_string(done_++) + ".f32", std::ios::binary)
@@ -71,6 +75,7 @@ class Scans final : public ScanSink {
  private:
   std::string folder_;
   int64_t channels_ = 0;
+  bool came_ = false;  // spectra of the scan
   int done_ = 0;
   std::vector<float> spectra_;
 };
