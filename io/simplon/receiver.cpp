@@ -114,14 +114,15 @@ struct SimplonReceiver::Parts {
   ReceiverCounts counts;
   bool connected = false;
   bool drops_message = false;
-  int64_t largest_message = 0;  // bytes, for which the queues are short enough
-  Clock::time_point oldest;     // when the first of the waiting spectra came
+  int64_t largest_image = 0;  // message, in bytes, for which the queues are short enough
+  int64_t room = 0;           // for so many of it
+  Clock::time_point oldest;   // when the first of the waiting spectra came
 
   // A message, if there is one.
   bool take_message();
   void forward(zmq::message_t& part, bool first);
   void take_events();
-  void shorten_queues(int64_t message_bytes);
+  void fit_queues(int64_t image_bytes);
 };
 
 // The parts of a message are there at once.
@@ -129,6 +130,7 @@ bool SimplonReceiver::Parts::take_message() {
   std::string fault;
   std::exception_ptr failure;
   int64_t bytes = 0;
+  const int64_t images_before = scan.images();
   for (bool first = true, last = false; !last; first = false) {
     zmq::message_t part;
     if (!receive_part(pull, part)) return false;
@@ -146,7 +148,9 @@ bool SimplonReceiver::Parts::take_message() {
     }
   }
   counts.bytes += bytes;
-  if (bytes > largest_message) shorten_queues(bytes);
+  // Other messages may have tables for all pixels, but are few.
+  if (const int64_t images = scan.images(); images != images_before && (images == 1 || bytes > largest_image))
+    fit_queues(bytes);
   if (!fault.empty()) {
     ++counts.bad;
     scan.bad_message(fault);
@@ -171,16 +175,20 @@ void SimplonReceiver::Parts::forward(zmq::message_t& part, bool first) {
   scan.not_forwarded(1);
 }
 
-// For messages of that size and somewhat larger ones, as compressed images are not all of one size.
-void SimplonReceiver::Parts::shorten_queues(int64_t message_bytes) {
-  largest_message = message_bytes + message_bytes / 8;
-  const int64_t room = std::max<int64_t>(options.queue_memory / largest_message, 1);
+// For a series' images of that size and somewhat larger ones, as compressed ones are not all of one size.
+void SimplonReceiver::Parts::fit_queues(int64_t image_bytes) {
+  largest_image = image_bytes + image_bytes / 8;
+  const int64_t fit = std::max<int64_t>(options.queue_memory / largest_image, 1);
+  if (std::exchange(room, fit) == fit) return;
   // ZeroMQ takes these two for connections that there are, too.
-  if (room < options.queue) pull.set(zmq::sockopt::rcvhwm, static_cast<int>(room));
-  if (push && room < options.forward_queue) push.set(zmq::sockopt::sndhwm, static_cast<int>(room));
+  const auto at_most = [&](int queue) {
+    return static_cast<int>(std::clamp<int64_t>(room, 1, std::max(queue, 1)));
+  };
+  pull.set(zmq::sockopt::rcvhwm, at_most(options.queue));
+  if (push) push.set(zmq::sockopt::sndhwm, at_most(options.forward_queue));
   if (room < options.queue || (push && room < options.forward_queue)) {
     constexpr double mebibyte = 1 << 20;
-    sink.report("messages have " + number_text(static_cast<double>(message_bytes) / mebibyte) +
+    sink.report("images have " + number_text(static_cast<double>(image_bytes) / mebibyte) +
                 " MiB: " + std::to_string(room) + " of them may wait, in " +
                 number_text(static_cast<double>(options.queue_memory) / mebibyte) + " MiB");
   }

@@ -18,7 +18,7 @@ struct ReceiverOptions {
   // others reach is theirs to read: the stream is not encrypted.
   std::string forward_endpoint;
   // Messages that wait here while spectra are worked on, and for the next receiver, at most; fewer where so
-  // many of the largest that came would take more memory, in bytes, each.
+  // many images of the series would take more memory, in bytes, each.
   int queue = 1000, forward_queue = 1000;
   int64_t queue_memory = int64_t{1} << 30;
   std::chrono::milliseconds longest_wait{10};  // of a spectrum for a block to be full

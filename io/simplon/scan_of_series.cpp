@@ -94,7 +94,7 @@ void ScanOfSeries::begin(const SeriesStart& series, bool joined_late) {
   begun_ = known_ = true;
   usable_ = false;
   frames_ = {};
-  not_taken_ = 0;
+  images_ = not_taken_ = 0;
   reported_.clear();
   highest_ = -1;
   scan_ = {};
@@ -155,6 +155,7 @@ void ScanOfSeries::image(const SeriesImage& image) {
     if (usable_)
       sink_.report("series " + std::to_string(image.series) + ": its start was not seen; the rest is taken");
   }
+  ++images_;
   if (!usable_) {
     ++not_taken_;
     return;

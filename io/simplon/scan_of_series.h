@@ -93,6 +93,8 @@ class ScanOfSeries final : public SeriesEvents {
   bool running() const { return running_; }
   // Spectra that wait for a block to be full.
   int64_t waiting() const { return waiting_; }
+  // That came of the series, taken or not.
+  int64_t images() const { return images_; }
   // Of the scan that is running, or of the last one; `lost` and `not_sent` so far.
   ScanFrames frames() const;
 
@@ -128,7 +130,7 @@ class ScanOfSeries final : public SeriesEvents {
   std::vector<bool> came_;  // (y, x)
   int64_t highest_ = -1;    // pixel that came
   ScanFrames frames_;
-  int64_t not_taken_ = 0;
+  int64_t images_ = 0, not_taken_ = 0;
   int64_t not_forwarded_between_ = 0;  // series
   std::set<Kind> reported_;
 
