@@ -1,7 +1,9 @@
 #include "engine/live/row_session.h"
 
 #include <algorithm>
+#include <exception>
 #include <limits>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -92,10 +94,38 @@ struct RowSession::Parts {
       image.counts.insert(image.counts.end(), row.counts.begin(), row.counts.end());
       image.excluded.insert(image.excluded.end(), row.excluded.begin(), row.excluded.end());
     }
-    state = std::make_shared<DetectionState>(learn_state(
-        std::move(image), learning.baseline, learning.preprocess, learning.detection, learning.energy_range));
+    try {
+      state = std::make_shared<DetectionState>(learn_state(std::move(image), learning.baseline,
+                                                           learning.preprocess, learning.detection,
+                                                           learning.energy_range));
+    } catch (const UserError& error) {
+      throw NothingLearned(error.what());
+    }
     begin(nullptr);
     for (SpectrumImage& row : first) scorer->add_row(std::move(row));
+  }
+
+  void check_not_failed() const {
+    if (!failed.empty()) throw UserError("the scan cannot be scored any further: " + failed);
+  }
+
+  // Does what changes the rows and scores. Where it throws, some rows were handed on and not scored, and
+  // later ones would come to lie in their places: nothing further is done.
+  template <class Work>
+  Rows change(const Work& work) {
+    check_not_failed();
+    failed = "its last call did not end";
+    try {
+      const Rows changed = work();
+      failed.clear();
+      return changed;
+    } catch (const std::bad_alloc&) {
+      failed = "the system gave no more memory";
+      throw;
+    } catch (const std::exception& error) {
+      failed = error.what();
+      throw;
+    }
   }
 
   Rows advance(int64_t before) {
@@ -114,6 +144,7 @@ struct RowSession::Parts {
   std::vector<uint8_t> planned_mask = {};
   std::optional<RowScorer> scorer;
   bool over = false;
+  std::string failed = {};  // why nothing further can be scored; "": it can
 };
 
 RowSession::RowSession(std::shared_ptr<const DetectionState> state, ScanPlan plan, int64_t patience,
@@ -126,22 +157,28 @@ RowSession::RowSession(RowSession&&) noexcept = default;
 
 Rows RowSession::push(int64_t first, int64_t count, std::span<const float> spectra) {
   Parts& parts = *parts_;
+  parts.check_not_failed();
   if (parts.over) throw UserError("the scan is finished; begin another one");
-  const int64_t before = parts.final_rows();
-  parts.rows.add(first, count, spectra, [&](SpectrumImage row) { parts.take(std::move(row)); });
-  return parts.advance(before);
+  parts.rows.check(first, count, spectra);
+  return parts.change([&] {
+    const int64_t before = parts.final_rows();
+    parts.rows.add(first, count, spectra, [&](SpectrumImage row) { parts.take(std::move(row)); });
+    return parts.advance(before);
+  });
 }
 
 Rows RowSession::score_provisionally() {
-  return parts_->scorer ? parts_->scorer->score_provisionally() : Rows{0, 0};
+  return parts_->change([&] { return parts_->scorer ? parts_->scorer->score_provisionally() : Rows{0, 0}; });
 }
 
 Rows RowSession::finish() {
   Parts& parts = *parts_;
-  const int64_t before = parts.final_rows();
-  parts.over = true;
-  parts.rows.give_up([&](SpectrumImage row) { parts.take(std::move(row)); });
-  return parts.advance(before);
+  return parts.change([&] {
+    const int64_t before = parts.final_rows();
+    parts.over = true;
+    parts.rows.give_up([&](SpectrumImage row) { parts.take(std::move(row)); });
+    return parts.advance(before);
+  });
 }
 
 bool RowSession::finished() const {
@@ -187,9 +224,11 @@ std::vector<AnomalousSpectrum> RowSession::worst(int64_t most) const {
 }
 
 Detection RowSession::result() const {
-  if (!parts_->scorer)
+  if (!parts_->scorer) {
+    parts_->check_not_failed();
     throw UserError("the scan has no scores yet; its first " + std::to_string(parts_->learning.rows) +
                     " rows are still being learned from");
+  }
   return parts_->scorer->result();
 }
 

@@ -40,11 +40,17 @@ bool ScanRows::left_out(int64_t pixel) const {
   return !plan_.excluded.empty() && plan_.excluded[static_cast<size_t>(pixel)];
 }
 
+void ScanRows::check(int64_t first, int64_t count) const {
+  const int64_t pixels = plan_.height * plan_.width;
+  if (count < 0) throw UserError("count is " + std::to_string(count) + "; give 0 or more spectra");
+  if (first < 0 || first > pixels || count > pixels - first)
+    throw UserError(std::to_string(count) + " pixels from " + std::to_string(first) +
+                    " on are not in a scan of " + std::to_string(plan_.height) + " x " +
+                    std::to_string(plan_.width) + " pixels; give some of 0 to " + std::to_string(pixels - 1));
+}
+
 void ScanRows::check(int64_t first, int64_t count, std::span<const float> spectra) const {
-  if (first < 0 || count < 0 || first > plan_.height * plan_.width - count)
-    throw UserError("pixels " + std::to_string(first) + " to " + std::to_string(first + count - 1) +
-                    " are not in a scan of " + std::to_string(plan_.height) + " x " +
-                    std::to_string(plan_.width) + " pixels");
+  check(first, count);
   const int64_t channels = plan_.energy.size;
   expect(std::ssize(spectra) == count * channels, "spectra of another size");
   for (int64_t i = 0; i < count; ++i) {
@@ -60,7 +66,6 @@ void ScanRows::check(int64_t first, int64_t count, std::span<const float> spectr
 }
 
 void ScanRows::add(int64_t first, int64_t count, std::span<const float> spectra, const TakeRow& take) {
-  check(first, count, spectra);
   for (int64_t i = 0; i < count; ++i) {
     if (!left_out(first + i)) add_spectrum(first + i, spectra.data() + i * plan_.energy.size, take);
     if ((first + i) % plan_.width < plan_.width - 1 && i < count - 1) continue;

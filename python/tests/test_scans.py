@@ -104,7 +104,7 @@ def test_says_what_is_wrong(next_film, state):
     scan = scan_of(next_film, state)
     with pytest.raises(eelsvae.Error, match="channels"):
         scan.push(0, next_film.counts[0, :, :60])
-    with pytest.raises(eelsvae.Error, match="pixels 570"):
+    with pytest.raises(eelsvae.Error, match="pixels from 570"):
         scan.push(570, next_film.counts[0])
     broken = next_film.counts[0].copy()
     broken[3, 2] = np.nan

@@ -735,7 +735,7 @@ TEST_F(InterfaceTest, ARunningScanSaysWhatIsWrong) {
   const api::Handle<eelsvae_scan> scan(made);
   const std::vector<float> spectra(2 * 64);
   expect_mistake(eelsvae_scan_push(made, 575, 2, spectra.data(), EELSVAE_FLOAT32, nullptr),
-                 "pixels 575 to 576");
+                 "2 pixels from 575 on");
   expect_mistake(eelsvae_scan_push(made, 0, 2, nullptr, EELSVAE_FLOAT32, nullptr), "NULL");
   expect_mistake(eelsvae_scan_push(made, 0, 2, spectra.data(), 77, nullptr), "type");
   std::vector<float> scores(24);

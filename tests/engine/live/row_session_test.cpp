@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <numeric>
 #include <random>
 
@@ -339,6 +340,49 @@ TEST(RowSession, IsToldWhatCannotBeKept) {
   refused([](Case& c) { c.preprocess.bin_xy = 2; });
 }
 
+void expect_no_further(RowSession& session, const SpectrumImage& scan) {
+  const auto says_why = [](const auto& call) {
+    try {
+      call();
+      ADD_FAILURE() << "the session goes on";
+    } catch (const UserError& error) {
+      EXPECT_NE(std::string(error.what()).find("the scan cannot be scored any further: "), std::string::npos)
+          << error.what();
+    }
+  };
+  const ScanCounts before = session.counts();
+  says_why([&] { session.push(20 * width, 20 * width, spectra(scan, 20 * width, 20 * width)); });
+  says_why([&] { session.score_provisionally(); });
+  says_why([&] { session.finish(); });
+  EXPECT_EQ(session.counts(), before);
+}
+
+// What is expected, until memory is short.
+class ShortOfMemory final : public RowExpectation {
+ public:
+  explicit ShortOfMemory(const Baseline& baseline) : rows_(baseline, height) {}
+  int64_t reach() const override { return rows_.reach(); }
+  Expectation add(const SpectrumImageView& rows) override {
+    if (++calls_ == 2) throw std::bad_alloc();
+    return rows_.add(rows);
+  }
+  bool guesses() const override { return true; }
+  Expectation guess(const SpectrumImageView& rows) override { return rows_.guess(rows); }
+
+ private:
+  BaselineRows rows_;
+  int calls_ = 0;
+};
+
+TEST(RowSession, EndsWhereRowsCouldNotBeScored) {
+  const auto state = state_of({"mean"});
+  const SpectrumImage scan = film(2);
+  RowSession session(state, plan_of(scan), 2, std::make_unique<ShortOfMemory>(*state->baseline));
+  session.push(0, 20 * width, spectra(scan, 0, 20 * width));
+  EXPECT_THROW(session.push(20 * width, 20 * width, spectra(scan, 20 * width, 20 * width)), std::bad_alloc);
+  expect_no_further(session, scan);
+}
+
 // Without a state the first rows make one.
 TEST(RowSession, LearnsFromItsFirstRows) {
   const SpectrumImage scan = film(2);
@@ -368,9 +412,13 @@ TEST(RowSession, LearnsFromItsFirstRows) {
 
 TEST(RowSession, SaysWhenItsFirstRowsDoNotSuffice) {
   const SpectrumImage scan = film(2);
-  const LearnFromRows from{2, parse_baseline("mean")};
-  RowSession session(from, plan_of(scan));
-  EXPECT_THROW(session.push(0, 3 * width, spectra(scan, 0, 3 * width)), UserError);
+  SpectrumImage alike = scan;
+  std::fill(alike.counts.begin(), alike.counts.end(), 100.0f);
+  RowSession session({20, parse_baseline("mean")}, plan_of(scan));
+  EXPECT_THROW(session.push(0, 20 * width, spectra(alike, 0, 20 * width)), NothingLearned);
+  // What comes then would be scored as the rows that were to be learned from.
+  expect_no_further(session, scan);
+  EXPECT_EQ(session.state(), nullptr);
   EXPECT_THROW(RowSession({height + 1, parse_baseline("mean")}, plan_of(scan)), UserError);
   LearnFromRows joint{20, parse_baseline("mean")};
   joint.detection.score = Score::joint;
