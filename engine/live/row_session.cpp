@@ -16,6 +16,8 @@
 namespace eelsvae {
 namespace {
 
+constexpr int64_t most_apart = 32;  // rows that show nothing between two that are learned from
+
 // The channels of a scan of which the state's are made.
 ChannelWindow channels_used(const ScanPlan& plan, const DetectionState& state) {
   check_plan(plan);
@@ -76,23 +78,40 @@ struct RowSession::Parts {
     scorer.emplace(state, plan.height, plan.width, mask_of_plan(), std::move(source));
   }
 
+  // Rows that show nothing, lost or left out, are not among those to learn from; of them there is but a mask.
   void take(SpectrumImage row) {
     if (scorer) return scorer->add_row(std::move(row));
+    if (excluded_pixels(row.excluded) == plan.width)
+      row.counts = {};
+    else
+      ++to_learn_from;
     waiting.push_back(std::move(row));
-    if (std::ssize(waiting) == learning.rows) learn();
+    if (to_learn_from == learning.rows || std::ssize(waiting) == plan.height) learn();
   }
 
   // From the rows that have waited for it, which are then scored.
   void learn() {
     std::vector<SpectrumImage> first = std::exchange(waiting, {});
+    if (to_learn_from == 0) throw NothingLearned("no spectra have come");
     SpectrumImage image;
     image.y = first.front().y;
     image.x = first.front().x;
     image.energy = first.front().energy;
-    image.y.size = std::ssize(first);
+    image.y.size = 0;
+    int64_t nothing = 0;  // rows that show nothing since the last one that does
     for (const SpectrumImage& row : first) {
+      if (row.counts.empty()) {
+        ++nothing;
+        continue;
+      }
+      // They keep the rows around them apart, though no further than takes little memory.
+      if (image.y.size > 0) image.y.size += std::min(nothing, most_apart);
+      nothing = 0;
+      image.counts.resize(static_cast<size_t>(image.y.size) * row.counts.size(), 0.0f);
+      image.excluded.resize(static_cast<size_t>(image.y.size) * row.excluded.size(), by_request);
       image.counts.insert(image.counts.end(), row.counts.begin(), row.counts.end());
       image.excluded.insert(image.excluded.end(), row.excluded.begin(), row.excluded.end());
+      ++image.y.size;
     }
     try {
       state = std::make_shared<DetectionState>(learn_state(std::move(image), learning.baseline,
@@ -139,7 +158,8 @@ struct RowSession::Parts {
   ScanPlan plan;
   ScanRows rows;
   LearnFromRows learning = {};
-  std::vector<SpectrumImage> waiting = {};  // complete rows that are to be learned from
+  std::vector<SpectrumImage> waiting = {};  // complete rows, for the state
+  int64_t to_learn_from = 0;                // of them
   std::vector<float> unscored = {};         // (y, x), NaN
   std::vector<uint8_t> planned_mask = {};
   std::optional<RowScorer> scorer;

@@ -24,7 +24,8 @@ class NothingLearned : public UserError {
   using UserError::UserError;
 };
 
-// How a scan learns its own state: from its first `rows` rows, by learn_state().
+// How a scan learns its own state: from its first `rows` rows of which a spectrum has come, or from all of
+// these where there are fewer, by learn_state().
 struct LearnFromRows {
   int64_t rows = 0;
   BaselineSpec baseline = {};

@@ -410,6 +410,42 @@ TEST(RowSession, LearnsFromItsFirstRows) {
   expect_same(session.result(), whole(*session.state(), scan), "kept");
 }
 
+// What a service that was restarted in the middle of such a scan gets.
+TEST(RowSession, LearnsFromTheFirstRowsThatHaveCome) {
+  SpectrumImage scan = film(2);
+  constexpr int64_t lost = 20, rows = 14;
+  RowSession session({rows, parse_baseline("local")}, plan_of(scan));
+  for (int64_t y = lost; y < height; ++y) {
+    EXPECT_EQ(session.state() != nullptr, y >= lost + rows) << "row " << y;
+    session.push(y * width, width, spectra(scan, y * width, width));
+  }
+  session.finish();
+  scan.excluded.assign(static_cast<size_t>(height * width), 0);
+  std::fill_n(scan.excluded.begin(), lost * width, uint8_t{by_request});
+  SpectrumImage first = SpectrumImageView(scan).rows(lost, lost + rows).copy();
+  const DetectionState learned = learn_state(std::move(first), parse_baseline("local"), {}, {}, std::nullopt);
+  expect_same(session.result(), whole(learned, scan), "from the middle");
+}
+
+TEST(RowSession, LearnsFromWhatHasComeOfAScanThatEnds) {
+  SpectrumImage scan = film(2);
+  RowSession session({20, parse_baseline("mean")}, plan_of(scan));
+  const auto came = [](int64_t y) { return (2 <= y && y < 9) || (14 <= y && y < 19); };
+  scan.excluded.assign(static_cast<size_t>(height * width), uint8_t{by_request});
+  for (int64_t y = 0; y < height; ++y) {
+    if (!came(y)) continue;
+    session.push(y * width, width, spectra(scan, y * width, width));
+    std::fill_n(scan.excluded.begin() + y * width, width, uint8_t{0});
+  }
+  EXPECT_EQ(session.state(), nullptr);
+  EXPECT_EQ(session.finish(), (Rows{0, height}));
+  SpectrumImage first = SpectrumImageView(scan).rows(2, 19).copy();
+  const DetectionState learned = learn_state(std::move(first), parse_baseline("mean"), {}, {}, std::nullopt);
+  expect_same(session.result(), whole(learned, scan), "two parts");
+  RowSession nothing({20, parse_baseline("mean")}, plan_of(film(2)));
+  EXPECT_THROW(nothing.finish(), NothingLearned);
+}
+
 TEST(RowSession, SaysWhenItsFirstRowsDoNotSuffice) {
   const SpectrumImage scan = film(2);
   SpectrumImage alike = scan;
