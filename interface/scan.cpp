@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/detect/kept_detection.h"
-#include "engine/image/excluded.h"
 #include "interface/caller_image.h"
 #include "interface/guard.h"
 #include "io/config/config.h"
@@ -53,15 +52,7 @@ RowSession session_learning(const std::string& baseline, int64_t rows, const Con
   check_no_files(config);
   int64_t patience = 0;
   ScanPlan planned = plan_of_caller(plan, patience);
-  if (!config.data.exclude.empty()) {
-    SpectrumImage axes;
-    axes.y.size = planned.height;
-    axes.x.size = planned.width;
-    axes.excluded = planned.excluded;
-    axes.excluded.resize(static_cast<size_t>(planned.height * planned.width));
-    for (const auto& rectangle : config.data.exclude) exclude_rectangle(axes, rectangle);
-    planned.excluded = std::move(axes.excluded);
-  }
+  exclude_rectangles(planned, config.data.exclude);
   return RowSession(
       {rows, parse_baseline(baseline), config.preprocess, config.detection, config.data.energy_range},
       std::move(planned), patience);

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/detect/empirical_null.h"
 #include "engine/detect/kept_detection.h"
 #include "engine/image/energy_axis.h"
 #include "engine/image/excluded.h"
@@ -32,10 +33,23 @@ ChannelWindow channels_used(const ScanPlan& plan, const LearnFromRows& learning)
   if (learning.rows < 1 || learning.rows > plan.height)
     throw UserError("a scan of " + std::to_string(plan.height) + " rows cannot learn from its first " +
                     std::to_string(learning.rows) + "; give 1 to " + std::to_string(plan.height));
-  if (!learning.energy_range) return {0, plan.energy.size};
-  const ChannelWindow window = channels_within(plan.energy, *learning.energy_range);
-  if (window.size() == 0)
-    throw UserError("data.energy_range leaves no channel; the scan's axis is " + describe(plan.energy));
+  if (learning.preprocess.crop_y || learning.preprocess.crop_x)
+    throw UserError(
+        "preprocess.crop_y and crop_x: a scan that learns from its rows is scored as a whole; leave pixels "
+        "out "
+        "with data.exclude, or scan less");
+  if (learning.rows * plan.width < fewest_scores)
+    throw UserError("its first " + std::to_string(learning.rows) + " rows of " + std::to_string(plan.width) +
+                    " pixels are " + std::to_string(learning.rows * plan.width) +
+                    " spectra to learn from, and at least " + std::to_string(fewest_scores) +
+                    " are needed; learn from more rows, or scan wider ones");
+  ChannelWindow window{0, plan.energy.size};
+  if (learning.energy_range) window = channels_within(plan.energy, *learning.energy_range);
+  const int64_t channels = window.size() / learning.preprocess.bin_energy;
+  if (channels < channel_multiple)
+    throw UserError("data.energy_range and preprocess.bin_energy leave " + std::to_string(channels) +
+                    " channels, and at least " + std::to_string(channel_multiple) +
+                    " are needed; the scan's axis is " + describe(plan.energy));
   return window;
 }
 

@@ -56,8 +56,9 @@ class RowSession {
   RowSession(std::shared_ptr<const DetectionState> state, ScanPlan plan, int64_t patience = default_patience,
              std::unique_ptr<RowExpectation> source = nullptr);
   // Learns its state from the first rows, once they are complete or given up, and then scores them, too.
-  // UserError where such a state cannot be kept, or the scan has fewer rows, and as above; push() and
-  // finish() throw NothingLearned, with what learn_state() says, where the rows do not suffice.
+  // UserError where such a state cannot be kept, the scan has fewer rows, or these cannot suffice, and as
+  // above; push() and finish() throw NothingLearned, with what learn_state() says, where the rows do not
+  // suffice.
   RowSession(const LearnFromRows& learning, ScanPlan plan, int64_t patience = default_patience);
   ~RowSession();
   RowSession(RowSession&&) noexcept;

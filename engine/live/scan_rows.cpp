@@ -31,6 +31,17 @@ void check_plan(const ScanPlan& plan) {
                     " pixels; give one for each, in the order y * width + x");
 }
 
+void exclude_rectangles(ScanPlan& plan, const std::vector<std::array<int64_t, 4>>& rectangles) {
+  if (rectangles.empty()) return;
+  SpectrumImage axes;
+  axes.y.size = plan.height;
+  axes.x.size = plan.width;
+  axes.excluded = std::move(plan.excluded);
+  axes.excluded.resize(static_cast<size_t>(plan.height * plan.width));
+  for (const std::array<int64_t, 4>& rectangle : rectangles) exclude_rectangle(axes, rectangle);
+  plan.excluded = std::move(axes.excluded);
+}
+
 ScanRows::ScanRows(const ScanPlan& plan, ChannelWindow used, int64_t patience)
     : plan_(plan), used_(used), patience_(patience) {
   expect(patience >= 1, "rows without patience");

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -21,6 +22,10 @@ struct ScanPlan {
 
 // UserError where it has no pixels or channels, or a mask of another size.
 void check_plan(const ScanPlan& plan);
+
+// Excludes rectangles [y0, x0, y1, x1), pixels, of a plan that check_plan() lets pass. UserError where one
+// reaches beyond the scan.
+void exclude_rectangles(ScanPlan& plan, const std::vector<std::array<int64_t, 4>>& rectangles);
 
 // What became of the spectra so far. Pixels that the plan excludes are not counted.
 struct ScanCounts {

@@ -88,14 +88,18 @@ std::unique_ptr<LiveScan> ScansByModel::open(const ScanPlan& plan) {
                                        plan.energy);
 }
 
-LearningScans::LearningScans(LearnFromRows learning) : learning_(std::move(learning)) {
+LearningScans::LearningScans(LearnFromRows learning, std::vector<std::array<int64_t, 4>> exclude)
+    : learning_(std::move(learning)), exclude_(std::move(exclude)) {
   check_can_be_kept(learning_.preprocess, learning_.detection);
 }
 
 std::unique_ptr<LiveScan> LearningScans::open(const ScanPlan& plan) {
   LearnFromRows learning = learning_;
   learning.rows = std::min(learning.rows, plan.height);
-  return std::make_unique<SessionScan>(RowSession(learning, plan), plan.energy);
+  check_plan(plan);
+  ScanPlan planned = plan;
+  exclude_rectangles(planned, exclude_);
+  return std::make_unique<SessionScan>(RowSession(learning, std::move(planned)), plan.energy);
 }
 
 std::string LearningScans::description() const {

@@ -456,6 +456,17 @@ TEST(RowSession, SaysWhenItsFirstRowsDoNotSuffice) {
   expect_no_further(session, scan);
   EXPECT_EQ(session.state(), nullptr);
   EXPECT_THROW(RowSession({height + 1, parse_baseline("mean")}, plan_of(scan)), UserError);
+  EXPECT_THROW(RowSession({2, parse_baseline("mean")}, plan_of(scan)), UserError) << "80 spectra";
+  LearnFromRows cropped{20, parse_baseline("mean")};
+  cropped.preprocess.crop_x = {{0, 30}};
+  EXPECT_THROW(RowSession(cropped, plan_of(scan)), UserError);
+  LearnFromRows few{20, parse_baseline("mean")};
+  few.energy_range = {{500.0, 530.0}};
+  EXPECT_THROW(RowSession(few, plan_of(scan)), UserError) << "13 channels";
+  few.energy_range = {{500.0, 560.0}};
+  RowSession(few, plan_of(scan));
+  few.preprocess.bin_energy = 2;
+  EXPECT_THROW(RowSession(few, plan_of(scan)), UserError) << "12 channels";
   LearnFromRows joint{20, parse_baseline("mean")};
   joint.detection.score = Score::joint;
   EXPECT_THROW(RowSession(joint, plan_of(scan)), UserError);
