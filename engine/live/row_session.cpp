@@ -189,10 +189,15 @@ RowSession::RowSession(const LearnFromRows& learning, ScanPlan plan, int64_t pat
 RowSession::~RowSession() = default;
 RowSession::RowSession(RowSession&&) noexcept = default;
 
+void RowSession::check(int64_t first, int64_t count) const {
+  parts_->check_not_failed();
+  if (parts_->over) throw UserError("the scan is finished; begin another one");
+  parts_->rows.check(first, count);
+}
+
 Rows RowSession::push(int64_t first, int64_t count, std::span<const float> spectra) {
   Parts& parts = *parts_;
-  parts.check_not_failed();
-  if (parts.over) throw UserError("the scan is finished; begin another one");
+  check(first, count);
   parts.rows.check(first, count, spectra);
   return parts.change([&] {
     const int64_t before = parts.final_rows();

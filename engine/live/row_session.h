@@ -63,6 +63,8 @@ class RowSession {
   ~RowSession();
   RowSession(RowSession&&) noexcept;
 
+  // Whether push() would take spectra of these pixels, before it has looked at them. UserError.
+  void check(int64_t first, int64_t count) const;
   // Takes spectra (count, channels) of the plan's axis, counts, of the pixels first, first + 1, ... in the
   // order y * width + x. Returns the rows whose scores became final. UserError, and nothing is taken: pixels
   // beyond the scan; counts that are not finite in a pixel that is not excluded; after finish(). Whatever
