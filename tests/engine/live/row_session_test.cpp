@@ -13,6 +13,7 @@
 #include "engine/detect/job.h"
 #include "engine/detect/kept_detection.h"
 #include "engine/image/excluded.h"
+#include "engine/network/reconstruction.h"
 #include "engine/specimen/simulate.h"
 #include "kernels/backend.h"
 #include "kernels/error.h"
@@ -489,6 +490,7 @@ TEST(RowSession, WithAModelEndsWithTheBitsOfADetectionInTheWholeImage) {
     const int64_t batch = tiles_at_a_time(tiles, detection, height, width);
     Model model(*backend, shape, ReconstructionLoss::cross_entropy, batch, Purpose::inference);
     model.allocate();
+    model.initialize(3);
     const PreparedImage prepared = prepare(SpectrumImage(first), {}, std::nullopt);
     const auto state = std::make_shared<DetectionState>(keep_detection(
         prepared, detect_pixels(prepared.image, expect_from(model, prepared.image, detection), {}, detection),
@@ -513,6 +515,49 @@ TEST(RowSession, WithAModelEndsWithTheBitsOfADetectionInTheWholeImage) {
     session.finish();
     expect_same(session.result(), wanted, "stride " + std::to_string(stride));
   }
+}
+
+// A scan that ends early: a network need not look at what is missing.
+TEST(RowReconstruction, IsZeroWhereRowsOfTilesAreExcluded) {
+  const std::unique_ptr<Backend> backend = make_backend("cpu", "fp32");
+  const ModelShape shape{8, 128, {2, 3, 4, 5}, 6, 3};
+  TilesConfig tiles;
+  tiles.image_size = shape.image_size;
+  Model model(*backend, shape, ReconstructionLoss::mse, tiles_at_a_time(tiles, {}, height, width),
+              Purpose::inference);
+  model.allocate();
+  model.initialize(3);
+  SpectrumImage scan = film(2);
+  constexpr int64_t come = 22, missed = 37;  // rows [22, 37) are excluded, and a part of others
+  scan.excluded.assign(static_cast<size_t>(height * width), 0);
+  std::fill_n(scan.excluded.begin() + 3, 5, uint8_t{by_request});
+  std::fill(scan.excluded.begin() + come * width, scan.excluded.begin() + missed * width,
+            uint8_t{by_request});
+  const PreparedImage prepared = prepare(std::move(scan), {}, std::nullopt);
+  const SpectrumImage& image = prepared.image;
+  const CountArray whole = reconstruct_image(model, image, 0, Blend::cosine, 4).spectra;
+  RowReconstruction rows(model, height, width, image.energy, 0, Blend::cosine);
+  CountArray told;
+  for (int64_t y = 0; y < height; ++y) {
+    const CountArray more = rows.add(SpectrumImageView(image).rows(y, y + 1));
+    told.insert(told.end(), more.begin(), more.end());
+  }
+  ASSERT_EQ(told.size(), whole.size());
+  const int64_t channels = image.energy.size;
+  int64_t zeros = 0;
+  for (int64_t pixel = 0; pixel < height * width; ++pixel) {
+    const auto of_pixel = [&](const CountArray& all) {
+      return std::span<const float>(all).subspan(static_cast<size_t>(pixel * channels),
+                                                 static_cast<size_t>(channels));
+    };
+    if (!image.excluded[static_cast<size_t>(pixel)])
+      expect_same_bits(of_pixel(told), of_pixel(whole), "pixel " + std::to_string(pixel));
+    else if (std::ranges::all_of(of_pixel(told), [](float v) { return v == 0; }))
+      ++zeros;
+  }
+  // Tiles begin at every fourth row: those of rows 24 and 28 lie within what is missing, and rows 28 to 32 in
+  // no others.
+  EXPECT_EQ(zeros, 4 * width);
 }
 
 // A state that was measured in another specimen, or at another dose, is no measure of this scan.
