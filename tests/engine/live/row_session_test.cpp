@@ -533,8 +533,11 @@ TEST(RowReconstruction, IsZeroWhereRowsOfTilesAreExcluded) {
   std::fill_n(scan.excluded.begin() + 3, 5, uint8_t{by_request});
   std::fill(scan.excluded.begin() + come * width, scan.excluded.begin() + missed * width,
             uint8_t{by_request});
-  const PreparedImage prepared = prepare(std::move(scan), {}, std::nullopt);
-  const SpectrumImage& image = prepared.image;
+  SpectrumImage image = prepare(std::move(scan), {}, std::nullopt).image;
+  // Tiles begin at every fourth row: those of rows 24 and 28 lie within what is missing, and rows 28 to 31 in
+  // no others. A network that saw these would make something of them.
+  const int64_t row_size = width * image.energy.size;
+  std::fill(image.counts.begin() + 28 * row_size, image.counts.begin() + 32 * row_size, 0.5f);
   const CountArray whole = reconstruct_image(model, image, 0, Blend::cosine, 4).spectra;
   RowReconstruction rows(model, height, width, image.energy, 0, Blend::cosine);
   CountArray told;
@@ -544,7 +547,6 @@ TEST(RowReconstruction, IsZeroWhereRowsOfTilesAreExcluded) {
   }
   ASSERT_EQ(told.size(), whole.size());
   const int64_t channels = image.energy.size;
-  int64_t zeros = 0;
   for (int64_t pixel = 0; pixel < height * width; ++pixel) {
     const auto of_pixel = [&](const CountArray& all) {
       return std::span<const float>(all).subspan(static_cast<size_t>(pixel * channels),
@@ -552,12 +554,10 @@ TEST(RowReconstruction, IsZeroWhereRowsOfTilesAreExcluded) {
     };
     if (!image.excluded[static_cast<size_t>(pixel)])
       expect_same_bits(of_pixel(told), of_pixel(whole), "pixel " + std::to_string(pixel));
-    else if (std::ranges::all_of(of_pixel(told), [](float v) { return v == 0; }))
-      ++zeros;
+    if (28 <= pixel / width && pixel / width < 32) {
+      EXPECT_TRUE(std::ranges::all_of(of_pixel(told), [](float v) { return v == 0; })) << "pixel " << pixel;
+    }
   }
-  // Tiles begin at every fourth row: those of rows 24 and 28 lie within what is missing, and rows 28 to 32 in
-  // no others.
-  EXPECT_EQ(zeros, 4 * width);
 }
 
 // A state that was measured in another specimen, or at another dose, is no measure of this scan.
