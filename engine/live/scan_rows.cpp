@@ -12,6 +12,8 @@ namespace eelsvae {
 namespace {
 
 constexpr int64_t most_pixels = int64_t{1} << 24;
+// Of one row, 64 MiB: a spectrum in each of the rows from which spectra are taken opens all of these.
+constexpr int64_t most_counts = int64_t{1} << 24;
 constexpr int64_t most_open = 32;  // rows beyond the first open one from which spectra are taken
 
 }  // namespace
@@ -25,6 +27,12 @@ void check_plan(const ScanPlan& plan) {
     throw UserError("a scan of " + std::to_string(plan.height) + " x " + std::to_string(plan.width) +
                     " pixels; one that is scored while it is running has no more than " +
                     std::to_string(most_pixels) + ", some hundred bytes of maps for each");
+  if (plan.energy.size > most_counts / plan.width)
+    throw UserError(
+        "rows of " + std::to_string(plan.width) + " pixels and " + std::to_string(plan.energy.size) +
+        " channels; a scan that is scored while it is running has no more than " +
+        std::to_string(most_counts) + " counts in a row, of which up to " + std::to_string(most_open + 1) +
+        " are held at once; send fewer channels, or scan shorter rows");
   if (!plan.excluded.empty() && std::ssize(plan.excluded) != plan.height * plan.width)
     throw UserError("the mask of excluded pixels has " + std::to_string(plan.excluded.size()) +
                     " values, the scan " + std::to_string(plan.height) + " x " + std::to_string(plan.width) +

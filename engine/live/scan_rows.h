@@ -20,7 +20,8 @@ struct ScanPlan {
   std::vector<uint8_t> excluded = {};
 };
 
-// UserError where it has no pixels or channels, or a mask of another size.
+// UserError where it has no pixels or channels, more pixels or longer rows than fit in memory, or a mask of
+// another size.
 void check_plan(const ScanPlan& plan);
 
 // Excludes rectangles [y0, x0, y1, x1), pixels, of a plan that check_plan() lets pass. UserError where one

@@ -307,6 +307,12 @@ TEST(RowSession, RefusesWhatIsNotOfItsScan) {
   plan.height = 0;
   EXPECT_THROW(RowSession(state, plan), UserError);
   plan = plan_of(scan);
+  plan.height = 1;
+  plan.width = (int64_t{1} << 24) / 128;
+  RowSession(state, plan);
+  ++plan.width;
+  EXPECT_THROW(RowSession(state, plan), UserError) << "33 rows of more than 64 MiB may be open";
+  plan = plan_of(scan);
   plan.excluded.assign(3, 0);
   EXPECT_THROW(RowSession(state, plan), UserError);
 
