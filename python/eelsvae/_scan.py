@@ -149,7 +149,8 @@ class Scan:
 
     def push(self, first: int, spectra: Any) -> range:
         """Takes spectra (n, E), or one (E), counts, of the pixels first, first + 1, ... in the order y * width + x: rows,
-        parts of rows or single spectra, in any order. Returns the rows whose scores became final by it."""
+        parts of rows or single spectra, in any order. Returns the rows whose scores became final by it. Error, and nothing
+        is taken, for what is no such spectra; where the first rows do not suffice to learn from, the scan ends by it."""
         array = numbers(spectra, "spectra")
         if array.ndim == 1:
             array = array[np.newaxis]
