@@ -506,34 +506,38 @@ eelsvae_status eelsvae_scan_finish(eelsvae_scan* scan, eelsvae_rows* final) {
 
 eelsvae_status eelsvae_scan_get_status(const eelsvae_scan* scan, eelsvae_scan_status* status) {
   return guarded([&] {
-    const RowSession& session = needed(scan, "scan").scan.session();
-    const ScanCounts& counts = session.counts();
-    eelsvae_scan_status now{};
-    now.complete_rows = session.complete_rows();
-    now.final_rows = session.final_rows();
-    now.scored_rows = session.scored_rows();
-    now.reach = session.reach();
-    now.received = counts.received;
-    now.repeated = counts.repeated;
-    now.late = counts.late;
-    now.missing = counts.missing;
-    now.threshold = session.threshold();
-    now.finished = session.finished();
-    now.learning = !session.state();
-    hand_out(now, status, needed(status, "status").struct_size, sizeof(eelsvae_scan_status), "status");
+    const auto look = [](const RowSession& session) {
+      const ScanCounts& counts = session.counts();
+      eelsvae_scan_status now{};
+      now.complete_rows = session.complete_rows();
+      now.final_rows = session.final_rows();
+      now.scored_rows = session.scored_rows();
+      now.reach = session.reach();
+      now.received = counts.received;
+      now.repeated = counts.repeated;
+      now.late = counts.late;
+      now.missing = counts.missing;
+      now.threshold = session.threshold();
+      now.finished = session.finished();
+      now.learning = !session.state();
+      return now;
+    };
+    hand_out(needed(scan, "scan").scan.look_at(look), status, needed(status, "status").struct_size,
+             sizeof(eelsvae_scan_status), "status");
   });
 }
 
 eelsvae_status eelsvae_scan_scores(const eelsvae_scan* scan, int64_t first, int64_t rows, float* scores,
                                    size_t count) {
   return guarded([&] {
-    const RowSession& session = needed(scan, "scan").scan.session();
-    if (first < 0 || rows < 0 || first > session.height() - rows)
-      throw UserError("rows " + std::to_string(first) + " to " + std::to_string(first) + " + " +
-                      std::to_string(rows) + " are not in a scan of " + std::to_string(session.height()));
-    copy_out(session.scores().subspan(static_cast<size_t>(first * session.width()),
-                                      static_cast<size_t>(rows * session.width())),
-             scores, count, "scores");
+    needed(scan, "scan").scan.look_at([&](const RowSession& session) {
+      if (first < 0 || rows < 0 || first > session.height() - rows)
+        throw UserError("rows " + std::to_string(first) + " to " + std::to_string(first) + " + " +
+                        std::to_string(rows) + " are not in a scan of " + std::to_string(session.height()));
+      copy_out(session.scores().subspan(static_cast<size_t>(first * session.width()),
+                                        static_cast<size_t>(rows * session.width())),
+               scores, count, "scores");
+    });
   });
 }
 

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/detect/kept_detection.h"
-#include "engine/image/excluded.h"
 #include "interface/caller_image.h"
 #include "interface/guard.h"
 #include "io/config/config.h"
@@ -53,15 +52,7 @@ RowSession session_learning(const std::string& baseline, int64_t rows, const Con
   check_no_files(config);
   int64_t patience = 0;
   ScanPlan planned = plan_of_caller(plan, patience);
-  if (!config.data.exclude.empty()) {
-    SpectrumImage axes;
-    axes.y.size = planned.height;
-    axes.x.size = planned.width;
-    axes.excluded = planned.excluded;
-    axes.excluded.resize(static_cast<size_t>(planned.height * planned.width));
-    for (const auto& rectangle : config.data.exclude) exclude_rectangle(axes, rectangle);
-    planned.excluded = std::move(axes.excluded);
-  }
+  exclude_rectangles(planned, config.data.exclude);
   return RowSession(
       {rows, parse_baseline(baseline), config.preprocess, config.detection, config.data.energy_range},
       std::move(planned), patience);
@@ -152,44 +143,35 @@ void ScanForCaller::tell(bool was_learning) {
 
 Rows ScanForCaller::push(int64_t first, int64_t count, const void* spectra, int32_t type, int64_t stride,
                          int64_t channel_stride) {
-  if (count < 0) throw UserError("count is " + std::to_string(count) + "; give 0 or more spectra");
+  session_.check(first, count);  // of a wrong count the caller's memory ends somewhere
   std::optional<ThreadCount> threads;
   caller_.take_threads(threads);
-  if (count == 0) return session_.push(first, 0, {});
-  eelsvae_image image = no_image();
-  image.data = spectra;
-  image.type = type;
-  image.shape[0] = 1;
-  image.shape[1] = count;
-  image.shape[2] = energy_.size;
-  image.strides[1] = stride;
-  image.strides[2] = channel_stride;
-  if (stride != 0 || channel_stride != 0) image.strides[0] = stride;  // of one row, not looked at
-  ImageToRead there = image_of_caller(&image, {});
   CountArray counts;
-  there.read({{0, 1}, {0, count}, {0, energy_.size}}, counts);
-  const bool was_learning = !session_.state();
-  const Rows final = session_.push(first, count, counts);
-  tell(was_learning);
-  return final;
+  if (count > 0) {
+    eelsvae_image image = no_image();
+    image.data = spectra;
+    image.type = type;
+    image.shape[0] = 1;
+    image.shape[1] = count;
+    image.shape[2] = energy_.size;
+    image.strides[1] = stride;
+    image.strides[2] = channel_stride;
+    if (stride != 0 || channel_stride != 0) image.strides[0] = stride;  // of one row, not looked at
+    image_of_caller(&image, {}).read({{0, 1}, {0, count}, {0, energy_.size}}, counts);
+  }
+  return change([&] { return session_.push(first, count, counts); });
 }
 
 Rows ScanForCaller::score_provisionally() {
-  std::optional<ThreadCount> threads;
-  caller_.take_threads(threads);
-  return session_.score_provisionally();
+  return change([&] { return session_.score_provisionally(); });
 }
 
 Rows ScanForCaller::finish() {
-  std::optional<ThreadCount> threads;
-  caller_.take_threads(threads);
-  const bool was_learning = !session_.state();
-  const Rows final = session_.finish();
-  tell(was_learning);
-  return final;
+  return change([&] { return session_.finish(); });
 }
 
 std::shared_ptr<const StateInMemory> ScanForCaller::state() const {
+  const std::lock_guard lock(lock_);
   if (!state_) {
     std::shared_ptr<const DetectionState> learned = session_.state();
     if (!learned) throw UserError("the scan is still learning its state from its first rows");
@@ -199,6 +181,7 @@ std::shared_ptr<const StateInMemory> ScanForCaller::state() const {
 }
 
 std::shared_ptr<const FoundForCaller> ScanForCaller::found() const {
+  const std::lock_guard lock(lock_);
   auto result = std::make_shared<FoundForCaller>();
   result->found = session_.result();
   const DetectionState& state = *session_.state();

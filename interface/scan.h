@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,7 +26,21 @@ std::shared_ptr<const StateInMemory> learn_state_of(const eelsvae_image* image, 
 ScanPlan plan_of_caller(const eelsvae_plan* plan, int64_t& patience);
 eelsvae_plan no_plan();
 
-// A running scan for a caller, who gives and takes arrays.
+// A lock that goes round: who has had it gets it again after those who have waited for it meanwhile.
+class FairLock {
+ public:
+  void lock() {
+    const std::lock_guard next(next_);
+    held_.lock();
+  }
+  void unlock() { held_.unlock(); }
+
+ private:
+  std::mutex next_, held_;
+};
+
+// A running scan for a caller, who gives and takes arrays. One thread at a time pushes and finishes;
+// meanwhile others may look at it, and wait until what is at work has ended.
 class ScanForCaller {
  public:
   ScanForCaller(std::shared_ptr<const StateInMemory> state, const eelsvae_plan* plan,
@@ -44,17 +59,39 @@ class ScanForCaller {
             int64_t channel_stride = 0);
   Rows score_provisionally();
   Rows finish();
-  const RowSession& session() const { return session_; }
+  // What `look` makes of the session, which is between two changes.
+  template <class Look>
+  auto look_at(const Look& look) const {
+    const std::lock_guard lock(lock_);
+    return look(session_);
+  }
   std::shared_ptr<const FoundForCaller> found() const;
   std::shared_ptr<const StateInMemory> state() const;
 
  private:
   void tell(bool was_learning);
 
+  // `work` changes the session. The caller is told of it when others can look again, and so can the caller.
+  template <class Work>
+  Rows change(const Work& work) {
+    std::optional<ThreadCount> threads;
+    caller_.take_threads(threads);
+    bool was_learning = false;
+    Rows changed;
+    {
+      const std::lock_guard lock(lock_);
+      was_learning = !session_.state();
+      changed = work();
+    }
+    tell(was_learning);
+    return changed;
+  }
+
   Caller caller_;
   Axis energy_;  // of the plan
   RowSession session_;
   mutable std::shared_ptr<const StateInMemory> state_;
+  mutable FairLock lock_;  // of the two above
 };
 
 }  // namespace eelsvae

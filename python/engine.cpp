@@ -274,6 +274,7 @@ class PythonSession {
 
 // Spectra (count, channels) of a running scan.
 using Spectra = nb::ndarray<nb::ro, nb::device::cpu, nb::ndim<2>>;
+using ScoresOut = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 using RowsOut = std::pair<int64_t, int64_t>;
 
 // A running scan, for one thread at a time.
@@ -298,6 +299,8 @@ class PythonScan {
           mask.push_back(excluded->data()[y * excluded->stride(0) + x * excluded->stride(1)]);
       plan.excluded = mask.data();
     }
+    height_ = plan.height;
+    width_ = plan.width;
     channels_ = plan.channels;
     const eelsvae_options options = told_.options(threads);
     if (model)
@@ -325,9 +328,23 @@ class PythonScan {
   RowsOut finish(const Listener& listener) {
     return work(listener, [](ScanForCaller& scan) { return scan.finish(); });
   }
-  const RowSession& session() const { return scan_->session(); }
-  Found found() const { return {scan_->found()}; }
-  StateForPython state() const { return {scan_->state()}; }
+  std::pair<size_t, size_t> shape() const {
+    return {static_cast<size_t>(height_), static_cast<size_t>(width_)};
+  }
+  // What `look` makes of it, without Python's lock: a push may be at work, whose end this waits for.
+  template <class Look>
+  auto look_at(const Look& look) const {
+    const nb::gil_scoped_release released;
+    return scan_->look_at(look);
+  }
+  Found found() const {
+    const nb::gil_scoped_release released;
+    return {scan_->found()};
+  }
+  StateForPython state() const {
+    const nb::gil_scoped_release released;
+    return {scan_->state()};
+  }
 
  private:
   template <class Work>
@@ -347,7 +364,7 @@ class PythonScan {
 
   Told told_;
   std::optional<ScanForCaller> scan_;
-  int64_t channels_ = 0;
+  int64_t height_ = 0, width_ = 0, channels_ = 0;
   bool at_work_ = false;
 };
 
@@ -575,31 +592,49 @@ NB_MODULE(_engine, m) {
       .def("push", &PythonScan::push, "first"_a, "spectra"_a.noconvert(), "listener"_a)
       .def("score_provisionally", &PythonScan::score_provisionally, "listener"_a)
       .def("finish", &PythonScan::finish, "listener"_a)
-      .def_prop_ro("scores",
-                   [](const PythonScan& self) {
-                     const RowSession& session = self.session();
-                     return MapOut(session.scores().data(), {size(session.height()), size(session.width())});
-                   })
+      .def("scores",
+           [](const PythonScan& self) {
+             auto scores = std::make_unique<std::vector<float>>(self.look_at([](const RowSession& session) {
+               return std::vector<float>(session.scores().begin(), session.scores().end());
+             }));
+             float* const first = scores->data();
+             const nb::capsule owner(
+                 scores.release(), [](void* all) noexcept { delete static_cast<std::vector<float>*>(all); });
+             return ScoresOut(first, {self.shape().first, self.shape().second}, owner);
+           })
+      .def_prop_ro("shape", &PythonScan::shape)
       .def_prop_ro("rows",
                    [](const PythonScan& self) {  // complete, scored, final, reach
-                     const RowSession& session = self.session();
-                     return std::tuple{session.complete_rows(), session.scored_rows(), session.final_rows(),
-                                       session.reach()};
+                     return self.look_at([](const RowSession& session) {
+                       return std::tuple{session.complete_rows(), session.scored_rows(), session.final_rows(),
+                                         session.reach()};
+                     });
                    })
       .def_prop_ro("counts",
                    [](const PythonScan& self) {
-                     const ScanCounts& counts = self.session().counts();
+                     const ScanCounts counts =
+                         self.look_at([](const RowSession& session) { return session.counts(); });
                      return std::tuple{counts.received, counts.repeated, counts.late, counts.missing};
                    })
-      .def_prop_ro("threshold", [](const PythonScan& self) { return self.session().threshold(); })
-      .def_prop_ro("finished", [](const PythonScan& self) { return self.session().finished(); })
-      .def_prop_ro("learning", [](const PythonScan& self) { return !self.session().state(); })
+      .def_prop_ro("threshold",
+                   [](const PythonScan& self) {
+                     return self.look_at([](const RowSession& session) { return session.threshold(); });
+                   })
+      .def_prop_ro("finished",
+                   [](const PythonScan& self) {
+                     return self.look_at([](const RowSession& session) { return session.finished(); });
+                   })
+      .def_prop_ro("learning",
+                   [](const PythonScan& self) {
+                     return self.look_at([](const RowSession& session) { return !session.state(); });
+                   })
       .def(
           "worst",
           [](const PythonScan& self, int64_t most) {
             // pixel, score, whether that is final, observed, expected
             std::vector<std::tuple<int64_t, float, bool, std::vector<float>, std::vector<float>>> spectra;
-            for (AnomalousSpectrum& one : self.session().worst(most))
+            for (AnomalousSpectrum& one :
+                 self.look_at([&](const RowSession& session) { return session.worst(most); }))
               spectra.emplace_back(one.pixel, one.score, one.final, std::move(one.observed),
                                    std::move(one.expected));
             return spectra;

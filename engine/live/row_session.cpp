@@ -1,10 +1,13 @@
 #include "engine/live/row_session.h"
 
 #include <algorithm>
+#include <exception>
 #include <limits>
+#include <new>
 #include <string>
 #include <utility>
 
+#include "engine/detect/empirical_null.h"
 #include "engine/detect/kept_detection.h"
 #include "engine/image/energy_axis.h"
 #include "engine/image/excluded.h"
@@ -13,6 +16,8 @@
 
 namespace eelsvae {
 namespace {
+
+constexpr int64_t most_apart = 32;  // rows that show nothing between two that are learned from
 
 // The channels of a scan of which the state's are made.
 ChannelWindow channels_used(const ScanPlan& plan, const DetectionState& state) {
@@ -28,10 +33,23 @@ ChannelWindow channels_used(const ScanPlan& plan, const LearnFromRows& learning)
   if (learning.rows < 1 || learning.rows > plan.height)
     throw UserError("a scan of " + std::to_string(plan.height) + " rows cannot learn from its first " +
                     std::to_string(learning.rows) + "; give 1 to " + std::to_string(plan.height));
-  if (!learning.energy_range) return {0, plan.energy.size};
-  const ChannelWindow window = channels_within(plan.energy, *learning.energy_range);
-  if (window.size() == 0)
-    throw UserError("data.energy_range leaves no channel; the scan's axis is " + describe(plan.energy));
+  if (learning.preprocess.crop_y || learning.preprocess.crop_x)
+    throw UserError(
+        "preprocess.crop_y and crop_x: a scan that learns from its rows is scored as a whole; leave pixels "
+        "out "
+        "with data.exclude, or scan less");
+  if (learning.rows * plan.width < fewest_scores)
+    throw UserError("its first " + std::to_string(learning.rows) + " rows of " + std::to_string(plan.width) +
+                    " pixels are " + std::to_string(learning.rows * plan.width) +
+                    " spectra to learn from, and at least " + std::to_string(fewest_scores) +
+                    " are needed; learn from more rows, or scan wider ones");
+  ChannelWindow window{0, plan.energy.size};
+  if (learning.energy_range) window = channels_within(plan.energy, *learning.energy_range);
+  const int64_t channels = window.size() / learning.preprocess.bin_energy;
+  if (channels < channel_multiple)
+    throw UserError("data.energy_range and preprocess.bin_energy leave " + std::to_string(channels) +
+                    " channels, and at least " + std::to_string(channel_multiple) +
+                    " are needed; the scan's axis is " + describe(plan.energy));
   return window;
 }
 
@@ -74,28 +92,73 @@ struct RowSession::Parts {
     scorer.emplace(state, plan.height, plan.width, mask_of_plan(), std::move(source));
   }
 
+  // Rows that show nothing, lost or left out, are not among those to learn from; of them there is but a mask.
   void take(SpectrumImage row) {
     if (scorer) return scorer->add_row(std::move(row));
+    if (excluded_pixels(row.excluded) == plan.width)
+      row.counts = {};
+    else
+      ++to_learn_from;
     waiting.push_back(std::move(row));
-    if (std::ssize(waiting) == learning.rows) learn();
+    if (to_learn_from == learning.rows || std::ssize(waiting) == plan.height) learn();
   }
 
   // From the rows that have waited for it, which are then scored.
   void learn() {
     std::vector<SpectrumImage> first = std::exchange(waiting, {});
+    if (to_learn_from == 0) throw NothingLearned("no spectra have come");
     SpectrumImage image;
     image.y = first.front().y;
     image.x = first.front().x;
     image.energy = first.front().energy;
-    image.y.size = std::ssize(first);
+    image.y.size = 0;
+    int64_t nothing = 0;  // rows that show nothing since the last one that does
     for (const SpectrumImage& row : first) {
+      if (row.counts.empty()) {
+        ++nothing;
+        continue;
+      }
+      // They keep the rows around them apart, though no further than takes little memory.
+      if (image.y.size > 0) image.y.size += std::min(nothing, most_apart);
+      nothing = 0;
+      image.counts.resize(static_cast<size_t>(image.y.size) * row.counts.size(), 0.0f);
+      image.excluded.resize(static_cast<size_t>(image.y.size) * row.excluded.size(), by_request);
       image.counts.insert(image.counts.end(), row.counts.begin(), row.counts.end());
       image.excluded.insert(image.excluded.end(), row.excluded.begin(), row.excluded.end());
+      ++image.y.size;
     }
-    state = std::make_shared<DetectionState>(learn_state(
-        std::move(image), learning.baseline, learning.preprocess, learning.detection, learning.energy_range));
+    try {
+      state = std::make_shared<DetectionState>(learn_state(std::move(image), learning.baseline,
+                                                           learning.preprocess, learning.detection,
+                                                           learning.energy_range));
+    } catch (const UserError& error) {
+      throw NothingLearned(error.what());
+    }
     begin(nullptr);
     for (SpectrumImage& row : first) scorer->add_row(std::move(row));
+  }
+
+  void check_not_failed() const {
+    if (!failed.empty()) throw UserError("the scan cannot be scored any further: " + failed);
+  }
+
+  // Does what changes the rows and scores. Where it throws, some rows were handed on and not scored, and
+  // later ones would come to lie in their places: nothing further is done.
+  template <class Work>
+  Rows change(const Work& work) {
+    check_not_failed();
+    failed = "its last call did not end";
+    try {
+      const Rows changed = work();
+      failed.clear();
+      return changed;
+    } catch (const std::bad_alloc&) {
+      failed = "the system gave no more memory";
+      throw;
+    } catch (const std::exception& error) {
+      failed = error.what();
+      throw;
+    }
   }
 
   Rows advance(int64_t before) {
@@ -109,11 +172,13 @@ struct RowSession::Parts {
   ScanPlan plan;
   ScanRows rows;
   LearnFromRows learning = {};
-  std::vector<SpectrumImage> waiting = {};  // complete rows that are to be learned from
+  std::vector<SpectrumImage> waiting = {};  // complete rows, for the state
+  int64_t to_learn_from = 0;                // of them
   std::vector<float> unscored = {};         // (y, x), NaN
   std::vector<uint8_t> planned_mask = {};
   std::optional<RowScorer> scorer;
   bool over = false;
+  std::string failed = {};  // why nothing further can be scored; "": it can
 };
 
 RowSession::RowSession(std::shared_ptr<const DetectionState> state, ScanPlan plan, int64_t patience,
@@ -124,24 +189,35 @@ RowSession::RowSession(const LearnFromRows& learning, ScanPlan plan, int64_t pat
 RowSession::~RowSession() = default;
 RowSession::RowSession(RowSession&&) noexcept = default;
 
+void RowSession::check(int64_t first, int64_t count) const {
+  parts_->check_not_failed();
+  if (parts_->over) throw UserError("the scan is finished; begin another one");
+  parts_->rows.check(first, count);
+}
+
 Rows RowSession::push(int64_t first, int64_t count, std::span<const float> spectra) {
   Parts& parts = *parts_;
-  if (parts.over) throw UserError("the scan is finished; begin another one");
-  const int64_t before = parts.final_rows();
-  parts.rows.add(first, count, spectra, [&](SpectrumImage row) { parts.take(std::move(row)); });
-  return parts.advance(before);
+  check(first, count);
+  parts.rows.check(first, count, spectra);
+  return parts.change([&] {
+    const int64_t before = parts.final_rows();
+    parts.rows.add(first, count, spectra, [&](SpectrumImage row) { parts.take(std::move(row)); });
+    return parts.advance(before);
+  });
 }
 
 Rows RowSession::score_provisionally() {
-  return parts_->scorer ? parts_->scorer->score_provisionally() : Rows{0, 0};
+  return parts_->change([&] { return parts_->scorer ? parts_->scorer->score_provisionally() : Rows{0, 0}; });
 }
 
 Rows RowSession::finish() {
   Parts& parts = *parts_;
-  const int64_t before = parts.final_rows();
-  parts.over = true;
-  parts.rows.give_up([&](SpectrumImage row) { parts.take(std::move(row)); });
-  return parts.advance(before);
+  return parts.change([&] {
+    const int64_t before = parts.final_rows();
+    parts.over = true;
+    parts.rows.give_up([&](SpectrumImage row) { parts.take(std::move(row)); });
+    return parts.advance(before);
+  });
 }
 
 bool RowSession::finished() const {
@@ -187,9 +263,11 @@ std::vector<AnomalousSpectrum> RowSession::worst(int64_t most) const {
 }
 
 Detection RowSession::result() const {
-  if (!parts_->scorer)
+  if (!parts_->scorer) {
+    parts_->check_not_failed();
     throw UserError("the scan has no scores yet; its first " + std::to_string(parts_->learning.rows) +
                     " rows are still being learned from");
+  }
   return parts_->scorer->result();
 }
 

@@ -14,10 +14,18 @@
 #include "engine/live/row_expectation.h"
 #include "engine/live/row_scorer.h"
 #include "engine/live/scan_rows.h"
+#include "kernels/error.h"
 
 namespace eelsvae {
 
-// How a scan learns its own state: from its first `rows` rows, by learn_state().
+// The first rows of a scan do not suffice to learn its state from.
+class NothingLearned : public UserError {
+ public:
+  using UserError::UserError;
+};
+
+// How a scan learns its own state: from its first `rows` rows of which a spectrum has come, or from all of
+// these where there are fewer, by learn_state().
 struct LearnFromRows {
   int64_t rows = 0;
   BaselineSpec baseline = {};
@@ -48,15 +56,20 @@ class RowSession {
   RowSession(std::shared_ptr<const DetectionState> state, ScanPlan plan, int64_t patience = default_patience,
              std::unique_ptr<RowExpectation> source = nullptr);
   // Learns its state from the first rows, once they are complete or given up, and then scores them, too.
-  // UserError where such a state cannot be kept, or the scan has fewer rows, and as above; push() and
-  // finish() throw what learn_state() does where the rows do not suffice, and then nothing will be scored.
+  // UserError where such a state cannot be kept, the scan has fewer rows, or these cannot suffice, and as
+  // above; push() and finish() throw NothingLearned, with what learn_state() says, where the rows do not
+  // suffice.
   RowSession(const LearnFromRows& learning, ScanPlan plan, int64_t patience = default_patience);
   ~RowSession();
   RowSession(RowSession&&) noexcept;
 
+  // Whether push() would take spectra of these pixels, before it has looked at them. UserError.
+  void check(int64_t first, int64_t count) const;
   // Takes spectra (count, channels) of the plan's axis, counts, of the pixels first, first + 1, ... in the
   // order y * width + x. Returns the rows whose scores became final. UserError, and nothing is taken: pixels
-  // beyond the scan; counts that are not finite in a pixel that is not excluded; after finish().
+  // beyond the scan; counts that are not finite in a pixel that is not excluded; after finish(). Whatever
+  // else it throws, NothingLearned or what the system has not, ends the session, as it does in the two below:
+  // some rows were taken that have no scores, and a further call of the three is a UserError that says why.
   Rows push(int64_t first, int64_t count, std::span<const float> spectra);
   // Scores the complete rows that have no score yet, and returns them. For when no spectra are waiting: it
   // costs several times what a final row does.

@@ -12,6 +12,8 @@ namespace eelsvae {
 namespace {
 
 constexpr int64_t most_pixels = int64_t{1} << 24;
+// Of one row, 64 MiB: a spectrum in each of the rows from which spectra are taken opens all of these.
+constexpr int64_t most_counts = int64_t{1} << 24;
 constexpr int64_t most_open = 32;  // rows beyond the first open one from which spectra are taken
 
 }  // namespace
@@ -25,10 +27,27 @@ void check_plan(const ScanPlan& plan) {
     throw UserError("a scan of " + std::to_string(plan.height) + " x " + std::to_string(plan.width) +
                     " pixels; one that is scored while it is running has no more than " +
                     std::to_string(most_pixels) + ", some hundred bytes of maps for each");
+  if (plan.energy.size > most_counts / plan.width)
+    throw UserError(
+        "rows of " + std::to_string(plan.width) + " pixels and " + std::to_string(plan.energy.size) +
+        " channels; a scan that is scored while it is running has no more than " +
+        std::to_string(most_counts) + " counts in a row, of which up to " + std::to_string(most_open + 1) +
+        " are held at once; send fewer channels, or scan shorter rows");
   if (!plan.excluded.empty() && std::ssize(plan.excluded) != plan.height * plan.width)
     throw UserError("the mask of excluded pixels has " + std::to_string(plan.excluded.size()) +
                     " values, the scan " + std::to_string(plan.height) + " x " + std::to_string(plan.width) +
                     " pixels; give one for each, in the order y * width + x");
+}
+
+void exclude_rectangles(ScanPlan& plan, const std::vector<std::array<int64_t, 4>>& rectangles) {
+  if (rectangles.empty()) return;
+  SpectrumImage axes;
+  axes.y.size = plan.height;
+  axes.x.size = plan.width;
+  axes.excluded = std::move(plan.excluded);
+  axes.excluded.resize(static_cast<size_t>(plan.height * plan.width));
+  for (const std::array<int64_t, 4>& rectangle : rectangles) exclude_rectangle(axes, rectangle);
+  plan.excluded = std::move(axes.excluded);
 }
 
 ScanRows::ScanRows(const ScanPlan& plan, ChannelWindow used, int64_t patience)
@@ -40,11 +59,17 @@ bool ScanRows::left_out(int64_t pixel) const {
   return !plan_.excluded.empty() && plan_.excluded[static_cast<size_t>(pixel)];
 }
 
+void ScanRows::check(int64_t first, int64_t count) const {
+  const int64_t pixels = plan_.height * plan_.width;
+  if (count < 0) throw UserError("count is " + std::to_string(count) + "; give 0 or more spectra");
+  if (first < 0 || first > pixels || count > pixels - first)
+    throw UserError(std::to_string(count) + " pixels from " + std::to_string(first) +
+                    " on are not in a scan of " + std::to_string(plan_.height) + " x " +
+                    std::to_string(plan_.width) + " pixels; give some of 0 to " + std::to_string(pixels - 1));
+}
+
 void ScanRows::check(int64_t first, int64_t count, std::span<const float> spectra) const {
-  if (first < 0 || count < 0 || first > plan_.height * plan_.width - count)
-    throw UserError("pixels " + std::to_string(first) + " to " + std::to_string(first + count - 1) +
-                    " are not in a scan of " + std::to_string(plan_.height) + " x " +
-                    std::to_string(plan_.width) + " pixels");
+  check(first, count);
   const int64_t channels = plan_.energy.size;
   expect(std::ssize(spectra) == count * channels, "spectra of another size");
   for (int64_t i = 0; i < count; ++i) {
@@ -60,7 +85,6 @@ void ScanRows::check(int64_t first, int64_t count, std::span<const float> spectr
 }
 
 void ScanRows::add(int64_t first, int64_t count, std::span<const float> spectra, const TakeRow& take) {
-  check(first, count, spectra);
   for (int64_t i = 0; i < count; ++i) {
     if (!left_out(first + i)) add_spectrum(first + i, spectra.data() + i * plan_.energy.size, take);
     if ((first + i) % plan_.width < plan_.width - 1 && i < count - 1) continue;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -19,8 +20,13 @@ struct ScanPlan {
   std::vector<uint8_t> excluded = {};
 };
 
-// UserError where it has no pixels or channels, or a mask of another size.
+// UserError where it has no pixels or channels, more pixels or longer rows than fit in memory, or a mask of
+// another size.
 void check_plan(const ScanPlan& plan);
+
+// Excludes rectangles [y0, x0, y1, x1), pixels, of a plan that check_plan() lets pass. UserError where one
+// reaches beyond the scan.
+void exclude_rectangles(ScanPlan& plan, const std::vector<std::array<int64_t, 4>>& rectangles);
 
 // What became of the spectra so far. Pixels that the plan excludes are not counted.
 struct ScanCounts {
@@ -43,8 +49,12 @@ class ScanRows {
   // used: the channels that are kept of the plan's.
   ScanRows(const ScanPlan& plan, ChannelWindow used, int64_t patience);
 
-  // UserError, and nothing is taken: pixels beyond the scan; counts that are not finite in a channel that is
-  // used of a pixel that is not excluded. spectra: (count, channels) of the plan's axis.
+  // UserError: pixels beyond the scan.
+  void check(int64_t first, int64_t count) const;
+  // spectra: (count, channels) of the plan's axis. UserError: as above; counts that are not finite in a
+  // channel that is used of a pixel that is not excluded.
+  void check(int64_t first, int64_t count, std::span<const float> spectra) const;
+  // Takes what check() has let pass. Where it throws, what of the spectra was taken is not known.
   void add(int64_t first, int64_t count, std::span<const float> spectra, const TakeRow& take);
   // Hands all other rows on.
   void give_up(const TakeRow& take);
@@ -59,7 +69,6 @@ class ScanRows {
     int64_t waiting = 0;           // for so many
   };
   bool left_out(int64_t pixel) const;
-  void check(int64_t first, int64_t count, std::span<const float> spectra) const;
   OpenRow& open_row(int64_t y);
   void add_spectrum(int64_t pixel, const float* spectrum, const TakeRow& take);
   void hand_on(const TakeRow& take);

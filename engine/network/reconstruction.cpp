@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "engine/image/excluded.h"
 #include "engine/image/tiling.h"
 #include "engine/network/blind_blocks.h"
 #include "engine/network/shared_encoder.h"
@@ -220,12 +221,17 @@ CountArray RowReconstruction::add(const SpectrumImageView& rows) {
         p.slab.y, p.slab.x, p.slab.energy,
         std::span<const float>(p.slab.counts).first(static_cast<size_t>(p.tile * row_size)),
         std::span<const uint8_t>(p.slab.excluded).first(static_cast<size_t>(p.tile * width)));
-    if (p.shared) p.shared->forget();
-    reconstruct_grid(p.model, p.row, p.shared.get(), tiles, tiles,
-                     [&](int64_t i, const float* spectra, const double*) {
-                       p.cube.add(p.row.origins[static_cast<size_t>(i)], spectra);
-                     },
-                     {}, {});
+    if (excluded_pixels(tiles.excluded) == p.tile * width) {
+      const CountArray zeros(static_cast<size_t>(p.model.shape().tile_count()));
+      for (const TileOrigin origin : p.row.origins) p.cube.add(origin, zeros.data());
+    } else {
+      if (p.shared) p.shared->forget();
+      reconstruct_grid(p.model, p.row, p.shared.get(), tiles, tiles,
+                       [&](int64_t i, const float* spectra, const double*) {
+                         p.cube.add(p.row.origins[static_cast<size_t>(i)], spectra);
+                       },
+                       {}, {});
+    }
     const int64_t done = p.next + 1 < p.starts.size() ? p.starts[p.next + 1] - p.starts[p.next] : p.tile;
     const CountArray taken = p.cube.take_rows(done);
     finished.insert(finished.end(), taken.begin(), taken.end());

@@ -36,8 +36,9 @@ Reconstruction reconstruct_image(Model& model, const SpectrumImageView& prepared
                                  int64_t passes = 4, const TilesDone& tiles_done = {},
                                  const StopToken& stop = {}, size_t shared_memory = size_t{1} << 30);
 
-// Reconstructs an image whose rows come one after the other, with the bits of reconstruct_image(). Refers to
-// the model, whose batch is to be that of the whole image (tiles_at_a_time()).
+// Reconstructs an image whose rows come one after the other, with the bits of reconstruct_image() in every
+// pixel that is not excluded. Rows of tiles without such a pixel cost nothing, and are zeros. Refers to the
+// model, whose batch is to be that of the whole image (tiles_at_a_time()).
 class RowReconstruction {
  public:
   // Of an image of so many prepared pixels and channels; stride, blend: as above. UserError if it is smaller

@@ -20,8 +20,6 @@
 namespace eelsvae {
 namespace {
 
-constexpr int64_t channel_multiple = 16;  // the network halves the energy axis four times
-
 ImageShape shape_of(const SpectrumImage& image) {
   return {image.y.size, image.x.size, image.energy.size};
 }

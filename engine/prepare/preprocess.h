@@ -17,6 +17,8 @@
 
 namespace eelsvae {
 
+constexpr int64_t channel_multiple = 16;  // the network halves the energy axis four times
+
 // What preprocessing takes from a trained model, so that every image it is shown means the same to it.
 struct FittedPreprocess {
   Axis energy;  // of the prepared spectra
@@ -94,12 +96,12 @@ struct PreparedImage {
   std::optional<SetAsideLevels> set_aside = {};  // that were applied
 };
 
-// What the network sees: reduce(), narrowed symmetrically to a multiple of 16 channels, then
+// What the network sees: reduce(), narrowed symmetrically to a multiple of channel_multiple channels, then
 // smooth_and_scale().
 // `fitted`, if not null, is a trained model's and is applied in place of what is fitted here; energy_range is
 // then not looked at.
 // Works in the image's own memory: move it in.
-// UserError: as these; the range leaves fewer than 16 channels.
+// UserError: as these; the range leaves fewer than channel_multiple channels.
 PreparedImage prepare(ImageToRead image, const PreprocessConfig& config,
                       const std::optional<std::array<double, 2>>& energy_range,
                       const FittedPreprocess* fitted = nullptr,

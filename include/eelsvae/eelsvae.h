@@ -301,8 +301,9 @@ typedef struct eelsvae_plan {
 EELSVAE_API eelsvae_status eelsvae_plan_init(eelsvae_plan* plan, size_t struct_size);
 
 /* Scores a scan while it is running. All calls do their work in the caller's thread, with the options'
- * `threads`; one call of a scan at a time. Final scores are bit for bit those of a detection by this state in
- * the whole image. */
+ * `threads`. One push, score_provisionally or finish of a scan at a time; what only looks at it, from its
+ * status to its state, may be called by other threads meanwhile, and waits until that call has ended. Final
+ * scores are bit for bit those of a detection by this state in the whole image. */
 typedef struct eelsvae_scan eelsvae_scan;
 
 /* options: NULL: none; on_training_image and keep_spectra are mistakes. Kept are the callbacks. The state may
@@ -330,13 +331,16 @@ typedef struct eelsvae_rows {
 /* Takes spectra (count, channels) in C order, counts of a type EELSVAE_INT8 to EELSVAE_FLOAT64, of the pixels
  * first, first + 1, ... in the order y * width + x: rows, parts of rows or single spectra, in any order.
  * final: the rows whose scores became final by it; may be NULL. A mistake, by which nothing is taken: pixels
- * beyond the scan, counts that are not finite in a pixel that is not excluded, a scan that is finished. */
+ * beyond the scan, counts that are not finite in a pixel that is not excluded, a scan that is finished. A
+ * mistake that ends the scan, so that every further push, score_provisionally and finish is one, too: its
+ * first rows do not suffice to learn from. So does any other failure, EELSVAE_NO_MEMORY say. */
 EELSVAE_API eelsvae_status eelsvae_scan_push(eelsvae_scan* scan, int64_t first, int64_t count,
                                              const void* spectra, int32_t type, eelsvae_rows* final);
 /* Scores the complete rows that have no score yet as if the scan ended with them. rows: these; may be NULL.
  * For when no spectra are waiting: it costs several times what a final row does. */
 EELSVAE_API eelsvae_status eelsvae_scan_score_provisionally(eelsvae_scan* scan, eelsvae_rows* rows);
-/* The scan is over, complete or not: what is missing is excluded, and all scores become final. */
+/* The scan is over, complete or not: what is missing is excluded, and all scores become final. A mistake
+ * where what has come does not suffice to learn from. */
 EELSVAE_API eelsvae_status eelsvae_scan_finish(eelsvae_scan* scan, eelsvae_rows* final);
 
 typedef struct eelsvae_scan_status {

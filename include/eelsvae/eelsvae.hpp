@@ -416,7 +416,8 @@ inline eelsvae_plan plan_of(int64_t height, int64_t width, int64_t channels, dou
   return plan;
 }
 
-// Scores a scan while it is running; one thread at a time.
+// Scores a scan while it is running. One thread at a time pushes and finishes; others may look at it
+// meanwhile, by what is const, and wait until what is at work has ended.
 class Scan {
  public:
   Scan(const State& state, const eelsvae_plan& plan, Options options = {})
@@ -444,7 +445,8 @@ class Scan {
     handle_.reset(made);
   }
 
-  // Returns the rows whose scores became final.
+  // Returns the rows whose scores became final. After an Error nothing of it was taken, unless its first rows
+  // did not suffice to learn from, or the system had no memory: these end the scan.
   template <class T>
   eelsvae_rows push(int64_t first, int64_t count, const T* spectra) {
     eelsvae_rows rows{};

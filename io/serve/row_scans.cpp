@@ -16,22 +16,11 @@ class SessionScan : public LiveScan {
   SessionScan(RowSession session, const Axis& energy) : session_(std::move(session)), energy_(energy) {}
 
   Rows push(int64_t first, int64_t count, std::span<const float> spectra) override {
-    const ScanCounts before = session_.counts();
-    try {
-      return session_.push(first, count, spectra);
-    } catch (const UserError& error) {
-      // What is wrong with the spectra leaves them untaken; what else there is, is the learning.
-      if (session_.counts() == before) throw;
-      nothing_learned(error);
-    }
+    return learning([&] { return session_.push(first, count, spectra); });
   }
   Rows score_provisionally() override { return session_.score_provisionally(); }
   Rows finish() override {
-    try {
-      return session_.finish();
-    } catch (const UserError& error) {
-      nothing_learned(error);
-    }
+    return learning([&] { return session_.finish(); });
   }
   int64_t final_rows() const override { return session_.final_rows(); }
   int64_t scored_rows() const override { return session_.scored_rows(); }
@@ -48,8 +37,14 @@ class SessionScan : public LiveScan {
   }
 
  private:
-  [[noreturn]] static void nothing_learned(const UserError& error) {
-    throw std::runtime_error(std::string("nothing can be learned from its first rows: ") + error.what());
+  // A mistake of the sender's leaves the scan as it was, and this one does not.
+  template <class Work>
+  static Rows learning(const Work& work) {
+    try {
+      return work();
+    } catch (const NothingLearned& error) {
+      throw std::runtime_error(std::string("nothing can be learned from its first rows: ") + error.what());
+    }
   }
 
   RowSession session_;
@@ -93,14 +88,18 @@ std::unique_ptr<LiveScan> ScansByModel::open(const ScanPlan& plan) {
                                        plan.energy);
 }
 
-LearningScans::LearningScans(LearnFromRows learning) : learning_(std::move(learning)) {
+LearningScans::LearningScans(LearnFromRows learning, std::vector<std::array<int64_t, 4>> exclude)
+    : learning_(std::move(learning)), exclude_(std::move(exclude)) {
   check_can_be_kept(learning_.preprocess, learning_.detection);
 }
 
 std::unique_ptr<LiveScan> LearningScans::open(const ScanPlan& plan) {
   LearnFromRows learning = learning_;
   learning.rows = std::min(learning.rows, plan.height);
-  return std::make_unique<SessionScan>(RowSession(learning, plan), plan.energy);
+  check_plan(plan);
+  ScanPlan planned = plan;
+  exclude_rectangles(planned, exclude_);
+  return std::make_unique<SessionScan>(RowSession(learning, std::move(planned)), plan.energy);
 }
 
 std::string LearningScans::description() const {

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/live/row_session.h"
 #include "engine/network/kernel_choice.h"
@@ -48,13 +50,15 @@ class ScansByModel : public LiveScanSource {
 // nothing can be learned from them, push() and finish() throw a std::runtime_error, for the scan is over.
 class LearningScans : public LiveScanSource {
  public:
+  // exclude: rectangles [y0, x0, y1, x1) of pixels of each scan, beside those that its plan leaves out.
   // UserError where a detection by this configuration cannot be kept, with what would be right.
-  explicit LearningScans(LearnFromRows learning);
+  explicit LearningScans(LearnFromRows learning, std::vector<std::array<int64_t, 4>> exclude = {});
   std::unique_ptr<LiveScan> open(const ScanPlan& plan) override;
   std::string description() const override;
 
  private:
   LearnFromRows learning_;
+  std::vector<std::array<int64_t, 4>> exclude_;
 };
 
 }  // namespace eelsvae

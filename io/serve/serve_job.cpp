@@ -64,6 +64,11 @@ std::unique_ptr<LiveScanSource> source_of(const ServeRequest& request, spdlog::l
         "--model needs --state FOUND, too: what eelsvae-detect --model has measured and left in its folder");
   const Config config = request.config.empty() ? parse_config("{}", "--set", request.settings)
                                                : read_config(request.config, request.settings);
+  if (config.data.exclude_path)
+    throw UserError(
+        "data.exclude_path: is the mask of one image; leave rectangles of every scan out with data.exclude, "
+        "or "
+        "let whoever sends a scan send its mask");
   LearnFromRows learning;
   learning.baseline = parse_baseline(request.baseline);
   learning.rows = static_cast<int64_t>(request.learn_rows.value_or(default_learn_rows));
@@ -72,7 +77,7 @@ std::unique_ptr<LiveScanSource> source_of(const ServeRequest& request, spdlog::l
   learning.preprocess = config.preprocess;
   learning.detection = config.detection;
   learning.energy_range = config.data.energy_range;
-  return std::make_unique<LearningScans>(std::move(learning));
+  return std::make_unique<LearningScans>(std::move(learning), config.data.exclude);
 }
 
 // Absent where it is none.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from . import _engine, _hyperspy
+from ._arrays import memory_of, numbers
 from ._error import Error
 from ._work import Progress, configuration_json, listener, logger
 
@@ -35,16 +36,10 @@ class Image:
     def __init__(self, counts: Any, energy_offset: float = 0.0, dispersion: float = 1.0, *, excluded: Any = None,
                  y: Axis = Axis("y"), x: Axis = Axis("x"), title: str = "",
                  metadata: Mapping[str, Any] | None = None) -> None:
-        if isinstance(counts, np.ma.MaskedArray):
-            raise Error("counts: a masked array; give its data, and the pixels to be left out as excluded")
-        if hasattr(counts, "toarray") or hasattr(counts, "todense"):
-            raise Error("counts: sparse arrays are not taken; give an ordinary one")
-        array = np.asarray(counts)
+        array = numbers(counts, "counts")
         if array.ndim != 3:
             raise Error(f"counts: an array of {array.ndim} dimensions; give three, (y, x, E), of a line of "
                                 "spectra counts[numpy.newaxis]")
-        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-            raise Error(f"counts: of type {array.dtype}; give integers or floats of 64 bits at most")
         self.counts: np.ndarray = array
         self.energy_offset = float(energy_offset)
         self.dispersion = float(dispersion)
@@ -72,18 +67,8 @@ class Image:
 
     def _given(self) -> _engine.GivenImage:
         """As the engine takes it: the very memory, but for what few arrays have to be copied."""
-        counts = self.counts.view(np.uint8) if self.counts.dtype == bool else self.counts
-        if not counts.dtype.isnative:
-            counts = counts.astype(counts.dtype.newbyteorder("="))
-        if any(stride % counts.itemsize for stride in counts.strides) or not counts.flags.aligned:
-            counts = counts.copy()  # fields of a record
-        excluded = None if self.excluded is None else (np.asarray(self.excluded) != 0).view(np.uint8)
-        # One number that stands for all, as of np.broadcast_to: no strides at all would say that all are there.
-        if not any(counts.strides):
-            counts = counts.copy()
-        if excluded is not None and not any(excluded.strides):
-            excluded = excluded.copy()
-        return _engine.GivenImage(counts, self.energy_offset, self.dispersion, excluded)
+        excluded = None if self.excluded is None else memory_of(np.asarray(self.excluded) != 0)
+        return _engine.GivenImage(memory_of(self.counts), self.energy_offset, self.dispersion, excluded)
 
 
 # What functions take for an image: an Image, the path of a file, an array (y, x, E), or a signal of HyperSpy.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _engine
+from ._arrays import memory_of, numbers
 from ._detection import Detection
 from ._error import Error
 from ._image import ImageLike, as_image, without_file_keys
@@ -112,13 +113,15 @@ class Scan:
         found = scan.finish()
 
     state: a State, or where one lies; of a detection by a model, that has to come, too: model, a Model or where one
-    lies, and config of the keys device, precision and detection.batch_size. Instead of a state baseline and learn_rows: the scan learns its state from its own
+    lies, and config of the keys device, precision and detection.batch_size. Instead of a state baseline and
+    learn_rows: the scan learns its state from its own
     first rows, and then scores these, too; config and keywords are then those of State.learn(). shape: (y, x, E) of
     the whole scan. energy_offset: eV, of the first channel; dispersion: eV per channel. excluded: array (y, x), not 0
     where nothing is looked at. patience: a row of which spectra are missing is given up when so many rows after it are
     complete. threads: of the CPU; 0: OpenMP's own setting.
 
-    Final scores are bit for bit those of a detection by the state in the whole image. One thread at a time.
+    Final scores are bit for bit those of a detection by the state in the whole image. One thread at a time pushes and
+    finishes; others may look at it meanwhile (scores, threshold, worst(), ...), and wait until what is at work has ended.
     """
 
     def __init__(self, state: State | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
@@ -146,17 +149,14 @@ class Scan:
 
     def push(self, first: int, spectra: Any) -> range:
         """Takes spectra (n, E), or one (E), counts, of the pixels first, first + 1, ... in the order y * width + x: rows,
-        parts of rows or single spectra, in any order. Returns the rows whose scores became final by it."""
-        array = np.asarray(spectra)
+        parts of rows or single spectra, in any order. Returns the rows whose scores became final by it. Error, and nothing
+        is taken, for what is no such spectra; where the first rows do not suffice to learn from, the scan ends by it."""
+        array = numbers(spectra, "spectra")
         if array.ndim == 1:
             array = array[np.newaxis]
-        if array.ndim != 2 or array.dtype.kind not in "biuf":
-            raise Error(f"spectra: an array of {array.ndim} dimensions and type {array.dtype}; give numbers (n, E)")
-        if array.dtype.kind == "b":
-            array = array.view(np.uint8)
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-        return range(*self._scan.push(int(first), array, self._listener))
+        if array.ndim != 2:
+            raise Error(f"spectra: an array of {array.ndim} dimensions; give (n, E)")
+        return range(*self._scan.push(int(first), memory_of(array), self._listener))
 
     def score_provisionally(self) -> range:
         """Scores the complete rows that have no score yet as if the scan ended with them; returns these. For when no
@@ -175,7 +175,7 @@ class Scan:
     @property
     def scores(self) -> np.ndarray:
         """(y, x) float32, as of now; NaN in excluded pixels and where there is no score yet."""
-        return self._scan.scores.copy()
+        return self._scan.scores()
 
     @property
     def threshold(self) -> float:
@@ -224,13 +224,13 @@ class Scan:
 
     def worst(self, most: int = 10) -> list[Anomaly]:
         """The spectra above the threshold that fit worst, the worst first; 64 at most."""
-        width = self._scan.scores.shape[1]
+        width = self._scan.shape[1]
         return [Anomaly(pixel // width, pixel % width, score, final, np.array(observed, np.float32),
                         np.array(expected, np.float32))
                 for pixel, score, final, observed, expected in self._scan.worst(most)]
 
     def __repr__(self) -> str:
-        height, width = self._scan.scores.shape
+        height, width = self._scan.shape
         doing = "learning" if self.learning else "finished" if self.finished else "running"
         return (f"<eelsvae.Scan: {height} x {width}, {doing}, {self.complete_rows} rows complete, "
                 f"{self.final_rows} final>")

@@ -1,6 +1,7 @@
 """Scans that are still running."""
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -57,6 +58,62 @@ def test_takes_arrays_of_any_layout(next_film, state):
     np.testing.assert_array_equal(scan.finish().scores, wanted.finish().scores)
 
 
+def test_takes_memory_that_is_no_plain_array(next_film, state):
+    """One number that stands for many, and fields of records."""
+    one = next_film.counts[5, 3].astype(np.float32)
+    same = np.broadcast_to(np.float32(300), (576, 64))
+    record = np.zeros(576, dtype=[("tag", "u1"), ("spectrum", "<f4", 64)])
+    record["spectrum"] = next_film.counts.reshape(-1, 64)
+    for given in same, np.broadcast_to(one, (576, 64)), record["spectrum"]:
+        scan, wanted = scan_of(next_film, state, threads=1), scan_of(next_film, state, threads=1)
+        scan.push(0, given)
+        wanted.push(0, np.array(given))
+        np.testing.assert_array_equal(scan.scores, wanted.scores)
+
+
+def test_refuses_what_is_no_numbers(next_film, state):
+    scan = scan_of(next_film, state)
+    counts = next_film.counts[0]
+    for wrong, said in ((np.ma.masked_array(counts), "masked"), (counts.astype(np.longdouble), "64 bits"),
+                        (counts.astype(complex), "64 bits"), (next_film.counts, "dimensions")):
+        with pytest.raises(eelsvae.Error, match=said):
+            scan.push(0, wrong)
+    assert scan.counts.received == 0
+
+
+def test_may_be_looked_at_by_another_thread(next_film, state):
+    """A display that follows an acquisition."""
+    scan = scan_of(next_film, state)
+    looks, wrong = [], []
+
+    def look():
+        try:
+            while not scan.finished:
+                rows = scan.scored_rows
+                scores = scan.scores
+                looks.append(rows)
+                assert np.isfinite(scores[:rows]).all() and scores.base is not None
+                scan.worst(), scan.counts, scan.threshold, repr(scan)
+                if rows:
+                    assert scan.detection().scores.shape == (24, 24) and bytes(scan.state) == bytes(state)
+        except Exception as error:  # told below
+            wrong.append(error)
+
+    display = threading.Thread(target=look)
+    display.start()
+    for y in range(24):
+        scan.push(24 * y, next_film.counts[y])
+        scan.score_provisionally()
+    kept = scan.scores
+    scan.finish()
+    display.join()
+    assert not wrong and len(looks) > 1
+    wanted = scan_of(next_film, state)
+    wanted.push(0, next_film.counts.reshape(-1, 64))
+    np.testing.assert_array_equal(scan.scores, wanted.finish().scores)
+    assert kept.flags.writeable and not np.shares_memory(kept, scan.scores)
+
+
 def test_learns_from_its_first_rows_and_loses_nothing_unseen(next_film):
     excluded = np.zeros((24, 24))
     excluded[3, 4] = 1
@@ -104,7 +161,7 @@ def test_says_what_is_wrong(next_film, state):
     scan = scan_of(next_film, state)
     with pytest.raises(eelsvae.Error, match="channels"):
         scan.push(0, next_film.counts[0, :, :60])
-    with pytest.raises(eelsvae.Error, match="pixels 570"):
+    with pytest.raises(eelsvae.Error, match="pixels from 570"):
         scan.push(570, next_film.counts[0])
     broken = next_film.counts[0].copy()
     broken[3, 2] = np.nan

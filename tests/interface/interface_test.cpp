@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -668,11 +669,16 @@ TEST_F(InterfaceTest, ARunningScanLearnsAndTakesAnyType) {
   std::vector<std::string> said;
   api::Options options;
   options.threads = 1;
-  options.log = [&](int32_t, std::string_view text) { said.emplace_back(text); };
+  const api::Scan* looked_at = nullptr;
+  options.log = [&](int32_t, std::string_view text) {
+    said.emplace_back(text);
+    EXPECT_FALSE(looked_at->status().learning) << "who is told may look";
+  };
   const SpectrumImage scan = film(4);
   const eelsvae_plan plan =
       api::plan_of(scan.y.size, scan.x.size, scan.energy.size, scan.energy.offset, scan.energy.scale);
   api::Scan running("mean", 20, plan, api::Config(), options);
+  looked_at = &running;
   EXPECT_TRUE(running.status().learning);
   EXPECT_TRUE(std::isinf(running.status().threshold));
   EXPECT_THROW(running.detection(), api::Error);
@@ -686,6 +692,41 @@ TEST_F(InterfaceTest, ARunningScanLearnsAndTakesAnyType) {
   again.push(0, scan.pixels(), scan.counts.data());
   again.finish();
   expect_same_bits(again.scores({0, scan.y.size}), running.scores({0, scan.y.size}));
+}
+
+// A display that follows an acquisition.
+TEST_F(InterfaceTest, ARunningScanMayBeLookedAtByAnotherThread) {
+  const SpectrumImage scan = film(4);
+  const api::State state = api::State::learn(image_, "mean");
+  api::Scan running = scan_by(state, scan);
+  const int64_t width = scan.x.size;
+  std::atomic<bool> begun = false;
+  int64_t looks = 0;
+  std::thread display([&] {
+    while (true) {
+      const eelsvae_scan_status status = running.status();
+      begun = true;
+      ++looks;
+      if (status.scored_rows > 0) {
+        for (const float score : running.scores({0, status.scored_rows})) EXPECT_TRUE(std::isfinite(score));
+        EXPECT_GE(running.detection().scores().size(), static_cast<size_t>(width));
+        EXPECT_EQ(running.state().content(), state.content());
+      }
+      if (status.finished) return;
+    }
+  });
+  while (!begun) std::this_thread::yield();
+  for (int64_t y = 0; y < scan.y.size; ++y) {
+    running.push(y * width, width, scan.spectrum(y * width));
+    running.score_provisionally();
+  }
+  running.finish();
+  display.join();
+  EXPECT_GT(looks, 5) << "it is not kept waiting until the end";
+  api::Scan alone = scan_by(state, scan);
+  alone.push(0, scan.pixels(), scan.counts.data());
+  alone.finish();
+  expect_same_bits(running.scores({0, scan.y.size}), alone.scores({0, scan.y.size}));
 }
 
 TEST_F(InterfaceTest, ARunningScanByAModelHasTheBitsOfADetectionByItsState) {
@@ -735,7 +776,12 @@ TEST_F(InterfaceTest, ARunningScanSaysWhatIsWrong) {
   const api::Handle<eelsvae_scan> scan(made);
   const std::vector<float> spectra(2 * 64);
   expect_mistake(eelsvae_scan_push(made, 575, 2, spectra.data(), EELSVAE_FLOAT32, nullptr),
-                 "pixels 575 to 576");
+                 "2 pixels from 575 on");
+  // No spectrum is looked at: there are not so many.
+  for (const int64_t count : {int64_t{577}, int64_t{1} << 40, INT64_MAX})
+    expect_mistake(eelsvae_scan_push(made, 0, count, spectra.data(), EELSVAE_FLOAT32, nullptr),
+                   "are not in a scan");
+  expect_mistake(eelsvae_scan_push(made, 0, -1, spectra.data(), EELSVAE_FLOAT32, nullptr), "count is -1");
   expect_mistake(eelsvae_scan_push(made, 0, 2, nullptr, EELSVAE_FLOAT32, nullptr), "NULL");
   expect_mistake(eelsvae_scan_push(made, 0, 2, spectra.data(), 77, nullptr), "type");
   std::vector<float> scores(24);

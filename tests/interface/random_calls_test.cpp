@@ -137,7 +137,7 @@ class RandomCaller {
     options_.progress_user = this;
     if (below(2) == 0)
       options_.progress = [](void* user, const char*, int64_t, int64_t) -> int32_t {
-        return static_cast<RandomCaller*>(user)->seldom();
+        return static_cast<RandomCaller*>(user)->below(2) == 0;
       };
     options_.log_user = &heard_;
     options_.log = [](void* user, int32_t, const char* text) {
@@ -238,7 +238,7 @@ eelsvae_status RandomCaller::any_call() {
   int64_t number = 0;
   double real = 0;
   // What takes long is tried seldom.
-  if (below(8000) == 0) {
+  if (below(2000) == 0) {
     switch (below(8)) {
       case 0: {
         const size_t length = below(2) == 0 ? content_.size() : below(content_.size());
@@ -352,6 +352,10 @@ eelsvae_status RandomCaller::any_scan_call() {
     }
     case 1:
       // Nothing is taken: one of the numbers is wrong.
+      if (below(2) == 0)
+        return eelsvae_scan_push(scan, any_of({int64_t{0}, int64_t{5}, INT64_MAX}),
+                                 any_of({INT64_MIN, int64_t{-1}, int64_t{1} << 40, INT64_MAX}),
+                                 or_null(counts_.counts.data()), 10, or_null(&rows));
       return eelsvae_scan_push(scan, any_of({INT64_MIN, int64_t{-1}, int64_t{64}, INT64_MAX}), 1,
                                or_null(counts_.counts.data()), any_of({10, 10, 0, 99}), or_null(&rows));
     case 2:

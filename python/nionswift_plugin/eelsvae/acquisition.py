@@ -69,7 +69,7 @@ class AnomalyChannel(DataChannel.DataItemDataChannel):
         self._scores = DataChannel.DataItemReference(self._document_model, item)
         self._scored_channel = channel
         self._scorer = _Scorer(lambda options=self._scan_options, **axis: eelsvae.Scan(**options, **axis),
-                               self._document_model, item)
+                               self._document_model, item, shape)
         if callable(self.on_display_data_item):
             self.on_display_data_item(item)
 
@@ -101,10 +101,11 @@ class _Scorer:
     are given back on the thread that drops it."""
 
     def __init__(self, begin: Callable[..., eelsvae.Scan], document_model: DocumentModel.DocumentModel,
-                 item: DataItem.DataItem) -> None:
+                 item: DataItem.DataItem, shape: tuple[int, ...]) -> None:
         self._begin = begin
         self._document_model = document_model
         self._item = item
+        self._shape = shape  # (y, x); the item may be closed meanwhile
         self._changed = threading.Condition()
         self._waiting: list[tuple[int, np.ndarray, DataAndMetadata.DataMetadata]] = []
         self._working = False
@@ -129,28 +130,43 @@ class _Scorer:
             return self._scan
 
     def _work(self) -> None:
-        while True:
+        try:
+            while pieces := self._take():
+                self._score(pieces)
+        except BaseException as error:  # whatever it is, who waits has to hear of it
+            logger.error("no scores of this acquisition: %s", error, exc_info=True)
             with self._changed:
-                pieces, self._waiting = self._waiting, []
-                if not pieces:
-                    self._working = False
-                    self._changed.notify_all()
-                    return
-            try:
-                for first, spectra, metadata in pieces:
-                    self._push(first, spectra, metadata)
-                with self._changed:
-                    idle = not self._waiting
-                if idle and not self._scan.finished:
-                    self._scan.score_provisionally()
-                self._show(pieces[-1][2])
-            except Exception as error:
-                logger.error("no scores of this acquisition: %s", error, exc_info=not isinstance(error, eelsvae.Error))
-                with self._changed:
-                    self._error = str(error) or type(error).__name__
-                    self._waiting = []
-                self._publish(pieces[-1][2], np.full(self._item.data_shape, np.nan, np.float32),
-                              {"eelsvae": {"error": self._error}})
+                self._set_error(error)
+                self._working = False
+                self._changed.notify_all()
+
+    def _take(self) -> list[tuple[int, np.ndarray, DataAndMetadata.DataMetadata]]:
+        """What is to be scored now; empty: nothing is, and the thread ends."""
+        with self._changed:
+            pieces, self._waiting = self._waiting, []
+            if not pieces:
+                self._working = False
+                self._changed.notify_all()
+            return pieces
+
+    def _set_error(self, error: BaseException) -> None:
+        self._error = str(error) or type(error).__name__
+        self._waiting = []
+
+    def _score(self, pieces: list[tuple[int, np.ndarray, DataAndMetadata.DataMetadata]]) -> None:
+        try:
+            for first, spectra, metadata in pieces:
+                self._push(first, spectra, metadata)
+            with self._changed:
+                idle = not self._waiting
+            if idle and not self._scan.finished:
+                self._scan.score_provisionally()
+            self._show(pieces[-1][2])
+        except Exception as error:
+            logger.error("no scores of this acquisition: %s", error, exc_info=not isinstance(error, eelsvae.Error))
+            with self._changed:
+                self._set_error(error)
+            self._publish(pieces[-1][2], np.full(self._shape, np.nan, np.float32), {"eelsvae": {"error": self._error}})
 
     def _push(self, first: int, spectra: np.ndarray, metadata: DataAndMetadata.DataMetadata) -> None:
         if self._scan is None:
@@ -167,10 +183,10 @@ class _Scorer:
                                                        scored_rows=scan.scored_rows))
 
     def _publish(self, source: DataAndMetadata.DataMetadata, scores: np.ndarray, metadata: dict[str, Any]) -> None:
-        shown = DataAndMetadata.new_data_and_metadata(scores, dimensional_calibrations=source.dimensional_calibrations[:2],
-                                                      metadata=metadata)
         everywhere = (slice(None), slice(None))
         try:
+            shown = DataAndMetadata.new_data_and_metadata(
+                scores, dimensional_calibrations=source.dimensional_calibrations[:2], metadata=metadata)
             self._document_model.update_data_item_partial(self._item, shown.data_metadata, shown, everywhere, everywhere)
-        except Exception:
-            logger.info("the map of scores was closed; it is not updated")
+        except Exception as error:
+            logger.info("the map of scores is not updated, was it closed? %s", error)

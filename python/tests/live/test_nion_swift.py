@@ -14,6 +14,7 @@ from nion.swift import Facade
 from nion.swift.model import PlugInManager
 from nion.swift.test import TestContext
 from nion.utils import Geometry
+from nionswift_plugin.eelsvae import acquisition
 from nionswift_plugin.eelsvae.acquisition import AnomalyChannel
 
 import eelsvae
@@ -165,7 +166,7 @@ class Watched(AnomalyChannel):
         super().update_data(channel, *more)
         if channel.segments[0] != "test_scan_device":
             try:
-                self.wait(30)
+                self.wait(120)
             except eelsvae.Error:
                 pass
             self._document_model.perform_data_item_updates()
@@ -181,21 +182,21 @@ def test_map_grows_during_an_acquisition(microscope):
     learning = AnomalyChannel(microscope.document_model, baseline="mean", learn_rows=12)
     first = microscope.acquire(learning)
     assert first.shape == (12, 10, 512) and first.std() > 0
-    state = learning.wait(30).state
+    state = learning.wait(120).state
     channel = Watched(microscope.document_model, state)
     second = microscope.acquire(channel)
     assert (first != second).any()
     wanted = scores_of(second, state, Axis)
     grown = [np.isfinite(scores).sum() for scores, _ in channel.maps]
     assert grown == [20, 40, 60, 80, 100, 120]
-    reach = channel.wait(30).reach
+    reach = channel.wait(120).reach
     for rows, (scores, said) in zip(range(2, 13, 2), channel.maps):
         assert said["finished"] == (rows == 12) and said["scored_rows"] == rows
         assert said["final_rows"] == (12 if rows == 12 else max(0, rows - reach))
         np.testing.assert_array_equal(scores[:said["final_rows"]], wanted[:said["final_rows"]])
     np.testing.assert_array_equal(channel.scores.data, wanted)
     said = channel.scores.xdata.metadata["eelsvae"]
-    assert said["threshold"] == channel.wait(30).threshold and isinstance(said["reasons"], (list, tuple))
+    assert said["threshold"] == channel.wait(120).threshold and isinstance(said["reasons"], (list, tuple))
     assert [axis.units for axis in channel.scores.dimensional_calibrations] == ["nm", "nm"]
 
 
@@ -205,7 +206,18 @@ def test_an_acquisition_goes_on_where_it_cannot_be_scored(microscope, film):
     assert spectra.std() > 0
     assert np.isnan(channel.scores.data).all() and "eV" in channel.maps[-1][1]["error"]
     with pytest.raises(eelsvae.Error, match="eV"):
-        channel.wait(30)
+        channel.wait(120)
+
+
+def test_who_waits_hears_what_ended_the_scoring(microscope, film, monkeypatch):
+    def closed(*given):
+        raise RuntimeError("the map is gone")
+
+    monkeypatch.setattr(acquisition._Scorer, "_publish", closed)
+    channel = AnomalyChannel(microscope.document_model, eelsvae.State.learn(film, "mean"))
+    microscope.acquire(channel, (4, 4))
+    with pytest.raises(eelsvae.Error, match="the map is gone"):
+        channel.wait(20)
 
 
 def test_refuses_what_has_no_spectra(microscope, film):
@@ -219,12 +231,12 @@ def test_refuses_what_has_no_spectra(microscope, film):
 def test_an_acquisition_does_not_wait_for_the_scores(microscope, monkeypatch):
     learning = AnomalyChannel(microscope.document_model, baseline="mean", learn_rows=12)
     microscope.acquire(learning)
-    state = learning.wait(30).state
+    state = learning.wait(120).state
     acquired = threading.Event()
 
     class Slow(eelsvae.Scan):
         def push(self, *given):
-            assert acquired.wait(30)
+            assert acquired.wait(120)
             return super().push(*given)
 
     monkeypatch.setattr(eelsvae, "Scan", Slow)
@@ -233,7 +245,7 @@ def test_an_acquisition_does_not_wait_for_the_scores(microscope, monkeypatch):
     with pytest.raises(eelsvae.Error, match="not all is scored"):
         channel.wait(0.01)
     acquired.set()
-    assert channel.wait(30).finished
+    assert channel.wait(120).finished
     monkeypatch.undo()
     microscope.document_model.perform_data_item_updates()
     np.testing.assert_array_equal(channel.scores.data, scores_of(spectra, state, Axis))
@@ -242,9 +254,9 @@ def test_an_acquisition_does_not_wait_for_the_scores(microscope, monkeypatch):
 def test_a_channel_may_acquire_again(microscope):
     channel = AnomalyChannel(microscope.document_model, baseline="mean", learn_rows=12)
     microscope.acquire(channel)
-    first = channel.wait(30).state
+    first = channel.wait(120).state
     again = microscope.acquire(channel)
-    scan = channel.wait(30)
+    scan = channel.wait(120)
     microscope.document_model.perform_data_item_updates()
     assert scan.counts.received == 120 and bytes(scan.state) != bytes(first)
     np.testing.assert_array_equal(channel.scores.data, scores_of(again, scan.state, Axis))
@@ -259,9 +271,9 @@ def test_an_acquisition_that_is_aborted(microscope):
 
     learning = AnomalyChannel(microscope.document_model, baseline="mean", learn_rows=12)
     microscope.acquire(learning)
-    channel = Aborted(microscope.document_model, learning.wait(30).state)
+    channel = Aborted(microscope.document_model, learning.wait(120).state)
     spectra = microscope.acquire(channel)
-    scan = channel.wait(30)
+    scan = channel.wait(120)
     assert not scan.finished and scan.complete_rows == 4
     assert not channel.scores.xdata.metadata["eelsvae"]["finished"]
     found = scan.finish()

@@ -6,12 +6,14 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <numeric>
 #include <random>
 
 #include "engine/detect/job.h"
 #include "engine/detect/kept_detection.h"
 #include "engine/image/excluded.h"
+#include "engine/network/reconstruction.h"
 #include "engine/specimen/simulate.h"
 #include "kernels/backend.h"
 #include "kernels/error.h"
@@ -305,6 +307,12 @@ TEST(RowSession, RefusesWhatIsNotOfItsScan) {
   plan.height = 0;
   EXPECT_THROW(RowSession(state, plan), UserError);
   plan = plan_of(scan);
+  plan.height = 1;
+  plan.width = (int64_t{1} << 24) / 128;
+  RowSession(state, plan);
+  ++plan.width;
+  EXPECT_THROW(RowSession(state, plan), UserError) << "33 rows of more than 64 MiB may be open";
+  plan = plan_of(scan);
   plan.excluded.assign(3, 0);
   EXPECT_THROW(RowSession(state, plan), UserError);
 
@@ -339,6 +347,49 @@ TEST(RowSession, IsToldWhatCannotBeKept) {
   refused([](Case& c) { c.preprocess.bin_xy = 2; });
 }
 
+void expect_no_further(RowSession& session, const SpectrumImage& scan) {
+  const auto says_why = [](const auto& call) {
+    try {
+      call();
+      ADD_FAILURE() << "the session goes on";
+    } catch (const UserError& error) {
+      EXPECT_NE(std::string(error.what()).find("the scan cannot be scored any further: "), std::string::npos)
+          << error.what();
+    }
+  };
+  const ScanCounts before = session.counts();
+  says_why([&] { session.push(20 * width, 20 * width, spectra(scan, 20 * width, 20 * width)); });
+  says_why([&] { session.score_provisionally(); });
+  says_why([&] { session.finish(); });
+  EXPECT_EQ(session.counts(), before);
+}
+
+// What is expected, until memory is short.
+class ShortOfMemory final : public RowExpectation {
+ public:
+  explicit ShortOfMemory(const Baseline& baseline) : rows_(baseline, height) {}
+  int64_t reach() const override { return rows_.reach(); }
+  Expectation add(const SpectrumImageView& rows) override {
+    if (++calls_ == 2) throw std::bad_alloc();
+    return rows_.add(rows);
+  }
+  bool guesses() const override { return true; }
+  Expectation guess(const SpectrumImageView& rows) override { return rows_.guess(rows); }
+
+ private:
+  BaselineRows rows_;
+  int calls_ = 0;
+};
+
+TEST(RowSession, EndsWhereRowsCouldNotBeScored) {
+  const auto state = state_of({"mean"});
+  const SpectrumImage scan = film(2);
+  RowSession session(state, plan_of(scan), 2, std::make_unique<ShortOfMemory>(*state->baseline));
+  session.push(0, 20 * width, spectra(scan, 0, 20 * width));
+  EXPECT_THROW(session.push(20 * width, 20 * width, spectra(scan, 20 * width, 20 * width)), std::bad_alloc);
+  expect_no_further(session, scan);
+}
+
 // Without a state the first rows make one.
 TEST(RowSession, LearnsFromItsFirstRows) {
   const SpectrumImage scan = film(2);
@@ -366,12 +417,63 @@ TEST(RowSession, LearnsFromItsFirstRows) {
   expect_same(session.result(), whole(*session.state(), scan), "kept");
 }
 
+// What a service that was restarted in the middle of such a scan gets.
+TEST(RowSession, LearnsFromTheFirstRowsThatHaveCome) {
+  SpectrumImage scan = film(2);
+  constexpr int64_t lost = 20, rows = 14;
+  RowSession session({rows, parse_baseline("local")}, plan_of(scan));
+  for (int64_t y = lost; y < height; ++y) {
+    EXPECT_EQ(session.state() != nullptr, y >= lost + rows) << "row " << y;
+    session.push(y * width, width, spectra(scan, y * width, width));
+  }
+  session.finish();
+  scan.excluded.assign(static_cast<size_t>(height * width), 0);
+  std::fill_n(scan.excluded.begin(), lost * width, uint8_t{by_request});
+  SpectrumImage first = SpectrumImageView(scan).rows(lost, lost + rows).copy();
+  const DetectionState learned = learn_state(std::move(first), parse_baseline("local"), {}, {}, std::nullopt);
+  expect_same(session.result(), whole(learned, scan), "from the middle");
+}
+
+TEST(RowSession, LearnsFromWhatHasComeOfAScanThatEnds) {
+  SpectrumImage scan = film(2);
+  RowSession session({20, parse_baseline("mean")}, plan_of(scan));
+  const auto came = [](int64_t y) { return (2 <= y && y < 9) || (14 <= y && y < 19); };
+  scan.excluded.assign(static_cast<size_t>(height * width), uint8_t{by_request});
+  for (int64_t y = 0; y < height; ++y) {
+    if (!came(y)) continue;
+    session.push(y * width, width, spectra(scan, y * width, width));
+    std::fill_n(scan.excluded.begin() + y * width, width, uint8_t{0});
+  }
+  EXPECT_EQ(session.state(), nullptr);
+  EXPECT_EQ(session.finish(), (Rows{0, height}));
+  SpectrumImage first = SpectrumImageView(scan).rows(2, 19).copy();
+  const DetectionState learned = learn_state(std::move(first), parse_baseline("mean"), {}, {}, std::nullopt);
+  expect_same(session.result(), whole(learned, scan), "two parts");
+  RowSession nothing({20, parse_baseline("mean")}, plan_of(film(2)));
+  EXPECT_THROW(nothing.finish(), NothingLearned);
+}
+
 TEST(RowSession, SaysWhenItsFirstRowsDoNotSuffice) {
   const SpectrumImage scan = film(2);
-  const LearnFromRows from{2, parse_baseline("mean")};
-  RowSession session(from, plan_of(scan));
-  EXPECT_THROW(session.push(0, 3 * width, spectra(scan, 0, 3 * width)), UserError);
+  SpectrumImage alike = scan;
+  std::fill(alike.counts.begin(), alike.counts.end(), 100.0f);
+  RowSession session({20, parse_baseline("mean")}, plan_of(scan));
+  EXPECT_THROW(session.push(0, 20 * width, spectra(alike, 0, 20 * width)), NothingLearned);
+  // What comes then would be scored as the rows that were to be learned from.
+  expect_no_further(session, scan);
+  EXPECT_EQ(session.state(), nullptr);
   EXPECT_THROW(RowSession({height + 1, parse_baseline("mean")}, plan_of(scan)), UserError);
+  EXPECT_THROW(RowSession({2, parse_baseline("mean")}, plan_of(scan)), UserError) << "80 spectra";
+  LearnFromRows cropped{20, parse_baseline("mean")};
+  cropped.preprocess.crop_x = {{0, 30}};
+  EXPECT_THROW(RowSession(cropped, plan_of(scan)), UserError);
+  LearnFromRows few{20, parse_baseline("mean")};
+  few.energy_range = {{500.0, 530.0}};
+  EXPECT_THROW(RowSession(few, plan_of(scan)), UserError) << "13 channels";
+  few.energy_range = {{500.0, 560.0}};
+  RowSession(few, plan_of(scan));
+  few.preprocess.bin_energy = 2;
+  EXPECT_THROW(RowSession(few, plan_of(scan)), UserError) << "12 channels";
   LearnFromRows joint{20, parse_baseline("mean")};
   joint.detection.score = Score::joint;
   EXPECT_THROW(RowSession(joint, plan_of(scan)), UserError);
@@ -394,6 +496,7 @@ TEST(RowSession, WithAModelEndsWithTheBitsOfADetectionInTheWholeImage) {
     const int64_t batch = tiles_at_a_time(tiles, detection, height, width);
     Model model(*backend, shape, ReconstructionLoss::cross_entropy, batch, Purpose::inference);
     model.allocate();
+    model.initialize(3);
     const PreparedImage prepared = prepare(SpectrumImage(first), {}, std::nullopt);
     const auto state = std::make_shared<DetectionState>(keep_detection(
         prepared, detect_pixels(prepared.image, expect_from(model, prepared.image, detection), {}, detection),
@@ -417,6 +520,49 @@ TEST(RowSession, WithAModelEndsWithTheBitsOfADetectionInTheWholeImage) {
     }
     session.finish();
     expect_same(session.result(), wanted, "stride " + std::to_string(stride));
+  }
+}
+
+// A scan that ends early: a network need not look at what is missing.
+TEST(RowReconstruction, IsZeroWhereRowsOfTilesAreExcluded) {
+  const std::unique_ptr<Backend> backend = make_backend("cpu", "fp32");
+  const ModelShape shape{8, 128, {2, 3, 4, 5}, 6, 3};
+  TilesConfig tiles;
+  tiles.image_size = shape.image_size;
+  Model model(*backend, shape, ReconstructionLoss::mse, tiles_at_a_time(tiles, {}, height, width),
+              Purpose::inference);
+  model.allocate();
+  model.initialize(3);
+  SpectrumImage scan = film(2);
+  constexpr int64_t come = 22, missed = 37;  // rows [22, 37) are excluded, and a part of others
+  scan.excluded.assign(static_cast<size_t>(height * width), 0);
+  std::fill_n(scan.excluded.begin() + 3, 5, uint8_t{by_request});
+  std::fill(scan.excluded.begin() + come * width, scan.excluded.begin() + missed * width,
+            uint8_t{by_request});
+  SpectrumImage image = prepare(std::move(scan), {}, std::nullopt).image;
+  // Tiles begin at every fourth row: those of rows 24 and 28 lie within what is missing, and rows 28 to 31 in
+  // no others. A network that saw these would make something of them.
+  const int64_t row_size = width * image.energy.size;
+  std::fill(image.counts.begin() + 28 * row_size, image.counts.begin() + 32 * row_size, 0.5f);
+  const CountArray whole = reconstruct_image(model, image, 0, Blend::cosine, 4).spectra;
+  RowReconstruction rows(model, height, width, image.energy, 0, Blend::cosine);
+  CountArray told;
+  for (int64_t y = 0; y < height; ++y) {
+    const CountArray more = rows.add(SpectrumImageView(image).rows(y, y + 1));
+    told.insert(told.end(), more.begin(), more.end());
+  }
+  ASSERT_EQ(told.size(), whole.size());
+  const int64_t channels = image.energy.size;
+  for (int64_t pixel = 0; pixel < height * width; ++pixel) {
+    const auto of_pixel = [&](const CountArray& all) {
+      return std::span<const float>(all).subspan(static_cast<size_t>(pixel * channels),
+                                                 static_cast<size_t>(channels));
+    };
+    if (!image.excluded[static_cast<size_t>(pixel)])
+      expect_same_bits(of_pixel(told), of_pixel(whole), "pixel " + std::to_string(pixel));
+    if (28 <= pixel / width && pixel / width < 32) {
+      EXPECT_TRUE(std::ranges::all_of(of_pixel(told), [](float v) { return v == 0; })) << "pixel " << pixel;
+    }
   }
 }
 

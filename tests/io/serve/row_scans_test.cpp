@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -111,10 +112,43 @@ TEST(LearningScans, ShortScanLearnsFromAllOfIt) {
   EXPECT_TRUE(std::isfinite(scan->scores()[0]));
 }
 
+TEST(LearningScans, LeaveRectanglesOut) {
+  SpectrumImage image = film();
+  LearningScans source(learning_of(learned), {{{0, 0, height, 3}}, {{4, 5, 6, 8}}});
+  ScanPlan plan = plan_of(image);
+  plan.excluded.assign(static_cast<size_t>(height * width), 0);
+  plan.excluded[10] = 1;
+  const std::unique_ptr<LiveScan> scan = source.open(plan);
+  push(*scan, image, 0, height * width);
+  scan->finish();
+  EXPECT_EQ(scan->counts().received, height * width - 3 * height - 6 - 1);
+  for (const int64_t pixel : {int64_t{0}, int64_t{10}, 5 * width + 7})
+    EXPECT_TRUE(std::isnan(scan->scores()[static_cast<size_t>(pixel)])) << pixel;
+  plan.height = 10;
+  plan.excluded.clear();
+  EXPECT_THROW(source.open(plan), UserError) << "a rectangle reaches beyond it";
+}
+
 TEST(LearningScans, OfNothingNothingIsLearned) {
   const SpectrumImage image = film();
   LearningScans source(learning_of(learned));
-  EXPECT_THROW(source.open(plan_of(image))->finish(), std::runtime_error);
+  // The end of the scan, not a mistake of who sends it.
+  const auto ends = [](const auto& call) {
+    try {
+      call();
+      ADD_FAILURE() << "the scan goes on";
+    } catch (const UserError& error) {
+      ADD_FAILURE() << "taken for a mistake: " << error.what();
+    } catch (const std::runtime_error& error) {
+      EXPECT_NE(std::string(error.what()).find("nothing can be learned"), std::string::npos) << error.what();
+    }
+  };
+  ends([&] { source.open(plan_of(image))->finish(); });
+  SpectrumImage alike = image;
+  std::fill(alike.counts.begin(), alike.counts.end(), 100.0f);
+  const std::unique_ptr<LiveScan> scan = source.open(plan_of(image));
+  EXPECT_THROW(push(*scan, alike, height * width - 1, 2), UserError);
+  ends([&] { push(*scan, alike, 0, height * width); });
   LearnFromRows otsu = learning_of(learned);
   otsu.detection.threshold_method = ThresholdMethod::otsu;
   EXPECT_THROW(LearningScans{otsu}, UserError);

@@ -34,5 +34,18 @@ TEST(ParseScanShape, HeightAndWidth) {
     EXPECT_THROW(parse_scan_shape(wrong), UserError) << wrong;
 }
 
+TEST(RunServe, TakesNoMaskOfAnImageForEveryScan) {
+  ServeRequest request;
+  request.baseline = "mean";
+  request.listen = "nowhere";  // nothing is listened at
+  request.settings = {"data.exclude_path=mask.npy"};
+  try {
+    run_serve(request);
+    ADD_FAILURE() << "served";
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("data.exclude_path"), std::string::npos) << error.what();
+  }
+}
+
 }  // namespace
 }  // namespace eelsvae
