@@ -135,15 +135,14 @@ void ScanWork::put(Command command) {
 void ScanWork::prepare(ScanPlan plan) {
   put(Prepare{std::move(plan)});
 }
-void ScanWork::start(std::string client, StartMessage start) {
-  put(Start{std::move(client), std::move(start)});
+void ScanWork::start(Party from, StartMessage start) {
+  put(Start{std::move(from), std::move(start)});
 }
-void ScanWork::take(std::string client, std::shared_ptr<const void> owner, BlockMessage block,
-                    double arrival) {
-  put(Block{std::move(client), std::move(owner), block, arrival});
+void ScanWork::take(Party from, std::shared_ptr<const void> owner, BlockMessage block, double arrival) {
+  put(Block{std::move(from), std::move(owner), block, arrival});
 }
-void ScanWork::end(std::string client, EndMessage end, double arrival) {
-  put(End{std::move(client), std::move(end), arrival});
+void ScanWork::end(Party from, EndMessage end, double arrival) {
+  put(End{std::move(from), std::move(end), arrival});
 }
 void ScanWork::show(std::string client) {
   put(Show{std::move(client)});
@@ -187,7 +186,7 @@ void ScanWork::work() {
       if (const Block* block = std::get_if<Block>(&command)) {
         json message = error_message(error.what());
         message["number"] = block->block.number;
-        post({block->client, std::move(message), static_cast<int64_t>(block->block.data.bytes.size()), ""});
+        post({block->from, std::move(message), static_cast<int64_t>(block->block.data.bytes.size()), ""});
       }
       fail(error.what());
     }
@@ -207,7 +206,7 @@ void ScanWork::fail(const std::string& why) {
   message["series"] = scan_->start.series;
   message["fatal"] = true;
   const std::string log = "scan '" + scan_->start.series + "' failed: " + scan_->state.failure;
-  post({"", std::move(message), 0, log});
+  post({{}, std::move(message), 0, log});
 }
 
 std::optional<double> ScanWork::capacity_of(const ScanPlan& plan) {
@@ -278,10 +277,10 @@ void ScanWork::run(Prepare& command) {
   try {
     source_.open(command.plan);
   } catch (const UserError& error) {
-    return post({"", nullptr, 0, scans + " will be refused: " + error.what()});
+    return post({{}, nullptr, 0, scans + " will be refused: " + error.what()});
   }
   if (const std::optional<double> capacity = capacity_of(command.plan))
-    post({"", nullptr, 0, number_text(*capacity) + " spectra/s of " + scans + " can be scored"});
+    post({{}, nullptr, 0, number_text(*capacity) + " spectra/s of " + scans + " can be scored"});
 }
 
 void ScanWork::run(Start& command) {
@@ -290,7 +289,7 @@ void ScanWork::run(Start& command) {
     if (scan_->state.state == "ended") {
       json message = error_message("series '" + start.series + "' has ended; begin another series");
       message["refused"] = true;
-      post({command.client, std::move(message), 0, ""});
+      post({command.from, std::move(message), 0, ""});
       return;
     }
     if (!same_geometry(start, scan_->start)) {
@@ -299,10 +298,10 @@ void ScanWork::run(Start& command) {
                         element_name(scan_->start.type) +
                         "; go on with the same shape, energies, type and mask, or begin another series");
       message["refused"] = true;
-      post({command.client, std::move(message), 0, ""});
+      post({command.from, std::move(message), 0, ""});
       return;
     }
-    post({command.client, started_message(true), 0,
+    post({command.from, started_message(true), 0,
           "scan '" + start.series + "' goes on; " + count_text(scan_->state.counts.received) +
               " spectra were there"});
     return;
@@ -343,7 +342,7 @@ void ScanWork::run(Start& command) {
         full ? "not enough memory for a scan of " + shape_of(start.plan) : one_line(error.what());
     json message = error_message(line);
     message["refused"] = true;
-    post({command.client, std::move(message), 0, "scan '" + start.series + "' was refused: " + line});
+    post({command.from, std::move(message), 0, "scan '" + start.series + "' was refused: " + line});
     return;
   }
   regions_ = ended_ = nullptr;
@@ -351,8 +350,8 @@ void ScanWork::run(Start& command) {
   std::string log = "scan '" + scan_->start.series + "' begins: " + shape_of(scan_->start.plan) + ", " +
                     element_name(scan_->start.type);
   if (scan_->state.capacity) log += "; " + number_text(*scan_->state.capacity) + " spectra/s can be scored";
-  post({command.client, started_message(false), 0, log});
-  post({"", scan_message(), 0, ""});
+  post({command.from, started_message(false), 0, log});
+  post({{}, scan_message(), 0, ""});
 }
 
 void ScanWork::run(Block& command) {
@@ -362,7 +361,7 @@ void ScanWork::run(Block& command) {
     json message = error_message(line);
     message["number"] = block.number;
     message["series"] = std::string(block.series);
-    post({command.client, std::move(message), bytes, ""});
+    post({command.from, std::move(message), bytes, ""});
   };
   if (!scan_ || scan_->start.series != block.series || !scan_->live || scan_->state.state == "ended")
     return refuse("no scan '" + one_line(block.series) + "' is running here; start it");
@@ -389,7 +388,7 @@ void ScanWork::run(Block& command) {
     if (--scan.wanted[row] == 0) scan.complete[row] = command.arrival;
   }
   scan.unsaid = true;
-  post({command.client,
+  post({command.from,
         {{"type", "taken"},
          {"series", scan.start.series},
          {"number", block.number},
@@ -441,7 +440,7 @@ void ScanWork::tell_rows(Rows rows, bool final, double now) {
   view_.set_state(scan.state);
   const int64_t part = std::max<int64_t>(1, largest_map_part / scan.start.plan.width);
   for (int64_t first = rows.first; first < rows.last; first += part)
-    post({"", scores_message({first, std::min(rows.last, first + part)}, final), 0, ""});
+    post({{}, scores_message({first, std::min(rows.last, first + part)}, final), 0, ""});
 }
 
 bool ScanWork::do_spare_work() {
@@ -489,7 +488,7 @@ void ScanWork::tell_details() {
   regions_ = regions_message(found, scan.start.plan.width);
   regions_["series"] = scan.start.series;
   regions_["final"] = scan.state.state == "ended";
-  post({"", regions_, 0, ""});
+  post({{}, regions_, 0, ""});
 }
 
 json ScanWork::ended_message() const {
@@ -514,7 +513,7 @@ void ScanWork::run(End& command) {
   const auto refuse = [&](const std::string& line) {
     json message = error_message(line);
     message["refused"] = true;
-    post({command.client, std::move(message), 0, ""});
+    post({command.from, std::move(message), 0, ""});
   };
   if (!scan_ || scan_->start.series != command.end.series || !scan_->live)
     return refuse("no scan '" + command.end.series + "' is running here; start it");
@@ -536,30 +535,31 @@ void ScanWork::run(End& command) {
     scan.state.rate = 0;
     view_.set_state(scan.state);
     ended_ = ended_message();
-    post({"", ended_, 0, "scan '" + scan.start.series + "' ended: " + ended_["summary"].get<std::string>()});
+    post({{}, ended_, 0, "scan '" + scan.start.series + "' ended: " + ended_["summary"].get<std::string>()});
   }
 }
 
 void ScanWork::run(Show& command) {
   show_all(command.client);
-  post({command.client, nullptr, 0, ""});
+  post({{For::client, command.client}, nullptr, 0, ""});
 }
 
 void ScanWork::show_all(const std::string& client) {
+  const Party to = {For::client, client};
   if (!scan_) {
-    post({client, {{"type", "scan"}, {"state", "none"}}, 0, ""});
+    post({to, {{"type", "scan"}, {"state", "none"}}, 0, ""});
     return;
   }
-  post({client, scan_message(), 0, ""});
+  post({to, scan_message(), 0, ""});
   if (!scan_->live) return;
   const int64_t finals = scan_->live->final_rows(), scored = scan_->live->scored_rows(),
                 part = std::max<int64_t>(1, largest_map_part / scan_->start.plan.width);
   for (int64_t first = 0; first < finals; first += part)
-    post({client, scores_message({first, std::min(finals, first + part)}, true), 0, ""});
+    post({to, scores_message({first, std::min(finals, first + part)}, true), 0, ""});
   for (int64_t first = finals; first < scored; first += part)
-    post({client, scores_message({first, std::min(scored, first + part)}, false), 0, ""});
-  if (!regions_.is_null()) post({client, regions_, 0, ""});
-  if (!ended_.is_null()) post({client, ended_, 0, ""});
+    post({to, scores_message({first, std::min(scored, first + part)}, false), 0, ""});
+  if (!regions_.is_null()) post({to, regions_, 0, ""});
+  if (!ended_.is_null()) post({to, ended_, 0, ""});
 }
 
 }  // namespace eelsvae

@@ -26,10 +26,18 @@ namespace eelsvae {
 // another begins.
 class ScanWork {
  public:
-  // Something to tell a client, or, if `client` is empty, everybody who watches. A null message: the client
-  // that asked has been shown all, or there is only a line for the log.
+  // Whom something is for, and from whom it comes: everybody who watches, a client, or what the detector has
+  // sent, of which each kind is answered by itself.
+  enum class For { everyone, client, detector_start, detector_block, detector_end };
+  struct Party {
+    For kind = For::everyone;
+    std::string client;  // its name
+    bool operator==(const Party&) const = default;
+  };
+  // Something to tell. A null message: the client that asked has been shown all, or there is only a line for
+  // the log.
   struct Event {
-    std::string client;
+    Party to;
     nlohmann::json message = nullptr;
     int64_t bytes = 0;  // of the block that is done with
     std::string log;    // a line for the log; empty: none
@@ -43,10 +51,10 @@ class ScanWork {
 
   // Measures how fast such scans are scored, before one begins, and has it logged.
   void prepare(ScanPlan plan);
-  void start(std::string client, StartMessage start);
+  void start(Party from, StartMessage start);
   // owner: of the memory in which the block's data lie.
-  void take(std::string client, std::shared_ptr<const void> owner, BlockMessage block, double arrival);
-  void end(std::string client, EndMessage end, double arrival);
+  void take(Party from, std::shared_ptr<const void> owner, BlockMessage block, double arrival);
+  void end(Party from, EndMessage end, double arrival);
   // Tells a client all that is known of the scan.
   void show(std::string client);
 
@@ -57,17 +65,17 @@ class ScanWork {
     ScanPlan plan;
   };
   struct Start {
-    std::string client;
+    Party from;
     StartMessage start;
   };
   struct Block {
-    std::string client;
+    Party from;
     std::shared_ptr<const void> owner;
     BlockMessage block;
     double arrival;
   };
   struct End {
-    std::string client;
+    Party from;
     EndMessage end;
     double arrival;
   };

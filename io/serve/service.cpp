@@ -36,11 +36,6 @@ constexpr double forgotten_seconds = 60;  // of silence, after which a client ha
 constexpr int messages_at_once = 256;     // that are received before others have their turn
 constexpr std::chrono::milliseconds tick(100);
 
-// Under which the detector is known to the work that scores: names that no connection has, for the router's
-// own have five bytes behind a zero, and clients' begin with another one.
-const std::string detector("\0detector", 9), detector_start("\0detector start", 15),
-    detector_end("\0detector end", 13);
-
 // Wakes a poll from another thread.
 class Waker {
  public:
@@ -65,6 +60,8 @@ class Waker {
 };
 
 class Service {
+  using For = ScanWork::For;
+
  public:
   Service(const ServiceOptions& options, LiveScanSource& source,
           const std::function<void(const std::string&)>& log)
@@ -208,8 +205,9 @@ class Service {
   }
 
   void handle(const std::string& name, const StartMessage& start, const Owner&, double now) {
-    if (!starting_.empty()) throw UserError("another scan is just beginning; wait until it has ended");
-    if (sending() && producer_ == detector)
+    if (!starting_.empty() || !detector_starts_.empty())
+      throw UserError("another scan is just beginning; wait until it has ended");
+    if (sending() && detector_sends_)
       throw UserError("start: the scan '" + series_ + "' of the detector is running; wait for its end");
     if (sending() && producer_ != name && !(start.resume && start.series == series_))
       throw UserError("start: the scan '" + series_ +
@@ -220,7 +218,7 @@ class Service {
     if (!sending() && !series_.empty() && series_ != start.series)
       log_("scan '" + series_ + "' is given up: another one begins");
     starting_ = name;
-    work_.start(name, start);
+    work_.start({For::client, name}, start);
   }
 
   void handle(const std::string& name, const BlockMessage& block, const Owner& owner, double now) {
@@ -246,7 +244,7 @@ class Service {
     ++client.next_block;
     ++client.blocks;
     client.outstanding += bytes;
-    work_.take(name, owner, block, now);
+    work_.take({For::client, name}, owner, block, now);
   }
 
   void handle(const std::string& name, const EndMessage& end, const Owner&, double now) {
@@ -256,7 +254,7 @@ class Service {
       send(name, message);
       return;
     }
-    work_.end(name, end, now);
+    work_.end({For::client, name}, end, now);
   }
 
   void handle(const std::string& name, const StatusMessage&, const Owner&, double) {
@@ -291,37 +289,36 @@ class Service {
     const std::string series = begin.start.series;
     detector_series_.clear();
     std::string running;
-    if (!starting_.empty() && starting_ != detector) running = "a client's";
-    if (sending() && producer_ != detector) running = "'" + series_ + "', which a client sends,";
+    if (!starting_.empty()) running = "a client's";
+    if (sending() && !detector_sends_) running = "'" + series_ + "', which a client sends,";
     if (!running.empty()) {
       feed_->done_with(DetectorFeed::scan_bytes);
       return log_(series + " is not scored: the scan " + running + " is running");
     }
-    if (!sending() && !series_.empty() && producer_ != detector)
+    if (!sending() && !series_.empty() && !detector_sends_)
       log_("scan '" + series_ + "' is given up: another one begins");
-    starting_ = detector;
     detector_series_ = series;
     detector_starts_.push_back({series, begin.rate});
     detector_refused_ = false;
-    work_.start(detector_start, std::move(begin.start));
+    work_.start({For::detector_start, ""}, std::move(begin.start));
   }
 
   void take(DetectorFeed::Spectra& spectra) {
     if (spectra.block.series != detector_series_)
       return feed_->done_with(static_cast<int64_t>(spectra.block.data.bytes.size()) +
                               DetectorFeed::block_bytes);
-    work_.take(detector, std::move(spectra.owner), spectra.block, spectra.arrival);
+    work_.take({For::detector_block, ""}, std::move(spectra.owner), spectra.block, spectra.arrival);
   }
 
   void take(DetectorFeed::End& end) {
     if (end.end.series != detector_series_) return;
     detector_series_.clear();
-    work_.end(detector_end, std::move(end.end), end.arrival);
+    work_.end({For::detector_end, ""}, std::move(end.end), end.arrival);
   }
 
   void take(DetectorFeed::Link& link) {
     detector_there_ = link.connected;
-    if (producer_ != detector || quiet_ != link.connected) return;
+    if (!detector_sends_ || quiet_ != link.connected) return;
     quiet_ = !link.connected;
     view_.set_producer_lost(quiet_);
     broadcast(producer_message(quiet_ ? "lost" : "back"));
@@ -334,7 +331,6 @@ class Service {
   void deliver_start(const json& message) {
     const auto [series, rate] = std::move(detector_starts_.front());
     detector_starts_.pop_front();
-    if (detector_starts_.empty()) starting_.clear();
     feed_->done_with(DetectorFeed::scan_bytes);
     if (message["type"] != "started") {
       if (detector_series_ == series) detector_series_.clear();
@@ -342,7 +338,8 @@ class Service {
       return;
     }
     series_ = series;
-    producer_ = detector;
+    producer_.clear();
+    detector_sends_ = true;
     quiet_ = !detector_there_;
     view_.set_producer_lost(quiet_);
     if (rate && message["capacity"].is_number() && *rate > message["capacity"].get<double>())
@@ -361,7 +358,7 @@ class Service {
   void deliver_end(const json& message) {
     if (!detector_refused_)
       log_("the scan of the detector has no end: " + message["message"].get<std::string>());
-    if (producer_ == detector) producer_.clear();
+    detector_sends_ = false;
   }
 
   json producer_message(const char* state) const {
@@ -370,50 +367,62 @@ class Service {
 
   void deliver(ScanWork::Event& event) {
     if (!event.log.empty()) log_(event.log);
-    if (event.client.empty() && event.message.is_null()) return;
+    if (event.to.kind == For::everyone && event.message.is_null()) return;
     // Who sends, only this thread knows.
     if (event.message.is_object() && event.message["type"] == "scan" && event.message["state"] == "running")
       event.message["producer"] = sending() ? "sending" : "lost";
-    if (event.client == detector_start) return deliver_start(event.message);
-    if (event.client == detector) return deliver_block(event.message, event.bytes);
-    if (event.client == detector_end) return deliver_end(event.message);
-    if (event.client.empty()) {
-      const std::string type = event.message["type"];
-      if (type == "ended" || event.message.contains("fatal")) {
-        // The state stays with the work; nobody sends any more.
-        if (event.message["series"] == detector_series_) detector_series_.clear();
-        if (producer_ == detector && type != "ended") detector_refused_ = true;
-        series_.clear();
-        producer_.clear();
-        quiet_ = false;
-      }
-      return broadcast(std::move(event.message));
+    switch (event.to.kind) {
+      case For::everyone:
+        return deliver_to_all(event.message);
+      case For::client:
+        return deliver_to_client(event.to.client, event);
+      case For::detector_start:
+        return deliver_start(event.message);
+      case For::detector_block:
+        return deliver_block(event.message, event.bytes);
+      case For::detector_end:
+        return deliver_end(event.message);
     }
-    if (const auto found = clients_.find(event.client); found != clients_.end() && event.bytes > 0) {
+  }
+
+  void deliver_to_all(json& message) {
+    const std::string type = message["type"];
+    if (type == "ended" || message.contains("fatal")) {
+      // The state stays with the work; nobody sends any more.
+      if (message["series"] == detector_series_) detector_series_.clear();
+      if (detector_sends_ && type != "ended") detector_refused_ = true;
+      series_.clear();
+      producer_.clear();
+      detector_sends_ = quiet_ = false;
+    }
+    broadcast(std::move(message));
+  }
+
+  void deliver_to_client(const std::string& name, ScanWork::Event& event) {
+    if (const auto found = clients_.find(name); found != clients_.end() && event.bytes > 0) {
       found->second.outstanding -= event.bytes;
       --found->second.blocks;
     }
     if (event.message.is_null()) {
-      if (const auto found = clients_.find(event.client); found != clients_.end())
-        found->second.shown_soon = false;
+      if (const auto found = clients_.find(name); found != clients_.end()) found->second.shown_soon = false;
       return;
     }
-    if (event.client == starting_) {
+    if (name == starting_) {
       starting_.clear();
       if (event.message["type"] == "started") {
-        begin_sending(event.client, event.message);
-      } else if (event.message.contains("refused") && event.client != producer_) {
-        send(event.client, event.message);
-        clients_.erase(event.client);
+        begin_sending(name, event.message);
+      } else if (event.message.contains("refused") && name != producer_) {
+        send(name, event.message);
+        clients_.erase(name);
         return;
       }
     }
-    send(event.client, event.message);
+    send(name, event.message);
   }
 
   void begin_sending(const std::string& name, json& started) {
     const bool was_lost = !sending() && !series_.empty();
-    if (producer_ == detector) {  // which is not connected
+    if (std::exchange(detector_sends_, false)) {  // which is not connected
       detector_series_.clear();
     } else if (!producer_.empty() && producer_ != name) {
       json message = error_message("another client has taken the place of this one");
@@ -438,7 +447,7 @@ class Service {
   }
 
   // Whether somebody who was heard lately sends a scan.
-  bool sending() const { return !producer_.empty() && !quiet_; }
+  bool sending() const { return (!producer_.empty() || detector_sends_) && !quiet_; }
 
   void hear(const std::string& name, Client& client, double now) {
     client.heard = now;
@@ -552,9 +561,10 @@ class Service {
   std::string client_key_;
   Waker waker_;
   std::map<std::string, Client> clients_;  // those that are told what happens, by the router's names
-  std::string producer_;                   // who sends, or `detector`; empty: nobody
+  std::string producer_;                   // that sends the scan; empty: none
+  bool detector_sends_ = false;            // the scan; no client does then
   bool quiet_ = false;                     // whether that one has been silent for long
-  std::string starting_;                   // whose start is being worked on
+  std::string starting_;                   // the client whose start is being worked on
   std::string series_;                     // that runs; empty: none
   int64_t sequence_ = 0;
   std::unique_ptr<PageServer> page_;

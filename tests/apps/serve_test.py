@@ -48,6 +48,15 @@ def start_sender(address, rows):
     return sender
 
 
+def answer_to(socket, kind):
+    """The next message of a type on a bare connection."""
+    while True:
+        assert socket.poll(5000), f"no {kind}"
+        found = decode(socket.recv())
+        if found["type"] == kind:
+            return found
+
+
 def worst(scores, threshold):
     """The two pixels that fit worst, which are above the threshold; a filter makes their neighbours fit badly, too."""
     first = sorted((i for i, score in enumerate(scores) if score > threshold), key=lambda i: -scores[i])[:len(ODD)]
@@ -378,6 +387,27 @@ def test_hostile_messages():
     assert scan.ended["counts"]["missing"] == 0
 
 
+def test_connections_have_any_names():
+    """A program may name its connection as it likes, with a zero byte first, too."""
+    for name in b"\0detector", b"\0detector start", b"\0detector end", b"\0":
+        with Service(build) as service:
+            socket = zmq.Context.instance().socket(zmq.DEALER)
+            socket.linger = 0
+            socket.setsockopt(zmq.IDENTITY, name)
+            socket.connect(service.address)
+            socket.send(encode({"type": "start", "version": 1, "series": "film", **START, "shape": list(START["shape"])}))
+            answer_to(socket, "started")
+            block = {"type": "block", "series": "film", "number": 0, "first": 0, "count": 1, "data": bytes(2 * CHANNELS)}
+            socket.send(encode(block))
+            answer_to(socket, "taken")
+            socket.send(encode({"type": "end", "series": "another"}))
+            assert answer_to(socket, "error")["refused"]
+            socket.send(encode({"type": "start", "version": 1, "series": "other", **START, "shape": list(START["shape"])}))
+            assert "end it first" in answer_to(socket, "error")["message"]
+            socket.close()
+            assert status(service.address)["scan"]["series"] == "film"
+
+
 def test_lost_blocks_are_seen():
     """Numbers that are left out, and more on the way than may be; a client that keeps to it gets all of a larger scan through."""
     shape = (150, 2 * WIDTH)
@@ -386,24 +416,16 @@ def test_lost_blocks_are_seen():
         socket.linger = 0
         socket.connect(service.address)
         socket.send(encode({"type": "start", "version": 1, "series": "film", **START, "shape": list(shape)}))
-
-        def answer(kind):
-            while True:
-                assert socket.poll(5000), f"no {kind}"
-                found = decode(socket.recv())
-                if found["type"] == kind:
-                    return found
-
-        assert answer("started")["window"] == 1 << 20
+        assert answer_to(socket, "started")["window"] == 1 << 20
         block = {"type": "block", "series": "film", "number": 0, "first": 0, "count": 1, "data": bytes(2 * CHANNELS)}
         socket.send(encode(block))
-        assert answer("taken")["number"] == 0
+        assert answer_to(socket, "taken")["number"] == 0
         socket.send(encode({**block, "number": 2}))
-        found = answer("error")
+        found = answer_to(socket, "error")
         assert "blocks are lost" in found["message"] and found["fatal"] and found["number"] == 2, found
         count = (1 << 20) // (2 * CHANNELS) + 1
         socket.send(encode({**block, "number": 1, "count": count, "data": bytes(count * 2 * CHANNELS)}))
-        found = answer("error")
+        found = answer_to(socket, "error")
         assert "outstanding" in found["message"] and found["number"] == 1, found
         socket.close()
         with Scan(service.address, series="film", resume=True, **{**START, "shape": shape}) as scan:

@@ -17,6 +17,8 @@ using nlohmann::json;
 
 constexpr int64_t height = 6, width = 5, channels = 4;
 
+const ScanWork::Party a = {ScanWork::For::client, "a"};
+
 StartMessage start_of(const std::string& series) {
   StartMessage start;
   start.series = series;
@@ -34,10 +36,10 @@ class Work {
     auto data = std::make_shared<std::vector<float>>(static_cast<size_t>(count * channels), value);
     BlockMessage block{series_.emplace_back(series), number, first, count, {}};
     block.data.bytes = std::as_bytes(std::span(*data));
-    work_.take("a", data, block, service_clock());
+    work_.take(a, data, block, service_clock());
   }
-  void start(const StartMessage& start) { work_.start("a", start); }
-  void end() { work_.end("a", {"film"}, service_clock()); }
+  void start(const StartMessage& start) { work_.start(a, start); }
+  void end() { work_.end(a, {"film"}, service_clock()); }
   void show(const std::string& client) { work_.show(client); }
 
   // The next event of a type, to whom it is; fails after a while.
@@ -84,7 +86,7 @@ TEST(ScanWork, ScoresAreProvisionalThenFinal) {
   EXPECT_EQ(started["missing"], json({{0, height * width}}));
   work.send(0, 0, width, 420);
   const ScanWork::Event taken = work.next("taken");
-  EXPECT_EQ(taken.client, "a");
+  EXPECT_EQ(taken.to.client, "a");
   EXPECT_EQ(taken.bytes, width * channels * 4);
   EXPECT_EQ(taken.message["received"], width);
   json scores = work.next("scores").message;
@@ -196,10 +198,10 @@ TEST(ScanWork, WhoComesLateIsToldAll) {
   work.show("b");
   ScanWork::Event event;
   do event = work.next("scan");
-  while (event.client != "b");
+  while (event.to.client != "b");
   EXPECT_EQ(event.message["series"], "film");
   do event = work.next("scores");
-  while (event.client != "b");
+  while (event.to.client != "b");
   EXPECT_EQ(event.message["final"], true);
   EXPECT_EQ(event.message["rows"], 2);
   EXPECT_EQ(floats_of(event.message["scores"]), std::vector<float>(2 * width, 30));
