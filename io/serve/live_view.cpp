@@ -17,10 +17,6 @@ constexpr double rate_seconds = 2;
 constexpr double sample_seconds = 0.05;
 constexpr int64_t most_shown_channels = 700;  // of a spectrum; more are not told apart on a screen
 
-json number_or_null(double value) {
-  return std::isfinite(value) ? json(value) : json(nullptr);
-}
-
 // A spectrum of the page, averaged over `bin` channels.
 std::string binned(const std::vector<float>& spectrum, int64_t bin) {
   std::vector<float> values;
@@ -94,7 +90,7 @@ json to_json(const ScanState& state) {
       {"scored_rows", state.scored_rows},
       {"complete_rows", state.complete_rows},
       {"counts", counts_message(state.counts)},
-      {"threshold", number_or_null(state.threshold)},
+      {"threshold", finite_json(state.threshold)},
       {"threshold_final", state.state == "ended"},
       {"anomalous", state.anomalous},
       {"doubts", state.doubts},
@@ -112,13 +108,18 @@ LiveView::LiveView(std::string service)
                    .count()) {}
 
 void LiveView::begin(const ScanState& state, const std::vector<uint8_t>& excluded) {
+  // What may not fit into memory first: the scan before stays as it is then.
+  std::vector<float> scores(static_cast<size_t>(state.height * state.width), NAN);
+  std::vector<uint8_t> mask = excluded;
+  std::vector<int64_t> row_versions(static_cast<size_t>(state.height));
   const std::lock_guard lock(mutex_);
   scan_ = state;
   producer_lost_ = false;
-  scores_.assign(static_cast<size_t>(state.height * state.width), NAN);
-  excluded_ = excluded;
+  scores_ = std::move(scores);
+  excluded_ = std::move(mask);
+  row_versions_ = std::move(row_versions);
   begun_ = ++version_;
-  row_versions_.assign(static_cast<size_t>(state.height), begun_);
+  std::fill(row_versions_.begin(), row_versions_.end(), begun_);
   worst_.clear();
   worst_version_ = begun_;
 }
@@ -188,15 +189,15 @@ json LiveView::changes_since(int64_t version) const {
   for (const AnomalousSpectrum& spectrum : worst_) {
     const Deviation& deviation = spectrum.deviation;
     json entry = {{"pixel", spectrum.pixel},
-                  {"score", number_or_null(spectrum.score)},
+                  {"score", finite_json(spectrum.score)},
                   {"final", spectrum.final},
                   {"observed", binned(spectrum.observed, bin)},
                   {"expected", binned(spectrum.expected, bin)}};
     if (deviation.last > deviation.first)
       entry["deviation"] = {
           {"range", {energy_.value(deviation.first - 0.5), energy_.value(deviation.last - 0.5)}},
-          {"significance", number_or_null(deviation.significance)},
-          {"share", number_or_null(deviation.share)}};
+          {"significance", finite_json(deviation.significance)},
+          {"share", finite_json(deviation.share)}};
     worst.push_back(std::move(entry));
   }
   result["worst"] = std::move(worst);

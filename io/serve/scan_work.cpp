@@ -9,6 +9,7 @@
 
 #include "io/files/message_text.h"
 #include "io/files/number_text.h"
+#include "io/reports/embedded_arrays.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -19,14 +20,10 @@ using nlohmann::json;
 constexpr size_t most_missing_told = 1000;
 constexpr int64_t most_worst = 24;
 constexpr double threshold_seconds = 0.1, details_seconds = 0.5;  // not more often
+constexpr double rate_seconds = 1;
 constexpr double share_of_time = 10;           // what is refreshed takes a tenth of the time at most
 constexpr int64_t largest_map_part = 1 << 20;  // scores in one message
-// How long a capacity is measured: at least the first where rows are scored fast, the last at most.
-constexpr double least_measured = 0.25, most_measured = 10;
-
-json number_or_null(double value) {
-  return std::isfinite(value) ? json(value) : json(nullptr);
-}
+constexpr double least_measured = 0.25;        // seconds for which a capacity is, where rows are scored fast
 
 std::string shape_of(const ScanPlan& plan) {
   return shape_text({plan.height, plan.width}) + " x " + std::to_string(plan.energy.size) + " channels";
@@ -49,8 +46,10 @@ void fill_with_noise(std::vector<float>& spectra, uint32_t& state) {
   }
 }
 
-// Spectra per second that are scored in a scan like this one, of noise; 0: not known. Interrupted.
-double measured_capacity(LiveScanSource& source, const ScanPlan& plan, const StopToken& stop) {
+// Spectra per second that are scored in a scan like this one, of noise, by what can be seen of it in
+// most_seconds; nullopt: nothing became final in that time. Interrupted.
+std::optional<double> measured_capacity(LiveScanSource& source, const ScanPlan& plan, double most_seconds,
+                                        const StopToken& stop) {
   ScanPlan trial = plan;
   trial.excluded.clear();
   const std::unique_ptr<LiveScan> live = source.open(trial);
@@ -58,31 +57,34 @@ double measured_capacity(LiveScanSource& source, const ScanPlan& plan, const Sto
   uint32_t noise = 1;
   const double begin = service_clock();
   double spent_on_noise = 0, first_final_at = 0;
-  int64_t first_final = 0;
+  int64_t first_final = 0, pushed = 0;
   const auto working_time = [&] { return service_clock() - begin - spent_on_noise; };
-  for (int64_t y = 0; y < plan.height; ++y) {
+  while (pushed < plan.height) {
     stop.stop_if_requested();
     const double before = service_clock();
     fill_with_noise(row, noise);
     spent_on_noise += service_clock() - before;
-    live->push(y * plan.width, plan.width, row);
+    live->push(pushed * plan.width, plan.width, row);
+    ++pushed;
     if (first_final == 0 && live->final_rows() > 0) {
       first_final = live->final_rows();
       first_final_at = working_time();
     }
     const bool enough = first_final > 0 && live->final_rows() - first_final > 2 * (live->reach() + 1) &&
                         working_time() > least_measured;
-    if (enough || working_time() > most_measured) break;
+    if (enough || working_time() > most_seconds) break;
   }
-  // The first rows pay for what is made once; what has no second ones is measured with them.
+  // The first rows pay for what is made once; what has no second ones is measured with them. A scan that is
+  // ended early is no measure: rows that are missing cost baselines little, and networks as much as others.
   int64_t rows = live->final_rows() - first_final;
   double seconds = working_time() - first_final_at;
   if (rows < live->reach() + 1) {
-    live->finish();
+    if (pushed == plan.height) live->finish();
     rows = live->final_rows();
     seconds = working_time();
   }
-  return rows > 0 && seconds > 0 ? static_cast<double>(rows * plan.width) / seconds : 0;
+  if (rows <= 0 || seconds <= 0) return std::nullopt;
+  return static_cast<double>(rows * plan.width) / seconds;
 }
 
 // [first, count] of pixels that have not come, from one on, and whether there are more such runs.
@@ -112,8 +114,10 @@ double service_clock() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-ScanWork::ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake)
-    : source_(source), view_(view), wake_(std::move(wake)), thread_([this] { work(); }) {}
+ScanWork::ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake, double most_measured)
+    : source_(source), view_(view), wake_(std::move(wake)), most_measured_(most_measured), thread_([this] {
+        work();
+      }) {}
 
 ScanWork::~ScanWork() {
   {
@@ -161,17 +165,29 @@ void ScanWork::post(Event event) {
   wake_();
 }
 
+void ScanWork::refuse(const Party& from, const std::string& line, const std::string& log) {
+  json message = error_message(line);
+  message["refused"] = true;
+  post({from, std::move(message), 0, log});
+}
+
 void ScanWork::work() {
+  const auto guarded = [](const auto& work, const auto& when_it_fails) {
+    try {
+      work();
+    } catch (const std::exception& error) {
+      try {
+        when_it_fails(error.what());
+      } catch (const std::exception&) {  // not even the memory for an answer: others get theirs
+      }
+    }
+  };
   std::unique_lock lock(mutex_);
   while (!stop_) {
     if (commands_.empty()) {
       lock.unlock();
       bool worked = false;
-      try {
-        worked = do_spare_work();
-      } catch (const std::exception& error) {
-        fail(error.what());
-      }
+      guarded([&] { worked = do_spare_work(); }, [&](const std::string& why) { fail(why); });
       lock.lock();
       // What is not due yet is looked at again soon.
       if (!worked && !stop_ && commands_.empty()) changed_.wait_for(lock, std::chrono::milliseconds(50));
@@ -180,17 +196,33 @@ void ScanWork::work() {
     Command command = std::move(commands_.front());
     commands_.pop_front();
     lock.unlock();
-    try {
-      std::visit([this](auto& any) { run(any); }, command);
-    } catch (const std::exception& error) {
-      if (const Block* block = std::get_if<Block>(&command)) {
-        json message = error_message(error.what());
-        message["number"] = block->block.number;
-        post({block->from, std::move(message), static_cast<int64_t>(block->block.data.bytes.size()), ""});
-      }
-      fail(error.what());
-    }
+    guarded([&] { std::visit([this](auto& any) { run(any); }, command); },
+            [&](const std::string& why) { answer_failure(command, why); });
     lock.lock();
+  }
+}
+
+// Whatever was asked is answered, once. Only what takes the scan further leaves it in no state to go on from.
+void ScanWork::answer_failure(Command& command, const std::string& why) {
+  if (const Prepare* prepare = std::get_if<Prepare>(&command)) {
+    post({{}, nullptr, 0, "scans of " + shape_of(prepare->plan) + " could not be tried: " + one_line(why)});
+  } else if (const Start* start = std::get_if<Start>(&command)) {
+    refuse(start->from, why);
+  } else if (const Show* show = std::get_if<Show>(&command)) {
+    const Party client = {For::client, show->client};
+    refuse(client, "the scan cannot be shown: " + why);
+    post({client, nullptr, 0, ""});
+  } else if (const Block* block = std::get_if<Block>(&command)) {
+    if (!block->answered) {
+      json message = error_message(why);
+      message["number"] = block->block.number;
+      message["series"] = std::string(block->block.series);
+      post({block->from, std::move(message), static_cast<int64_t>(block->block.data.bytes.size()), ""});
+    }
+    fail(why);
+  } else if (const End* end = std::get_if<End>(&command)) {
+    refuse(end->from, why);
+    fail(why);
   }
 }
 
@@ -201,24 +233,18 @@ void ScanWork::fail(const std::string& why) {
   scan_->state.failure = one_line(why);
   scan_->live.reset();
   view_.set_state(scan_->state);
-  json message = error_message("the scan '" + scan_->start.series +
-                               "' cannot be scored any further: " + scan_->state.failure);
-  message["series"] = scan_->start.series;
-  message["fatal"] = true;
-  const std::string log = "scan '" + scan_->start.series + "' failed: " + scan_->state.failure;
-  post({{}, std::move(message), 0, log});
+  post({{}, scan_message(), 0, "scan '" + scan_->start.series + "' failed: " + scan_->state.failure});
 }
 
 std::optional<double> ScanWork::capacity_of(const ScanPlan& plan) {
   std::vector<double> key = {static_cast<double>(plan.height), static_cast<double>(plan.width),
                              static_cast<double>(plan.energy.size), plan.energy.offset, plan.energy.scale};
   if (const auto found = capacities_.find(key); found != capacities_.end()) return found->second;
-  double capacity = 0;
+  std::optional<double> capacity;
   try {
-    capacity = measured_capacity(source_, plan, StopToken(stop_));
+    capacity = measured_capacity(source_, plan, most_measured_, StopToken(stop_));
   } catch (const std::exception&) {  // noise is not what such scans are made for
   }
-  if (capacity <= 0) return std::nullopt;
   if (capacities_.size() > 100) capacities_.clear();
   return capacities_[key] = capacity;
 }
@@ -265,7 +291,7 @@ json ScanWork::scores_message(Rows rows, bool final) const {
           {"final", final},
           {"scores", float_bytes(scan.live->scores().subspan(static_cast<size_t>(rows.first * width),
                                                              static_cast<size_t>(rows.count() * width)))},
-          {"threshold", number_or_null(scan.state.threshold)},
+          {"threshold", finite_json(scan.state.threshold)},
           {"threshold_final", scan.state.state == "ended"},
           {"final_rows", scan.state.final_rows},
           {"scored_rows", scan.state.scored_rows},
@@ -287,25 +313,20 @@ void ScanWork::run(Start& command) {
   StartMessage& start = command.start;
   if (start.resume && scan_ && scan_->start.series == start.series && scan_->live) {
     if (scan_->state.state == "ended") {
-      json message = error_message("series '" + start.series + "' has ended; begin another series");
-      message["refused"] = true;
-      post({command.from, std::move(message), 0, ""});
-      return;
+      return refuse(command.from, "series '" + start.series + "' has ended; begin another series");
     }
     if (!same_geometry(start, scan_->start)) {
-      json message =
-          error_message("series '" + start.series + "' is a scan of " + shape_of(scan_->start.plan) + ", " +
+      return refuse(command.from,
+                    "series '" + start.series + "' is a scan of " + shape_of(scan_->start.plan) + ", " +
                         element_name(scan_->start.type) +
                         "; go on with the same shape, energies, type and mask, or begin another series");
-      message["refused"] = true;
-      post({command.from, std::move(message), 0, ""});
-      return;
     }
     post({command.from, started_message(true), 0,
           "scan '" + start.series + "' goes on; " + count_text(scan_->state.counts.received) +
               " spectra were there"});
     return;
   }
+  const std::string series = start.series, shape = shape_of(start.plan);
   try {
     // Measured before the scan is opened, so that both are not in memory at once.
     const std::optional<double> capacity = capacity_of(start.plan);
@@ -335,18 +356,16 @@ void ScanWork::run(Start& command) {
     state.reach = scan.live->reach();
     state.threshold = NAN;
     state.capacity = capacity;
+    if (scan_ && scan_->state.state == "running" && scan_->start.series != state.series)
+      post({{}, nullptr, 0, "scan '" + scan_->start.series + "' is given up: another one begins"});
+    view_.begin(state, plan.excluded);
     scan_ = std::move(scan);
   } catch (const std::exception& error) {
     const bool full = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-    const std::string line =
-        full ? "not enough memory for a scan of " + shape_of(start.plan) : one_line(error.what());
-    json message = error_message(line);
-    message["refused"] = true;
-    post({command.from, std::move(message), 0, "scan '" + start.series + "' was refused: " + line});
-    return;
+    const std::string line = full ? "not enough memory for a scan of " + shape : one_line(error.what());
+    return refuse(command.from, line, "scan '" + series + "' was refused: " + line);
   }
   regions_ = ended_ = nullptr;
-  view_.begin(scan_->state, scan_->start.plan.excluded);
   std::string log = "scan '" + scan_->start.series + "' begins: " + shape_of(scan_->start.plan) + ", " +
                     element_name(scan_->start.type);
   if (scan_->state.capacity) log += "; " + number_text(*scan_->state.capacity) + " spectra/s can be scored";
@@ -357,26 +376,28 @@ void ScanWork::run(Start& command) {
 void ScanWork::run(Block& command) {
   const BlockMessage& block = command.block;
   const auto bytes = static_cast<int64_t>(block.data.bytes.size());
-  const auto refuse = [&](const std::string& line) {
+  const auto refuse_block = [&](const std::string& line) {
     json message = error_message(line);
     message["number"] = block.number;
     message["series"] = std::string(block.series);
     post({command.from, std::move(message), bytes, ""});
+    command.answered = true;
   };
   if (!scan_ || scan_->start.series != block.series || !scan_->live || scan_->state.state == "ended")
-    return refuse("no scan '" + one_line(block.series) + "' is running here; start it");
+    return refuse_block("no scan '" + one_line(block.series) + "' is running here; start it");
   Scan& scan = *scan_;
   const ScanPlan& plan = scan.start.plan;
   if (block.first + block.count > plan.height * plan.width)
-    return refuse("block: pixels " + std::to_string(block.first) + " to " +
-                  std::to_string(block.first + block.count) + " are beyond the scan of " + shape_of(plan));
+    return refuse_block("block: pixels " + std::to_string(block.first) + " to " +
+                        std::to_string(block.first + block.count) + " are beyond the scan of " +
+                        shape_of(plan));
   const ScanCounts before = scan.live->counts();
   Rows finals;
   try {
     const std::vector<float> spectra = spectra_of(block, scan.start.type, plan.energy.size);
     finals = scan.live->push(block.first, block.count, spectra);
   } catch (const UserError& error) {
-    return refuse(error.what());
+    return refuse_block(error.what());
   }
   const ScanCounts& after = scan.live->counts();
   scan.rate.add(command.arrival, block.count);
@@ -397,6 +418,7 @@ void ScanWork::run(Block& command) {
          {"late", after.late - before.late}},
         bytes,
         ""});
+  command.answered = true;
   const double now = service_clock();
   refresh_state(now, false);
   tell_rows(finals, true, now);
@@ -465,6 +487,12 @@ bool ScanWork::do_spare_work() {
     scan.next_details = done + std::max(details_seconds, share_of_time * (done - now));
     return true;
   }
+  // Nobody sends: that is seen, too.
+  if (now >= scan.next_rate) {
+    scan.next_rate = now + rate_seconds;
+    scan.state.rate = scan.rate.per_second(now);
+    view_.set_state(scan.state);
+  }
   return false;
 }
 
@@ -502,7 +530,7 @@ json ScanWork::ended_message() const {
       {"type", "ended"},
       {"series", scan.start.series},
       {"counts", counts_message(state.counts)},
-      {"threshold", number_or_null(state.threshold)},
+      {"threshold", finite_json(state.threshold)},
       {"anomalous", state.anomalous},
       {"doubts", state.doubts},
       {"delay_ms", {{"provisional", state.provisional_delay.in_ms()}, {"final", state.final_delay.in_ms()}}},
@@ -510,33 +538,22 @@ json ScanWork::ended_message() const {
 }
 
 void ScanWork::run(End& command) {
-  const auto refuse = [&](const std::string& line) {
-    json message = error_message(line);
-    message["refused"] = true;
-    post({command.from, std::move(message), 0, ""});
-  };
   if (!scan_ || scan_->start.series != command.end.series || !scan_->live)
-    return refuse("no scan '" + command.end.series + "' is running here; start it");
+    return refuse(command.from, "no scan '" + command.end.series + "' is running here; start it");
   Scan& scan = *scan_;
-  if (scan.state.state == "running") {
-    const int64_t told = scan.live->final_rows();
-    scan.ended = command.arrival;
-    try {
-      scan.live->finish();
-    } catch (const UserError& error) {
-      // Too little has come to learn from, say: the scan goes on as it is.
-      return refuse(error.what());
-    }
-    scan.state.state = "ended";
-    const double now = service_clock();
-    refresh_state(now, true);
-    tell_rows({told, scan.live->final_rows()}, true, now);
-    tell_details();
-    scan.state.rate = 0;
-    view_.set_state(scan.state);
-    ended_ = ended_message();
-    post({{}, ended_, 0, "scan '" + scan.start.series + "' ended: " + ended_["summary"].get<std::string>()});
-  }
+  if (scan.state.state != "running") return;
+  const int64_t told = scan.live->final_rows();
+  scan.ended = command.arrival;
+  scan.live->finish();
+  scan.state.state = "ended";
+  const double now = service_clock();
+  refresh_state(now, true);
+  tell_rows({told, scan.live->final_rows()}, true, now);
+  tell_details();
+  scan.state.rate = 0;
+  view_.set_state(scan.state);
+  ended_ = ended_message();
+  post({{}, ended_, 0, "scan '" + scan.start.series + "' ended: " + ended_["summary"].get<std::string>()});
 }
 
 void ScanWork::run(Show& command) {

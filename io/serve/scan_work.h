@@ -26,9 +26,9 @@ namespace eelsvae {
 // another begins.
 class ScanWork {
  public:
-  // Whom something is for, and from whom it comes: everybody who watches, a client, or what the detector has
-  // sent, of which each kind is answered by itself.
-  enum class For { everyone, client, detector_start, detector_block, detector_end };
+  // Whom something is for, and from whom it comes: everybody who watches, a client, a client that starts a
+  // scan, or what the detector has sent, of which each kind is answered by itself.
+  enum class For { everyone, client, client_start, detector_start, detector_block, detector_end };
   struct Party {
     For kind = For::everyone;
     std::string client;  // its name
@@ -44,7 +44,9 @@ class ScanWork {
   };
 
   // wake: called from the thread whenever there are events. The source and the view outlive this.
-  ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake);
+  // most_measured: seconds that the measurement of how fast scans are scored may take, apart from what is
+  // under way then.
+  ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake, double most_measured = 10);
   ~ScanWork();
   ScanWork(const ScanWork&) = delete;
   ScanWork& operator=(const ScanWork&) = delete;
@@ -73,6 +75,7 @@ class ScanWork {
     std::shared_ptr<const void> owner;
     BlockMessage block;
     double arrival;
+    bool answered = false;
   };
   struct End {
     Party from;
@@ -96,13 +99,15 @@ class ScanWork {
     double ended = 0;              // when its end was told
     int64_t told_scored = 0;       // rows whose scores, provisional at least, were told
     bool unsaid = false;           // whether scores have come since regions and worst spectra were told
-    double next_threshold = 0, next_details = 0;  // not before
+    double next_threshold = 0, next_details = 0, next_rate = 0;  // not before
   };
 
   void put(Command command);
   void work();
   bool do_spare_work();  // what is done while no blocks wait; false: there is none
   void post(Event event);
+  void refuse(const Party& from, const std::string& line, const std::string& log = "");
+  void answer_failure(Command& command, const std::string& why);
   void run(Prepare& command);
   void run(Start& command);
   void run(Block& command);
@@ -122,9 +127,11 @@ class ScanWork {
   LiveScanSource& source_;
   LiveView& view_;
   std::function<void()> wake_;
+  const double most_measured_;
   std::optional<Scan> scan_;
-  nlohmann::json regions_, ended_;                    // the last ones
-  std::map<std::vector<double>, double> capacities_;  // that were measured, by geometry
+  nlohmann::json regions_, ended_;  // the last ones
+  // That were measured, by geometry; none: it could not be.
+  std::map<std::vector<double>, std::optional<double>> capacities_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

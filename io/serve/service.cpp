@@ -31,7 +31,8 @@ using nlohmann::json;
 
 constexpr int64_t most_blocks = 4096;     // that a sender may have outstanding
 constexpr size_t most_clients = 100;      // that are told what happens
-constexpr int waiting_messages = 10000;   // that one of them may leave unread
+constexpr int waiting_messages = 2000;    // that one of them may leave unread
+constexpr double show_seconds = 1;        // a client is not shown all of a scan more often
 constexpr double forgotten_seconds = 60;  // of silence, after which a client has to begin anew
 constexpr int messages_at_once = 256;     // that are received before others have their turn
 constexpr std::chrono::milliseconds tick(100);
@@ -137,7 +138,8 @@ class Service {
       if (items[1].revents) {
         waker_.reset();
         for (ScanWork::Event& event : work_.events()) deliver(event);
-        if (feed_)
+        // While a client's start is being decided, what the detector sends waits for its turn.
+        if (feed_ && starting_.empty())
           for (DetectorFeed::Event& event : feed_->events())
             std::visit([this](auto& any) { take(any); }, event);
       }
@@ -158,8 +160,11 @@ class Service {
  private:
   struct Client {
     double heard = 0, beat = 0;
-    bool shown_soon = false;  // whether the work has been asked to show it all
-    bool behind = false;      // did not read what it was told; is told all again when it does
+    bool watches = false;
+    bool wants_all = false;    // whether it is to be shown all that is known
+    bool being_shown = false;  // whether the work has been asked to do so
+    double next_show = 0;      // not before: a map may be large
+    bool behind = false;       // did not read what it was told; is told all again when it does
     int64_t next_block = 0, outstanding = 0, blocks = 0;
   };
 
@@ -183,15 +188,27 @@ class Service {
         const ClientMessage parsed =
             parse_client_message({static_cast<const std::byte*>(message->data()), message->size()});
         std::visit([&](const auto& any) { handle(name, any, message, now); }, parsed);
-      } catch (const UserError& error) {
-        json answer = error_message(error.what());
-        answer["refused"] = true;
-        send(name, answer);
+      } catch (const std::exception& error) {
+        refuse(name, error.what());
       }
     } catch (const zmq::error_t& error) {
       if (error.num() != EINTR && error.num() != EAGAIN) throw;
     }
     return true;
+  }
+
+  void refuse(const std::string& name, const std::string& line) {
+    json answer = error_message(line);
+    answer["refused"] = true;
+    send(name, answer);
+  }
+
+  // The connection can send nothing more of the scan.
+  void end_sending(const std::string& name, const std::string& line) {
+    json message = error_message(line);
+    message["series"] = series_;
+    message["fatal"] = true;
+    send(name, message);
   }
 
   using Owner = std::shared_ptr<zmq::message_t>;
@@ -215,15 +232,13 @@ class Service {
     if (producer_ == name && !series_.empty() && start.series != series_)
       throw UserError("start: the scan '" + series_ + "' is running; end it first");
     track(name, now);
-    if (!sending() && !series_.empty() && series_ != start.series)
-      log_("scan '" + series_ + "' is given up: another one begins");
     starting_ = name;
-    work_.start({For::client, name}, start);
+    work_.start({For::client_start, name}, start);
   }
 
   void handle(const std::string& name, const BlockMessage& block, const Owner& owner, double now) {
     const auto bytes = static_cast<int64_t>(block.data.bytes.size());
-    const auto refuse = [&](const std::string& line) {
+    const auto refuse_block = [&](const std::string& line) {
       json message = error_message("block " + std::to_string(block.number) + ": " + line);
       message["number"] = block.number;
       message["fatal"] = true;
@@ -231,16 +246,16 @@ class Service {
     };
     const auto found = clients_.find(name);
     if (found == clients_.end() || name != producer_ || block.series != series_)
-      return refuse("this connection does not send the scan '" +
-                    one_line(block.series.substr(0, longest_series)) +
-                    "'; start it, with resume to go on with it");
+      return refuse_block("this connection does not send the scan '" +
+                          one_line(block.series.substr(0, longest_series)) +
+                          "'; start it, with resume to go on with it");
     Client& client = found->second;
     if (block.number != client.next_block)
-      return refuse("was expected to be " + std::to_string(client.next_block) +
-                    "; blocks are lost: go on with resume");
+      return refuse_block("was expected to be " + std::to_string(client.next_block) +
+                          "; blocks are lost: go on with resume");
     if (client.outstanding + bytes > options_.window || client.blocks >= most_blocks)
-      return refuse("more than " + std::to_string(options_.window) + " bytes or " +
-                    std::to_string(most_blocks) + " blocks are outstanding; wait until they are taken");
+      return refuse_block("more than " + std::to_string(options_.window) + " bytes or " +
+                          std::to_string(most_blocks) + " blocks are outstanding; wait until they are taken");
     ++client.next_block;
     ++client.blocks;
     client.outstanding += bytes;
@@ -248,12 +263,8 @@ class Service {
   }
 
   void handle(const std::string& name, const EndMessage& end, const Owner&, double now) {
-    if (name != producer_ || end.series != series_) {
-      json message = error_message("end: this connection does not send the scan '" + end.series + "'");
-      message["refused"] = true;
-      send(name, message);
-      return;
-    }
+    if (name != producer_ || end.series != series_)
+      return refuse(name, "end: this connection does not send the scan '" + end.series + "'");
     work_.end({For::client, name}, end, now);
   }
 
@@ -267,7 +278,8 @@ class Service {
 
   void handle(const std::string& name, const WatchMessage&, const Owner&, double now) {
     Client& client = track(name, now);
-    if (!std::exchange(client.shown_soon, true)) work_.show(name);
+    client.watches = client.wants_all = true;
+    show_if_due(name, client, now);
   }
 
   void handle(const std::string& name, const BeatMessage&, const Owner&, double) {
@@ -288,19 +300,20 @@ class Service {
   void take(DetectorFeed::Begin& begin) {
     const std::string series = begin.start.series;
     detector_series_.clear();
-    std::string running;
-    if (!starting_.empty()) running = "a client's";
-    if (sending() && !detector_sends_) running = "'" + series_ + "', which a client sends,";
-    if (!running.empty()) {
+    if (sending() && !detector_sends_) {
       feed_->done_with(DetectorFeed::scan_bytes);
-      return log_(series + " is not scored: the scan " + running + " is running");
+      return tell_not_scored(series, "the scan '" + series_ + "', which a client sends, is running");
     }
-    if (!sending() && !series_.empty() && !detector_sends_)
-      log_("scan '" + series_ + "' is given up: another one begins");
     detector_series_ = series;
     detector_starts_.push_back({series, begin.rate});
     detector_refused_ = false;
     work_.start({For::detector_start, ""}, std::move(begin.start));
+  }
+
+  void tell_not_scored(const std::string& series, const std::string& why) {
+    const std::string line = series + " is not scored: " + why;
+    log_(line);
+    broadcast({{"type", "notice"}, {"series", series}, {"message", one_line(line)}});
   }
 
   void take(DetectorFeed::Spectra& spectra) {
@@ -334,8 +347,8 @@ class Service {
     feed_->done_with(DetectorFeed::scan_bytes);
     if (message["type"] != "started") {
       if (detector_series_ == series) detector_series_.clear();
-      detector_refused_ = true;  // as has been said
-      return;
+      detector_refused_ = true;  // as is said here
+      return tell_not_scored(series, message["message"].get<std::string>());
     }
     series_ = series;
     producer_.clear();
@@ -376,6 +389,8 @@ class Service {
         return deliver_to_all(event.message);
       case For::client:
         return deliver_to_client(event.to.client, event);
+      case For::client_start:
+        return deliver_client_start(event.to.client, event.message);
       case For::detector_start:
         return deliver_start(event.message);
       case For::detector_block:
@@ -387,7 +402,11 @@ class Service {
 
   void deliver_to_all(json& message) {
     const std::string type = message["type"];
-    if (type == "ended" || message.contains("fatal")) {
+    const bool failed = type == "scan" && message["state"] == "failed";
+    if (failed && !producer_.empty())
+      end_sending(producer_, "the scan '" + series_ +
+                                 "' cannot be scored any further: " + message["failure"].get<std::string>());
+    if (type == "ended" || failed) {
       // The state stays with the work; nobody sends any more.
       if (message["series"] == detector_series_) detector_series_.clear();
       if (detector_sends_ && type != "ended") detector_refused_ = true;
@@ -404,20 +423,19 @@ class Service {
       --found->second.blocks;
     }
     if (event.message.is_null()) {
-      if (const auto found = clients_.find(name); found != clients_.end()) found->second.shown_soon = false;
+      if (const auto found = clients_.find(name); found != clients_.end()) found->second.being_shown = false;
       return;
     }
-    if (name == starting_) {
-      starting_.clear();
-      if (event.message["type"] == "started") {
-        begin_sending(name, event.message);
-      } else if (event.message.contains("refused") && name != producer_) {
-        send(name, event.message);
-        clients_.erase(name);
-        return;
-      }
-    }
     send(name, event.message);
+  }
+
+  void deliver_client_start(const std::string& name, json& message) {
+    starting_.clear();
+    if (message["type"] == "started") begin_sending(name, message);
+    send(name, message);
+    // Who was refused is told nothing more, unless it has asked for that.
+    const auto found = clients_.find(name);
+    if (found != clients_.end() && name != producer_ && !found->second.watches) clients_.erase(found);
   }
 
   void begin_sending(const std::string& name, json& started) {
@@ -425,9 +443,7 @@ class Service {
     if (std::exchange(detector_sends_, false)) {  // which is not connected
       detector_series_.clear();
     } else if (!producer_.empty() && producer_ != name) {
-      json message = error_message("another client has taken the place of this one");
-      message["fatal"] = true;
-      send(producer_, message);
+      end_sending(producer_, "another client has taken the place of this one");
       clients_.erase(producer_);
     }
     series_ = started["series"];
@@ -507,6 +523,14 @@ class Service {
       if (clients_.contains(name)) drop(name, "went away");
   }
 
+  void show_if_due(const std::string& name, Client& client, double now) {
+    if (!client.wants_all || client.being_shown || client.behind || now < client.next_show) return;
+    client.wants_all = false;
+    client.being_shown = true;
+    client.next_show = now + show_seconds;
+    work_.show(name);
+  }
+
   void look_after_clients(double now) {
     static const std::string beat = encoded({{"type", "beat"}});
     static const std::string behind = encoded({{"type", "behind"}});
@@ -521,8 +545,9 @@ class Service {
       if (now - client.heard > lost_seconds && name == producer_ && !quiet_) silent = true;
       if (client.behind && try_to_send(name, behind) == Sent::yes) {
         client.behind = false;
-        if (!std::exchange(client.shown_soon, true)) work_.show(name);
+        client.wants_all = true;
       }
+      show_if_due(name, client, now);
       if (now - client.beat < beat_seconds - 0.05) continue;
       client.beat = now;
       if (try_to_send(name, beat) == Sent::gone) lost.emplace_back(name, "went away");

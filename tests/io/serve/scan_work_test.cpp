@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
+#include <new>
 
 #include "tests/io/serve/scan_double.h"
 
@@ -17,7 +18,7 @@ using nlohmann::json;
 
 constexpr int64_t height = 6, width = 5, channels = 4;
 
-const ScanWork::Party a = {ScanWork::For::client, "a"};
+const ScanWork::Party a = {ScanWork::For::client, "a"}, starting_a = {ScanWork::For::client_start, "a"};
 
 StartMessage start_of(const std::string& series) {
   StartMessage start;
@@ -29,7 +30,9 @@ StartMessage start_of(const std::string& series) {
 // Events, in the order in which they come.
 class Work {
  public:
-  explicit Work(LiveScanSource& source) : work_(source, view, [this] { changed_.notify_all(); }) {}
+  explicit Work(LiveScanSource& source, double most_measured = 10)
+      : work_(
+            source, view, [this] { changed_.notify_all(); }, most_measured) {}
 
   void send(int64_t number, int64_t first, int64_t count, float value = 410,
             const std::string& series = "film") {
@@ -38,7 +41,7 @@ class Work {
     block.data.bytes = std::as_bytes(std::span(*data));
     work_.take(a, data, block, service_clock());
   }
-  void start(const StartMessage& start) { work_.start(a, start); }
+  void start(const StartMessage& start) { work_.start(starting_a, start); }
   void end() { work_.end(a, {"film"}, service_clock()); }
   void show(const std::string& client) { work_.show(client); }
 
@@ -205,6 +208,120 @@ TEST(ScanWork, WhoComesLateIsToldAll) {
   EXPECT_EQ(event.message["final"], true);
   EXPECT_EQ(event.message["rows"], 2);
   EXPECT_EQ(floats_of(event.message["scores"]), std::vector<float>(2 * width, 30));
+}
+
+// What fails, and where, is told once: the scan is over where it cannot go on, and only there.
+class FailingScan : public ScanDouble {
+ public:
+  FailingScan(const ScanPlan& plan, const std::atomic<const char*>& where) : ScanDouble(plan, 2, 0), where_(where) {}
+  double threshold() const override { return failing("threshold"), ScanDouble::threshold(); }
+  std::span<const float> scores() const override { return failing("scores"), ScanDouble::scores(); }
+  Rows finish() override { return failing("finish"), ScanDouble::finish(); }
+  const ScanCounts& counts() const override { return failing("counts"), ScanDouble::counts(); }
+
+ private:
+  void failing(const char* what) const {
+    if (std::strcmp(where_, what) == 0) throw std::bad_alloc();
+  }
+  const std::atomic<const char*>& where_;
+};
+class FailingScans : public LiveScanSource {
+ public:
+  std::unique_ptr<LiveScan> open(const ScanPlan& plan) override {
+    return std::make_unique<FailingScan>(plan, where);
+  }
+  std::string description() const override { return "a double"; }
+  std::atomic<const char*> where = "";
+};
+
+TEST(ScanWork, BlockIsAnsweredOnceWhereScoringFailsAfterIt) {
+  FailingScans source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("scan");
+  work.send(0, 0, width);
+  work.next("scores");
+  source.where = "threshold";
+  work.send(1, width, 3 * width);
+  work.next("taken");
+  const ScanWork::Event failed = work.next("scan");
+  EXPECT_EQ(failed.to.kind, ScanWork::For::everyone);
+  EXPECT_EQ(failed.message["state"], "failed");
+  EXPECT_FALSE(failed.message["failure"].get<std::string>().empty());
+  EXPECT_EQ(work.view.state()["scan"]["state"], "failed");
+  // The next answer is the next block's.
+  work.send(2, 0, 1);
+  EXPECT_EQ(work.next("error").message["number"], 2);
+}
+
+TEST(ScanWork, EndThatFailsIsAnswered) {
+  FailingScans source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("scan");
+  source.where = "finish";
+  work.end();
+  const ScanWork::Event error = work.next("error");
+  EXPECT_EQ(error.to, a);
+  EXPECT_EQ(error.message["refused"], true);
+  EXPECT_EQ(work.next("scan").message["state"], "failed");
+}
+
+TEST(ScanWork, StartOrWatcherThatFailsLeavesTheScan) {
+  FailingScans source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("started");
+  work.send(0, 0, 4 * width);
+  work.next("regions");
+  source.where = "scores";
+  work.show("b");
+  const ScanWork::Event error = work.next("error");
+  EXPECT_EQ(error.to.client, "b");
+  EXPECT_EQ(error.message["refused"], true);
+  source.where = "";
+  work.send(1, 4 * width, 2 * width);
+  EXPECT_EQ(work.next("taken").message["received"], 2 * width);
+  work.end();
+  work.next("ended");
+}
+
+// A scan whose rows take long, and are cheap where they are missing, is not measured by what is missing.
+TEST(ScanWork, CapacityIsThatOfRowsThatWereScored) {
+  ScanDoubles slow(4, 0.1);
+  Work work(slow, 0.25);
+  StartMessage start = start_of("film");
+  start.plan.height = 40;
+  double begin = service_clock();
+  work.start(start);
+  EXPECT_TRUE(work.next("started").message["capacity"].is_null());
+  EXPECT_LT(service_clock() - begin, 2);  // and not the four seconds of all rows
+  // What cannot be measured is not tried again.
+  start.series = "other";
+  begin = service_clock();
+  work.start(start);
+  EXPECT_TRUE(work.next("started").message["capacity"].is_null());
+  EXPECT_LT(service_clock() - begin, 0.25);
+}
+
+TEST(ScanWork, RateIsThatOfNow) {
+  ScanDoubles source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("started");
+  work.send(0, 0, width);
+  work.next("taken");
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  work.send(1, width, width);
+  work.next("taken");
+  const double begin = service_clock();
+  const auto rate = [&] { return work.view.state()["scan"]["rate"].get<double>(); };
+  while (rate() == 0 && service_clock() - begin < 5)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_GT(rate(), 0);
+  while (rate() > 0 && service_clock() - begin < 20)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(rate(), 0);
 }
 
 TEST(LiveView, OnlyWhatHasChangedIsTold) {
