@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 try:
@@ -20,6 +21,7 @@ except ImportError as error:
     sys.exit(77)
 
 from serve_tools import (CHANNELS, HEIGHT, ODD, SETTINGS, START, WIDTH, Service, root, row, until)
+import eelsvae_client
 from eelsvae_client import Refused, Scan, ServiceLost, Watch, decode, encode, status
 
 build = str(pathlib.Path(sys.argv[1]).absolute())
@@ -324,7 +326,9 @@ def test_what_is_wrong_is_refused():
         assert "dispersion" in refusal(dispersion=0)
         scan = Scan(service.address, **START)
         assert "is running" in refusal(series="another")
-        for wrong, kind in ((array.array("f", [1] * CHANNELS), TypeError), (b"123", ValueError)):
+        # Bytes are taken as they are, numbers of another type are not.
+        for wrong, kind in ((array.array("f", [1] * CHANNELS), TypeError), (b"123", ValueError),
+                            (array.array("B", [1] * 2 * CHANNELS), TypeError)):
             try:
                 scan.send(0, wrong)
                 raise AssertionError("taken")
@@ -337,6 +341,7 @@ def test_what_is_wrong_is_refused():
         except Refused as line:
             assert "beyond the scan" in str(line), line
         scan.close()
+        until(lambda: status(service.address)["scan"]["state"] == "producer lost", 5, "the sender has left")
         floats = Scan(service.address, **{**START, "dtype": "float32"})
         floats.send(0, array.array("f", [float("nan")] * CHANNELS))
         try:
@@ -351,6 +356,200 @@ def test_what_is_wrong_is_refused():
         except Refused as line:
             assert "nothing can be learned" in str(line), line
         floats.close()
+
+
+def test_who_watches_is_not_bothered_by_others():
+    """A start that is refused leaves its client what it was; a scan that fails ends its sender, not who watches."""
+    with Service(build) as service:
+        watcher = zmq.Context.instance().socket(zmq.DEALER)
+        watcher.linger = 0
+        watcher.connect(service.address)
+        start = {"type": "start", "version": 1, "series": "film", **START, "shape": list(START["shape"])}
+        watcher.send(encode({"type": "watch"}))
+        assert answer_to(watcher, "scan")["state"] == "none"
+        watcher.send(encode({**start, "rate": 1e9}))
+        assert answer_to(watcher, "error")["refused"]
+        scan = Scan(service.address, series="other", **START)
+        assert answer_to(watcher, "scan")["series"] == "other", "who was refused is not told of scans any more"
+        scan.close()
+        until(lambda: status(service.address)["scan"]["state"] == "producer lost", 5, "the sender has left")
+        # Another scan that is refused does not give up the one that waits.
+        watcher.send(encode({**start, "rate": 1e9}))
+        assert answer_to(watcher, "error")["refused"]
+        assert status(service.address)["scan"]["series"] == "other"
+        assert not any("given up" in line for line in [*service.seen, *service.lines.queue])
+        # Nothing can be learned of nothing.
+        watch = Watch(service.address)
+        scan = Scan(service.address, series="other", resume=True, **START)
+        try:
+            scan.end()
+            raise AssertionError("a scan of nothing ended")
+        except Refused as line:
+            assert "nothing can be learned" in str(line), line
+        scan.close()
+        last = list(watch.updates(10))[-1]
+        assert last["type"] == "scan" and last["state"] == "failed" and "nothing can be learned" in last["failure"], last
+        assert watch.summary is None
+        with Scan(service.address, series="next", **START) as scan:
+            until(lambda: watch.scan["series"] == "next", 5, "the watcher is told of the next scan")
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+        for message in watch.updates(10):
+            pass
+        assert watch.summary == scan.summary
+        watch.close()
+        watcher.close()
+
+
+def test_maps_are_shown_once_a_second():
+    """Whoever asks for all again and again does not get it more often; the last question is answered."""
+    with Service(build) as service, Scan(service.address, **START) as scan:
+        for y in range(HEIGHT):
+            scan.send(y * WIDTH, row(y))
+        scan.flush()
+        socket = zmq.Context.instance().socket(zmq.DEALER)
+        socket.linger = 0
+        socket.connect(service.address)
+        begin, shown = time.monotonic(), 0
+        for _ in range(200):
+            socket.send(encode({"type": "watch"}))
+        while socket.poll(1500):
+            shown += decode(socket.recv())["type"] == "scan"
+            if time.monotonic() - begin > 2.5:
+                break
+            socket.send(encode({"type": "beat"}))
+            time.sleep(0.01)
+        assert shown == 2, shown
+        socket.close()
+
+
+def test_start_of_a_client_that_is_refused_leaves_the_detectors():
+    """What a detector begins meanwhile is scored; where the client's start is taken it is said that it is not."""
+    detector = zmq.Context.instance().socket(zmq.PUSH)
+    detector.linger = 0
+    port = detector.bind_to_random_port("tcp://127.0.0.1")
+    start = {"type": "start", "version": 1, "series": "film", **START, "shape": list(START["shape"])}
+    with Service(build, "--simplon", f"tcp://127.0.0.1:{port}") as service, Watch(service.address) as watch:
+        client = zmq.Context.instance().socket(zmq.DEALER)
+        client.linger = 0
+        client.connect(service.address)
+        for number, rate, kind in (1, 1e9, "error"), (2, 1, "started"):
+            # Of another size each: how fast it is scored is measured, which takes a while.
+            client.send(encode({**start, "channels": CHANNELS + number, "rate": rate}))
+            time.sleep(0.1)
+            detector.send(encode({"type": "start", "series_id": number, "number_of_images": HEIGHT * WIDTH, "image_size_x": 128,
+                                  "image_size_y": 8, "channels": ["a"],
+                                  "user_data": {"scan_shape": [HEIGHT, WIDTH], "energy_offset": 1, "dispersion": 0.5}}))
+            answer_to(client, kind)
+            if kind == "error":
+                until(lambda: watch.scan.get("series") == "series 1", 5, "the detector's series begins")
+                detector.send(encode({"type": "end", "series_id": number}))
+                until(lambda: watch.scan.get("state") == "failed", 10, "it ends")
+            else:
+                notice = answer_to(client, "notice")
+                assert notice["series"] == "series 2" and "which a client sends" in notice["message"], notice
+        client.close()
+    detector.close()
+
+
+def test_scan_that_has_ended_keeps_what_it_found():
+    """Another scan begins before the first one's connection is closed."""
+    with Service(build) as service:
+        with Scan(service.address, series="first", **START) as scan:
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+            ended = scan.end()
+            scores = scan.scores[:]
+            for series in "second", "first":  # another one may take its name, too
+                with Scan(service.address, series=series, **START) as other:
+                    for y in range(HEIGHT):
+                        other.send(y * WIDTH, row(y + 100))
+                assert other.summary and other.scores != scores
+                status(service.address)
+                time.sleep(0.1)
+                assert scan.ended == ended and scan.summary == ended["summary"] and scan.scores == scores
+                assert scan.scan["series"] == "first"
+            assert [message["type"] for message in scan.updates(1)][-1] == "ended"
+        assert scan.ended == ended
+
+
+def test_closing():
+    """Ends what waits, and callbacks; what is called later says that it was closed."""
+    with Service(build) as service:
+        scan, watch = Scan(service.address, **START), Watch(service.address)
+        found = []
+        readers = [threading.Thread(target=lambda each=each: found.extend(each.updates())) for each in (scan, watch)]
+        for reader in readers:
+            reader.start()
+        time.sleep(0.1)
+        for each, reader in zip((scan, watch), readers):
+            each.close()
+            reader.join(5)
+            assert not reader.is_alive(), "updates() waits for a connection that was closed"
+        for call in (lambda: scan.send(0, row(0)), scan.end):
+            try:
+                call()
+                raise AssertionError("a connection that was closed was used")
+            except ValueError as line:
+                assert "was closed" in str(line), line
+        until(lambda: status(service.address)["scan"]["state"] == "producer lost", 5, "the sender has left")
+        with Scan(service.address, **START) as scan:
+            scan.send(0, row(0))
+            scan.close()
+        assert scan.ended is None
+        until(lambda: status(service.address)["scan"]["state"] == "producer lost", 5, "the sender has left")
+
+        calls, over = [], False
+
+        def slow(message):
+            assert not over, "a callback comes after the end"
+            time.sleep(0.05)
+            calls.append(message)
+        with Scan(service.address, on_scores=slow, **START) as scan:
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+        over = True
+        assert sum(message["rows"] for message in calls if message["final"]) == HEIGHT
+
+        def wrong(message):
+            raise KeyError("of the callback")
+        try:
+            with Scan(service.address, on_scores=wrong, **START) as scan:
+                for y in range(HEIGHT):
+                    scan.send(y * WIDTH, row(y))
+            raise AssertionError("what a callback raised was lost")
+        except KeyError:
+            pass
+
+
+def test_updates_are_kept_for_who_reads_them():
+    with Service(build) as service:
+        watch = Watch(service.address)
+        with Scan(service.address, **START) as scan:
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+        until(lambda: watch.summary, 10, "the end")
+        assert not watch._updates, "updates are kept that nobody reads"
+        told = list(watch.updates(5))
+        assert [message["type"] for message in told] == ["scan", "scores", "regions", "ended"], told
+        assert told[1]["scores"] == scan.scores and told[1]["rows"] == HEIGHT and watch.scores == scan.scores
+        watch.close()
+        # One who reads too slowly gets all anew.
+        most, eelsvae_client.MOST_UPDATES = eelsvae_client.MOST_UPDATES, 3
+        try:
+            with Watch(service.address) as watch:
+                next(watch.updates(5))
+                with Scan(service.address, **START) as scan:
+                    for y in range(HEIGHT):
+                        scan.send(y * WIDTH, row(y))
+                        scan.flush()
+                        time.sleep(0.01)
+                until(lambda: watch.gaps > 0, 5, "updates that were not read are a gap")
+                for message in watch.updates(5):
+                    pass
+                until(lambda: watch.scores == scan.scores, 5, "all is told anew")
+        finally:
+            eelsvae_client.MOST_UPDATES = most
 
 
 def test_hostile_messages():
