@@ -22,7 +22,7 @@ constexpr int64_t most_worst = 24;
 constexpr double threshold_seconds = 0.1, details_seconds = 0.5;  // not more often
 constexpr double rate_seconds = 1;
 constexpr double share_of_time = 10;           // what is refreshed takes a tenth of the time at most
-constexpr int64_t largest_map_part = 1 << 20;  // scores in one message
+constexpr int64_t largest_map_part = 1 << 16;  // scores in one message, if rows are not larger
 constexpr double least_measured = 0.25;        // seconds for which a capacity is, where rows are scored fast
 
 std::string shape_of(const ScanPlan& plan) {
@@ -229,7 +229,7 @@ void ScanWork::answer_failure(Command& command, const std::string& why) {
 // What the library could not do leaves the scan in no state to go on from.
 void ScanWork::fail(const std::string& why) {
   if (!scan_ || !scan_->live) return;
-  scan_->state.state = "failed";
+  scan_->state.stage = ScanStage::failed;
   scan_->state.failure = one_line(why);
   scan_->live.reset();
   view_.set_state(scan_->state);
@@ -274,7 +274,7 @@ json ScanWork::scan_message() const {
                   {"channels", scan.start.plan.energy.size},
                   {"energy_offset", scan.start.plan.energy.offset},
                   {"dispersion", scan.start.plan.energy.scale},
-                  {"state", scan.state.state},
+                  {"state", to_string(scan.state.stage)},
                   {"reach", scan.state.reach},
                   {"capacity", scan.state.capacity ? json(*scan.state.capacity) : json(nullptr)}};
   if (!scan.state.failure.empty()) message["failure"] = scan.state.failure;
@@ -292,7 +292,7 @@ json ScanWork::scores_message(Rows rows, bool final) const {
           {"scores", float_bytes(scan.live->scores().subspan(static_cast<size_t>(rows.first * width),
                                                              static_cast<size_t>(rows.count() * width)))},
           {"threshold", finite_json(scan.state.threshold)},
-          {"threshold_final", scan.state.state == "ended"},
+          {"threshold_final", scan.state.stage == ScanStage::ended},
           {"final_rows", scan.state.final_rows},
           {"scored_rows", scan.state.scored_rows},
           {"counts", counts_message(scan.state.counts)}};
@@ -312,7 +312,7 @@ void ScanWork::run(Prepare& command) {
 void ScanWork::run(Start& command) {
   StartMessage& start = command.start;
   if (start.resume && scan_ && scan_->start.series == start.series && scan_->live) {
-    if (scan_->state.state == "ended") {
+    if (scan_->state.stage == ScanStage::ended) {
       return refuse(command.from, "series '" + start.series + "' has ended; begin another series");
     }
     if (!same_geometry(start, scan_->start)) {
@@ -347,7 +347,6 @@ void ScanWork::run(Start& command) {
     for (size_t pixel = 0; pixel < plan.excluded.size(); ++pixel)
       if (plan.excluded[pixel] != 0) --scan.wanted[pixel / static_cast<size_t>(plan.width)];
     ScanState& state = scan.state;
-    state.state = "running";
     state.series = scan.start.series;
     state.title = scan.start.title;
     state.height = plan.height;
@@ -356,7 +355,7 @@ void ScanWork::run(Start& command) {
     state.reach = scan.live->reach();
     state.threshold = NAN;
     state.capacity = capacity;
-    if (scan_ && scan_->state.state == "running" && scan_->start.series != state.series)
+    if (scan_ && scan_->state.stage == ScanStage::running && scan_->start.series != state.series)
       post({{}, nullptr, 0, "scan '" + scan_->start.series + "' is given up: another one begins"});
     view_.begin(state, plan.excluded);
     scan_ = std::move(scan);
@@ -383,7 +382,7 @@ void ScanWork::run(Block& command) {
     post({command.from, std::move(message), bytes, ""});
     command.answered = true;
   };
-  if (!scan_ || scan_->start.series != block.series || !scan_->live || scan_->state.state == "ended")
+  if (!scan_ || scan_->start.series != block.series || !scan_->live || scan_->state.stage == ScanStage::ended)
     return refuse_block("no scan '" + one_line(block.series) + "' is running here; start it");
   Scan& scan = *scan_;
   const ScanPlan& plan = scan.start.plan;
@@ -466,7 +465,7 @@ void ScanWork::tell_rows(Rows rows, bool final, double now) {
 }
 
 bool ScanWork::do_spare_work() {
-  if (!scan_ || !scan_->live || scan_->state.state != "running") return false;
+  if (!scan_ || !scan_->live || scan_->state.stage != ScanStage::running) return false;
   Scan& scan = *scan_;
   if (scan.live->complete_rows() > scan.live->scored_rows()) {
     const Rows rows = scan.live->score_provisionally();
@@ -515,7 +514,7 @@ void ScanWork::tell_details() {
   view_.set_state(scan.state);
   regions_ = regions_message(found, scan.start.plan.width);
   regions_["series"] = scan.start.series;
-  regions_["final"] = scan.state.state == "ended";
+  regions_["final"] = scan.state.stage == ScanStage::ended;
   post({{}, regions_, 0, ""});
 }
 
@@ -541,11 +540,11 @@ void ScanWork::run(End& command) {
   if (!scan_ || scan_->start.series != command.end.series || !scan_->live)
     return refuse(command.from, "no scan '" + command.end.series + "' is running here; start it");
   Scan& scan = *scan_;
-  if (scan.state.state != "running") return;
+  if (scan.state.stage != ScanStage::running) return;
   const int64_t told = scan.live->final_rows();
   scan.ended = command.arrival;
   scan.live->finish();
-  scan.state.state = "ended";
+  scan.state.stage = ScanStage::ended;
   const double now = service_clock();
   refresh_state(now, true);
   tell_rows({told, scan.live->final_rows()}, true, now);

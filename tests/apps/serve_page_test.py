@@ -118,6 +118,9 @@ with Service(sys.argv[1], "--page", "0") as service:
         assert page.row_colours(24) > page.row_colours(5), "provisional rows do not look other than final ones"
         page.picture("running")
 
+        # What is in the table stays there while more comes: focus, and what is about to be clicked.
+        page.script("document.querySelector('#worst tbody tr').focus(); document.activeElement.kept = true")
+
         # Later rows, one of which lacks a spectrum; the newest anomaly is another one than the worst.
         for y in range(25, 36):
             scan.send(y * WIDTH, row(y) if y != 28 else row(y)[:-START["channels"]])
@@ -127,6 +130,7 @@ with Service(sys.argv[1], "--page", "0") as service:
             const rows = [...document.querySelectorAll('#worst tbody tr')];
             return rows.find((row) => row.cells[0].textContent == arguments[0] && row.cells[1].textContent == arguments[1])"""
         until(lambda: all(page.script(find, *odd) for odd in ODD), 5, "both in the list")
+        assert page.script("return document.activeElement.kept") is True, "the focus is lost when more comes"
         page.script("document.getElementById('by-place').click()")
         until(lambda: int(page.text("pixel").split()[1].rstrip(",")) >= 33, 5, "the newest one first")
         page.script(find + ".click()", *ODD[0])
@@ -159,6 +163,16 @@ with Service(sys.argv[1], "--page", "0") as service:
         took = until(lambda: "The service has not answered" in page.text("trouble"), 2.5, "the page says that the service is gone")
         print(f"the page says after {took:.2f} s that the service is gone")
         page.picture("dead")
+
+        # Another one has no scan.
+        with Service(sys.argv[1], "--page", str(urllib.parse.urlparse(url).port)):
+            until(lambda: page.text("headline") == "No scan yet" and page.text("trouble") == "", 10, "the page of the next service")
+            assert page.script("return document.querySelectorAll('#worst tbody tr').length") == 0
+            assert page.script("return document.getElementById('map').width") == 1
+            page.script("for (const id of ['by-score', 'by-place']) document.getElementById(id).click()")
+            until(lambda: page.text("pixel").startswith("No spectrum"), 5, "nothing is selected")
+            wrong = [line for line in page.complaints() if "ERR_CONNECTION" not in line]
+            assert wrong == [], wrong
     finally:
         driver.quit()
 print("passed")

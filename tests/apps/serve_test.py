@@ -322,6 +322,7 @@ def test_what_is_wrong_is_refused():
             raise AssertionError(f"taken: {changes}")
         assert "can be scored here" in refusal(rate=1e9)
         assert "shape" in refusal(shape=(1 << 20, 1 << 20))
+        assert "rows of 2097152 spectra" in refusal(shape=(1, 1 << 21), channels=4)
         assert "channels" in refusal(channels=1 << 20)
         assert "dispersion" in refusal(dispersion=0)
         scan = Scan(service.address, **START)
