@@ -21,7 +21,7 @@ if not chromium or not driver_file:
     print("skipped: no Chromium, or no driver of it")
     sys.exit(77)
 
-from serve_tools import HEIGHT, ODD, START, WIDTH, Service, row, until
+from serve_tools import HEIGHT, ODD, START, WIDTH, Service, bound, row, until
 from eelsvae_client import Scan
 
 TITLE = "film <img src=x onerror=alert(1)> & more"
@@ -138,7 +138,7 @@ with Service(sys.argv[1], "--page", "0") as service:
 
         scan.close()
         took = until(lambda: "Nobody sends" in page.text("trouble"), 2.5, "the page says that nobody sends")
-        print(f"the page says after {took:.2f} s that the sender is gone")
+        print(f"the page says after {took:.2f} s that the sender is gone; bound {bound(2.5)}")
         page.picture("lost")
         with Scan(service.address, title=TITLE, series=scan.series, resume=True, **START) as scan:
             until(lambda: page.text("trouble") == "", 5, "the page says that somebody sends again")
@@ -161,7 +161,7 @@ with Service(sys.argv[1], "--page", "0") as service:
 
         service.kill()
         took = until(lambda: "The service has not answered" in page.text("trouble"), 2.5, "the page says that the service is gone")
-        print(f"the page says after {took:.2f} s that the service is gone")
+        print(f"the page says after {took:.2f} s that the service is gone; bound {bound(2.5)}")
         page.picture("dead")
 
         # Another one has no scan.

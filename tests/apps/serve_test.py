@@ -20,7 +20,7 @@ except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
-from serve_tools import (CHANNELS, HEIGHT, ODD, SETTINGS, START, WIDTH, Service, root, row, until)
+from serve_tools import (CHANNELS, HEIGHT, ODD, SETTINGS, START, WIDTH, Service, allowed, bound, root, row, until)
 import eelsvae_client
 from eelsvae_client import Refused, Scan, ServiceLost, Watch, decode, encode, status
 
@@ -53,7 +53,7 @@ def start_sender(address, rows):
 def answer_to(socket, kind):
     """The next message of a type on a bare connection."""
     while True:
-        assert socket.poll(5000), f"no {kind}"
+        assert socket.poll(int(1000 * allowed(5))), f"no {kind} in {bound(5)}"
         found = decode(socket.recv())
         if found["type"] == kind:
             return found
@@ -100,7 +100,7 @@ def test_scan():
             until(lambda: last.summary, 5, "the end of a scan that has ended")
             assert last.scores == scan.scores
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(5) == 0, service.process.returncode
+        assert service.process.wait(allowed(5)) == 0, service.process.returncode
 
 
 def write_npy(path, rows):
@@ -195,7 +195,7 @@ def test_sender_is_killed():
             service.line("waits for one that resumes it", 1)
             with Watch(service.address) as late:
                 assert late.producer_lost, "who comes later does not know that the sender is gone"
-            print(f"  death of the sender told after {took:.2f} s")
+            print(f"  death of the sender told after {took:.2f} s; bound {bound(BOUND)}")
             other = Scan(service.address, resume=True, series="film", **START)
             assert other.resumed and other.missing == [(15 * WIDTH, (HEIGHT - 15) * WIDTH)], other.missing
             until(lambda: not watch.producer_lost, 2, "the watcher hears that somebody sends again")
@@ -238,13 +238,14 @@ def test_service_is_killed():
                 for message in watch.updates(5):
                     pass
         except ServiceLost as lost:
-            print(f"  death of the service told to watchers after {time.monotonic() - begin:.2f} s: {lost}")
+            print(f"  death of the service told to watchers after {time.monotonic() - begin:.2f} s (bound {bound(BOUND)}): {lost}")
         try:
             scan.end()
             raise AssertionError("a scan ended without a service")
         except ServiceLost:
             pass
-        assert time.monotonic() - begin < BOUND
+        took = time.monotonic() - begin
+        assert took < allowed(BOUND), f"told after {took:.2f} s, and not within {bound(BOUND)}"
         try:
             scan.send(0, row(0))
             raise AssertionError("spectra went to no service")
@@ -414,13 +415,11 @@ def test_maps_are_shown_once_a_second():
         begin, shown = time.monotonic(), 0
         for _ in range(200):
             socket.send(encode({"type": "watch"}))
-        while socket.poll(1500):
+        while shown < 2 or time.monotonic() - begin < 2.5:
+            assert socket.poll(int(1000 * allowed(5))), f"shown {shown} times"
             shown += decode(socket.recv())["type"] == "scan"
-            if time.monotonic() - begin > 2.5:
-                break
-            socket.send(encode({"type": "beat"}))
-            time.sleep(0.01)
-        assert shown == 2, shown
+        took = time.monotonic() - begin
+        assert shown <= 1 + took, f"shown {shown} times in {took:.1f} s"
         socket.close()
 
 
@@ -437,7 +436,7 @@ def test_start_of_a_client_that_is_refused_leaves_the_detectors():
         for number, rate, kind in (1, 1e9, "error"), (2, 1, "started"):
             # Of another size each: how fast it is scored is measured, which takes a while.
             client.send(encode({**start, "channels": CHANNELS + number, "rate": rate}))
-            time.sleep(0.1)
+            until(lambda: status(service.address)["clients"] == 2, 5, "the client's start is being decided")
             detector.send(encode({"type": "start", "series_id": number, "number_of_images": HEIGHT * WIDTH, "image_size_x": 128,
                                   "image_size_y": 8, "channels": ["a"],
                                   "user_data": {"scan_shape": [HEIGHT, WIDTH], "energy_offset": 1, "dispersion": 0.5}}))
@@ -485,7 +484,7 @@ def test_closing():
         time.sleep(0.1)
         for each, reader in zip((scan, watch), readers):
             each.close()
-            reader.join(5)
+            reader.join(allowed(5))
             assert not reader.is_alive(), "updates() waits for a connection that was closed"
         for call in (lambda: scan.send(0, row(0)), scan.end):
             try:
@@ -562,7 +561,7 @@ def test_hostile_messages():
         socket.connect(service.address)
 
         def answer():
-            assert socket.poll(2000), "no answer"
+            assert socket.poll(int(1000 * allowed(2))), f"no answer in {bound(2)}"
             return decode(socket.recv())
 
         block = {"type": "block", "series": "film", "number": 0, "first": 0, "count": 1, "data": bytes(2 * CHANNELS)}
