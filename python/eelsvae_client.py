@@ -165,6 +165,8 @@ def _set_keys(socket, keys):
 class _Client:
     """A connection, and the thread that keeps it: it sends beats, hears those of the service, and hands on what comes."""
 
+    _kept = False  # whether updates are: somebody reads them
+
     def __init__(self, address, keys, first):
         self.address = address
         self.scan = None           # what the service said last of the scan: shape, series, state, ...
@@ -181,7 +183,6 @@ class _Client:
         self._expected = None      # number of the next message to all
         self._error = None
         self._updates = collections.deque()
-        self._kept = False         # whether updates are: somebody reads them
         self._regions_told = None  # the last message of them
         self._outgoing = collections.deque()
         self._changed = threading.Condition()
@@ -327,6 +328,8 @@ class _Client:
 
     def _wake_up(self):
         with self._waking:
+            if self._wake.closed:  # by another thread, a moment ago
+                return
             try:
                 self._wake.send(b"", zmq.NOBLOCK)
             except zmq.Again:
@@ -454,8 +457,8 @@ class Scan(_Client):
             start["excluded"] = memoryview(excluded).cast("B").tobytes()
         if rate is not None:
             start["rate"] = float(rate)
-        super().__init__(address, keys, start)
         self._kept = any(self._callbacks.values())
+        super().__init__(address, keys, start)
         try:
             self._until(lambda: self._started is not None)
         except BaseException:
@@ -468,7 +471,7 @@ class Scan(_Client):
         self.reach = self._started["reach"]
         self._window = self._started["window"]
         self._most_blocks = self._started["most_blocks"]
-        if self._kept:
+        if any(self._callbacks.values()):
             self._calls = threading.Thread(target=self._call_back, name="eelsvae scores", daemon=True)
             self._calls.start()
 

@@ -22,7 +22,7 @@ if not chromium or not driver_file:
     sys.exit(77)
 
 from serve_tools import HEIGHT, ODD, START, WIDTH, Service, bound, row, until
-from eelsvae_client import Scan
+from eelsvae_client import Refused, Scan
 
 TITLE = "film <img src=x onerror=alert(1)> & more"
 
@@ -165,12 +165,21 @@ with Service(sys.argv[1], "--page", "0") as service:
         page.picture("dead")
 
         # Another one has no scan.
-        with Service(sys.argv[1], "--page", str(urllib.parse.urlparse(url).port)):
+        with Service(sys.argv[1], "--page", str(urllib.parse.urlparse(url).port)) as service:
             until(lambda: page.text("headline") == "No scan yet" and page.text("trouble") == "", 10, "the page of the next service")
             assert page.script("return document.querySelectorAll('#worst tbody tr').length") == 0
             assert page.script("return document.getElementById('map').width") == 1
             page.script("for (const id of ['by-score', 'by-place']) document.getElementById(id).click()")
             until(lambda: page.text("pixel").startswith("No spectrum"), 5, "nothing is selected")
+            # Nothing can be learned of nothing.
+            scan = Scan(service.address, **START)
+            try:
+                scan.end()
+            except Refused:
+                pass
+            scan.close()
+            until(lambda: "cannot be scored any further" in page.text("trouble"), 5, "the page says that the scan has failed")
+            assert page.text("headline").startswith("The scan has failed"), page.text("headline")
             wrong = [line for line in page.complaints() if "ERR_CONNECTION" not in line]
             assert wrong == [], wrong
     finally:
