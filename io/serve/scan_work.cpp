@@ -207,7 +207,7 @@ void ScanWork::answer_failure(Command& command, const std::string& why) {
   if (const Prepare* prepare = std::get_if<Prepare>(&command)) {
     post({{}, nullptr, 0, "scans of " + shape_of(prepare->plan) + " could not be tried: " + one_line(why)});
   } else if (const Start* start = std::get_if<Start>(&command)) {
-    refuse(start->from, why);
+    refuse(start->from, why, "scan '" + start->start.series + "' was refused: " + one_line(why));
   } else if (const Show* show = std::get_if<Show>(&command)) {
     const Party client = {For::client, show->client};
     refuse(client, "the scan cannot be shown: " + why);

@@ -302,7 +302,9 @@ class Service {
     detector_series_.clear();
     if (sending() && !detector_sends_) {
       feed_->done_with(DetectorFeed::scan_bytes);
-      return tell_not_scored(series, "the scan '" + series_ + "', which a client sends, is running");
+      const std::string why = "the scan '" + series_ + "', which a client sends, is running";
+      log_(series + " is not scored: " + why);
+      return tell_not_scored(series, why);
     }
     detector_series_ = series;
     detector_starts_.push_back({series, begin.rate});
@@ -311,9 +313,8 @@ class Service {
   }
 
   void tell_not_scored(const std::string& series, const std::string& why) {
-    const std::string line = series + " is not scored: " + why;
-    log_(line);
-    broadcast({{"type", "notice"}, {"series", series}, {"message", one_line(line)}});
+    broadcast(
+        {{"type", "notice"}, {"series", series}, {"message", one_line(series + " is not scored: " + why)}});
   }
 
   void take(DetectorFeed::Spectra& spectra) {
@@ -347,7 +348,7 @@ class Service {
     feed_->done_with(DetectorFeed::scan_bytes);
     if (message["type"] != "started") {
       if (detector_series_ == series) detector_series_.clear();
-      detector_refused_ = true;  // as is said here
+      detector_refused_ = true;  // as has been said
       return tell_not_scored(series, message["message"].get<std::string>());
     }
     series_ = series;
