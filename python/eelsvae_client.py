@@ -32,7 +32,9 @@ __all__ = ["Scan", "Watch", "status", "ServiceLost", "Refused"]
 PROTOCOL_VERSION = 1
 BEAT_SECONDS = 0.4
 LOST_SECONDS = 1.5
+MOST_UPDATES = 100000  # that wait for their reader; then all is told anew
 LARGEST_BLOCK = 1 << 20  # bytes; larger ones are sent in parts
+TOLD_WITH_SCORES = ("final_rows", "scored_rows", "threshold", "threshold_final", "counts")
 ELEMENT_SIZES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8,
                  "float16": 2, "float32": 4, "float64": 8}
 BUFFER_KINDS = {"b": "int", "h": "int", "i": "int", "l": "int", "q": "int", "B": "uint", "H": "uint", "I": "uint",
@@ -163,6 +165,8 @@ def _set_keys(socket, keys):
 class _Client:
     """A connection, and the thread that keeps it: it sends beats, hears those of the service, and hands on what comes."""
 
+    _kept = False  # whether updates are: somebody reads them
+
     def __init__(self, address, keys, first):
         self.address = address
         self.scan = None           # what the service said last of the scan: shape, series, state, ...
@@ -178,7 +182,8 @@ class _Client:
         self.gaps = 0              # how often messages were missed; all maps were then sent anew
         self._expected = None      # number of the next message to all
         self._error = None
-        self._updates = collections.deque(maxlen=100000)
+        self._updates = collections.deque()
+        self._regions_told = None  # the last message of them
         self._outgoing = collections.deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -244,6 +249,10 @@ class _Client:
             self._socket.close(linger=200)
             self._woken.close()
 
+    def _show_all_again(self):
+        self.gaps += 1
+        self._outgoing.append(encode({"type": "watch"}))
+
     def _fail(self, error):
         with self._changed:
             if self._error is None:
@@ -258,8 +267,7 @@ class _Client:
         if "sequence" in message:
             number = message["sequence"]
             if self._expected is not None and number != self._expected:
-                self.gaps += 1
-                self._outgoing.append(encode({"type": "watch"}))
+                self._show_all_again()
             self._expected = number + 1
         if kind == "scores":
             message["scores"] = _floats(message["scores"])
@@ -278,70 +286,112 @@ class _Client:
         elif kind == "error" and (message.get("fatal") or message.get("refused")):
             self._error = Refused(message["message"])
         elif kind == "scan":
+            known = self.scan is not None and self.scan.get("series") == message.get("series")
             self.scan = message
             self.producer_lost = message.get("producer") == "lost"
-            self.summary = self.ended = None
-            self.regions = []
-            self.final_rows = self.scored_rows = 0
-            if "shape" in message:
-                self.scores = array.array("f", [float("nan")]) * (message["shape"][0] * message["shape"][1])
+            if not (known and message["state"] in ("ended", "failed")):  # what is known of one that is over stays
+                self.summary = self.ended = self._regions_told = None
+                self.regions = []
+                self.final_rows = self.scored_rows = 0
+                if "shape" in message:
+                    self.scores = array.array("f", [float("nan")]) * (message["shape"][0] * message["shape"][1])
         elif kind == "scores" and self.scan is not None:
             width = self.scan["shape"][1]
             first = message["first_row"] * width
             self.scores[first:first + len(message["scores"])] = message["scores"]
-            for key in ("final_rows", "scored_rows", "threshold", "threshold_final", "counts"):
+            for key in TOLD_WITH_SCORES:
                 setattr(self, key, message[key])
         elif kind == "regions":
-            self.regions = message["regions"]
+            self.regions, self._regions_told = message["regions"], message
         elif kind == "producer":
             self.producer_lost = message["state"] == "lost"
         elif kind == "ended":
             self.ended, self.summary = message, message["summary"]
             self.threshold, self.threshold_final = message["threshold"], True
             self.counts = message["counts"]
-        if kind in ("scan", "scores", "regions", "producer", "ended"):
+        if self._kept and kind in ("scan", "scores", "regions", "producer", "notice", "ended"):
+            if len(self._updates) >= MOST_UPDATES:
+                self._updates.clear()
+                self._show_all_again()
             self._updates.append(message)
 
     # In the caller's thread.
 
     def _send(self, message):
+        self._check_open()
         self._outgoing.append(message)
         self._wake_up()
 
+    def _check_open(self):
+        if self._closed:
+            raise ValueError("this connection was closed; make another one")
+
     def _wake_up(self):
         with self._waking:
+            if self._wake.closed:  # by another thread, a moment ago
+                return
             try:
                 self._wake.send(b"", zmq.NOBLOCK)
             except zmq.Again:
                 pass  # it has been woken often enough
 
     def _wait(self, condition, timeout=None):
-        """Until condition() holds; raises what the service or its silence said. False: it took too long."""
+        """Until condition() holds; raises what the service or its silence said. False: it took too long, or the connection
+        was closed meanwhile."""
         with self._changed:
-            reached = self._changed.wait_for(lambda: self._error is not None or condition(), timeout)
-            if self._error is not None and not (reached and condition()):
+            reached = self._changed.wait_for(lambda: self._closed or self._error is not None or condition(), timeout)
+            if not reached or condition():
+                return bool(reached)
+            if self._error is not None:
                 raise self._error
-        return reached
+            return False
+
+    def _until(self, condition):
+        """Until condition() holds; raises what _wait does, and ValueError where the connection was closed."""
+        if not self._wait(condition):
+            self._check_open()
+
+    def _keep_updates(self):
+        """From now on; what is known is the first."""
+        with self._changed:
+            if self._kept:
+                return
+            self._kept = True
+            if self.scan is not None:
+                self._updates.append(self.scan)
+            for first, last, final in (0, self.final_rows, True), (self.final_rows, self.scored_rows, False):
+                if first < last:
+                    width = self.scan["shape"][1]
+                    message = {"type": "scores", "series": self.scan["series"], "first_row": first, "rows": last - first,
+                               "final": final, "scores": self.scores[first * width:last * width]}
+                    message.update((key, getattr(self, key)) for key in TOLD_WITH_SCORES)
+                    self._updates.append(message)
+            self._updates.extend(message for message in (self._regions_told, self.ended) if message is not None)
 
     def updates(self, timeout=None):
-        """Yields what is told of the scan, as dictionaries: "scan", "scores" (first_row, rows, final, scores), "regions",
-        "producer" (lost or back) and "ended", which is the last. Stops when nothing has come for `timeout` seconds
-        (None: waits on). Raises ServiceLost."""
+        """Yields what is told of the scan, as dictionaries: "scan" (state: running, or failed, and then the last), "scores"
+        (first_row, rows, final, scores), "regions", "producer" (lost or back), "notice" (message: what is not scored) and
+        "ended", which is the last. What was there before the first call is told first. Stops when nothing has come for
+        `timeout` seconds (None: waits on), or the connection is closed. Raises ServiceLost."""
+        self._keep_updates()
         while self._wait(lambda: self._updates, timeout):
             message = self._updates.popleft()
             yield message
-            if message["type"] == "ended":
+            if message["type"] == "ended" or message.get("state") == "failed":
                 return
 
     def close(self):
         """Leaves the service. A scan that has not ended waits there for one who resumes it."""
-        if self._closed:
-            return
-        self._outgoing.append(encode({"type": "leave"}))
-        self._closed = True
+        with self._changed:
+            if self._closed:
+                return
+            self._outgoing.append(encode({"type": "leave"}))
+            self._closed = True
+            self._changed.notify_all()
         self._wake_up()
         self._thread.join()
-        self._wake.close()
+        with self._waking:
+            self._wake.close()
 
     def __enter__(self):
         return self
@@ -397,6 +447,9 @@ class Scan(_Client):
         self._bytes_on_the_way = 0
         self._number = 0
         self._refusals = []
+        self._another = False  # whether the series is another scan's by now
+        self._calls = None     # the thread of the callbacks
+        self._calls_failed = None
         start = {"type": "start", "version": PROTOCOL_VERSION, "series": self.series, "title": title,
                  "shape": list(self.shape), "channels": self.channels, "energy_offset": float(energy_offset),
                  "dispersion": float(dispersion), "dtype": self.dtype, "resume": bool(resume)}
@@ -404,9 +457,10 @@ class Scan(_Client):
             start["excluded"] = memoryview(excluded).cast("B").tobytes()
         if rate is not None:
             start["rate"] = float(rate)
+        self._kept = any(self._callbacks.values())
         super().__init__(address, keys, start)
         try:
-            self._wait(lambda: self._started is not None)
+            self._until(lambda: self._started is not None)
         except BaseException:
             self.close()
             raise
@@ -418,7 +472,8 @@ class Scan(_Client):
         self._window = self._started["window"]
         self._most_blocks = self._started["most_blocks"]
         if any(self._callbacks.values()):
-            threading.Thread(target=self._call_back, name="eelsvae scores", daemon=True).start()
+            self._calls = threading.Thread(target=self._call_back, name="eelsvae scores", daemon=True)
+            self._calls.start()
 
     def _take(self, kind, message):
         if kind == "started":
@@ -430,18 +485,30 @@ class Scan(_Client):
                 self._bytes_on_the_way -= self._on_the_way.popleft()[1]
             if kind == "error":
                 self._refusals.append(message["message"])
+        elif kind in ("scan", "scores", "regions", "producer", "ended"):
+            # Who sends is told of all scans of the service, before and after this one, too.
+            if message.get("series") != self.series:
+                return
+            self._another = self._another or kind == "scan" and message["state"] == "running" and self.ended is not None
+            if self._another:
+                return
         super()._take(kind, message)
 
     def _call_back(self):
         try:
             for message in self.updates():
                 call = self._callbacks.get(message["type"])
-                if call is not None:
+                if call is not None and not self._closed:
                     call(message)
         except (ServiceLost, Refused):
             pass  # the caller's next call says so
         except Exception as error:  # pylint: disable=broad-except
+            self._calls_failed = error
             self._fail(error)
+
+    def _finish_calls(self):
+        if self._calls is not None and self._calls is not threading.current_thread():
+            self._calls.join()
 
     def _check_refusals(self):
         if self._refusals:
@@ -452,7 +519,7 @@ class Scan(_Client):
         its bytes. Waits while too much is on the way. Raises Refused if an earlier block was, ServiceLost."""
         view = memoryview(spectra)
         code = view.format.lstrip("@=<") if sys.byteorder == "little" else view.format.lstrip(">!@=")
-        raw = view.format in ("B", "c", "b") and self.dtype not in ("int8", "uint8")
+        raw = view.format == "B" and isinstance(view.obj, (bytes, bytearray))
         if not raw:
             name = "{}{}".format(BUFFER_KINDS.get(code, "?" + view.format), 8 * view.itemsize)
             if name != self.dtype:
@@ -477,7 +544,8 @@ class Scan(_Client):
         def has_room():
             return self._refusals or (self._bytes_on_the_way + len(data) <= self._window and
                                       len(self._on_the_way) < self._most_blocks)
-        self._wait(has_room)
+        self._check_open()
+        self._until(has_room)
         with self._changed:
             if self._error is not None:
                 raise self._error
@@ -490,19 +558,27 @@ class Scan(_Client):
 
     def flush(self):
         """Waits until the service has taken all that was sent. Raises as send does."""
-        self._wait(lambda: self._refusals or not self._on_the_way)
+        self._until(lambda: self._refusals or not self._on_the_way)
         self._check_refusals()
 
     def end(self):
-        """Ends the scan: what has not come is missing, and all scores become final. Returns the message "ended"."""
+        """Ends the scan: what has not come is missing, and all scores become final. Returns the message "ended", when the
+        callbacks have had all of it, unless one of them calls this; raises what one of them has raised."""
         self.flush()
         self._send(encode({"type": "end", "series": self.series}))
-        self._wait(lambda: self.ended is not None)
+        self._until(lambda: self.ended is not None)
+        self._finish_calls()
+        if self._calls_failed is not None:
+            raise self._calls_failed
         return self.ended
+
+    def close(self):
+        super().close()
+        self._finish_calls()
 
     def __exit__(self, kind, value, trace):
         try:
-            if kind is None and self.ended is None:
+            if kind is None and self.ended is None and not self._closed:
                 self.end()
         finally:
             self.close()
@@ -515,7 +591,7 @@ class Watch(_Client):
     def __init__(self, address, keys=None):
         super().__init__(address, keys, {"type": "watch"})
         try:
-            self._wait(lambda: self.scan is not None)
+            self._until(lambda: self.scan is not None)
         except BaseException:
             self.close()
             raise
@@ -535,5 +611,5 @@ def status(address, keys=None):
     """What the service is doing: "scan" (None, or counts, rate, delays in ms, rows) and how many clients it has. Raises
     ServiceLost."""
     with _Status(address, keys) as client:
-        client._wait(lambda: client.status is not None)
+        client._until(lambda: client.status is not None)
         return client.status

@@ -15,11 +15,8 @@ using nlohmann::json;
 constexpr size_t recent_rows = 1024;
 constexpr double rate_seconds = 2;
 constexpr double sample_seconds = 0.05;
-constexpr int64_t most_shown_channels = 700;  // of a spectrum; more are not told apart on a screen
-
-json number_or_null(double value) {
-  return std::isfinite(value) ? json(value) : json(nullptr);
-}
+constexpr int64_t most_scores_told = 1 << 20;  // in one answer
+constexpr int64_t most_shown_channels = 700;   // of a spectrum; more are not told apart on a screen
 
 // A spectrum of the page, averaged over `bin` channels.
 std::string binned(const std::vector<float>& spectrum, int64_t bin) {
@@ -33,7 +30,38 @@ std::string binned(const std::vector<float>& spectrum, int64_t bin) {
   return base64(values);
 }
 
+json worst_json(const std::vector<AnomalousSpectrum>& worst, const Axis& energy, int64_t bin) {
+  json entries = json::array();
+  for (const AnomalousSpectrum& spectrum : worst) {
+    const Deviation& deviation = spectrum.deviation;
+    json entry = {{"pixel", spectrum.pixel},
+                  {"score", finite_json(spectrum.score)},
+                  {"final", spectrum.final},
+                  {"observed", binned(spectrum.observed, bin)},
+                  {"expected", binned(spectrum.expected, bin)}};
+    if (deviation.last > deviation.first)
+      entry["deviation"] = {
+          {"range", {energy.value(deviation.first - 0.5), energy.value(deviation.last - 0.5)}},
+          {"significance", finite_json(deviation.significance)},
+          {"share", finite_json(deviation.share)}};
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
 }  // namespace
+
+std::string to_string(ScanStage stage) {
+  switch (stage) {
+    case ScanStage::running:
+      return "running";
+    case ScanStage::ended:
+      return "ended";
+    case ScanStage::failed:
+      return "failed";
+  }
+  return "";
+}
 
 void Delays::add(double seconds) {
   const auto value = static_cast<float>(seconds);
@@ -84,7 +112,7 @@ double RecentRate::per_second(double now) const {
 
 json to_json(const ScanState& state) {
   json result = {
-      {"state", state.state},
+      {"state", to_string(state.stage)},
       {"series", state.series},
       {"title", state.title},
       {"shape", {state.height, state.width}},
@@ -94,8 +122,8 @@ json to_json(const ScanState& state) {
       {"scored_rows", state.scored_rows},
       {"complete_rows", state.complete_rows},
       {"counts", counts_message(state.counts)},
-      {"threshold", number_or_null(state.threshold)},
-      {"threshold_final", state.state == "ended"},
+      {"threshold", finite_json(state.threshold)},
+      {"threshold_final", state.stage == ScanStage::ended},
       {"anomalous", state.anomalous},
       {"doubts", state.doubts},
       {"rate", state.rate},
@@ -107,18 +135,25 @@ json to_json(const ScanState& state) {
 
 LiveView::LiveView(std::string service)
     : service_(std::move(service)),
-      version_(std::chrono::duration_cast<std::chrono::milliseconds>(
+      version_(std::chrono::duration_cast<std::chrono::microseconds>(
                    std::chrono::system_clock::now().time_since_epoch())
                    .count()) {}
 
 void LiveView::begin(const ScanState& state, const std::vector<uint8_t>& excluded) {
+  // What may not fit into memory first: the scan before stays as it is then.
+  std::vector<float> scores(static_cast<size_t>(state.height * state.width), NAN);
+  std::vector<uint8_t> mask((excluded.size() + 7) / 8);
+  for (size_t i = 0; i < excluded.size(); ++i)
+    if (excluded[i] != 0) mask[i / 8] = static_cast<uint8_t>(mask[i / 8] | 1 << i % 8);
+  std::vector<int64_t> row_versions(static_cast<size_t>(state.height));
   const std::lock_guard lock(mutex_);
   scan_ = state;
   producer_lost_ = false;
-  scores_.assign(static_cast<size_t>(state.height * state.width), NAN);
-  excluded_ = excluded;
+  scores_ = std::move(scores);
+  excluded_ = std::move(mask);
+  row_versions_ = std::move(row_versions);
   begun_ = ++version_;
-  row_versions_.assign(static_cast<size_t>(state.height), begun_);
+  std::fill(row_versions_.begin(), row_versions_.end(), begun_);
   worst_.clear();
   worst_version_ = begun_;
 }
@@ -138,8 +173,7 @@ void LiveView::set_rows(Rows rows, std::span<const float> scores) {
   const std::lock_guard lock(mutex_);
   const int64_t first = rows.first * scan_->width, last = rows.last * scan_->width;
   std::copy(scores.begin() + first, scores.begin() + last, scores_.begin() + first);
-  ++version_;
-  std::fill(row_versions_.begin() + rows.first, row_versions_.begin() + rows.last, version_);
+  for (int64_t y = rows.first; y < rows.last; ++y) row_versions_[static_cast<size_t>(y)] = ++version_;
 }
 
 void LiveView::set_worst(std::vector<AnomalousSpectrum> worst, const Axis& energy) {
@@ -153,7 +187,7 @@ json LiveView::state_unlocked() const {
   json result = {{"service", service_}, {"scan", nullptr}};
   if (!scan_) return result;
   result["scan"] = to_json(*scan_);
-  if (producer_lost_ && scan_->state == "running") result["scan"]["state"] = "producer lost";
+  if (producer_lost_ && scan_->stage == ScanStage::running) result["scan"]["state"] = "producer lost";
   return result;
 }
 
@@ -163,46 +197,61 @@ json LiveView::state() const {
 }
 
 json LiveView::changes_since(int64_t version) const {
-  const std::lock_guard lock(mutex_);
-  json result = state_unlocked();
-  result["version"] = version_;
-  if (!scan_) return result;
-  // A version of another scan, or of a service before this one, knows nothing of this scan.
-  const bool all = version < begun_ || version > version_;
-  result["all"] = all;
-  if (all && !excluded_.empty()) result["excluded"] = base64(excluded_);
-  int64_t first = scan_->height, last = 0;
-  for (int64_t y = 0; y < scan_->height; ++y) {
-    if (!all && row_versions_[static_cast<size_t>(y)] <= version) continue;
-    first = std::min(first, y);
-    last = y + 1;
+  json result;
+  std::vector<float> scores;
+  std::vector<uint8_t> excluded;
+  std::optional<std::vector<AnomalousSpectrum>> worst;
+  Axis energy;
+  // The thread that scores waits for what is done here: copies only.
+  {
+    const std::lock_guard lock(mutex_);
+    result = state_unlocked();
+    result["version"] = version_;
+    if (!scan_) return result;
+    // A version of another scan, or of a service before this one, knows nothing of this scan.
+    const bool all = version < begun_ || version > version_;
+    result["all"] = all;
+    if (all) excluded = excluded_;
+    const int64_t since = all ? begun_ : version;
+    const auto version_of = [&](int64_t y) { return row_versions_[static_cast<size_t>(y)]; };
+    std::vector<int64_t> changed;
+    for (int64_t y = 0; y < scan_->height; ++y)
+      if (version_of(y) > since) changed.push_back(y);
+    const auto most = static_cast<size_t>(std::max<int64_t>(1, most_scores_told / scan_->width));
+    if (changed.size() > most) {
+      // Those that changed first, so that a version says which were told.
+      const auto last = changed.begin() + static_cast<ptrdiff_t>(most) - 1;
+      std::nth_element(changed.begin(), last, changed.end(),
+                       [&](int64_t a, int64_t b) { return version_of(a) < version_of(b); });
+      result["version"] = version_of(*last);
+      result["more"] = true;
+      changed.resize(most);
+      std::sort(changed.begin(), changed.end());
+    }
+    json runs = json::array();
+    for (size_t i = 0; i < changed.size();) {
+      const int64_t first = changed[i];
+      int64_t last = first;
+      while (i < changed.size() && changed[i] == last) ++i, ++last;
+      runs.push_back({first, last});
+      scores.insert(scores.end(), scores_.begin() + first * scan_->width,
+                    scores_.begin() + last * scan_->width);
+    }
+    if (!runs.empty()) result["rows"] = std::move(runs);
+    if (all || worst_version_ > version) {
+      worst = worst_;
+      energy = energy_;
+    }
   }
-  if (first < last) {
-    result["rows"] = {first, last};
-    result["scores"] = base64(std::span(scores_).subspan(static_cast<size_t>(first * scan_->width),
-                                                         static_cast<size_t>((last - first) * scan_->width)));
+  if (!excluded.empty()) result["excluded"] = base64(excluded);
+  if (!scores.empty()) result["scores"] = base64(scores);
+  if (worst) {
+    const int64_t bin = (energy.size + most_shown_channels - 1) / most_shown_channels;
+    result["worst"] = worst_json(*worst, energy, bin);
+    result["energy"] = {{"offset", energy.value((static_cast<double>(bin) - 1) / 2)},
+                        {"scale", energy.scale * static_cast<double>(bin)},
+                        {"units", energy.units}};
   }
-  if (!all && worst_version_ <= version) return result;
-  json worst = json::array();
-  const int64_t bin = (energy_.size + most_shown_channels - 1) / most_shown_channels;
-  for (const AnomalousSpectrum& spectrum : worst_) {
-    const Deviation& deviation = spectrum.deviation;
-    json entry = {{"pixel", spectrum.pixel},
-                  {"score", number_or_null(spectrum.score)},
-                  {"final", spectrum.final},
-                  {"observed", binned(spectrum.observed, bin)},
-                  {"expected", binned(spectrum.expected, bin)}};
-    if (deviation.last > deviation.first)
-      entry["deviation"] = {
-          {"range", {energy_.value(deviation.first - 0.5), energy_.value(deviation.last - 0.5)}},
-          {"significance", number_or_null(deviation.significance)},
-          {"share", number_or_null(deviation.share)}};
-    worst.push_back(std::move(entry));
-  }
-  result["worst"] = std::move(worst);
-  result["energy"] = {{"offset", energy_.value((static_cast<double>(bin) - 1) / 2)},
-                      {"scale", energy_.scale * static_cast<double>(bin)},
-                      {"units", energy_.units}};
   return result;
 }
 

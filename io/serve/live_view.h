@@ -40,10 +40,13 @@ class RecentRate {
   std::vector<Sample> samples_;
 };
 
+enum class ScanStage { running, ended, failed };
+std::string to_string(ScanStage stage);
+
 // What is known of a scan at a moment, without its maps.
 struct ScanState {
-  // "running", "producer lost", "ended", or "failed", and then why
-  std::string state, failure;
+  ScanStage stage = ScanStage::running;
+  std::string failure;  // why it failed
   std::string series, title;
   int64_t height = 0, width = 0, channels = 0;
   int64_t reach = 0;
@@ -75,9 +78,11 @@ class LiveView {
 
   // The state, {"scan": null} without one. "producer lost" where it runs and nobody sends.
   nlohmann::json state() const;
-  // What has changed since a version that this has given, or everything (-1): the keys of state(), "version",
-  // "rows": [first, last) and "scores" of them (base64 of float32, NaN: none), and, if they are others,
-  // "worst".
+  // What has changed since a version that this has given, or everything (-1): the keys of state(), "version"
+  // and, of a scan, "all": whether nothing that was told before counts, and then "excluded", if pixels are: a
+  // bit for each (base64, the lowest bit of a byte first); "rows": [[first, last), ...], and "scores" of them
+  // (base64 of float32, NaN: none, as are all rows that were never told); "more": whether there are more of
+  // them than one answer takes, which the version leads to; and, if they are others, "worst".
   nlohmann::json changes_since(int64_t version) const;
 
  private:
@@ -88,8 +93,8 @@ class LiveView {
   std::optional<ScanState> scan_;
   bool producer_lost_ = false;
   std::vector<float> scores_;
-  std::vector<uint8_t> excluded_;
-  std::vector<int64_t> row_versions_;
+  std::vector<uint8_t> excluded_;      // bits
+  std::vector<int64_t> row_versions_;  // no two the same
   std::vector<AnomalousSpectrum> worst_;
   Axis energy_;
   int64_t version_, begun_ = 0, worst_version_ = 0;  // version_ is higher than those of services before

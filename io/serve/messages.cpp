@@ -143,6 +143,9 @@ void check_scan_size(int64_t height, int64_t width, int64_t channels) {
   if (width > most_row_numbers / channels)
     throw UserError("shape: rows of " + std::to_string(width) + " spectra of " + std::to_string(channels) +
                     " channels have more than " + std::to_string(most_row_numbers) + " numbers");
+  if (width > most_row_spectra)
+    throw UserError("shape: rows of " + std::to_string(width) + " spectra have more than " +
+                    std::to_string(most_row_spectra));
 }
 
 ClientMessage parse_client_message(std::span<const std::byte> message) {

@@ -23,6 +23,7 @@ namespace eelsvae {
 inline constexpr int64_t protocol_version = 1;
 inline constexpr size_t largest_message = size_t{16} << 20;  // bytes; larger ones close the connection
 inline constexpr int64_t most_scan_pixels = int64_t{1} << 24;
+inline constexpr int64_t most_row_spectra = int64_t{1} << 20;  // rows are told whole
 inline constexpr int64_t most_row_numbers = int64_t{1} << 24;  // of all spectra of a row; rows are kept
 inline constexpr int64_t most_channels = int64_t{1} << 16;
 inline constexpr size_t longest_series = 100;  // bytes

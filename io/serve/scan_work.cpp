@@ -9,6 +9,7 @@
 
 #include "io/files/message_text.h"
 #include "io/files/number_text.h"
+#include "io/reports/embedded_arrays.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -19,14 +20,10 @@ using nlohmann::json;
 constexpr size_t most_missing_told = 1000;
 constexpr int64_t most_worst = 24;
 constexpr double threshold_seconds = 0.1, details_seconds = 0.5;  // not more often
+constexpr double rate_seconds = 1;
 constexpr double share_of_time = 10;           // what is refreshed takes a tenth of the time at most
-constexpr int64_t largest_map_part = 1 << 20;  // scores in one message
-// How long a capacity is measured: at least the first where rows are scored fast, the last at most.
-constexpr double least_measured = 0.25, most_measured = 10;
-
-json number_or_null(double value) {
-  return std::isfinite(value) ? json(value) : json(nullptr);
-}
+constexpr int64_t largest_map_part = 1 << 16;  // scores in one message, if rows are not larger
+constexpr double least_measured = 0.25;        // seconds for which a capacity is, where rows are scored fast
 
 std::string shape_of(const ScanPlan& plan) {
   return shape_text({plan.height, plan.width}) + " x " + std::to_string(plan.energy.size) + " channels";
@@ -49,8 +46,10 @@ void fill_with_noise(std::vector<float>& spectra, uint32_t& state) {
   }
 }
 
-// Spectra per second that are scored in a scan like this one, of noise; 0: not known. Interrupted.
-double measured_capacity(LiveScanSource& source, const ScanPlan& plan, const StopToken& stop) {
+// Spectra per second that are scored in a scan like this one, of noise, by what can be seen of it in
+// most_seconds; nullopt: nothing became final in that time. Interrupted.
+std::optional<double> measured_capacity(LiveScanSource& source, const ScanPlan& plan, double most_seconds,
+                                        const StopToken& stop) {
   ScanPlan trial = plan;
   trial.excluded.clear();
   const std::unique_ptr<LiveScan> live = source.open(trial);
@@ -58,31 +57,34 @@ double measured_capacity(LiveScanSource& source, const ScanPlan& plan, const Sto
   uint32_t noise = 1;
   const double begin = service_clock();
   double spent_on_noise = 0, first_final_at = 0;
-  int64_t first_final = 0;
+  int64_t first_final = 0, pushed = 0;
   const auto working_time = [&] { return service_clock() - begin - spent_on_noise; };
-  for (int64_t y = 0; y < plan.height; ++y) {
+  while (pushed < plan.height) {
     stop.stop_if_requested();
     const double before = service_clock();
     fill_with_noise(row, noise);
     spent_on_noise += service_clock() - before;
-    live->push(y * plan.width, plan.width, row);
+    live->push(pushed * plan.width, plan.width, row);
+    ++pushed;
     if (first_final == 0 && live->final_rows() > 0) {
       first_final = live->final_rows();
       first_final_at = working_time();
     }
     const bool enough = first_final > 0 && live->final_rows() - first_final > 2 * (live->reach() + 1) &&
                         working_time() > least_measured;
-    if (enough || working_time() > most_measured) break;
+    if (enough || working_time() > most_seconds) break;
   }
-  // The first rows pay for what is made once; what has no second ones is measured with them.
+  // The first rows pay for what is made once; what has no second ones is measured with them. A scan that is
+  // ended early is no measure: rows that are missing cost baselines little, and networks as much as others.
   int64_t rows = live->final_rows() - first_final;
   double seconds = working_time() - first_final_at;
   if (rows < live->reach() + 1) {
-    live->finish();
+    if (pushed == plan.height) live->finish();
     rows = live->final_rows();
     seconds = working_time();
   }
-  return rows > 0 && seconds > 0 ? static_cast<double>(rows * plan.width) / seconds : 0;
+  if (rows <= 0 || seconds <= 0) return std::nullopt;
+  return static_cast<double>(rows * plan.width) / seconds;
 }
 
 // [first, count] of pixels that have not come, from one on, and whether there are more such runs.
@@ -112,8 +114,10 @@ double service_clock() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-ScanWork::ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake)
-    : source_(source), view_(view), wake_(std::move(wake)), thread_([this] { work(); }) {}
+ScanWork::ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake, double most_measured)
+    : source_(source), view_(view), wake_(std::move(wake)), most_measured_(most_measured), thread_([this] {
+        work();
+      }) {}
 
 ScanWork::~ScanWork() {
   {
@@ -135,15 +139,14 @@ void ScanWork::put(Command command) {
 void ScanWork::prepare(ScanPlan plan) {
   put(Prepare{std::move(plan)});
 }
-void ScanWork::start(std::string client, StartMessage start) {
-  put(Start{std::move(client), std::move(start)});
+void ScanWork::start(Party from, StartMessage start) {
+  put(Start{std::move(from), std::move(start)});
 }
-void ScanWork::take(std::string client, std::shared_ptr<const void> owner, BlockMessage block,
-                    double arrival) {
-  put(Block{std::move(client), std::move(owner), block, arrival});
+void ScanWork::take(Party from, std::shared_ptr<const void> owner, BlockMessage block, double arrival) {
+  put(Block{std::move(from), std::move(owner), block, arrival});
 }
-void ScanWork::end(std::string client, EndMessage end, double arrival) {
-  put(End{std::move(client), std::move(end), arrival});
+void ScanWork::end(Party from, EndMessage end, double arrival) {
+  put(End{std::move(from), std::move(end), arrival});
 }
 void ScanWork::show(std::string client) {
   put(Show{std::move(client)});
@@ -162,17 +165,29 @@ void ScanWork::post(Event event) {
   wake_();
 }
 
+void ScanWork::refuse(const Party& from, const std::string& line, const std::string& log) {
+  json message = error_message(line);
+  message["refused"] = true;
+  post({from, std::move(message), 0, log});
+}
+
 void ScanWork::work() {
+  const auto guarded = [](const auto& work, const auto& when_it_fails) {
+    try {
+      work();
+    } catch (const std::exception& error) {
+      try {
+        when_it_fails(error.what());
+      } catch (const std::exception&) {  // not even the memory for an answer: others get theirs
+      }
+    }
+  };
   std::unique_lock lock(mutex_);
   while (!stop_) {
     if (commands_.empty()) {
       lock.unlock();
       bool worked = false;
-      try {
-        worked = do_spare_work();
-      } catch (const std::exception& error) {
-        fail(error.what());
-      }
+      guarded([&] { worked = do_spare_work(); }, [&](const std::string& why) { fail(why); });
       lock.lock();
       // What is not due yet is looked at again soon.
       if (!worked && !stop_ && commands_.empty()) changed_.wait_for(lock, std::chrono::milliseconds(50));
@@ -181,45 +196,55 @@ void ScanWork::work() {
     Command command = std::move(commands_.front());
     commands_.pop_front();
     lock.unlock();
-    try {
-      std::visit([this](auto& any) { run(any); }, command);
-    } catch (const std::exception& error) {
-      if (const Block* block = std::get_if<Block>(&command)) {
-        json message = error_message(error.what());
-        message["number"] = block->block.number;
-        post({block->client, std::move(message), static_cast<int64_t>(block->block.data.bytes.size()), ""});
-      }
-      fail(error.what());
-    }
+    guarded([&] { std::visit([this](auto& any) { run(any); }, command); },
+            [&](const std::string& why) { answer_failure(command, why); });
     lock.lock();
+  }
+}
+
+// Whatever was asked is answered, once. Only what takes the scan further leaves it in no state to go on from.
+void ScanWork::answer_failure(Command& command, const std::string& why) {
+  if (const Prepare* prepare = std::get_if<Prepare>(&command)) {
+    post({{}, nullptr, 0, "scans of " + shape_of(prepare->plan) + " could not be tried: " + one_line(why)});
+  } else if (const Start* start = std::get_if<Start>(&command)) {
+    refuse(start->from, why, "scan '" + start->start.series + "' was refused: " + one_line(why));
+  } else if (const Show* show = std::get_if<Show>(&command)) {
+    const Party client = {For::client, show->client};
+    refuse(client, "the scan cannot be shown: " + why);
+    post({client, nullptr, 0, ""});
+  } else if (const Block* block = std::get_if<Block>(&command)) {
+    if (!block->answered) {
+      json message = error_message(why);
+      message["number"] = block->block.number;
+      message["series"] = std::string(block->block.series);
+      post({block->from, std::move(message), static_cast<int64_t>(block->block.data.bytes.size()), ""});
+    }
+    fail(why);
+  } else if (const End* end = std::get_if<End>(&command)) {
+    refuse(end->from, why);
+    fail(why);
   }
 }
 
 // What the library could not do leaves the scan in no state to go on from.
 void ScanWork::fail(const std::string& why) {
   if (!scan_ || !scan_->live) return;
-  scan_->state.state = "failed";
+  scan_->state.stage = ScanStage::failed;
   scan_->state.failure = one_line(why);
   scan_->live.reset();
   view_.set_state(scan_->state);
-  json message = error_message("the scan '" + scan_->start.series +
-                               "' cannot be scored any further: " + scan_->state.failure);
-  message["series"] = scan_->start.series;
-  message["fatal"] = true;
-  const std::string log = "scan '" + scan_->start.series + "' failed: " + scan_->state.failure;
-  post({"", std::move(message), 0, log});
+  post({{}, scan_message(), 0, "scan '" + scan_->start.series + "' failed: " + scan_->state.failure});
 }
 
 std::optional<double> ScanWork::capacity_of(const ScanPlan& plan) {
   std::vector<double> key = {static_cast<double>(plan.height), static_cast<double>(plan.width),
                              static_cast<double>(plan.energy.size), plan.energy.offset, plan.energy.scale};
   if (const auto found = capacities_.find(key); found != capacities_.end()) return found->second;
-  double capacity = 0;
+  std::optional<double> capacity;
   try {
-    capacity = measured_capacity(source_, plan, StopToken(stop_));
+    capacity = measured_capacity(source_, plan, most_measured_, StopToken(stop_));
   } catch (const std::exception&) {  // noise is not what such scans are made for
   }
-  if (capacity <= 0) return std::nullopt;
   if (capacities_.size() > 100) capacities_.clear();
   return capacities_[key] = capacity;
 }
@@ -249,7 +274,7 @@ json ScanWork::scan_message() const {
                   {"channels", scan.start.plan.energy.size},
                   {"energy_offset", scan.start.plan.energy.offset},
                   {"dispersion", scan.start.plan.energy.scale},
-                  {"state", scan.state.state},
+                  {"state", to_string(scan.state.stage)},
                   {"reach", scan.state.reach},
                   {"capacity", scan.state.capacity ? json(*scan.state.capacity) : json(nullptr)}};
   if (!scan.state.failure.empty()) message["failure"] = scan.state.failure;
@@ -266,8 +291,8 @@ json ScanWork::scores_message(Rows rows, bool final) const {
           {"final", final},
           {"scores", float_bytes(scan.live->scores().subspan(static_cast<size_t>(rows.first * width),
                                                              static_cast<size_t>(rows.count() * width)))},
-          {"threshold", number_or_null(scan.state.threshold)},
-          {"threshold_final", scan.state.state == "ended"},
+          {"threshold", finite_json(scan.state.threshold)},
+          {"threshold_final", scan.state.stage == ScanStage::ended},
           {"final_rows", scan.state.final_rows},
           {"scored_rows", scan.state.scored_rows},
           {"counts", counts_message(scan.state.counts)}};
@@ -278,35 +303,30 @@ void ScanWork::run(Prepare& command) {
   try {
     source_.open(command.plan);
   } catch (const UserError& error) {
-    return post({"", nullptr, 0, scans + " will be refused: " + error.what()});
+    return post({{}, nullptr, 0, scans + " will be refused: " + error.what()});
   }
   if (const std::optional<double> capacity = capacity_of(command.plan))
-    post({"", nullptr, 0, number_text(*capacity) + " spectra/s of " + scans + " can be scored"});
+    post({{}, nullptr, 0, number_text(*capacity) + " spectra/s of " + scans + " can be scored"});
 }
 
 void ScanWork::run(Start& command) {
   StartMessage& start = command.start;
   if (start.resume && scan_ && scan_->start.series == start.series && scan_->live) {
-    if (scan_->state.state == "ended") {
-      json message = error_message("series '" + start.series + "' has ended; begin another series");
-      message["refused"] = true;
-      post({command.client, std::move(message), 0, ""});
-      return;
+    if (scan_->state.stage == ScanStage::ended) {
+      return refuse(command.from, "series '" + start.series + "' has ended; begin another series");
     }
     if (!same_geometry(start, scan_->start)) {
-      json message =
-          error_message("series '" + start.series + "' is a scan of " + shape_of(scan_->start.plan) + ", " +
+      return refuse(command.from,
+                    "series '" + start.series + "' is a scan of " + shape_of(scan_->start.plan) + ", " +
                         element_name(scan_->start.type) +
                         "; go on with the same shape, energies, type and mask, or begin another series");
-      message["refused"] = true;
-      post({command.client, std::move(message), 0, ""});
-      return;
     }
-    post({command.client, started_message(true), 0,
+    post({command.from, started_message(true), 0,
           "scan '" + start.series + "' goes on; " + count_text(scan_->state.counts.received) +
               " spectra were there"});
     return;
   }
+  const std::string series = start.series, shape = shape_of(start.plan);
   try {
     // Measured before the scan is opened, so that both are not in memory at once.
     const std::optional<double> capacity = capacity_of(start.plan);
@@ -327,7 +347,6 @@ void ScanWork::run(Start& command) {
     for (size_t pixel = 0; pixel < plan.excluded.size(); ++pixel)
       if (plan.excluded[pixel] != 0) --scan.wanted[pixel / static_cast<size_t>(plan.width)];
     ScanState& state = scan.state;
-    state.state = "running";
     state.series = scan.start.series;
     state.title = scan.start.title;
     state.height = plan.height;
@@ -336,48 +355,48 @@ void ScanWork::run(Start& command) {
     state.reach = scan.live->reach();
     state.threshold = NAN;
     state.capacity = capacity;
+    if (scan_ && scan_->state.stage == ScanStage::running && scan_->start.series != state.series)
+      post({{}, nullptr, 0, "scan '" + scan_->start.series + "' is given up: another one begins"});
+    view_.begin(state, plan.excluded);
     scan_ = std::move(scan);
   } catch (const std::exception& error) {
     const bool full = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-    const std::string line =
-        full ? "not enough memory for a scan of " + shape_of(start.plan) : one_line(error.what());
-    json message = error_message(line);
-    message["refused"] = true;
-    post({command.client, std::move(message), 0, "scan '" + start.series + "' was refused: " + line});
-    return;
+    const std::string line = full ? "not enough memory for a scan of " + shape : one_line(error.what());
+    return refuse(command.from, line, "scan '" + series + "' was refused: " + line);
   }
   regions_ = ended_ = nullptr;
-  view_.begin(scan_->state, scan_->start.plan.excluded);
   std::string log = "scan '" + scan_->start.series + "' begins: " + shape_of(scan_->start.plan) + ", " +
                     element_name(scan_->start.type);
   if (scan_->state.capacity) log += "; " + number_text(*scan_->state.capacity) + " spectra/s can be scored";
-  post({command.client, started_message(false), 0, log});
-  post({"", scan_message(), 0, ""});
+  post({command.from, started_message(false), 0, log});
+  post({{}, scan_message(), 0, ""});
 }
 
 void ScanWork::run(Block& command) {
   const BlockMessage& block = command.block;
   const auto bytes = static_cast<int64_t>(block.data.bytes.size());
-  const auto refuse = [&](const std::string& line) {
+  const auto refuse_block = [&](const std::string& line) {
     json message = error_message(line);
     message["number"] = block.number;
     message["series"] = std::string(block.series);
-    post({command.client, std::move(message), bytes, ""});
+    post({command.from, std::move(message), bytes, ""});
+    command.answered = true;
   };
-  if (!scan_ || scan_->start.series != block.series || !scan_->live || scan_->state.state == "ended")
-    return refuse("no scan '" + one_line(block.series) + "' is running here; start it");
+  if (!scan_ || scan_->start.series != block.series || !scan_->live || scan_->state.stage == ScanStage::ended)
+    return refuse_block("no scan '" + one_line(block.series) + "' is running here; start it");
   Scan& scan = *scan_;
   const ScanPlan& plan = scan.start.plan;
   if (block.first + block.count > plan.height * plan.width)
-    return refuse("block: pixels " + std::to_string(block.first) + " to " +
-                  std::to_string(block.first + block.count) + " are beyond the scan of " + shape_of(plan));
+    return refuse_block("block: pixels " + std::to_string(block.first) + " to " +
+                        std::to_string(block.first + block.count) + " are beyond the scan of " +
+                        shape_of(plan));
   const ScanCounts before = scan.live->counts();
   Rows finals;
   try {
     const std::vector<float> spectra = spectra_of(block, scan.start.type, plan.energy.size);
     finals = scan.live->push(block.first, block.count, spectra);
   } catch (const UserError& error) {
-    return refuse(error.what());
+    return refuse_block(error.what());
   }
   const ScanCounts& after = scan.live->counts();
   scan.rate.add(command.arrival, block.count);
@@ -389,7 +408,7 @@ void ScanWork::run(Block& command) {
     if (--scan.wanted[row] == 0) scan.complete[row] = command.arrival;
   }
   scan.unsaid = true;
-  post({command.client,
+  post({command.from,
         {{"type", "taken"},
          {"series", scan.start.series},
          {"number", block.number},
@@ -398,6 +417,7 @@ void ScanWork::run(Block& command) {
          {"late", after.late - before.late}},
         bytes,
         ""});
+  command.answered = true;
   const double now = service_clock();
   refresh_state(now, false);
   tell_rows(finals, true, now);
@@ -441,11 +461,11 @@ void ScanWork::tell_rows(Rows rows, bool final, double now) {
   view_.set_state(scan.state);
   const int64_t part = std::max<int64_t>(1, largest_map_part / scan.start.plan.width);
   for (int64_t first = rows.first; first < rows.last; first += part)
-    post({"", scores_message({first, std::min(rows.last, first + part)}, final), 0, ""});
+    post({{}, scores_message({first, std::min(rows.last, first + part)}, final), 0, ""});
 }
 
 bool ScanWork::do_spare_work() {
-  if (!scan_ || !scan_->live || scan_->state.state != "running") return false;
+  if (!scan_ || !scan_->live || scan_->state.stage != ScanStage::running) return false;
   Scan& scan = *scan_;
   if (scan.live->complete_rows() > scan.live->scored_rows()) {
     const Rows rows = scan.live->score_provisionally();
@@ -465,6 +485,12 @@ bool ScanWork::do_spare_work() {
     const double done = service_clock();
     scan.next_details = done + std::max(details_seconds, share_of_time * (done - now));
     return true;
+  }
+  // Nobody sends: that is seen, too.
+  if (now >= scan.next_rate) {
+    scan.next_rate = now + rate_seconds;
+    scan.state.rate = scan.rate.per_second(now);
+    view_.set_state(scan.state);
   }
   return false;
 }
@@ -488,8 +514,8 @@ void ScanWork::tell_details() {
   view_.set_state(scan.state);
   regions_ = regions_message(found, scan.start.plan.width);
   regions_["series"] = scan.start.series;
-  regions_["final"] = scan.state.state == "ended";
-  post({"", regions_, 0, ""});
+  regions_["final"] = scan.state.stage == ScanStage::ended;
+  post({{}, regions_, 0, ""});
 }
 
 json ScanWork::ended_message() const {
@@ -503,7 +529,7 @@ json ScanWork::ended_message() const {
       {"type", "ended"},
       {"series", scan.start.series},
       {"counts", counts_message(state.counts)},
-      {"threshold", number_or_null(state.threshold)},
+      {"threshold", finite_json(state.threshold)},
       {"anomalous", state.anomalous},
       {"doubts", state.doubts},
       {"delay_ms", {{"provisional", state.provisional_delay.in_ms()}, {"final", state.final_delay.in_ms()}}},
@@ -511,55 +537,45 @@ json ScanWork::ended_message() const {
 }
 
 void ScanWork::run(End& command) {
-  const auto refuse = [&](const std::string& line) {
-    json message = error_message(line);
-    message["refused"] = true;
-    post({command.client, std::move(message), 0, ""});
-  };
   if (!scan_ || scan_->start.series != command.end.series || !scan_->live)
-    return refuse("no scan '" + command.end.series + "' is running here; start it");
+    return refuse(command.from, "no scan '" + command.end.series + "' is running here; start it");
   Scan& scan = *scan_;
-  if (scan.state.state == "running") {
-    const int64_t told = scan.live->final_rows();
-    scan.ended = command.arrival;
-    try {
-      scan.live->finish();
-    } catch (const UserError& error) {
-      // Too little has come to learn from, say: the scan goes on as it is.
-      return refuse(error.what());
-    }
-    scan.state.state = "ended";
-    const double now = service_clock();
-    refresh_state(now, true);
-    tell_rows({told, scan.live->final_rows()}, true, now);
-    tell_details();
-    scan.state.rate = 0;
-    view_.set_state(scan.state);
-    ended_ = ended_message();
-    post({"", ended_, 0, "scan '" + scan.start.series + "' ended: " + ended_["summary"].get<std::string>()});
-  }
+  if (scan.state.stage != ScanStage::running) return;
+  const int64_t told = scan.live->final_rows();
+  scan.ended = command.arrival;
+  scan.live->finish();
+  scan.state.stage = ScanStage::ended;
+  const double now = service_clock();
+  refresh_state(now, true);
+  tell_rows({told, scan.live->final_rows()}, true, now);
+  tell_details();
+  scan.state.rate = 0;
+  view_.set_state(scan.state);
+  ended_ = ended_message();
+  post({{}, ended_, 0, "scan '" + scan.start.series + "' ended: " + ended_["summary"].get<std::string>()});
 }
 
 void ScanWork::run(Show& command) {
   show_all(command.client);
-  post({command.client, nullptr, 0, ""});
+  post({{For::client, command.client}, nullptr, 0, ""});
 }
 
 void ScanWork::show_all(const std::string& client) {
+  const Party to = {For::client, client};
   if (!scan_) {
-    post({client, {{"type", "scan"}, {"state", "none"}}, 0, ""});
+    post({to, {{"type", "scan"}, {"state", "none"}}, 0, ""});
     return;
   }
-  post({client, scan_message(), 0, ""});
+  post({to, scan_message(), 0, ""});
   if (!scan_->live) return;
   const int64_t finals = scan_->live->final_rows(), scored = scan_->live->scored_rows(),
                 part = std::max<int64_t>(1, largest_map_part / scan_->start.plan.width);
   for (int64_t first = 0; first < finals; first += part)
-    post({client, scores_message({first, std::min(finals, first + part)}, true), 0, ""});
+    post({to, scores_message({first, std::min(finals, first + part)}, true), 0, ""});
   for (int64_t first = finals; first < scored; first += part)
-    post({client, scores_message({first, std::min(scored, first + part)}, false), 0, ""});
-  if (!regions_.is_null()) post({client, regions_, 0, ""});
-  if (!ended_.is_null()) post({client, ended_, 0, ""});
+    post({to, scores_message({first, std::min(scored, first + part)}, false), 0, ""});
+  if (!regions_.is_null()) post({to, regions_, 0, ""});
+  if (!ended_.is_null()) post({to, ended_, 0, ""});
 }
 
 }  // namespace eelsvae

@@ -26,27 +26,37 @@ namespace eelsvae {
 // another begins.
 class ScanWork {
  public:
-  // Something to tell a client, or, if `client` is empty, everybody who watches. A null message: the client
-  // that asked has been shown all, or there is only a line for the log.
+  // Whom something is for, and from whom it comes: everybody who watches, a client, a client that starts a
+  // scan, or what the detector has sent, of which each kind is answered by itself.
+  enum class For { everyone, client, client_start, detector_start, detector_block, detector_end };
+  struct Party {
+    For kind = For::everyone;
+    std::string client;  // its name
+    bool operator==(const Party&) const = default;
+  };
+  // Something to tell. A null message: the client that asked has been shown all, or there is only a line for
+  // the log.
   struct Event {
-    std::string client;
+    Party to;
     nlohmann::json message = nullptr;
     int64_t bytes = 0;  // of the block that is done with
     std::string log;    // a line for the log; empty: none
   };
 
   // wake: called from the thread whenever there are events. The source and the view outlive this.
-  ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake);
+  // most_measured: seconds that the measurement of how fast scans are scored may take, apart from what is
+  // under way then.
+  ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake, double most_measured = 10);
   ~ScanWork();
   ScanWork(const ScanWork&) = delete;
   ScanWork& operator=(const ScanWork&) = delete;
 
   // Measures how fast such scans are scored, before one begins, and has it logged.
   void prepare(ScanPlan plan);
-  void start(std::string client, StartMessage start);
+  void start(Party from, StartMessage start);
   // owner: of the memory in which the block's data lie.
-  void take(std::string client, std::shared_ptr<const void> owner, BlockMessage block, double arrival);
-  void end(std::string client, EndMessage end, double arrival);
+  void take(Party from, std::shared_ptr<const void> owner, BlockMessage block, double arrival);
+  void end(Party from, EndMessage end, double arrival);
   // Tells a client all that is known of the scan.
   void show(std::string client);
 
@@ -57,17 +67,18 @@ class ScanWork {
     ScanPlan plan;
   };
   struct Start {
-    std::string client;
+    Party from;
     StartMessage start;
   };
   struct Block {
-    std::string client;
+    Party from;
     std::shared_ptr<const void> owner;
     BlockMessage block;
     double arrival;
+    bool answered = false;
   };
   struct End {
-    std::string client;
+    Party from;
     EndMessage end;
     double arrival;
   };
@@ -88,13 +99,15 @@ class ScanWork {
     double ended = 0;              // when its end was told
     int64_t told_scored = 0;       // rows whose scores, provisional at least, were told
     bool unsaid = false;           // whether scores have come since regions and worst spectra were told
-    double next_threshold = 0, next_details = 0;  // not before
+    double next_threshold = 0, next_details = 0, next_rate = 0;  // not before
   };
 
   void put(Command command);
   void work();
   bool do_spare_work();  // what is done while no blocks wait; false: there is none
   void post(Event event);
+  void refuse(const Party& from, const std::string& line, const std::string& log = "");
+  void answer_failure(Command& command, const std::string& why);
   void run(Prepare& command);
   void run(Start& command);
   void run(Block& command);
@@ -114,9 +127,11 @@ class ScanWork {
   LiveScanSource& source_;
   LiveView& view_;
   std::function<void()> wake_;
+  const double most_measured_;
   std::optional<Scan> scan_;
-  nlohmann::json regions_, ended_;                    // the last ones
-  std::map<std::vector<double>, double> capacities_;  // that were measured, by geometry
+  nlohmann::json regions_, ended_;  // the last ones
+  // That were measured, by geometry; none: it could not be.
+  std::map<std::vector<double>, std::optional<double>> capacities_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

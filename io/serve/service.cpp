@@ -31,15 +31,11 @@ using nlohmann::json;
 
 constexpr int64_t most_blocks = 4096;     // that a sender may have outstanding
 constexpr size_t most_clients = 100;      // that are told what happens
-constexpr int waiting_messages = 10000;   // that one of them may leave unread
+constexpr int waiting_messages = 2000;    // that one of them may leave unread
+constexpr double show_seconds = 1;        // a client is not shown all of a scan more often
 constexpr double forgotten_seconds = 60;  // of silence, after which a client has to begin anew
 constexpr int messages_at_once = 256;     // that are received before others have their turn
 constexpr std::chrono::milliseconds tick(100);
-
-// Under which the detector is known to the work that scores: names that no connection has, for the router's
-// own have five bytes behind a zero, and clients' begin with another one.
-const std::string detector("\0detector", 9), detector_start("\0detector start", 15),
-    detector_end("\0detector end", 13);
 
 // Wakes a poll from another thread.
 class Waker {
@@ -65,6 +61,8 @@ class Waker {
 };
 
 class Service {
+  using For = ScanWork::For;
+
  public:
   Service(const ServiceOptions& options, LiveScanSource& source,
           const std::function<void(const std::string&)>& log)
@@ -140,7 +138,8 @@ class Service {
       if (items[1].revents) {
         waker_.reset();
         for (ScanWork::Event& event : work_.events()) deliver(event);
-        if (feed_)
+        // While a client's start is being decided, what the detector sends waits for its turn.
+        if (feed_ && starting_.empty())
           for (DetectorFeed::Event& event : feed_->events())
             std::visit([this](auto& any) { take(any); }, event);
       }
@@ -161,8 +160,11 @@ class Service {
  private:
   struct Client {
     double heard = 0, beat = 0;
-    bool shown_soon = false;  // whether the work has been asked to show it all
-    bool behind = false;      // did not read what it was told; is told all again when it does
+    bool watches = false;
+    bool wants_all = false;    // whether it is to be shown all that is known
+    bool being_shown = false;  // whether the work has been asked to do so
+    double next_show = 0;      // not before: a map may be large
+    bool behind = false;       // did not read what it was told; is told all again when it does
     int64_t next_block = 0, outstanding = 0, blocks = 0;
   };
 
@@ -186,15 +188,27 @@ class Service {
         const ClientMessage parsed =
             parse_client_message({static_cast<const std::byte*>(message->data()), message->size()});
         std::visit([&](const auto& any) { handle(name, any, message, now); }, parsed);
-      } catch (const UserError& error) {
-        json answer = error_message(error.what());
-        answer["refused"] = true;
-        send(name, answer);
+      } catch (const std::exception& error) {
+        refuse(name, error.what());
       }
     } catch (const zmq::error_t& error) {
       if (error.num() != EINTR && error.num() != EAGAIN) throw;
     }
     return true;
+  }
+
+  void refuse(const std::string& name, const std::string& line) {
+    json answer = error_message(line);
+    answer["refused"] = true;
+    send(name, answer);
+  }
+
+  // The connection can send nothing more of the scan.
+  void end_sending(const std::string& name, const std::string& line) {
+    json message = error_message(line);
+    message["series"] = series_;
+    message["fatal"] = true;
+    send(name, message);
   }
 
   using Owner = std::shared_ptr<zmq::message_t>;
@@ -208,8 +222,9 @@ class Service {
   }
 
   void handle(const std::string& name, const StartMessage& start, const Owner&, double now) {
-    if (!starting_.empty()) throw UserError("another scan is just beginning; wait until it has ended");
-    if (sending() && producer_ == detector)
+    if (!starting_.empty() || !detector_starts_.empty())
+      throw UserError("another scan is just beginning; wait until it has ended");
+    if (sending() && detector_sends_)
       throw UserError("start: the scan '" + series_ + "' of the detector is running; wait for its end");
     if (sending() && producer_ != name && !(start.resume && start.series == series_))
       throw UserError("start: the scan '" + series_ +
@@ -217,15 +232,13 @@ class Service {
     if (producer_ == name && !series_.empty() && start.series != series_)
       throw UserError("start: the scan '" + series_ + "' is running; end it first");
     track(name, now);
-    if (!sending() && !series_.empty() && series_ != start.series)
-      log_("scan '" + series_ + "' is given up: another one begins");
     starting_ = name;
-    work_.start(name, start);
+    work_.start({For::client_start, name}, start);
   }
 
   void handle(const std::string& name, const BlockMessage& block, const Owner& owner, double now) {
     const auto bytes = static_cast<int64_t>(block.data.bytes.size());
-    const auto refuse = [&](const std::string& line) {
+    const auto refuse_block = [&](const std::string& line) {
       json message = error_message("block " + std::to_string(block.number) + ": " + line);
       message["number"] = block.number;
       message["fatal"] = true;
@@ -233,30 +246,26 @@ class Service {
     };
     const auto found = clients_.find(name);
     if (found == clients_.end() || name != producer_ || block.series != series_)
-      return refuse("this connection does not send the scan '" +
-                    one_line(block.series.substr(0, longest_series)) +
-                    "'; start it, with resume to go on with it");
+      return refuse_block("this connection does not send the scan '" +
+                          one_line(block.series.substr(0, longest_series)) +
+                          "'; start it, with resume to go on with it");
     Client& client = found->second;
     if (block.number != client.next_block)
-      return refuse("was expected to be " + std::to_string(client.next_block) +
-                    "; blocks are lost: go on with resume");
+      return refuse_block("was expected to be " + std::to_string(client.next_block) +
+                          "; blocks are lost: go on with resume");
     if (client.outstanding + bytes > options_.window || client.blocks >= most_blocks)
-      return refuse("more than " + std::to_string(options_.window) + " bytes or " +
-                    std::to_string(most_blocks) + " blocks are outstanding; wait until they are taken");
+      return refuse_block("more than " + std::to_string(options_.window) + " bytes or " +
+                          std::to_string(most_blocks) + " blocks are outstanding; wait until they are taken");
     ++client.next_block;
     ++client.blocks;
     client.outstanding += bytes;
-    work_.take(name, owner, block, now);
+    work_.take({For::client, name}, owner, block, now);
   }
 
   void handle(const std::string& name, const EndMessage& end, const Owner&, double now) {
-    if (name != producer_ || end.series != series_) {
-      json message = error_message("end: this connection does not send the scan '" + end.series + "'");
-      message["refused"] = true;
-      send(name, message);
-      return;
-    }
-    work_.end(name, end, now);
+    if (name != producer_ || end.series != series_)
+      return refuse(name, "end: this connection does not send the scan '" + end.series + "'");
+    work_.end({For::client, name}, end, now);
   }
 
   void handle(const std::string& name, const StatusMessage&, const Owner&, double) {
@@ -269,7 +278,8 @@ class Service {
 
   void handle(const std::string& name, const WatchMessage&, const Owner&, double now) {
     Client& client = track(name, now);
-    if (!std::exchange(client.shown_soon, true)) work_.show(name);
+    client.watches = client.wants_all = true;
+    show_if_due(name, client, now);
   }
 
   void handle(const std::string& name, const BeatMessage&, const Owner&, double) {
@@ -290,38 +300,39 @@ class Service {
   void take(DetectorFeed::Begin& begin) {
     const std::string series = begin.start.series;
     detector_series_.clear();
-    std::string running;
-    if (!starting_.empty() && starting_ != detector) running = "a client's";
-    if (sending() && producer_ != detector) running = "'" + series_ + "', which a client sends,";
-    if (!running.empty()) {
+    if (sending() && !detector_sends_) {
       feed_->done_with(DetectorFeed::scan_bytes);
-      return log_(series + " is not scored: the scan " + running + " is running");
+      const std::string why = "the scan '" + series_ + "', which a client sends, is running";
+      log_(series + " is not scored: " + why);
+      return tell_not_scored(series, why);
     }
-    if (!sending() && !series_.empty() && producer_ != detector)
-      log_("scan '" + series_ + "' is given up: another one begins");
-    starting_ = detector;
     detector_series_ = series;
     detector_starts_.push_back({series, begin.rate});
     detector_refused_ = false;
-    work_.start(detector_start, std::move(begin.start));
+    work_.start({For::detector_start, ""}, std::move(begin.start));
+  }
+
+  void tell_not_scored(const std::string& series, const std::string& why) {
+    broadcast(
+        {{"type", "notice"}, {"series", series}, {"message", one_line(series + " is not scored: " + why)}});
   }
 
   void take(DetectorFeed::Spectra& spectra) {
     if (spectra.block.series != detector_series_)
       return feed_->done_with(static_cast<int64_t>(spectra.block.data.bytes.size()) +
                               DetectorFeed::block_bytes);
-    work_.take(detector, std::move(spectra.owner), spectra.block, spectra.arrival);
+    work_.take({For::detector_block, ""}, std::move(spectra.owner), spectra.block, spectra.arrival);
   }
 
   void take(DetectorFeed::End& end) {
     if (end.end.series != detector_series_) return;
     detector_series_.clear();
-    work_.end(detector_end, std::move(end.end), end.arrival);
+    work_.end({For::detector_end, ""}, std::move(end.end), end.arrival);
   }
 
   void take(DetectorFeed::Link& link) {
     detector_there_ = link.connected;
-    if (producer_ != detector || quiet_ != link.connected) return;
+    if (!detector_sends_ || quiet_ != link.connected) return;
     quiet_ = !link.connected;
     view_.set_producer_lost(quiet_);
     broadcast(producer_message(quiet_ ? "lost" : "back"));
@@ -334,15 +345,15 @@ class Service {
   void deliver_start(const json& message) {
     const auto [series, rate] = std::move(detector_starts_.front());
     detector_starts_.pop_front();
-    if (detector_starts_.empty()) starting_.clear();
     feed_->done_with(DetectorFeed::scan_bytes);
     if (message["type"] != "started") {
       if (detector_series_ == series) detector_series_.clear();
       detector_refused_ = true;  // as has been said
-      return;
+      return tell_not_scored(series, message["message"].get<std::string>());
     }
     series_ = series;
-    producer_ = detector;
+    producer_.clear();
+    detector_sends_ = true;
     quiet_ = !detector_there_;
     view_.set_producer_lost(quiet_);
     if (rate && message["capacity"].is_number() && *rate > message["capacity"].get<double>())
@@ -361,7 +372,7 @@ class Service {
   void deliver_end(const json& message) {
     if (!detector_refused_)
       log_("the scan of the detector has no end: " + message["message"].get<std::string>());
-    if (producer_ == detector) producer_.clear();
+    detector_sends_ = false;
   }
 
   json producer_message(const char* state) const {
@@ -370,55 +381,70 @@ class Service {
 
   void deliver(ScanWork::Event& event) {
     if (!event.log.empty()) log_(event.log);
-    if (event.client.empty() && event.message.is_null()) return;
+    if (event.to.kind == For::everyone && event.message.is_null()) return;
     // Who sends, only this thread knows.
     if (event.message.is_object() && event.message["type"] == "scan" && event.message["state"] == "running")
       event.message["producer"] = sending() ? "sending" : "lost";
-    if (event.client == detector_start) return deliver_start(event.message);
-    if (event.client == detector) return deliver_block(event.message, event.bytes);
-    if (event.client == detector_end) return deliver_end(event.message);
-    if (event.client.empty()) {
-      const std::string type = event.message["type"];
-      if (type == "ended" || event.message.contains("fatal")) {
-        // The state stays with the work; nobody sends any more.
-        if (event.message["series"] == detector_series_) detector_series_.clear();
-        if (producer_ == detector && type != "ended") detector_refused_ = true;
-        series_.clear();
-        producer_.clear();
-        quiet_ = false;
-      }
-      return broadcast(std::move(event.message));
+    switch (event.to.kind) {
+      case For::everyone:
+        return deliver_to_all(event.message);
+      case For::client:
+        return deliver_to_client(event.to.client, event);
+      case For::client_start:
+        return deliver_client_start(event.to.client, event.message);
+      case For::detector_start:
+        return deliver_start(event.message);
+      case For::detector_block:
+        return deliver_block(event.message, event.bytes);
+      case For::detector_end:
+        return deliver_end(event.message);
     }
-    if (const auto found = clients_.find(event.client); found != clients_.end() && event.bytes > 0) {
+  }
+
+  void deliver_to_all(json& message) {
+    const std::string type = message["type"];
+    const bool failed = type == "scan" && message["state"] == "failed";
+    if (failed && !producer_.empty())
+      end_sending(producer_, "the scan '" + series_ +
+                                 "' cannot be scored any further: " + message["failure"].get<std::string>());
+    if (type == "ended" || failed) {
+      // The state stays with the work; nobody sends any more.
+      if (message["series"] == detector_series_) detector_series_.clear();
+      if (detector_sends_ && type != "ended") detector_refused_ = true;
+      series_.clear();
+      producer_.clear();
+      detector_sends_ = quiet_ = false;
+    }
+    broadcast(std::move(message));
+  }
+
+  void deliver_to_client(const std::string& name, ScanWork::Event& event) {
+    if (const auto found = clients_.find(name); found != clients_.end() && event.bytes > 0) {
       found->second.outstanding -= event.bytes;
       --found->second.blocks;
     }
     if (event.message.is_null()) {
-      if (const auto found = clients_.find(event.client); found != clients_.end())
-        found->second.shown_soon = false;
+      if (const auto found = clients_.find(name); found != clients_.end()) found->second.being_shown = false;
       return;
     }
-    if (event.client == starting_) {
-      starting_.clear();
-      if (event.message["type"] == "started") {
-        begin_sending(event.client, event.message);
-      } else if (event.message.contains("refused") && event.client != producer_) {
-        send(event.client, event.message);
-        clients_.erase(event.client);
-        return;
-      }
-    }
-    send(event.client, event.message);
+    send(name, event.message);
+  }
+
+  void deliver_client_start(const std::string& name, json& message) {
+    starting_.clear();
+    if (message["type"] == "started") begin_sending(name, message);
+    send(name, message);
+    // Who was refused is told nothing more, unless it has asked for that.
+    const auto found = clients_.find(name);
+    if (found != clients_.end() && name != producer_ && !found->second.watches) clients_.erase(found);
   }
 
   void begin_sending(const std::string& name, json& started) {
     const bool was_lost = !sending() && !series_.empty();
-    if (producer_ == detector) {  // which is not connected
+    if (std::exchange(detector_sends_, false)) {  // which is not connected
       detector_series_.clear();
     } else if (!producer_.empty() && producer_ != name) {
-      json message = error_message("another client has taken the place of this one");
-      message["fatal"] = true;
-      send(producer_, message);
+      end_sending(producer_, "another client has taken the place of this one");
       clients_.erase(producer_);
     }
     series_ = started["series"];
@@ -438,7 +464,7 @@ class Service {
   }
 
   // Whether somebody who was heard lately sends a scan.
-  bool sending() const { return !producer_.empty() && !quiet_; }
+  bool sending() const { return (!producer_.empty() || detector_sends_) && !quiet_; }
 
   void hear(const std::string& name, Client& client, double now) {
     client.heard = now;
@@ -498,6 +524,14 @@ class Service {
       if (clients_.contains(name)) drop(name, "went away");
   }
 
+  void show_if_due(const std::string& name, Client& client, double now) {
+    if (!client.wants_all || client.being_shown || client.behind || now < client.next_show) return;
+    client.wants_all = false;
+    client.being_shown = true;
+    client.next_show = now + show_seconds;
+    work_.show(name);
+  }
+
   void look_after_clients(double now) {
     static const std::string beat = encoded({{"type", "beat"}});
     static const std::string behind = encoded({{"type", "behind"}});
@@ -512,8 +546,9 @@ class Service {
       if (now - client.heard > lost_seconds && name == producer_ && !quiet_) silent = true;
       if (client.behind && try_to_send(name, behind) == Sent::yes) {
         client.behind = false;
-        if (!std::exchange(client.shown_soon, true)) work_.show(name);
+        client.wants_all = true;
       }
+      show_if_due(name, client, now);
       if (now - client.beat < beat_seconds - 0.05) continue;
       client.beat = now;
       if (try_to_send(name, beat) == Sent::gone) lost.emplace_back(name, "went away");
@@ -552,9 +587,10 @@ class Service {
   std::string client_key_;
   Waker waker_;
   std::map<std::string, Client> clients_;  // those that are told what happens, by the router's names
-  std::string producer_;                   // who sends, or `detector`; empty: nobody
+  std::string producer_;                   // that sends the scan; empty: none
+  bool detector_sends_ = false;            // the scan; no client does then
   bool quiet_ = false;                     // whether that one has been silent for long
-  std::string starting_;                   // whose start is being worked on
+  std::string starting_;                   // the client whose start is being worked on
   std::string series_;                     // that runs; empty: none
   int64_t sequence_ = 0;
   std::unique_ptr<PageServer> page_;

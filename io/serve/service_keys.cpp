@@ -70,7 +70,7 @@ ServiceKeys load_service_keys(const std::string& path) {
                       "; take the file that eelsvae-serve --make-keys wrote for the service");
     return found->get<std::string>();
   };
-  return {key("service_public"), key("service_secret"), key("client_public"), ""};
+  return {key("service_secret"), key("client_public")};
 }
 
 }  // namespace eelsvae

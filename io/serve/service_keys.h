@@ -4,10 +4,10 @@
 
 namespace eelsvae {
 
-// Keys by which the service and its clients know each other where they talk over a network (CURVE of ZeroMQ):
-// two pairs, Z85 texts of 40 characters.
+// What the service needs of the keys by which it and its clients know each other where they talk over a
+// network (CURVE of ZeroMQ); Z85 texts of 40 characters.
 struct ServiceKeys {
-  std::string service_public, service_secret, client_public, client_secret;
+  std::string service_secret, client_public;
 };
 
 // Makes both pairs and writes two files that only their owner may read: `path`, for the service, with the
@@ -15,7 +15,7 @@ struct ServiceKeys {
 // already, cannot be written, or this libzmq has no CURVE.
 void make_service_keys(const std::string& path);
 
-// Of the service's file; client_secret stays empty. UserError if it is not such a file, or others than its
+// Of the service's file. UserError if it is not such a file, or others than its
 // owner may read it.
 ServiceKeys load_service_keys(const std::string& path);
 

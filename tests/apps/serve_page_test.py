@@ -21,8 +21,8 @@ if not chromium or not driver_file:
     print("skipped: no Chromium, or no driver of it")
     sys.exit(77)
 
-from serve_tools import HEIGHT, ODD, START, WIDTH, Service, row, until
-from eelsvae_client import Scan
+from serve_tools import HEIGHT, ODD, START, WIDTH, Service, bound, row, until
+from eelsvae_client import Refused, Scan
 
 TITLE = "film <img src=x onerror=alert(1)> & more"
 
@@ -118,6 +118,9 @@ with Service(sys.argv[1], "--page", "0") as service:
         assert page.row_colours(24) > page.row_colours(5), "provisional rows do not look other than final ones"
         page.picture("running")
 
+        # What is in the table stays there while more comes: focus, and what is about to be clicked.
+        page.script("document.querySelector('#worst tbody tr').focus(); document.activeElement.kept = true")
+
         # Later rows, one of which lacks a spectrum; the newest anomaly is another one than the worst.
         for y in range(25, 36):
             scan.send(y * WIDTH, row(y) if y != 28 else row(y)[:-START["channels"]])
@@ -127,6 +130,7 @@ with Service(sys.argv[1], "--page", "0") as service:
             const rows = [...document.querySelectorAll('#worst tbody tr')];
             return rows.find((row) => row.cells[0].textContent == arguments[0] && row.cells[1].textContent == arguments[1])"""
         until(lambda: all(page.script(find, *odd) for odd in ODD), 5, "both in the list")
+        assert page.script("return document.activeElement.kept") is True, "the focus is lost when more comes"
         page.script("document.getElementById('by-place').click()")
         until(lambda: int(page.text("pixel").split()[1].rstrip(",")) >= 33, 5, "the newest one first")
         page.script(find + ".click()", *ODD[0])
@@ -134,7 +138,7 @@ with Service(sys.argv[1], "--page", "0") as service:
 
         scan.close()
         took = until(lambda: "Nobody sends" in page.text("trouble"), 2.5, "the page says that nobody sends")
-        print(f"the page says after {took:.2f} s that the sender is gone")
+        print(f"the page says after {took:.2f} s that the sender is gone; bound {bound(2.5)}")
         page.picture("lost")
         with Scan(service.address, title=TITLE, series=scan.series, resume=True, **START) as scan:
             until(lambda: page.text("trouble") == "", 5, "the page says that somebody sends again")
@@ -157,8 +161,27 @@ with Service(sys.argv[1], "--page", "0") as service:
 
         service.kill()
         took = until(lambda: "The service has not answered" in page.text("trouble"), 2.5, "the page says that the service is gone")
-        print(f"the page says after {took:.2f} s that the service is gone")
+        print(f"the page says after {took:.2f} s that the service is gone; bound {bound(2.5)}")
         page.picture("dead")
+
+        # Another one has no scan.
+        with Service(sys.argv[1], "--page", str(urllib.parse.urlparse(url).port)) as service:
+            until(lambda: page.text("headline") == "No scan yet" and page.text("trouble") == "", 10, "the page of the next service")
+            assert page.script("return document.querySelectorAll('#worst tbody tr').length") == 0
+            assert page.script("return document.getElementById('map').width") == 1
+            page.script("for (const id of ['by-score', 'by-place']) document.getElementById(id).click()")
+            until(lambda: page.text("pixel").startswith("No spectrum"), 5, "nothing is selected")
+            # Nothing can be learned of nothing.
+            scan = Scan(service.address, **START)
+            try:
+                scan.end()
+            except Refused:
+                pass
+            scan.close()
+            until(lambda: "cannot be scored any further" in page.text("trouble"), 5, "the page says that the scan has failed")
+            assert page.text("headline").startswith("The scan has failed"), page.text("headline")
+            wrong = [line for line in page.complaints() if "ERR_CONNECTION" not in line]
+            assert wrong == [], wrong
     finally:
         driver.quit()
 print("passed")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 try:
@@ -19,7 +20,8 @@ except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
-from serve_tools import (CHANNELS, HEIGHT, ODD, SETTINGS, START, WIDTH, Service, root, row, until)
+from serve_tools import (CHANNELS, HEIGHT, ODD, SETTINGS, START, WIDTH, Service, allowed, bound, root, row, until)
+import eelsvae_client
 from eelsvae_client import Refused, Scan, ServiceLost, Watch, decode, encode, status
 
 build = str(pathlib.Path(sys.argv[1]).absolute())
@@ -46,6 +48,15 @@ def start_sender(address, rows):
     for y in range(rows):
         assert sender.stdout.readline().strip() == str(y)
     return sender
+
+
+def answer_to(socket, kind):
+    """The next message of a type on a bare connection."""
+    while True:
+        assert socket.poll(int(1000 * allowed(5))), f"no {kind} in {bound(5)}"
+        found = decode(socket.recv())
+        if found["type"] == kind:
+            return found
 
 
 def worst(scores, threshold):
@@ -89,7 +100,7 @@ def test_scan():
             until(lambda: last.summary, 5, "the end of a scan that has ended")
             assert last.scores == scan.scores
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(5) == 0, service.process.returncode
+        assert service.process.wait(allowed(5)) == 0, service.process.returncode
 
 
 def write_npy(path, rows):
@@ -184,7 +195,7 @@ def test_sender_is_killed():
             service.line("waits for one that resumes it", 1)
             with Watch(service.address) as late:
                 assert late.producer_lost, "who comes later does not know that the sender is gone"
-            print(f"  death of the sender told after {took:.2f} s")
+            print(f"  death of the sender told after {took:.2f} s; bound {bound(BOUND)}")
             other = Scan(service.address, resume=True, series="film", **START)
             assert other.resumed and other.missing == [(15 * WIDTH, (HEIGHT - 15) * WIDTH)], other.missing
             until(lambda: not watch.producer_lost, 2, "the watcher hears that somebody sends again")
@@ -227,13 +238,14 @@ def test_service_is_killed():
                 for message in watch.updates(5):
                     pass
         except ServiceLost as lost:
-            print(f"  death of the service told to watchers after {time.monotonic() - begin:.2f} s: {lost}")
+            print(f"  death of the service told to watchers after {time.monotonic() - begin:.2f} s (bound {bound(BOUND)}): {lost}")
         try:
             scan.end()
             raise AssertionError("a scan ended without a service")
         except ServiceLost:
             pass
-        assert time.monotonic() - begin < BOUND
+        took = time.monotonic() - begin
+        assert took < allowed(BOUND), f"told after {took:.2f} s, and not within {bound(BOUND)}"
         try:
             scan.send(0, row(0))
             raise AssertionError("spectra went to no service")
@@ -311,11 +323,14 @@ def test_what_is_wrong_is_refused():
             raise AssertionError(f"taken: {changes}")
         assert "can be scored here" in refusal(rate=1e9)
         assert "shape" in refusal(shape=(1 << 20, 1 << 20))
+        assert "rows of 2097152 spectra" in refusal(shape=(1, 1 << 21), channels=4)
         assert "channels" in refusal(channels=1 << 20)
         assert "dispersion" in refusal(dispersion=0)
         scan = Scan(service.address, **START)
         assert "is running" in refusal(series="another")
-        for wrong, kind in ((array.array("f", [1] * CHANNELS), TypeError), (b"123", ValueError)):
+        # Bytes are taken as they are, numbers of another type are not.
+        for wrong, kind in ((array.array("f", [1] * CHANNELS), TypeError), (b"123", ValueError),
+                            (array.array("B", [1] * 2 * CHANNELS), TypeError)):
             try:
                 scan.send(0, wrong)
                 raise AssertionError("taken")
@@ -328,6 +343,7 @@ def test_what_is_wrong_is_refused():
         except Refused as line:
             assert "beyond the scan" in str(line), line
         scan.close()
+        until(lambda: status(service.address)["scan"]["state"] == "producer lost", 5, "the sender has left")
         floats = Scan(service.address, **{**START, "dtype": "float32"})
         floats.send(0, array.array("f", [float("nan")] * CHANNELS))
         try:
@@ -344,6 +360,202 @@ def test_what_is_wrong_is_refused():
         floats.close()
 
 
+def test_who_watches_is_not_bothered_by_others():
+    """A start that is refused leaves its client what it was; a scan that fails ends its sender, not who watches."""
+    with Service(build) as service:
+        watcher = zmq.Context.instance().socket(zmq.DEALER)
+        watcher.linger = 0
+        watcher.connect(service.address)
+        start = {"type": "start", "version": 1, "series": "film", **START, "shape": list(START["shape"])}
+        watcher.send(encode({"type": "watch"}))
+        assert answer_to(watcher, "scan")["state"] == "none"
+        watcher.send(encode({**start, "rate": 1e9}))
+        assert answer_to(watcher, "error")["refused"]
+        scan = Scan(service.address, series="other", **START)
+        assert answer_to(watcher, "scan")["series"] == "other", "who was refused is not told of scans any more"
+        scan.close()
+        until(lambda: status(service.address)["scan"]["state"] == "producer lost", 5, "the sender has left")
+        # Another scan that is refused does not give up the one that waits.
+        watcher.send(encode({**start, "rate": 1e9}))
+        assert answer_to(watcher, "error")["refused"]
+        assert status(service.address)["scan"]["series"] == "other"
+        assert not any("given up" in line for line in [*service.seen, *service.lines.queue])
+        # Nothing can be learned of nothing.
+        watch = Watch(service.address)
+        scan = Scan(service.address, series="other", resume=True, **START)
+        try:
+            scan.end()
+            raise AssertionError("a scan of nothing ended")
+        except Refused as line:
+            assert "nothing can be learned" in str(line), line
+        scan.close()
+        last = list(watch.updates(10))[-1]
+        assert last["type"] == "scan" and last["state"] == "failed" and "nothing can be learned" in last["failure"], last
+        assert watch.summary is None
+        with Scan(service.address, series="next", **START) as scan:
+            until(lambda: watch.scan["series"] == "next", 5, "the watcher is told of the next scan")
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+        for message in watch.updates(10):
+            pass
+        assert watch.summary == scan.summary
+        watch.close()
+        watcher.close()
+
+
+def test_maps_are_shown_once_a_second():
+    """Whoever asks for all again and again does not get it more often; the last question is answered."""
+    with Service(build) as service, Scan(service.address, **START) as scan:
+        for y in range(HEIGHT):
+            scan.send(y * WIDTH, row(y))
+        scan.flush()
+        socket = zmq.Context.instance().socket(zmq.DEALER)
+        socket.linger = 0
+        socket.connect(service.address)
+        begin, shown = time.monotonic(), 0
+        while time.monotonic() - begin < 2.5:
+            socket.send(encode({"type": "watch"}))
+            if socket.poll(20):
+                shown += decode(socket.recv())["type"] == "scan"
+        while True:  # the last question is answered, too
+            assert socket.poll(int(1000 * allowed(5))), f"shown {shown} times"
+            if decode(socket.recv())["type"] == "scan":
+                break
+        shown += 1
+        took = time.monotonic() - begin
+        assert 2 <= shown <= 1 + took, f"shown {shown} times in {took:.1f} s"
+        socket.close()
+
+
+def test_start_of_a_client_that_is_refused_leaves_the_detectors():
+    """What a detector begins meanwhile is scored; where the client's start is taken it is said that it is not."""
+    detector = zmq.Context.instance().socket(zmq.PUSH)
+    detector.linger = 0
+    port = detector.bind_to_random_port("tcp://127.0.0.1")
+    start = {"type": "start", "version": 1, "series": "film", **START, "shape": list(START["shape"])}
+    with Service(build, "--simplon", f"tcp://127.0.0.1:{port}") as service, Watch(service.address) as watch:
+        client = zmq.Context.instance().socket(zmq.DEALER)
+        client.linger = 0
+        client.connect(service.address)
+        for number, rate, kind in (1, 1e9, "error"), (2, 1, "started"):
+            # Of another size each: how fast it is scored is measured, which takes a while.
+            client.send(encode({**start, "channels": CHANNELS + number, "rate": rate}))
+            until(lambda: status(service.address)["clients"] == 2, 5, "the client's start is being decided")
+            detector.send(encode({"type": "start", "series_id": number, "number_of_images": HEIGHT * WIDTH, "image_size_x": 128,
+                                  "image_size_y": 8, "channels": ["a"],
+                                  "user_data": {"scan_shape": [HEIGHT, WIDTH], "energy_offset": 1, "dispersion": 0.5}}))
+            answer_to(client, kind)
+            if kind == "error":
+                until(lambda: watch.scan.get("series") == "series 1", 5, "the detector's series begins")
+                detector.send(encode({"type": "end", "series_id": number}))
+                until(lambda: watch.scan.get("state") == "failed", 10, "it ends")
+            else:
+                notice = answer_to(client, "notice")
+                assert notice["series"] == "series 2" and "which a client sends" in notice["message"], notice
+        client.close()
+    detector.close()
+
+
+def test_scan_that_has_ended_keeps_what_it_found():
+    """Another scan begins before the first one's connection is closed."""
+    with Service(build) as service:
+        with Scan(service.address, series="first", **START) as scan:
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+            ended = scan.end()
+            scores = scan.scores[:]
+            for series in "second", "first":  # another one may take its name, too
+                with Scan(service.address, series=series, **START) as other:
+                    for y in range(HEIGHT):
+                        other.send(y * WIDTH, row(y + 100))
+                assert other.summary and other.scores != scores
+                status(service.address)
+                time.sleep(0.1)
+                assert scan.ended == ended and scan.summary == ended["summary"] and scan.scores == scores
+                assert scan.scan["series"] == "first"
+            assert [message["type"] for message in scan.updates(1)][-1] == "ended"
+        assert scan.ended == ended
+
+
+def test_closing():
+    """Ends what waits, and callbacks; what is called later says that it was closed."""
+    with Service(build) as service:
+        scan, watch = Scan(service.address, **START), Watch(service.address)
+        found = []
+        readers = [threading.Thread(target=lambda each=each: found.extend(each.updates())) for each in (scan, watch)]
+        for reader in readers:
+            reader.start()
+        time.sleep(0.1)
+        for each, reader in zip((scan, watch), readers):
+            each.close()
+            reader.join(allowed(5))
+            assert not reader.is_alive(), "updates() waits for a connection that was closed"
+        for call in (lambda: scan.send(0, row(0)), scan.end):
+            try:
+                call()
+                raise AssertionError("a connection that was closed was used")
+            except ValueError as line:
+                assert "was closed" in str(line), line
+        until(lambda: status(service.address)["scan"]["state"] == "producer lost", 5, "the sender has left")
+        with Scan(service.address, **START) as scan:
+            scan.send(0, row(0))
+            scan.close()
+        assert scan.ended is None
+        until(lambda: status(service.address)["scan"]["state"] == "producer lost", 5, "the sender has left")
+
+        calls, over = [], False
+
+        def slow(message):
+            assert not over, "a callback comes after the end"
+            time.sleep(0.05)
+            calls.append(message)
+        with Scan(service.address, on_scores=slow, **START) as scan:
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+        over = True
+        assert sum(message["rows"] for message in calls if message["final"]) == HEIGHT
+
+        def wrong(message):
+            raise KeyError("of the callback")
+        try:
+            with Scan(service.address, on_scores=wrong, **START) as scan:
+                for y in range(HEIGHT):
+                    scan.send(y * WIDTH, row(y))
+            raise AssertionError("what a callback raised was lost")
+        except KeyError:
+            pass
+
+
+def test_updates_are_kept_for_who_reads_them():
+    with Service(build) as service:
+        watch = Watch(service.address)
+        with Scan(service.address, **START) as scan:
+            for y in range(HEIGHT):
+                scan.send(y * WIDTH, row(y))
+        until(lambda: watch.summary, 10, "the end")
+        assert not watch._updates, "updates are kept that nobody reads"
+        told = list(watch.updates(5))
+        assert [message["type"] for message in told] == ["scan", "scores", "regions", "ended"], told
+        assert told[1]["scores"] == scan.scores and told[1]["rows"] == HEIGHT and watch.scores == scan.scores
+        watch.close()
+        # One who reads too slowly gets all anew.
+        most, eelsvae_client.MOST_UPDATES = eelsvae_client.MOST_UPDATES, 3
+        try:
+            with Watch(service.address) as watch:
+                next(watch.updates(5))
+                with Scan(service.address, **START) as scan:
+                    for y in range(HEIGHT):
+                        scan.send(y * WIDTH, row(y))
+                        scan.flush()
+                        time.sleep(0.01)
+                until(lambda: watch.gaps > 0, 5, "updates that were not read are a gap")
+                for message in watch.updates(5):
+                    pass
+                until(lambda: watch.scores == scan.scores, 5, "all is told anew")
+        finally:
+            eelsvae_client.MOST_UPDATES = most
+
+
 def test_hostile_messages():
     """Whatever comes over the wire is answered by a line, and the scan of somebody else goes on."""
     with Service(build) as service, Scan(service.address, series="film", **START) as scan:
@@ -353,7 +565,7 @@ def test_hostile_messages():
         socket.connect(service.address)
 
         def answer():
-            assert socket.poll(2000), "no answer"
+            assert socket.poll(int(1000 * allowed(2))), f"no answer in {bound(2)}"
             return decode(socket.recv())
 
         block = {"type": "block", "series": "film", "number": 0, "first": 0, "count": 1, "data": bytes(2 * CHANNELS)}
@@ -378,6 +590,27 @@ def test_hostile_messages():
     assert scan.ended["counts"]["missing"] == 0
 
 
+def test_connections_have_any_names():
+    """A program may name its connection as it likes, with a zero byte first, too."""
+    for name in b"\0detector", b"\0detector start", b"\0detector end", b"\0":
+        with Service(build) as service:
+            socket = zmq.Context.instance().socket(zmq.DEALER)
+            socket.linger = 0
+            socket.setsockopt(zmq.IDENTITY, name)
+            socket.connect(service.address)
+            socket.send(encode({"type": "start", "version": 1, "series": "film", **START, "shape": list(START["shape"])}))
+            answer_to(socket, "started")
+            block = {"type": "block", "series": "film", "number": 0, "first": 0, "count": 1, "data": bytes(2 * CHANNELS)}
+            socket.send(encode(block))
+            answer_to(socket, "taken")
+            socket.send(encode({"type": "end", "series": "another"}))
+            assert answer_to(socket, "error")["refused"]
+            socket.send(encode({"type": "start", "version": 1, "series": "other", **START, "shape": list(START["shape"])}))
+            assert "end it first" in answer_to(socket, "error")["message"]
+            socket.close()
+            assert status(service.address)["scan"]["series"] == "film"
+
+
 def test_lost_blocks_are_seen():
     """Numbers that are left out, and more on the way than may be; a client that keeps to it gets all of a larger scan through."""
     shape = (150, 2 * WIDTH)
@@ -386,24 +619,16 @@ def test_lost_blocks_are_seen():
         socket.linger = 0
         socket.connect(service.address)
         socket.send(encode({"type": "start", "version": 1, "series": "film", **START, "shape": list(shape)}))
-
-        def answer(kind):
-            while True:
-                assert socket.poll(5000), f"no {kind}"
-                found = decode(socket.recv())
-                if found["type"] == kind:
-                    return found
-
-        assert answer("started")["window"] == 1 << 20
+        assert answer_to(socket, "started")["window"] == 1 << 20
         block = {"type": "block", "series": "film", "number": 0, "first": 0, "count": 1, "data": bytes(2 * CHANNELS)}
         socket.send(encode(block))
-        assert answer("taken")["number"] == 0
+        assert answer_to(socket, "taken")["number"] == 0
         socket.send(encode({**block, "number": 2}))
-        found = answer("error")
+        found = answer_to(socket, "error")
         assert "blocks are lost" in found["message"] and found["fatal"] and found["number"] == 2, found
         count = (1 << 20) // (2 * CHANNELS) + 1
         socket.send(encode({**block, "number": 1, "count": count, "data": bytes(count * 2 * CHANNELS)}))
-        found = answer("error")
+        found = answer_to(socket, "error")
         assert "outstanding" in found["message"] and found["number"] == 1, found
         socket.close()
         with Scan(service.address, series="film", resume=True, **{**START, "shape": shape}) as scan:

@@ -20,8 +20,7 @@ function take(answer) {
   version = answer.version ?? -1;
   scan = answer.scan;
   if (!scan) {
-    scores = null;
-    worst = [];
+    if (scores) forget();
     return;
   }
   if (answer.all) {
@@ -32,7 +31,13 @@ function take(answer) {
     dirty = true;
   }
   if (answer.rows) {
-    scores.set(floatsOf(answer.scores), answer.rows[0] * columnsOf());
+    const told = floatsOf(answer.scores);
+    let done = 0;
+    for (const [first, last] of answer.rows) {
+      const size = (last - first) * columnsOf();
+      scores.set(told.subarray(done, done + size), first * columnsOf());
+      done += size;
+    }
     dirty = true;
   }
   if (answer.worst) {
@@ -45,20 +50,34 @@ function take(answer) {
   }
 }
 
+// Nothing is left of a scan that the service does not know any more.
+function forget() {
+  scores = excluded = selected = null;
+  worst = [];
+  map.width = map.height = 1;
+  byId('colours').replaceChildren();
+  showWorst();
+}
+
+const isExcluded = (pixel) => excluded !== null && (excluded[pixel >> 3] >> (pixel & 7) & 1) === 1;
+
 async function ask() {
+  let more = false;  // whether the service has more to tell than one answer takes
   const stop = new AbortController(), timer = setTimeout(() => stop.abort(), lostAfter);
   try {
     const response = await fetch(`/changes?since=${version}`, {signal: stop.signal, cache: 'no-store'});
     if (!response.ok) throw new Error(response.statusText);
-    take(await response.json());
+    const answer = await response.json();
+    more = answer.more ?? false;
+    take(answer);
+    show(!more);
     heard = performance.now();
-    show();
   } catch (error) {
     if (!(error instanceof TypeError) && error.name !== 'AbortError') console.error(error);
   }
   clearTimeout(timer);
   showTrouble();
-  setTimeout(ask, askEvery);
+  setTimeout(ask, more ? 0 : askEvery);
 }
 
 // ---- words ----
@@ -73,7 +92,7 @@ function showTrouble() {
                                         '';
 }
 
-function show() {
+function show(whole) {
   byId('name').textContent = scan ? scan.title || scan.series : '';
   byId('geometry').textContent =
       scan ? `${countText(rowsOf())} x ${countText(columnsOf())} spectra of ${countText(scan.channels)} channels` : '';
@@ -82,7 +101,7 @@ function show() {
   byId('headline').textContent = headline();
   document.title = scan ? `${scan.state}: row ${scan.complete_rows} of ${rowsOf()}` : report.title;
   showStream();
-  if (dirty && scores) {
+  if (dirty && scores && whole) {
     dirty = false;
     findLimits();
     drawMap();
@@ -93,8 +112,9 @@ function show() {
 function headline() {
   if (!scan) return 'No scan yet';
   const found = `${countText(scan.anomalous)} spectra do not fit`;
-  return scan.state === 'ended' ? `The scan has ended; ${found}` :
-                                  `Row ${countText(scan.complete_rows)} of ${countText(rowsOf())}; ${found} so far`;
+  return scan.state === 'ended'  ? `The scan has ended; ${found}` :
+         scan.state === 'failed' ? `The scan has failed; ${found} so far` :
+                                   `Row ${countText(scan.complete_rows)} of ${countText(rowsOf())}; ${found} so far`;
 }
 
 function showStream() {
@@ -163,7 +183,7 @@ function drawMap() {
   const known = scan.scored_rows * columns;
   const small = colouredCanvas(
       columns, rows, (i) => (scores[i] - limits[0]) / (limits[1] - limits[0]),
-      (i) => excluded?.[i] ? 245 : i < known ? 160 : 215);
+      (i) => isExcluded(i) ? 245 : i < known ? 160 : 215);
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, map.width, map.height);
   const first = scan.final_rows * side, last = scan.scored_rows * side;
@@ -208,7 +228,7 @@ map.addEventListener('pointermove', (event) => {
   const row = Math.floor(pixel / columnsOf());
   const kind = row < scan.final_rows ? 'final' : row < scan.scored_rows ? 'provisional' : 'not there yet';
   byId('hover').textContent = `${place(pixel)}: ` +
-      (excluded?.[pixel] ? 'excluded' : Number.isFinite(scores[pixel]) ? `score ${numberText(scores[pixel])}, ${kind}` :
+      (isExcluded(pixel) ? 'excluded' : Number.isFinite(scores[pixel]) ? `score ${numberText(scores[pixel])}, ${kind}` :
            row < scan.scored_rows ? 'missing' : kind);
 });
 map.addEventListener('pointerleave', () => {
@@ -230,6 +250,14 @@ window.addEventListener('resize', () => scores && drawMap());
 
 // ---- what fits worst ----
 
+const table = byId('worst');
+fillTable(table, ['y', 'x', 'score', '', 'departs most at'], []);
+for (const kind of ['click', 'keydown'])
+  table.addEventListener(kind, (event) => {
+    const row = event.target.closest('tbody tr');
+    if (row && (kind === 'click' || event.key === 'Enter')) select(Number(row.dataset.pixel));
+  });
+
 // Rows come one after the other: what is further down came later.
 const inOrder = () => byId('by-place').checked ? [...worst].sort((a, b) => b.pixel - a.pixel) : worst;
 const shownPixel = () => selected ?? inOrder()[0]?.pixel;
@@ -242,25 +270,26 @@ function deviationText({deviation}) {
 }
 
 function select(pixel) {
+  if (!scan) return;
   selected = pixel;
   showWorst();
   drawMap();
 }
 
+// Rows stay the same elements: who is about to click one, or has the focus there, keeps it.
 function showWorst() {
-  const table = byId('worst'), list = inOrder();
-  table.replaceChildren();
-  const rows = fillTable(
-      table, ['y', 'x', 'score', '', 'departs most at'],
-      list.map((each) => [Math.floor(each.pixel / columnsOf()), each.pixel % columnsOf(), numberText(each.score),
-                          each.final ? 'final' : 'provisional', deviationText(each)]));
-  list.forEach(({pixel}, index) => {
-    const row = rows[index];
+  const list = inOrder(), body = table.tBodies[0];
+  while (body.rows.length > list.length) body.deleteRow(-1);
+  list.forEach((each, index) => {
+    const texts = [Math.floor(each.pixel / columnsOf()), each.pixel % columnsOf(), numberText(each.score),
+                   each.final ? 'final' : 'provisional', deviationText(each)];
+    const row = body.rows[index] ?? body.insertRow();
     row.tabIndex = 0;
-    row.classList.toggle('selected', pixel === shownPixel());
-    row.addEventListener('click', () => select(pixel));
-    row.addEventListener('keydown', (event) => {
-      if (event.key === 'Enter') select(pixel);
+    row.dataset.pixel = each.pixel;
+    row.classList.toggle('selected', each.pixel === shownPixel());
+    texts.forEach((text, column) => {
+      const place = row.cells[column] ?? row.insertCell();
+      if (place.textContent !== `${text}`) place.textContent = text;
     });
   });
   const spectrum = list.find(({pixel}) => pixel === shownPixel());

@@ -7,7 +7,9 @@
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
+#include <new>
 
+#include "io/reports/embedded_arrays.h"
 #include "tests/io/serve/scan_double.h"
 
 namespace eelsvae {
@@ -16,6 +18,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t height = 6, width = 5, channels = 4;
+
+const ScanWork::Party a = {ScanWork::For::client, "a"}, starting_a = {ScanWork::For::client_start, "a"};
 
 StartMessage start_of(const std::string& series) {
   StartMessage start;
@@ -27,17 +31,19 @@ StartMessage start_of(const std::string& series) {
 // Events, in the order in which they come.
 class Work {
  public:
-  explicit Work(LiveScanSource& source) : work_(source, view, [this] { changed_.notify_all(); }) {}
+  explicit Work(LiveScanSource& source, double most_measured = 10)
+      : work_(
+            source, view, [this] { changed_.notify_all(); }, most_measured) {}
 
   void send(int64_t number, int64_t first, int64_t count, float value = 410,
             const std::string& series = "film") {
     auto data = std::make_shared<std::vector<float>>(static_cast<size_t>(count * channels), value);
     BlockMessage block{series_.emplace_back(series), number, first, count, {}};
     block.data.bytes = std::as_bytes(std::span(*data));
-    work_.take("a", data, block, service_clock());
+    work_.take(a, data, block, service_clock());
   }
-  void start(const StartMessage& start) { work_.start("a", start); }
-  void end() { work_.end("a", {"film"}, service_clock()); }
+  void start(const StartMessage& start) { work_.start(starting_a, start); }
+  void end() { work_.end(a, {"film"}, service_clock()); }
   void show(const std::string& client) { work_.show(client); }
 
   // The next event of a type, to whom it is; fails after a while.
@@ -84,7 +90,7 @@ TEST(ScanWork, ScoresAreProvisionalThenFinal) {
   EXPECT_EQ(started["missing"], json({{0, height * width}}));
   work.send(0, 0, width, 420);
   const ScanWork::Event taken = work.next("taken");
-  EXPECT_EQ(taken.client, "a");
+  EXPECT_EQ(taken.to.client, "a");
   EXPECT_EQ(taken.bytes, width * channels * 4);
   EXPECT_EQ(taken.message["received"], width);
   json scores = work.next("scores").message;
@@ -196,13 +202,128 @@ TEST(ScanWork, WhoComesLateIsToldAll) {
   work.show("b");
   ScanWork::Event event;
   do event = work.next("scan");
-  while (event.client != "b");
+  while (event.to.client != "b");
   EXPECT_EQ(event.message["series"], "film");
   do event = work.next("scores");
-  while (event.client != "b");
+  while (event.to.client != "b");
   EXPECT_EQ(event.message["final"], true);
   EXPECT_EQ(event.message["rows"], 2);
   EXPECT_EQ(floats_of(event.message["scores"]), std::vector<float>(2 * width, 30));
+}
+
+// What fails, and where, is told once: the scan is over where it cannot go on, and only there.
+class FailingScan : public ScanDouble {
+ public:
+  FailingScan(const ScanPlan& plan, const std::atomic<const char*>& where)
+      : ScanDouble(plan, 2, 0), where_(where) {}
+  double threshold() const override { return failing("threshold"), ScanDouble::threshold(); }
+  std::span<const float> scores() const override { return failing("scores"), ScanDouble::scores(); }
+  Rows finish() override { return failing("finish"), ScanDouble::finish(); }
+  const ScanCounts& counts() const override { return failing("counts"), ScanDouble::counts(); }
+
+ private:
+  void failing(const char* what) const {
+    if (std::strcmp(where_, what) == 0) throw std::bad_alloc();
+  }
+  const std::atomic<const char*>& where_;
+};
+class FailingScans : public LiveScanSource {
+ public:
+  std::unique_ptr<LiveScan> open(const ScanPlan& plan) override {
+    return std::make_unique<FailingScan>(plan, where);
+  }
+  std::string description() const override { return "a double"; }
+  std::atomic<const char*> where = "";
+};
+
+TEST(ScanWork, BlockIsAnsweredOnceWhereScoringFailsAfterIt) {
+  FailingScans source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("scan");
+  work.send(0, 0, width);
+  work.next("scores");
+  source.where = "threshold";
+  work.send(1, width, 3 * width);
+  work.next("taken");
+  const ScanWork::Event failed = work.next("scan");
+  EXPECT_EQ(failed.to.kind, ScanWork::For::everyone);
+  EXPECT_EQ(failed.message["state"], "failed");
+  EXPECT_FALSE(failed.message["failure"].get<std::string>().empty());
+  EXPECT_EQ(work.view.state()["scan"]["state"], "failed");
+  // The next answer is the next block's.
+  work.send(2, 0, 1);
+  EXPECT_EQ(work.next("error").message["number"], 2);
+}
+
+TEST(ScanWork, EndThatFailsIsAnswered) {
+  FailingScans source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("scan");
+  source.where = "finish";
+  work.end();
+  const ScanWork::Event error = work.next("error");
+  EXPECT_EQ(error.to, a);
+  EXPECT_EQ(error.message["refused"], true);
+  EXPECT_EQ(work.next("scan").message["state"], "failed");
+}
+
+TEST(ScanWork, StartOrWatcherThatFailsLeavesTheScan) {
+  FailingScans source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("started");
+  work.send(0, 0, 4 * width);
+  work.next("regions");
+  source.where = "scores";
+  work.show("b");
+  const ScanWork::Event error = work.next("error");
+  EXPECT_EQ(error.to.client, "b");
+  EXPECT_EQ(error.message["refused"], true);
+  source.where = "";
+  work.send(1, 4 * width, 2 * width);
+  EXPECT_EQ(work.next("taken").message["received"], 2 * width);
+  work.end();
+  work.next("ended");
+}
+
+// A scan whose rows take long, and are cheap where they are missing, is not measured by what is missing.
+TEST(ScanWork, CapacityIsThatOfRowsThatWereScored) {
+  ScanDoubles slow(4, 0.1);
+  Work work(slow, 0.25);
+  StartMessage start = start_of("film");
+  start.plan.height = 40;
+  double begin = service_clock();
+  work.start(start);
+  EXPECT_TRUE(work.next("started").message["capacity"].is_null());
+  EXPECT_LT(service_clock() - begin, 2);  // and not the four seconds of all rows
+  // What cannot be measured is not tried again.
+  start.series = "other";
+  begin = service_clock();
+  work.start(start);
+  EXPECT_TRUE(work.next("started").message["capacity"].is_null());
+  EXPECT_LT(service_clock() - begin, 0.25);
+}
+
+TEST(ScanWork, RateIsThatOfNow) {
+  ScanDoubles source;
+  Work work(source);
+  work.start(start_of("film"));
+  work.next("started");
+  work.send(0, 0, width);
+  work.next("taken");
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  work.send(1, width, width);
+  work.next("taken");
+  const double begin = service_clock();
+  const auto rate = [&] { return work.view.state()["scan"]["rate"].get<double>(); };
+  while (rate() == 0 && service_clock() - begin < 5)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_GT(rate(), 0);
+  while (rate() > 0 && service_clock() - begin < 20)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(rate(), 0);
 }
 
 TEST(LiveView, OnlyWhatHasChangedIsTold) {
@@ -212,12 +333,12 @@ TEST(LiveView, OnlyWhatHasChangedIsTold) {
   work.next("started");
   const json all = work.view.changes_since(-1);
   EXPECT_EQ(all["all"], true);
-  EXPECT_EQ(all["rows"], json({0, height}));
+  EXPECT_FALSE(all.contains("rows"));  // none has scores
   work.send(0, 0, width, 480);
   work.next("regions");
   const json changes = work.view.changes_since(all["version"]);
   EXPECT_EQ(changes["all"], false);
-  EXPECT_EQ(changes["rows"], json({0, 1}));
+  EXPECT_EQ(changes["rows"], json({{0, 1}}));
   ASSERT_EQ(changes["worst"].size(), static_cast<size_t>(width));
   EXPECT_EQ(changes["worst"][0]["score"], 80);
   const json none = work.view.changes_since(changes["version"]);
@@ -225,6 +346,44 @@ TEST(LiveView, OnlyWhatHasChangedIsTold) {
   EXPECT_FALSE(none.contains("worst"));
   // A version of a service that was there before.
   EXPECT_EQ(work.view.changes_since(1)["all"], true);
+}
+
+// Of a large map so much at once that nobody waits for it; each row as it was when it was told.
+TEST(LiveView, LargeMapsAreToldInParts) {
+  constexpr int64_t rows = 4096, columns = 1024;
+  ScanState state;
+  state.height = rows;
+  state.width = columns;
+  LiveView view("test");
+  std::vector<uint8_t> excluded(rows * columns);
+  excluded[9] = 1;
+  view.begin(state, excluded);
+  std::vector<float> scores(rows * columns);
+  for (size_t i = 0; i < scores.size(); ++i) scores[i] = static_cast<float>(i / columns);
+  view.set_rows({0, rows}, scores);
+  std::vector<int64_t> told(rows);
+  int64_t version = -1, answers = 0;
+  for (bool more = true; more; ++answers) {
+    const json changes = view.changes_since(version);
+    EXPECT_EQ(changes["all"], version == -1);
+    if (version == -1) {
+      EXPECT_EQ(changes["excluded"].get<std::string>().substr(0, 4), base64(std::vector<uint8_t>{0, 2, 0}));
+      // What changes meanwhile is told again.
+      view.set_rows({0, 3}, scores);
+    }
+    version = changes["version"];
+    int64_t size = 0;
+    for (const json& run : changes["rows"])
+      for (int64_t y = run[0]; y < run[1]; ++y, ++size) ++told[static_cast<size_t>(y)];
+    EXPECT_LE(size * columns, 1 << 20);
+    EXPECT_EQ(changes["scores"].get<std::string>().size(),
+              static_cast<size_t>((size * columns * 4 + 2) / 3 * 4));
+    more = changes.contains("more");
+    ASSERT_LT(answers, 10);
+  }
+  EXPECT_EQ(answers, 5);
+  for (int64_t y = 0; y < rows; ++y) EXPECT_EQ(told[static_cast<size_t>(y)], y < 3 ? 2 : 1) << y;
+  EXPECT_FALSE(view.changes_since(version).contains("rows"));
 }
 
 }  // namespace
