@@ -11,6 +11,7 @@ namespace {
 
 // Channels of which the lines that a window reaches fit into a core's second-level cache.
 constexpr int64_t together = 32;
+constexpr int64_t most_rows = 16;  // that a thread takes one after the other
 
 // Some channels of the columns of an image, of as many columns more to both sides as a window reaches.
 class Columns {
@@ -76,7 +77,7 @@ CountArray local_means(const SpectrumImageView& image, int64_t reach, int64_t fi
   {
     Columns far(width, reach), near(width, local_guard);
     // Rows that follow one another have most of their lines in common, which are then still at hand.
-#pragma omp for collapse(2) schedule(dynamic, std::min<int64_t>(rows, 16))
+#pragma omp for collapse(2) schedule(dynamic, std::min(rows, most_rows))
     for (int64_t part = 0; part < parts; ++part)
       for (int64_t y = 0; y < rows; ++y) {
         const int64_t begin = part * together, count = std::min(together, channels - begin);

@@ -316,7 +316,7 @@ def test_what_cannot_be_scored():
             detector.images(0, 3)
             detector.end()
         user_data = {"scan_shape": [HEIGHT, WIDTH], "dispersion": 1.0}
-        scan = Scan(service.address, (4, 5), 8, 0, 1)
+        scan = Scan(service.address, (10, 10), 16, 0, 1)
         detector.start(4, frames, user_data=user_data)
         service.line("series 4 is not scored: .*which a client sends")
         scan.close()
