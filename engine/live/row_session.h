@@ -72,7 +72,7 @@ class RowSession {
   // some rows were taken that have no scores, and a further call of the three is a UserError that says why.
   Rows push(int64_t first, int64_t count, std::span<const float> spectra);
   // Scores the complete rows that have no score yet, and returns them. For when no spectra are waiting: it
-  // costs several times what a final row does.
+  // costs up to three times what a final row does.
   Rows score_provisionally();
   // The scan is over: what is missing will not come. All scores are then final; returns the rows that became
   // so.

@@ -337,7 +337,7 @@ typedef struct eelsvae_rows {
 EELSVAE_API eelsvae_status eelsvae_scan_push(eelsvae_scan* scan, int64_t first, int64_t count,
                                              const void* spectra, int32_t type, eelsvae_rows* final);
 /* Scores the complete rows that have no score yet as if the scan ended with them. rows: these; may be NULL.
- * For when no spectra are waiting: it costs several times what a final row does. */
+ * For when no spectra are waiting: it costs up to three times what a final row does. */
 EELSVAE_API eelsvae_status eelsvae_scan_score_provisionally(eelsvae_scan* scan, eelsvae_rows* rows);
 /* The scan is over, complete or not: what is missing is excluded, and all scores become final. A mistake
  * where what has come does not suffice to learn from. */

@@ -160,7 +160,7 @@ class Scan:
 
     def score_provisionally(self) -> range:
         """Scores the complete rows that have no score yet as if the scan ended with them; returns these. For when no
-        spectra are waiting: it costs several times what a final row does."""
+        spectra are waiting: it costs up to three times what a final row does."""
         return range(*self._scan.score_provisionally(self._listener))
 
     def finish(self) -> Detection:
