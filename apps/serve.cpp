@@ -43,6 +43,8 @@ int main(int argc, char** argv) {
       "scores them by a trained network.\n"
       "  eelsvae-serve --baseline local --learn-rows 20\n"
       "needs no detection before: each scan is scored by what its first 20 rows show.\n"
+      "  eelsvae-serve --baseline local --learn-rows 20 --train 3 --output lab\n"
+      "and meanwhile trains a network on the first scan for three minutes, by which it scores the others.\n"
       "  eelsvae-serve --make-keys lab.keys\n"
       "  eelsvae-serve --state found --listen 'tcp://*:5725' --keys lab.keys\n"
       "is for clients on other machines, which have lab.keys.client.\n"
@@ -60,6 +62,14 @@ int main(int argc, char** argv) {
       "which compares each spectrum with those around it, is the one that holds when the specimen is "
       "another one further down");
   app.add_option("--learn-rows", request.learn_rows, "how many rows that are").default_str("20");
+  app.add_option("--train", request.train,
+                 "minutes in which a network learns from the first scan, in the background, while the "
+                 "baseline scores; that scan is then scored anew by it, and later ones from the beginning")
+      .type_name("MINUTES");
+  app.add_option("--train-rows", request.train_rows,
+                 "how many rows of the first scan it learns from, as soon as they are there; else all");
+  app.add_option("--output", request.output, "folder for that scan, the network and its report")
+      .default_str("live");
   app.add_option("--config", request.config, "configuration, for --baseline");
   app.add_option("--set", request.settings,
                  "override a key, for --baseline; beside --model device, precision and "

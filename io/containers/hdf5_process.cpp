@@ -1,9 +1,6 @@
 #include "io/containers/hdf5_process.h"
 
-#include <dlfcn.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,102 +8,34 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <map>
-#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "io/files/message_text.h"
+#include "io/files/other_program.h"
 #include "kernels/error.h"
 
 namespace eelsvae::hdf5 {
 namespace {
 
-namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* program_name = "eelsvae-hdf5-reader";
-constexpr const char* program_variable = "EELSVAE_HDF5_HELPER";
 constexpr uint64_t longest_value = uint64_t{1} << 30;  // bytes of an answer that is no box
 constexpr int look_for_stop = 200;                     // ms
 
-// Folders of programs, or of libraries, the likeliest first.
-std::vector<fs::path> program_folders() {
-  std::vector<fs::path> folders;
-  std::error_code failed;
-  Dl_info place = {};
-  // A program's own name may be no path, and is then not looked for in the current folder.
-  if (dladdr(reinterpret_cast<const void*>(&program_folders), &place) && place.dli_fname &&
-      std::strchr(place.dli_fname, '/')) {
-    const fs::path module = fs::canonical(place.dli_fname, failed);
-    if (!failed) folders.push_back(module.parent_path());
+std::string find_reader(const std::string& path) {
+  try {
+    return find_program("eelsvae-hdf5-reader", "EELSVAE_HDF5_HELPER");
+  } catch (const UserError& error) {
+    throw UserError("cannot read " + path + ": HDF5 files are read by another program: " + error.what());
   }
-  const fs::path running = fs::read_symlink("/proc/self/exe", failed);
-  if (!failed) folders.push_back(running.parent_path());
-  const char* path = std::getenv("PATH");
-  for (std::string_view rest = path ? path : ""; !rest.empty();) {
-    const size_t end = std::min(rest.find(':'), rest.size());
-    if (end > 0) folders.emplace_back(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  folders.emplace_back(EELSVAE_PROGRAM_FOLDER);
-  return folders;
-}
-
-std::string find_program(const std::string& path) {
-  if (const char* named = std::getenv(program_variable); named && *named) return named;
-  const std::vector<fs::path> folders = program_folders();
-  for (const fs::path& folder : folders) {
-    for (const char* below : {"", "..", "../libexec/eelsvae"}) {
-      const fs::path program = (folder / below / program_name).lexically_normal();
-      if (access(program.c_str(), X_OK) == 0) return program.string();
-    }
-  }
-  throw UserError("cannot read " + path + ": HDF5 files are read by the program " + program_name +
-                  ", which is neither in " + folders.front().string() + " nor where it is installed; set " +
-                  program_variable + " to its path");
 }
 
 std::string error_text(int number) {
   return std::strerror(number);
-}
-
-// A pointer to what posix_spawn takes, undone at the end.
-struct FileActions {
-  FileActions() { posix_spawn_file_actions_init(&value); }
-  ~FileActions() { posix_spawn_file_actions_destroy(&value); }
-  posix_spawn_file_actions_t value;
-};
-struct Attributes {
-  Attributes() { posix_spawnattr_init(&value); }
-  ~Attributes() { posix_spawnattr_destroy(&value); }
-  posix_spawnattr_t value;
-};
-
-// Starts `program FILE` with the socket as its standard input and nothing else of this process's: no open
-// files, signals as at the start of a program, and Ctrl-C in the terminal is not for it.
-int spawn(const std::string& program, const std::string& file, int socket, pid_t& process) {
-  FileActions actions;
-  posix_spawn_file_actions_adddup2(&actions.value, socket, STDIN_FILENO);
-  for (const int output :
-       {STDOUT_FILENO, STDERR_FILENO})  // the C library's last words when memory is damaged
-    posix_spawn_file_actions_addopen(&actions.value, output, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addclosefrom_np(&actions.value, STDERR_FILENO + 1);
-  Attributes attributes;
-  sigset_t none, all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes.value, &none);
-  posix_spawnattr_setsigdefault(&attributes.value, &all);
-  posix_spawnattr_setflags(&attributes.value,
-                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-  const char* const arguments[] = {program.c_str(), file.c_str(), nullptr};
-  return posix_spawn(&process, program.c_str(), &actions.value, &attributes.value,
-                     const_cast<char* const*>(arguments), environ);
 }
 
 // What to say of a file whose reader ended so.
@@ -125,7 +54,7 @@ std::string fault_of(int status, const std::string& file, const std::string& pro
 }  // namespace
 
 ReadingProcess::ReadingProcess(const std::string& path)
-    : file_(std::make_shared<const MappedFile>(path)), program_(find_program(path)) {
+    : file_(std::make_shared<const MappedFile>(path)), program_(find_reader(path)) {
   if (stat(path.c_str(), &state_) != 0 || static_cast<size_t>(state_.st_size) != file_->size())
     throw UserError("cannot read " + path + ": it is being written");
   start();
@@ -139,7 +68,7 @@ void ReadingProcess::start() {
     throw UserError("cannot read " + path + ": no socket: " + error_text(errno));
   socket_ = sockets[0];
   pid_t process = -1;
-  const int failed = spawn(program_, path, sockets[1], process);
+  const int failed = start_program(program_, {path}, sockets[1], "/dev/null", process);
   close(sockets[1]);
   if (failed) {
     close(socket_);

@@ -18,11 +18,8 @@
 
 namespace eelsvae::hdf5 {
 
-// Runs eelsvae-hdf5-reader on one file. It is started as a program, not by a fork of this process, which may
-// have threads. The program is the one that the environment variable EELSVAE_HDF5_HELPER names. Otherwise it
-// is looked for where the program or library that holds this code lies, then where the running program lies,
-// then in the folders of PATH, and last where `make install` puts it: in each folder, the one above, and
-// ../libexec/eelsvae.
+// Runs eelsvae-hdf5-reader on one file: the program that the environment variable EELSVAE_HDF5_HELPER names,
+// or the one that comes with this one (io/files/other_program.h).
 //
 // It keeps faults of the HDF5 library to itself: what was asked for then fails, and what is asked for next is
 // asked of another process, so that a damaged image hides no other; but not more than twice, for a file may

@@ -159,21 +159,23 @@ class HeaderParser {
   const std::string& name_;
 };
 
+std::string header_of(const char* descr, const std::vector<int64_t>& shape) {
+  std::string text =
+      std::string("{'descr': '") + descr + "', 'fortran_order': False, 'shape': " + shape_text(shape) + ", }";
+  const size_t preamble = magic.size() + 4;
+  while ((preamble + text.size() + 1) % 64 != 0) text += ' ';  // NumPy maps the data at a multiple of 64
+  text += '\n';
+  const auto length = static_cast<uint16_t>(text.size());
+  const char version_and_length[4] = {1, 0, static_cast<char>(length & 255), static_cast<char>(length >> 8)};
+  return std::string(magic) + std::string(version_and_length, sizeof version_and_length) + text;
+}
+
 template <class T>
 void write_array(const std::string& path, const char* descr, const std::vector<int64_t>& shape,
                  const T* values) {
-  std::string header =
-      std::string("{'descr': '") + descr + "', 'fortran_order': False, 'shape': " + shape_text(shape) + ", }";
-  const size_t preamble = magic.size() + 4;
-  while ((preamble + header.size() + 1) % 64 != 0) header += ' ';  // NumPy maps the data at a multiple of 64
-  header += '\n';
-  const auto length = static_cast<uint16_t>(header.size());
-  const char version_and_length[4] = {1, 0, static_cast<char>(length & 255), static_cast<char>(length >> 8)};
+  const std::string header = header_of(descr, shape);
   const int64_t elements = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
-
   AtomicFile file(path);
-  file.write(magic.data(), magic.size());
-  file.write(version_and_length, sizeof version_and_length);
   file.write(header.data(), header.size());
   file.write(values, static_cast<size_t>(elements) * sizeof(T));
   file.commit();
@@ -303,6 +305,10 @@ Truth decode_npy_truth(std::span<const std::byte> content, const std::string& na
 Truth read_npy_truth(const std::string& path, int64_t y_size, int64_t x_size) {
   const MappedFile file(path);
   return decode_npy_truth(file.bytes(), path, y_size, x_size);
+}
+
+std::string npy_float32_header(const std::vector<int64_t>& shape) {
+  return header_of("<f4", shape);
 }
 
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const float* values) {

@@ -71,6 +71,8 @@ Truth read_npy_truth(const std::string& path, int64_t y_size, int64_t x_size);
 // Little-endian float32 and, from zero / non-zero bytes, boolean; C order, all or nothing (AtomicFile).
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const float* values);
 void write_npy(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* mask);
+// What stands before the numbers of such a file of float32, for who writes them bit by bit.
+std::string npy_float32_header(const std::vector<int64_t>& shape);
 // The same for bytes that are numbers, uint8.
 void write_npy_labels(const std::string& path, const std::vector<int64_t>& shape, const uint8_t* labels);
 // Booleans, or int8 with -1 where pixels are undecided.

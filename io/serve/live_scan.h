@@ -32,6 +32,12 @@ class LiveScan {
 
   // Of the spectra of worst(), and of the channels of their deviations.
   virtual Axis prepared_energy() const = 0;
+
+  // By what it is scored, in a few words.
+  virtual std::string scored_by() const = 0;
+  // Asked between two calls of the others, while there is time: whether something better scores it from now
+  // on. All of the above but counts() and complete_rows() may then be others.
+  virtual bool renew() { return false; }
 };
 
 // Opens scans, all by the same rules.
@@ -40,6 +46,13 @@ class LiveScanSource {
   virtual ~LiveScanSource() = default;
   // UserError where such a scan cannot be scored, with what would be right.
   virtual std::unique_ptr<LiveScan> open(const ScanPlan& plan) = 0;
+  // One of which nothing is kept, to see whether it can be scored, and how fast.
+  virtual std::unique_ptr<LiveScan> open_for_trial(const ScanPlan& plan) { return open(plan); }
+  // What scores such a scan better, if it can keep up with it; null: nothing. Valid until this is asked
+  // again.
+  virtual LiveScanSource* better(const ScanPlan&) { return nullptr; }
+  // Lines of what has happened since this was last asked, for the operator.
+  virtual std::vector<std::string> news() { return {}; }
   // By what scans are scored, in a few words: "state.safetensors".
   virtual std::string description() const = 0;
 };

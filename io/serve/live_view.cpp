@@ -115,6 +115,7 @@ json to_json(const ScanState& state) {
       {"state", to_string(state.stage)},
       {"series", state.series},
       {"title", state.title},
+      {"scored_by", state.scored_by},
       {"shape", {state.height, state.width}},
       {"channels", state.channels},
       {"reach", state.reach},

@@ -48,6 +48,7 @@ struct ScanState {
   ScanStage stage = ScanStage::running;
   std::string failure;  // why it failed
   std::string series, title;
+  std::string scored_by;
   int64_t height = 0, width = 0, channels = 0;
   int64_t reach = 0;
   int64_t final_rows = 0, scored_rows = 0, complete_rows = 0;

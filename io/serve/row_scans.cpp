@@ -5,7 +5,10 @@
 #include <utility>
 
 #include "engine/detect/kept_detection.h"
+#include "io/config/detection_settings.h"
+#include "io/model/checkpoint.h"
 #include "io/model/model_rows.h"
+#include "io/run/training_run.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -13,7 +16,8 @@ namespace {
 
 class SessionScan : public LiveScan {
  public:
-  SessionScan(RowSession session, const Axis& energy) : session_(std::move(session)), energy_(energy) {}
+  SessionScan(RowSession session, const Axis& energy, std::string scored_by)
+      : session_(std::move(session)), energy_(energy), scored_by_(std::move(scored_by)) {}
 
   Rows push(int64_t first, int64_t count, std::span<const float> spectra) override {
     return learning([&] { return session_.push(first, count, spectra); });
@@ -35,6 +39,7 @@ class SessionScan : public LiveScan {
     const std::shared_ptr<const DetectionState> state = session_.state();
     return state ? state->fitted.energy : energy_;
   }
+  std::string scored_by() const override { return scored_by_; }
 
  private:
   // A mistake of the sender's leaves the scan as it was, and this one does not.
@@ -49,6 +54,7 @@ class SessionScan : public LiveScan {
 
   RowSession session_;
   Axis energy_;
+  std::string scored_by_;
 };
 
 }  // namespace
@@ -60,7 +66,7 @@ ScansByState::ScansByState(std::shared_ptr<const DetectionState> state, std::str
 }
 
 std::unique_ptr<LiveScan> ScansByState::open(const ScanPlan& plan) {
-  return std::make_unique<SessionScan>(RowSession(state_, plan), plan.energy);
+  return std::make_unique<SessionScan>(RowSession(state_, plan), plan.energy, description());
 }
 
 ScansByModel::ScansByModel(SafetensorsFile file, const Config& config, BackendOffer offer,
@@ -85,11 +91,10 @@ std::unique_ptr<LiveScan> ScansByModel::open(const ScanPlan& plan) {
   }
   return std::make_unique<SessionScan>(RowSession(state_, plan, RowSession::default_patience,
                                                   rows_of_model(model_, *state_, plan.height, plan.width)),
-                                       plan.energy);
+                                       plan.energy, description());
 }
 
-LearningScans::LearningScans(LearnFromRows learning, std::vector<std::array<int64_t, 4>> exclude)
-    : learning_(std::move(learning)), exclude_(std::move(exclude)) {
+LearningScans::LearningScans(LearnFromRows learning) : learning_(std::move(learning)) {
   check_can_be_kept(learning_.preprocess, learning_.detection);
 }
 
@@ -97,14 +102,31 @@ std::unique_ptr<LiveScan> LearningScans::open(const ScanPlan& plan) {
   LearnFromRows learning = learning_;
   learning.rows = std::min(learning.rows, plan.height);
   check_plan(plan);
-  ScanPlan planned = plan;
-  exclude_rectangles(planned, exclude_);
-  return std::make_unique<SessionScan>(RowSession(learning, std::move(planned)), plan.energy);
+  return std::make_unique<SessionScan>(RowSession(learning, plan), plan.energy, description());
 }
 
 std::string LearningScans::description() const {
   return to_string(learning_.baseline) + ", learned from the first " + std::to_string(learning_.rows) +
          " rows of each scan";
+}
+
+std::unique_ptr<LiveScanSource> scans_by(std::shared_ptr<const DetectionState> state, const std::string& name,
+                                         const std::string& model, const std::vector<std::string>& settings,
+                                         std::string* said) {
+  if (model.empty()) return std::make_unique<ScansByState>(std::move(state), name);
+  for (const std::string& setting : settings) {
+    const std::string key = setting.substr(0, setting.find('='));
+    if (key != "device" && key != "precision" && key != "detection.batch_size")
+      throw UserError("--set " + key +
+                      ": belongs to the state; beside --model may be set device, precision and "
+                      "detection.batch_size");
+  }
+  SafetensorsFile file(model_file(model));
+  Config config = read_checkpoint_info(file).config;
+  apply_to_detection(settings, config, "--set");
+  BackendOffer offer = find_backend(config.device, config.precision, "auto", said);
+  return std::make_unique<ScansByModel>(std::move(file), config, std::move(offer), std::move(state),
+                                        model + " and " + name);
 }
 
 }  // namespace eelsvae

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,15 +49,21 @@ class ScansByModel : public LiveScanSource {
 // nothing can be learned from them, push() and finish() throw a std::runtime_error, for the scan is over.
 class LearningScans : public LiveScanSource {
  public:
-  // exclude: rectangles [y0, x0, y1, x1) of pixels of each scan, beside those that its plan leaves out.
   // UserError where a detection by this configuration cannot be kept, with what would be right.
-  explicit LearningScans(LearnFromRows learning, std::vector<std::array<int64_t, 4>> exclude = {});
+  explicit LearningScans(LearnFromRows learning);
   std::unique_ptr<LiveScan> open(const ScanPlan& plan) override;
   std::string description() const override;
 
  private:
   LearnFromRows learning_;
-  std::vector<std::array<int64_t, 4>> exclude_;
 };
+
+// Scans that are scored by a state, which has this name for people, and by the model that it was made with, a
+// run or a file; "": it has a baseline. settings: of the model's device. said: gets a line where another
+// device is taken than was asked for. UserError as ScansByState and ScansByModel have it, and for other
+// settings.
+std::unique_ptr<LiveScanSource> scans_by(std::shared_ptr<const DetectionState> state, const std::string& name,
+                                         const std::string& model, const std::vector<std::string>& settings,
+                                         std::string* said = nullptr);
 
 }  // namespace eelsvae

@@ -52,7 +52,7 @@ std::optional<double> measured_capacity(LiveScanSource& source, const ScanPlan& 
                                         const StopToken& stop) {
   ScanPlan trial = plan;
   trial.excluded.clear();
-  const std::unique_ptr<LiveScan> live = source.open(trial);
+  const std::unique_ptr<LiveScan> live = source.open_for_trial(trial);
   std::vector<float> row(static_cast<size_t>(plan.width * plan.energy.size));
   uint32_t noise = 1;
   const double begin = service_clock();
@@ -114,10 +114,14 @@ double service_clock() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-ScanWork::ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake, double most_measured)
-    : source_(source), view_(view), wake_(std::move(wake)), most_measured_(most_measured), thread_([this] {
-        work();
-      }) {}
+ScanWork::ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake,
+                   std::vector<std::array<int64_t, 4>> exclude, double most_measured)
+    : source_(source),
+      view_(view),
+      wake_(std::move(wake)),
+      exclude_(std::move(exclude)),
+      most_measured_(most_measured),
+      thread_([this] { work(); }) {}
 
 ScanWork::~ScanWork() {
   {
@@ -236,13 +240,15 @@ void ScanWork::fail(const std::string& why) {
   post({{}, scan_message(), 0, "scan '" + scan_->start.series + "' failed: " + scan_->state.failure});
 }
 
-std::optional<double> ScanWork::capacity_of(const ScanPlan& plan) {
-  std::vector<double> key = {static_cast<double>(plan.height), static_cast<double>(plan.width),
-                             static_cast<double>(plan.energy.size), plan.energy.offset, plan.energy.scale};
+std::optional<double> ScanWork::capacity_of(LiveScanSource& source, const ScanPlan& plan) {
+  const std::pair<std::string, std::vector<double>> key = {
+      source.description(),
+      {static_cast<double>(plan.height), static_cast<double>(plan.width),
+       static_cast<double>(plan.energy.size), plan.energy.offset, plan.energy.scale}};
   if (const auto found = capacities_.find(key); found != capacities_.end()) return found->second;
   std::optional<double> capacity;
   try {
-    capacity = measured_capacity(source_, plan, most_measured_, StopToken(stop_));
+    capacity = measured_capacity(source, plan, most_measured_, StopToken(stop_));
   } catch (const std::exception&) {  // noise is not what such scans are made for
   }
   if (capacities_.size() > 100) capacities_.clear();
@@ -275,6 +281,7 @@ json ScanWork::scan_message() const {
                   {"energy_offset", scan.start.plan.energy.offset},
                   {"dispersion", scan.start.plan.energy.scale},
                   {"state", to_string(scan.state.stage)},
+                  {"scored_by", scan.state.scored_by},
                   {"reach", scan.state.reach},
                   {"capacity", scan.state.capacity ? json(*scan.state.capacity) : json(nullptr)}};
   if (!scan.state.failure.empty()) message["failure"] = scan.state.failure;
@@ -301,16 +308,24 @@ json ScanWork::scores_message(Rows rows, bool final) const {
 void ScanWork::run(Prepare& command) {
   const std::string scans = "scans of " + shape_of(command.plan);
   try {
-    source_.open(command.plan);
+    exclude_rectangles(command.plan, exclude_);
+    source_.open_for_trial(command.plan);
   } catch (const UserError& error) {
     return post({{}, nullptr, 0, scans + " will be refused: " + error.what()});
   }
-  if (const std::optional<double> capacity = capacity_of(command.plan))
+  if (const std::optional<double> capacity = capacity_of(source_, command.plan))
     post({{}, nullptr, 0, number_text(*capacity) + " spectra/s of " + scans + " can be scored"});
 }
 
 void ScanWork::run(Start& command) {
   StartMessage& start = command.start;
+  try {
+    check_plan(start.plan);
+    exclude_rectangles(start.plan, exclude_);
+  } catch (const UserError& error) {
+    return refuse(command.from, error.what(),
+                  "scan '" + start.series + "' was refused: " + one_line(error.what()));
+  }
   if (start.resume && scan_ && scan_->start.series == start.series && scan_->live) {
     if (scan_->state.stage == ScanStage::ended) {
       return refuse(command.from, "series '" + start.series + "' has ended; begin another series");
@@ -329,13 +344,22 @@ void ScanWork::run(Start& command) {
   const std::string series = start.series, shape = shape_of(start.plan);
   try {
     // Measured before the scan is opened, so that both are not in memory at once.
-    const std::optional<double> capacity = capacity_of(start.plan);
+    LiveScanSource* source = source_.better(start.plan);
+    std::optional<double> capacity;
+    if (source) {
+      capacity = capacity_of(*source, start.plan);
+      if (start.rate && capacity && *start.rate > *capacity) source = nullptr;  // it cannot keep up
+    }
+    if (!source) {
+      source = &source_;
+      capacity = capacity_of(*source, start.plan);
+    }
     if (start.rate && capacity && *start.rate > *capacity)
       throw UserError("the scan would bring " + number_text(*start.rate) + " spectra/s, and " +
                       number_text(*capacity) + " spectra/s of " + std::to_string(start.plan.energy.size) +
                       " channels in rows of " + std::to_string(start.plan.width) +
                       " can be scored here; scan slower, send fewer channels, or use a baseline");
-    std::unique_ptr<LiveScan> live = source_.open(start.plan);
+    std::unique_ptr<LiveScan> live = source->open(start.plan);
     Scan scan;
     scan.live = std::move(live);
     scan.start = std::move(start);
@@ -353,6 +377,7 @@ void ScanWork::run(Start& command) {
     state.width = plan.width;
     state.channels = plan.energy.size;
     state.reach = scan.live->reach();
+    state.scored_by = scan.live->scored_by();
     state.threshold = NAN;
     state.capacity = capacity;
     if (scan_ && scan_->state.stage == ScanStage::running && scan_->start.series != state.series)
@@ -367,6 +392,7 @@ void ScanWork::run(Start& command) {
   regions_ = ended_ = nullptr;
   std::string log = "scan '" + scan_->start.series + "' begins: " + shape_of(scan_->start.plan) + ", " +
                     element_name(scan_->start.type);
+  log += "; scored by " + scan_->state.scored_by;
   if (scan_->state.capacity) log += "; " + number_text(*scan_->state.capacity) + " spectra/s can be scored";
   post({command.from, started_message(false), 0, log});
   post({{}, scan_message(), 0, ""});
@@ -464,9 +490,53 @@ void ScanWork::tell_rows(Rows rows, bool final, double now) {
     post({{}, scores_message({first, std::min(rows.last, first + part)}, final), 0, ""});
 }
 
-bool ScanWork::do_spare_work() {
-  if (!scan_ || !scan_->live || scan_->state.stage != ScanStage::running) return false;
+// What has happened beside the scan.
+void ScanWork::tell_news() {
+  const std::vector<std::string> lines = source_.news();
+  for (const std::string& line : lines) {
+    json notice = {{"type", "notice"}, {"message", line}};
+    if (scan_) notice["series"] = scan_->start.series;
+    post({{}, std::move(notice), 0, line});
+  }
+  // The next scan is not to wait for it.
+  if (lines.empty() || !scan_ || scan_->state.stage == ScanStage::running) return;
+  if (LiveScanSource* better = source_.better(scan_->start.plan)) capacity_of(*better, scan_->start.plan);
+}
+
+// The scan is scored by something else than before.
+void ScanWork::tell_anew() {
   Scan& scan = *scan_;
+  scan.state.scored_by = scan.live->scored_by();
+  scan.state.capacity = std::nullopt;  // of what scores now: not known
+  view_.begin(scan.state, scan.start.plan.excluded);
+  scan.live->score_provisionally();
+  refresh_state(service_clock(), true);
+  scan.told_scored = std::max(scan.told_scored, scan.state.scored_rows);
+  view_.set_rows({0, scan.state.scored_rows}, scan.live->scores());
+  regions_ = nullptr;
+  show_all({});
+  tell_details();
+  const bool ended = scan.state.stage == ScanStage::ended;
+  if (ended) {
+    ended_ = ended_message();
+    post({{}, ended_, 0, ""});
+  }
+  post({{},
+        nullptr,
+        0,
+        "scan '" + scan.start.series + "' is scored by " + scan.state.scored_by + " by now" +
+            (ended ? ": " + ended_["summary"].get<std::string>() : "")});
+}
+
+bool ScanWork::do_spare_work() {
+  tell_news();
+  if (!scan_ || !scan_->live) return false;
+  Scan& scan = *scan_;
+  if (scan.live->renew()) {
+    tell_anew();
+    return true;
+  }
+  if (scan.state.stage != ScanStage::running) return false;
   if (scan.live->complete_rows() > scan.live->scored_rows()) {
     const Rows rows = scan.live->score_provisionally();
     const double now = service_clock();
@@ -556,12 +626,11 @@ void ScanWork::run(End& command) {
 }
 
 void ScanWork::run(Show& command) {
-  show_all(command.client);
+  show_all({For::client, command.client});
   post({{For::client, command.client}, nullptr, 0, ""});
 }
 
-void ScanWork::show_all(const std::string& client) {
-  const Party to = {For::client, client};
+void ScanWork::show_all(const Party& to) {
   if (!scan_) {
     post({to, {{"type", "scan"}, {"state", "none"}}, 0, ""});
     return;

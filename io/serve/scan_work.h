@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -44,9 +46,11 @@ class ScanWork {
   };
 
   // wake: called from the thread whenever there are events. The source and the view outlive this.
-  // most_measured: seconds that the measurement of how fast scans are scored may take, apart from what is
-  // under way then.
-  ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake, double most_measured = 10);
+  // exclude: rectangles [y0, x0, y1, x1) of pixels of each scan that are left out, beside those that its plan
+  // leaves out. most_measured: seconds that the measurement of how fast scans are scored may take, apart from
+  // what is under way then.
+  ScanWork(LiveScanSource& source, LiveView& view, std::function<void()> wake,
+           std::vector<std::array<int64_t, 4>> exclude = {}, double most_measured = 10);
   ~ScanWork();
   ScanWork(const ScanWork&) = delete;
   ScanWork& operator=(const ScanWork&) = delete;
@@ -113,8 +117,10 @@ class ScanWork {
   void run(Block& command);
   void run(End& command);
   void run(Show& command);
-  void show_all(const std::string& client);
-  std::optional<double> capacity_of(const ScanPlan& plan);
+  void show_all(const Party& to);
+  std::optional<double> capacity_of(LiveScanSource& source, const ScanPlan& plan);
+  void tell_news();
+  void tell_anew();
   void tell_rows(Rows rows, bool final, double now);
   void refresh_state(double now, bool at_once);
   void tell_details();
@@ -127,11 +133,12 @@ class ScanWork {
   LiveScanSource& source_;
   LiveView& view_;
   std::function<void()> wake_;
+  const std::vector<std::array<int64_t, 4>> exclude_;
   const double most_measured_;
   std::optional<Scan> scan_;
   nlohmann::json regions_, ended_;  // the last ones
-  // That were measured, by geometry; none: it could not be.
-  std::map<std::vector<double>, std::optional<double>> capacities_;
+  // That were measured, by what scores and geometry; none: it could not be.
+  std::map<std::pair<std::string, std::vector<double>>, std::optional<double>> capacities_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

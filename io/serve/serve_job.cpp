@@ -4,13 +4,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "io/config/config.h"
-#include "io/config/detection_settings.h"
 #include "io/files/message_text.h"
-#include "io/model/checkpoint.h"
 #include "io/model/detection_state_file.h"
-#include "io/run/training_run.h"
+#include "io/serve/improving_scans.h"
 #include "io/serve/row_scans.h"
 #include "io/serve/service.h"
 #include "io/serve/service_keys.h"
@@ -25,39 +24,30 @@ constexpr uint64_t default_learn_rows = 20;
 constexpr uint64_t most_window = 4096, most_queue = 65536;  // MiB
 constexpr int64_t most_learn_rows = 1 << 20;
 
-std::unique_ptr<LiveScanSource> source_by_model(const ServeRequest& request,
-                                                std::shared_ptr<const DetectionState> state,
-                                                spdlog::logger& log) {
-  for (const std::string& setting : request.settings) {
-    const std::string key = setting.substr(0, setting.find('='));
-    if (key != "device" && key != "precision" && key != "detection.batch_size")
-      throw UserError("--set " + key +
-                      ": belongs to the state; beside --model may be set device, precision and "
-                      "detection.batch_size");
-  }
-  SafetensorsFile file(model_file(request.model));
-  Config config = read_checkpoint_info(file).config;
-  apply_to_detection(request.settings, config, "--set");
-  std::string fallback;
-  BackendOffer offer = find_backend(config.device, config.precision, "auto", &fallback);
-  if (!fallback.empty()) log.info("{}", fallback);
-  return std::make_unique<ScansByModel>(std::move(file), config, std::move(offer), std::move(state),
-                                        request.model + " and " + request.state);
-}
+// By what scans are scored, and the rectangles of each that are left out.
+struct Scoring {
+  std::unique_ptr<LiveScanSource> source;
+  std::vector<std::array<int64_t, 4>> exclude = {};
+};
 
-std::unique_ptr<LiveScanSource> source_of(const ServeRequest& request, spdlog::logger& log) {
+Scoring scoring_of(const ServeRequest& request, spdlog::logger& log) {
   if (request.state.empty() == request.baseline.empty())
     throw UserError(
         "by what are scans to be scored? --state FOUND takes what a detection has left in its folder, "
         "--baseline "
         "mean learns from the first rows of each scan; one of them");
   if (!request.state.empty()) {
-    if (!request.config.empty() || request.learn_rows || (!request.settings.empty() && request.model.empty()))
+    if (!request.config.empty() || request.learn_rows || request.train ||
+        (!request.settings.empty() && request.model.empty()))
       throw UserError(
-          "--state has its configuration and nothing to learn: leave out --config, --set and --learn-rows");
+          "--state has its configuration and nothing to learn: leave out --config, --set, --learn-rows and "
+          "--train");
     auto state = std::make_shared<const DetectionState>(load_detection_state(request.state));
-    if (!request.model.empty()) return source_by_model(request, std::move(state), log);
-    return std::make_unique<ScansByState>(std::move(state), request.state);
+    std::string said;
+    std::unique_ptr<LiveScanSource> source =
+        scans_by(std::move(state), request.state, request.model, request.settings, &said);
+    if (!said.empty()) log.info("{}", said);
+    return {std::move(source)};
   }
   if (!request.model.empty())
     throw UserError(
@@ -77,7 +67,29 @@ std::unique_ptr<LiveScanSource> source_of(const ServeRequest& request, spdlog::l
   learning.preprocess = config.preprocess;
   learning.detection = config.detection;
   learning.energy_range = config.data.energy_range;
-  return std::make_unique<LearningScans>(std::move(learning), config.data.exclude);
+  auto source = std::make_unique<LearningScans>(std::move(learning));
+  if (!request.train) {
+    if (request.train_rows || !request.output.empty())
+      throw UserError("--train-rows and --output are for the network of --train MINUTES; give that, too");
+    return {std::move(source), config.data.exclude};
+  }
+  if (!request.config.empty())
+    throw UserError(
+        "--config: belongs to the baseline; for --train the rest is chosen for the scan, but for --set");
+  NetworkTrainingOptions training;
+  training.minutes = *request.train;
+  if (request.train_rows) {
+    if (*request.train_rows < 1 || *request.train_rows > most_learn_rows)
+      throw UserError("--train-rows: not within 1 and " + std::to_string(most_learn_rows));
+    training.rows = static_cast<int64_t>(*request.train_rows);
+  }
+  if (!request.output.empty()) training.folder = request.output;
+  training.settings = request.settings;
+  std::vector<std::string> device;
+  for (const std::string& setting : request.settings)
+    if (setting.starts_with("device=") || setting.starts_with("precision=")) device.push_back(setting);
+  return {std::make_unique<ImprovingScans>(std::move(source), std::move(training), std::move(device)),
+          config.data.exclude};
 }
 
 // Absent where it is none.
@@ -173,9 +185,10 @@ int run_serve(const ServeRequest& request) {
   if (queue < 1 || queue > most_queue) throw UserError("--queue: not within 1 and 65536 MiB");
   options.detector_queue = static_cast<int64_t>(queue << 20);
   const auto log = make_console_log();
-  const std::unique_ptr<LiveScanSource> source = source_of(request, *log);
+  Scoring scoring = scoring_of(request, *log);
+  options.exclude = std::move(scoring.exclude);
   serve(
-      options, *source, [&](const std::string& line) { log->info("{}", line); }, interruption());
+      options, *scoring.source, [&](const std::string& line) { log->info("{}", line); }, interruption());
   return 0;
 }
 

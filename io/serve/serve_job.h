@@ -16,8 +16,11 @@ struct ServeRequest {
   std::string model;     // that it was made with, if it was: a run or a file; or instead
   std::string baseline;  // its name, learned from each scan's first rows
   std::optional<uint64_t> learn_rows;
-  std::string config;                 // that the baseline takes preprocessing and detection from
-  std::vector<std::string> settings;  // KEY=VALUE, for the baseline, or of the model's device
+  std::optional<double> train;         // minutes for a network that learns from the first scan, meanwhile
+  std::optional<uint64_t> train_rows;  // of it, with which that begins
+  std::string output;                  // where the scan and the network go
+  std::string config;                  // that the baseline takes preprocessing and detection from
+  std::vector<std::string> settings;   // KEY=VALUE, for the baseline, or of the model's device
   std::string listen = "tcp://127.0.0.1:5725";
   std::string keys;              // the service's file
   std::string make_keys;         // make two files of keys, and nothing else

@@ -71,7 +71,8 @@ class Service {
         view_(options.version),
         gate_(context_, zmq::socket_type::rep),
         router_(context_, zmq::socket_type::router),
-        work_(source, view_, [this] { waker_.wake(); }) {
+        work_(
+            source, view_, [this] { waker_.wake(); }, options.exclude) {
     const bool local = is_local_address(options.address);
     if (!local && !options.keys)
       throw UserError(

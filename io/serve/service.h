@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/stop_token.h"
 #include "io/serve/live_scan.h"
@@ -16,6 +18,7 @@ struct ServiceOptions {
   std::string address = "tcp://127.0.0.1:5725";  // port *: any that is free
   std::optional<ServiceKeys> keys;               // asked of every client
   std::optional<int64_t> page_port;              // of the page, on 127.0.0.1; 0: any that is free
+  std::vector<std::array<int64_t, 4>> exclude;   // rectangles [y0, x0, y1, x1) of each scan, left out
   int64_t window = int64_t{32} << 20;            // bytes that a sender may have outstanding
   std::optional<ReceiverOptions> detector;       // whose scans are scored, too
   int64_t detector_queue = int64_t{512} << 20;   // bytes of its spectra that may wait to be scored

@@ -20,7 +20,8 @@ except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
-from serve_tools import (CHANNELS, HEIGHT, ODD, SETTINGS, START, WIDTH, Service, allowed, bound, root, row, until)
+from serve_tools import (CHANNELS, HEIGHT, LEARNED, ODD, SETTINGS, START, WIDTH, Service, allowed, bound, root, row,
+                         until)
 import eelsvae_client
 from eelsvae_client import Refused, Scan, ServiceLost, Watch, decode, encode, status
 
@@ -177,6 +178,47 @@ def test_scores_by_a_model_are_those_of_a_detection():
                                 (source + ["--set", "detection.fdr=0.1"], "detection.fdr")):
             refused = subprocess.run([str(pathlib.Path(build) / "eelsvae-serve"), *wrong], capture_output=True, text=True,
                                      timeout=20)
+            assert refused.returncode == 2 and fragment in refused.stderr, refused
+
+
+def test_a_network_learns_from_the_first_scan():
+    """It scores that scan anew, for who watches, and the next one from the beginning, as a detection by it does."""
+    with tempfile.TemporaryDirectory() as folder:
+        network = ["--baseline", "local", "--learn-rows", str(LEARNED), "--train", "0.1", "--output", f"{folder}/live",
+                   *SETTINGS, "--set", "tiles.image_size=8", "--set", "model.channels=[2,3,4,5]"]
+        with Service(build, source=network) as service, Watch(service.address) as watch:
+            with Scan(service.address, series="first", **START) as scan:
+                until(lambda: scan.scan, 5, "what scores is told")
+                assert "local" in scan.scan["scored_by"], scan.scan
+                for y in range(HEIGHT):
+                    scan.send(y * WIDTH, row(y))
+            before = scan.scores.tobytes()
+            service.line("a network learns from")
+            service.line("from now on", 60)
+            until(lambda: "found" in (watch.scan or {}).get("scored_by", ""), 30, "the scan is scored anew")
+            until(lambda: watch.ended and watch.final_rows == HEIGHT, 10, "and all of it told")
+            assert scan.scores.tobytes() == before, "who sent it has gone"
+            again = watch.scores.tobytes()
+            assert again != before
+            with Scan(service.address, series="next", **START) as scan:
+                until(lambda: scan.scan, 5, "what scores is told")
+                assert "found" in scan.scan["scored_by"], scan.scan
+                for y in range(HEIGHT):
+                    scan.send(y * WIDTH, row(y))
+            assert scan.scores.tobytes() == again, "the same spectra have other scores"
+        found = f"{folder}/live/1/found"
+        assert os.path.exists(f"{found}/report.html"), os.listdir(found)
+        model = ["--model", f"{found}/model"] if "model" in scan.scan["scored_by"] else []
+        subprocess.run([f"{build}/eelsvae-detect", f"{folder}/live/1/scan.npy", *model, "--state", found, "--output",
+                        f"{folder}/offline", "--set", f"data.energy_offset={START['energy_offset']}", "--set",
+                        f"data.dispersion={START['dispersion']}"], check=True, capture_output=True, timeout=60)
+        offline = pathlib.Path(f"{folder}/offline/scores.npy").read_bytes()
+        assert offline[-4 * HEIGHT * WIDTH:] == again, "a detection has other scores"
+        for wrong, fragment in ((["--state", found, "--train", "1"], "--train"),
+                                (["--baseline", "mean", "--output", folder], "--train"),
+                                (["--baseline", "mean", "--train", "0"], "minutes"),
+                                (["--baseline", "mean", "--train", "1", "--set", "preprocess.align=zero_loss"], "align")):
+            refused = subprocess.run([f"{build}/eelsvae-serve", *wrong], capture_output=True, text=True, timeout=20)
             assert refused.returncode == 2 and fragment in refused.stderr, refused
 
 

@@ -96,6 +96,7 @@ function show(whole) {
   byId('name').textContent = scan ? scan.title || scan.series : '';
   byId('geometry').textContent =
       scan ? `${countText(rowsOf())} x ${countText(columnsOf())} spectra of ${countText(scan.channels)} channels` : '';
+  byId('scored-by').textContent = scan ? `scored by ${scan.scored_by}` : '';
   byId('capacity').textContent = scan?.capacity ? `${numberText(scan.capacity)} spectra/s can be scored` : '';
   byId('doubts').textContent = scan?.doubts.join(' ') ?? '';
   byId('headline').textContent = headline();

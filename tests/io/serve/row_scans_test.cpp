@@ -112,23 +112,6 @@ TEST(LearningScans, ShortScanLearnsFromAllOfIt) {
   EXPECT_TRUE(std::isfinite(scan->scores()[0]));
 }
 
-TEST(LearningScans, LeaveRectanglesOut) {
-  SpectrumImage image = film();
-  LearningScans source(learning_of(learned), {{{0, 0, height, 3}}, {{4, 5, 6, 8}}});
-  ScanPlan plan = plan_of(image);
-  plan.excluded.assign(static_cast<size_t>(height * width), 0);
-  plan.excluded[10] = 1;
-  const std::unique_ptr<LiveScan> scan = source.open(plan);
-  push(*scan, image, 0, height * width);
-  scan->finish();
-  EXPECT_EQ(scan->counts().received, height * width - 3 * height - 6 - 1);
-  for (const int64_t pixel : {int64_t{0}, int64_t{10}, 5 * width + 7})
-    EXPECT_TRUE(std::isnan(scan->scores()[static_cast<size_t>(pixel)])) << pixel;
-  plan.height = 10;
-  plan.excluded.clear();
-  EXPECT_THROW(source.open(plan), UserError) << "a rectangle reaches beyond it";
-}
-
 TEST(LearningScans, OfNothingNothingIsLearned) {
   const SpectrumImage image = film();
   LearningScans source(learning_of(learned));

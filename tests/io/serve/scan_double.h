@@ -96,6 +96,7 @@ class ScanDouble : public LiveScan {
     return found;
   }
   Axis prepared_energy() const override { return plan_.energy; }
+  std::string scored_by() const override { return "a double"; }
 
  private:
   void show(int64_t pixel) {

@@ -31,9 +31,10 @@ StartMessage start_of(const std::string& series) {
 // Events, in the order in which they come.
 class Work {
  public:
-  explicit Work(LiveScanSource& source, double most_measured = 10)
+  explicit Work(LiveScanSource& source, std::vector<std::array<int64_t, 4>> exclude = {},
+                double most_measured = 10)
       : work_(
-            source, view, [this] { changed_.notify_all(); }, most_measured) {}
+            source, view, [this] { changed_.notify_all(); }, std::move(exclude), most_measured) {}
 
   void send(int64_t number, int64_t first, int64_t count, float value = 410,
             const std::string& series = "film") {
@@ -174,6 +175,28 @@ TEST(ScanWork, RemainingRowsOfAScanAreTakenAndTheOthersAreMissing) {
   EXPECT_NE(ended["summary"].get<std::string>().find("15 never came"), std::string::npos);
 }
 
+TEST(ScanWork, RectanglesOfEveryScanAreLeftOut) {
+  ScanDoubles source;
+  Work work(source, {{{0, 0, height, 1}}, {{4, 1, 6, 3}}});
+  StartMessage start = start_of("film");
+  start.plan.excluded.assign(height * width, 0);
+  start.plan.excluded[4] = 1;
+  work.start(start);
+  EXPECT_EQ(work.next("started").message["missing"][0], (json{1, 3}));
+  work.send(0, 0, height * width);
+  EXPECT_EQ(work.next("taken").message["received"], height * width - height - 4 - 1);
+  work.end();
+  const json ended = work.next("ended").message;
+  EXPECT_EQ(ended["counts"]["missing"], 0);
+  EXPECT_FALSE(ended["delay_ms"]["provisional"].is_null() && ended["delay_ms"]["final"].is_null());
+  // The same scan goes on, and a smaller one than the rectangles is refused.
+  start.series = "small";
+  start.plan.height = 3;
+  start.plan.excluded.clear();
+  work.start(start);
+  EXPECT_EQ(work.next("error").message["refused"], true);
+}
+
 TEST(ScanWork, WhatIsTooFastIsRefusedBeforeItBegins) {
   ScanDoubles slow(2, 0.02);
   Work work(slow);
@@ -291,7 +314,7 @@ TEST(ScanWork, StartOrWatcherThatFailsLeavesTheScan) {
 // A scan whose rows take long, and are cheap where they are missing, is not measured by what is missing.
 TEST(ScanWork, CapacityIsThatOfRowsThatWereScored) {
   ScanDoubles slow(4, 0.1);
-  Work work(slow, 0.25);
+  Work work(slow, {}, 0.25);
   StartMessage start = start_of("film");
   start.plan.height = 40;
   double begin = service_clock();
@@ -384,6 +407,106 @@ TEST(LiveView, LargeMapsAreToldInParts) {
   EXPECT_EQ(answers, 5);
   for (int64_t y = 0; y < rows; ++y) EXPECT_EQ(told[static_cast<size_t>(y)], y < 3 ? 2 : 1) << y;
   EXPECT_FALSE(view.changes_since(version).contains("rows"));
+}
+
+// A scan of which something better knows more from a certain moment on: its scores are ten higher then.
+class RenewedScan : public ScanDouble {
+ public:
+  RenewedScan(const ScanPlan& plan, std::atomic<bool>& better) : ScanDouble(plan, 2, 0), better_(better) {}
+  bool renew() override {
+    if (renewed_ || !better_) return false;
+    renewed_ = true;
+    for (const float score : ScanDouble::scores()) scores_.push_back(score + 10);
+    return true;
+  }
+  std::span<const float> scores() const override { return renewed_ ? scores_ : ScanDouble::scores(); }
+  std::string scored_by() const override { return renewed_ ? "better" : "first"; }
+
+ private:
+  std::atomic<bool>& better_;
+  bool renewed_ = false;
+  std::vector<float> scores_;
+};
+class RenewedScans : public ScanDoubles {
+ public:
+  std::unique_ptr<LiveScan> open(const ScanPlan& plan) override {
+    return std::make_unique<RenewedScan>(plan, better);
+  }
+  std::vector<std::string> news() override {
+    if (!better || told_) return {};
+    told_ = true;
+    return {"better is there"};
+  }
+  std::atomic<bool> better = false;
+
+ private:
+  bool told_ = false;
+};
+
+TEST(ScanWork, WhatScoresBetterTellsAllAnew) {
+  for (const bool ended : {false, true}) {
+    RenewedScans source;
+    Work work(source);
+    work.start(start_of("film"));
+    EXPECT_EQ(work.next("scan").message["scored_by"], "first");
+    work.send(0, 0, ended ? height * width : 3 * width);
+    if (ended) {
+      work.end();
+      work.next("ended");
+    } else {
+      do {
+      } while (work.next("scores").message["scored_rows"] != 3);
+    }
+    source.better = true;
+    EXPECT_EQ(work.next("notice").message["message"], "better is there");
+    const json scan = work.next("scan").message;
+    EXPECT_EQ(scan["scored_by"], "better");
+    EXPECT_EQ(scan["state"], ended ? "ended" : "running");
+    const json first = work.next("scores").message;
+    EXPECT_EQ(first["first_row"], 0);
+    EXPECT_EQ(first["final"], true);
+    EXPECT_EQ(floats_of(first["scores"]).at(0), 20);
+    if (!ended) {
+      EXPECT_EQ(work.next("scores").message["final"], false);
+    }
+    work.next("regions");
+    if (ended) {
+      EXPECT_EQ(work.next("ended").message["counts"]["received"], height * width);
+    }
+    EXPECT_EQ(work.view.state()["scan"]["scored_by"], "better");
+  }
+}
+
+// A source that knows something better, which cannot keep up.
+TEST(ScanWork, TheBetterScoresWhereItCanKeepUp) {
+  class Both : public ScanDoubles {
+   public:
+    LiveScanSource* better(const ScanPlan&) override { return &slow_; }
+
+   private:
+    class Slow : public ScanDoubles {
+     public:
+      Slow() : ScanDoubles(2, 0.02) {}
+      std::string description() const override { return "slow"; }
+      std::unique_ptr<LiveScan> open(const ScanPlan& plan) override {
+        class Named : public ScanDouble {
+         public:
+          explicit Named(const ScanPlan& of) : ScanDouble(of, 2, 0.02) {}
+          std::string scored_by() const override { return "slow"; }
+        };
+        return std::make_unique<Named>(plan);
+      }
+    } slow_;
+  } both;
+  Work work(both);
+  StartMessage start = start_of("film");
+  start.rate = 20;
+  work.start(start);
+  EXPECT_EQ(work.next("scan").message["scored_by"], "slow");
+  start.series = "faster";
+  start.rate = 1000;
+  work.start(start);
+  EXPECT_EQ(work.next("scan").message["scored_by"], "a double");
 }
 
 }  // namespace

@@ -1,0 +1,117 @@
+#include "io/serve/network_training.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "engine/detect/kept_detection.h"
+#include "io/config/config.h"
+#include "io/files/atomic_file.h"
+#include "io/files/message_text.h"
+#include "io/files/other_program.h"
+#include "io/files/output_folder.h"
+#include "io/model/detection_state_file.h"
+#include "io/run/training_run.h"
+#include "kernels/error.h"
+
+namespace eelsvae {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* log_name = "/log.txt";
+constexpr int64_t most_folders = 100000;
+
+// What is chosen otherwise for a scan that comes alone, and a running one cannot have.
+constexpr const char* for_running_scans[] = {"detection.score=whitened", "preprocess.despike=0"};
+
+// As read back, the same number.
+std::string exactly(double value) {
+  return nlohmann::json(value).dump();
+}
+
+// The last line of a program's output.
+std::string last_line(const std::string& file) {
+  std::string text;
+  try {
+    text = read_text_file(file);
+  } catch (const UserError&) {
+    return "";
+  }
+  const size_t end = text.find_last_not_of(" \n\r\t");
+  if (end == std::string::npos) return "";
+  const size_t begin = text.find_last_of('\n', end);
+  return one_line(text.substr(begin == std::string::npos ? 0 : begin + 1, end - begin));
+}
+
+}  // namespace
+
+NetworkTraining::NetworkTraining(NetworkTrainingOptions options)
+    : options_(std::move(options)), program_(find_program("eelsvae-detect", "EELSVAE_DETECT")) {
+  check_minutes(options_.minutes);
+  if (options_.minutes == 0) throw UserError("a network cannot be trained in 0 minutes");
+  if (options_.rows && *options_.rows < 1) throw UserError("a network cannot be trained on no rows");
+  options_.settings.insert(options_.settings.begin(), std::begin(for_running_scans),
+                           std::end(for_running_scans));
+  const Config config = parse_config("{}", "--set", options_.settings);
+  check_can_be_kept(config.preprocess, config.detection);
+  prepare_output_folder(options_.folder);
+}
+
+NetworkTraining::~NetworkTraining() {
+  if (running()) kill(process_, SIGTERM);
+}
+
+std::string NetworkTraining::new_folder() const {
+  for (int64_t number = 1; number < most_folders; ++number) {
+    const fs::path folder = fs::path(options_.folder) / std::to_string(number);
+    std::error_code failed;
+    if (fs::create_directory(folder, failed)) return folder.string();
+    if (failed) throw UserError("cannot make the folder " + folder.string() + ": " + failed.message());
+  }
+  throw UserError(options_.folder + " is full of folders; choose another one");
+}
+
+void NetworkTraining::begin(const RecordedScan& scan, const std::string& folder) {
+  const std::string mask = folder + "/excluded.npy";
+  scan.write_mask(mask);
+  std::vector<std::string> arguments = {scan.path(), "--output", found_in(folder), "--minutes",
+                                        exactly(options_.minutes)};
+  std::vector<std::string> settings = {"data.energy_offset=" + exactly(scan.plan().energy.offset),
+                                       "data.dispersion=" + exactly(scan.plan().energy.scale),
+                                       "data.exclude_path=" + mask};
+  settings.insert(settings.end(), options_.settings.begin(), options_.settings.end());
+  for (const std::string& setting : settings) {
+    arguments.push_back("--set");
+    arguments.push_back(setting);
+  }
+  if (const int error = start_program(program_, arguments, -1, folder + log_name, process_); error != 0) {
+    process_ = -1;
+    throw UserError("cannot start " + program_ + ": " + std::strerror(error));
+  }
+  folder_ = folder;
+  setpriority(PRIO_PROCESS, static_cast<id_t>(process_), 19);
+}
+
+std::optional<std::string> NetworkTraining::ended() {
+  if (!running()) return std::nullopt;
+  int status = 0;
+  const pid_t which = waitpid(process_, &status, WNOHANG);
+  if (which == 0 || (which < 0 && errno == EINTR)) return std::nullopt;
+  process_ = -1;
+  if (which > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    if (fs::exists(fs::path(found_in(folder_)) / detection_state_name)) return folder_;
+    throw UserError("nothing that running scans can be scored by was found in " + folder_ +
+                    "; its report says what there is");
+  }
+  const std::string line = last_line(folder_ + log_name);
+  throw UserError((line.empty() ? "the program ended" : line) + " (" + folder_ + log_name + ")");
+}
+
+}  // namespace eelsvae
