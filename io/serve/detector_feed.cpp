@@ -137,8 +137,17 @@ bool DetectorFeed::make_room(int64_t bytes) {
   return true;
 }
 
+DetectorFeed::State DetectorFeed::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
 void DetectorFeed::tell_link(bool connected) {
-  if (std::exchange(connected_, connected) != connected) post(Link{connected});
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(state_.connected, connected) == connected) return;
+  }
+  post(Link{connected});
 }
 
 void DetectorFeed::receive() {
@@ -147,6 +156,8 @@ void DetectorFeed::receive() {
       const int64_t taken = receiver_.receive(std::chrono::milliseconds(50));
       // While messages come, the receiver may not have looked yet.
       if (taken == 0 || receiver_.connected()) tell_link(receiver_.connected());
+      const std::lock_guard lock(mutex_);
+      state_.counts = receiver_.counts();
     }
     receiver_.stop();
   } catch (const std::bad_alloc&) {

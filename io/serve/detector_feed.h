@@ -61,6 +61,12 @@ class DetectorFeed {
   // Where it forwards to; "": nowhere.
   const std::string& forwards() const { return forwards_; }
 
+  struct State {
+    bool connected = false;
+    ReceiverCounts counts;
+  };
+  State state() const;
+
  private:
   class Sink;
   void post(Event event);
@@ -74,9 +80,9 @@ class DetectorFeed {
   SimplonReceiver receiver_;
   const std::string forwards_;
   std::atomic<int64_t> waiting_ = 0;  // bytes
-  bool connected_ = false;            // as it was told
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<Event> events_;
+  State state_;  // as it was told, and counted then
   std::atomic<bool> stop_ = false;
   std::thread thread_;
 };

@@ -274,6 +274,14 @@ class Service {
     message["type"] = "status";
     message["version"] = protocol_version;
     message["clients"] = clients_.size();
+    if (feed_) {
+      const auto [connected, counts] = feed_->state();
+      message["detector"] = {{"connected", connected},
+                             {"messages", counts.messages},
+                             {"bad", counts.bad},
+                             {"forwarded", counts.forwarded},
+                             {"not_forwarded", counts.not_forwarded}};
+    }
     send(name, message);
   }
 

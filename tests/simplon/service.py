@@ -285,6 +285,8 @@ def test_too_fast():
                 behind.take(300)  # no more at once than wait for the next receiver
             detector.end()
             behind.take(2)
+            expected = {"connected": True, "messages": 1502, "bad": 0, "forwarded": 1502, "not_forwarded": 0}
+            until(lambda: status(service.address)["detector"] == expected, 5, f"the service says {expected}")
             service.line("series 1: scoring is too slow")
             left_out = int(service.line("1,500 frames came, ([0-9,]+) of them were not scored")[1].replace(",", ""))
             service.line("may send 1,?000,?000 spectra/s, and .* can be scored", 20)
