@@ -5,8 +5,9 @@
 IMAGE is (y, x, E), counts, of 420 eV and 0.3 eV per channel (--energy). Its scan is repeated until the seconds are over, in pieces
 of --piece spectra at their times; what follows `--` is the service's. Delays are measured by the sender: from when the last
 spectrum of a row is due to the message with its provisional score, and from when the last one is due that its final score waits
-for (`reach` rows later) to that. The first --learn rows of each scan, which a service learns from, are left out. Writes a line of
-a table; status 1 if a spectrum was lost.
+for (`reach` rows later) to that. The first --learn rows of scans that a service learns from are left out. Writes a line of a table
+for each of what scored scans (with `-- --train MINUTES` one comes after the other; of a scan in which that happens nothing is
+measured, but its spectra are counted); status 1 if a spectrum was lost.
 """
 import argparse
 import pathlib
@@ -45,7 +46,7 @@ address = re.match(r"listening at (\S+)", service.stdout.readline())[1]
 
 def scan_once():
     """(provisional, final) delays in seconds of a scan's rows, and the scan."""
-    first, final, due = {}, {}, {}
+    first, final, due, scorers = {}, {}, {}, set()
 
     def on_scores(message):
         now = time.monotonic()
@@ -54,8 +55,11 @@ def scan_once():
             if message["final"]:
                 final.setdefault(y, now)
 
+    def on_scan(message):
+        scorers.add(message["scored_by"])
+
     with Scan(address, (height, width), channels, *options.energy, dtype=options.dtype, rate=options.rate,
-              on_scores=on_scores) as scan:
+              on_scores=on_scores, on_scan=on_scan) as scan:
         begin = time.monotonic()
         for pixel in range(0, height * width, options.piece):
             end = min(pixel + options.piece, height * width)
@@ -72,33 +76,44 @@ def scan_once():
         ended = scan.end()
         time.sleep(0.1)
         reach = status(address)["scan"]["reach"]
-    rows = range(options.learn, height)
-    return ([first[y] - due[y] for y in rows],
+    changed = len(scorers) > 1
+    by = "another one from some row on" if changed else scorers.pop()
+    rows = [] if changed else range(options.learn if "learned from the first" in by else 0, height)
+    return (by, [first[y] - due[y] for y in rows],
             [final[y] - (due[y + reach] if y + reach < height else closed) for y in rows], ended, late, reach, scan.capacity)
 
 
 def times(delays):
-    return " / ".join(f"{1e3 * numpy.percentile(delays, share):.0f}" for share in (50, 99, 100))
+    return " / ".join(f"{1e3 * numpy.percentile(delays, share):.0f}" for share in (50, 99, 100)) if delays else ""
 
 
-provisional, finals, scans, spectra_sent, behind = [], [], 0, 0, 0.0
-lost = 0
+class Measured:
+    """Of the scans that one thing scored."""
+
+    def __init__(self):
+        self.provisional, self.final, self.scans, self.lost, self.late, self.memory = [], [], 0, 0, 0.0, 0.0
+
+
+measured = {}
 try:
     begin = time.monotonic()
     while time.monotonic() - begin < options.seconds:
-        one, other, ended, late, reach, capacity = scan_once()
-        provisional += one
-        finals += other
-        scans += 1
+        by, one, other, ended, late, reach, capacity = scan_once()
+        of = measured.setdefault(by, Measured())
+        of.provisional += one
+        of.final += other
+        of.scans += 1
         told = ended["counts"]
-        spectra_sent += height * width
-        lost += height * width - told["received"] + told["missing"] + told["late"] + told["repeated"]
-        behind = max(behind, late)
-    memory = int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{service.pid}/status").read_text())[1]) / 1024
+        of.lost += height * width - told["received"] + told["missing"] + told["late"] + told["repeated"]
+        of.late = max(of.late, late)
+        of.reach, of.capacity = reach, capacity
+        of.memory = int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{service.pid}/status").read_text())[1]) / 1024
 finally:
     service.terminate()
     service.wait()
-print("| service | spectra/s | scans | lost | capacity | reach | provisional ms p50 / p99 / max | final ms p50 / p99 / max | sender late ms | MiB |")
-print(f"| {' '.join(options.service)} | {options.rate:.0f} | {scans} | {lost} | {capacity:.0f} | {reach} | {times(provisional)} | "
-      f"{times(finals)} | {1e3 * behind:.0f} | {memory:.0f} |")
-sys.exit(lost != 0)
+print("| scored by | spectra/s | scans | lost | capacity | reach | provisional ms p50 / p99 / max | final ms p50 / p99 / max | sender late ms | MiB |")
+for by, of in measured.items():
+    capacity = f"{of.capacity:.0f}" if of.capacity else "not known"
+    print(f"| {by} | {options.rate:.0f} | {of.scans} | {of.lost} | {capacity} | {of.reach} | {times(of.provisional)} | "
+          f"{times(of.final)} | {1e3 * of.late:.0f} | {of.memory:.0f} |")
+sys.exit(any(of.lost for of in measured.values()))

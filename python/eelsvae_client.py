@@ -424,6 +424,8 @@ class Scan(_Client):
     keys            the file FILE.client of eelsvae-serve --make-keys FILE
     on_scores       called with every message "scores", in a thread of its own
     on_regions      the same for "regions"
+    on_scan         the same for "scan": at the beginning, and again where something else scores the scan from now on
+                    (scored_by): scores that follow take the place of earlier ones, final ones, too
 
     Raises Refused, ServiceLost. Then:
 
@@ -435,13 +437,13 @@ class Scan(_Client):
     """
 
     def __init__(self, address, shape, channels, energy_offset, dispersion, dtype="float32", title="", excluded=None,
-                 series=None, rate=None, resume=False, keys=None, on_scores=None, on_regions=None):
+                 series=None, rate=None, resume=False, keys=None, on_scores=None, on_regions=None, on_scan=None):
         if str(dtype) not in ELEMENT_SIZES:
             raise ValueError("dtype '{}' is none of {}".format(dtype, ", ".join(ELEMENT_SIZES)))
         self.shape, self.channels, self.dtype = tuple(int(n) for n in shape), int(channels), str(dtype)
         self.series = series or uuid.uuid4().hex
         self._spectrum_bytes = self.channels * ELEMENT_SIZES[self.dtype]
-        self._callbacks = {"scores": on_scores, "regions": on_regions}
+        self._callbacks = {"scan": on_scan, "scores": on_scores, "regions": on_regions}
         self._started = None
         self._on_the_way = collections.deque()  # (number, bytes) of blocks that are not acknowledged
         self._bytes_on_the_way = 0

@@ -200,11 +200,11 @@ def test_a_network_learns_from_the_first_scan():
             assert scan.scores.tobytes() == before, "who sent it has gone"
             again = watch.scores.tobytes()
             assert again != before
-            with Scan(service.address, series="next", **START) as scan:
-                until(lambda: scan.scan, 5, "what scores is told")
-                assert "found" in scan.scan["scored_by"], scan.scan
+            scored_by = []
+            with Scan(service.address, series="next", on_scan=lambda scan: scored_by.append(scan["scored_by"]), **START) as scan:
                 for y in range(HEIGHT):
                     scan.send(y * WIDTH, row(y))
+            assert len(scored_by) == 1 and "found" in scored_by[0], scored_by
             assert scan.scores.tobytes() == again, "the same spectra have other scores"
         found = f"{folder}/live/1/found"
         assert os.path.exists(f"{found}/report.html"), os.listdir(found)
