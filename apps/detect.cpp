@@ -1,10 +1,12 @@
 #include "apps/command_line.h"
-#include "io/run/jobs.h"
+#include "io/batch/batch_job.h"
+#include "kernels/error.h"
 
 using namespace eelsvae;
 
 int main(int argc, char** argv) {
-  DetectionRequest request;
+  BatchRequest batch;
+  DetectionRequest& request = batch.each;
   CommandLine app(
       "Finds the spectra of an EELS spectrum image that do not fit the others, or a trained model.",
       "eelsvae-detect");
@@ -21,7 +23,13 @@ int main(int argc, char** argv) {
       "  eelsvae-detect scan.dm4 --model run --beside mean --beside pca:auto\n"
       "  eelsvae-detect scan.dm4 --baseline mean --set data.energy_range=500,800\n"
       "  eelsvae-detect next.dm4 --state found --output found_next\n"
-      "  eelsvae-detect scan.hspy --expectation denoised.npy");
+      "  eelsvae-detect scan.hspy --expectation denoised.npy\n"
+      "  eelsvae-detect --manifest cubes.csv --model run --output results\n"
+      "does the same in all images of a list, as often as it is started at once, on any machine that sees "
+      "the folder: each takes what nobody has begun. The list names its columns in the first line: path, if "
+      "wanted "
+      "name, truth and keys of the configuration. results then holds a folder for each, cubes.csv and "
+      "index.html.");
   app.add_option("DATA,--data", request.data, "spectrum image (otherwise the one the model was trained on)");
   app.add_option("--model", request.model, "run folder of eelsvae-train, or a checkpoint");
   app.add_option("--baseline", request.baseline,
@@ -50,10 +58,16 @@ int main(int argc, char** argv) {
       .default_str("5");
   app.add_option("--output", request.output, "folder for the results").capture_default_str();
   app.add_option("--truth", request.truth, "mask (y, x) of known anomalies, .npy; adds F1 and the like");
+  app.add_option("--manifest", batch.list, "list of spectrum images, .csv, instead of DATA");
+  app.add_flag("--retry-failed", batch.retry_failed, "of that list, also try again what has failed");
   app.add_flag("--save-reconstruction", request.save_reconstruction,
                "also write reconstruction.npy (y, x, E)");
   app.add_option("--set", request.settings, "override a key: --set detection.threshold=0.3 (repeatable)")
       .type_name("KEY=VALUE")
       .one_value_each_time();
-  return app.run(argc, argv, [&] { return run_detection(request); });
+  return app.run(argc, argv, [&] {
+    if (batch.list.empty() && batch.retry_failed)
+      throw UserError("--retry-failed belongs to --manifest LIST");
+    return batch.list.empty() ? run_detection(request) : run_batch(batch);
+  });
 }

@@ -20,6 +20,8 @@ if [ "${1:-}" = "--tests" ]; then
   packages="$packages $python"
   # These look at the reports as a reader does.
   packages="$packages chromium chromium-driver python3-selenium"
+  # A cluster of this machine alone, for the job files of scripts/slurm.
+  packages="$packages slurm-wlm munge"
   # With which the client of eelsvae-serve talks to it.
   packages="$packages python3-zmq"
 fi

@@ -35,11 +35,12 @@ builds_on = {
     "io/model": ["io/config", "engine/live"],
     "io/reports": ["io/config", "engine/bench"],
     "io/run": ["io/model", "io/formats", "io/reports", "io/terminal"],
+    "io/batch": ["io/run"],
     "io/serve": ["io/run", "io/simplon"],
     "include/eelsvae": [],
     "interface": ["io/model", "include/eelsvae"],
     "python": ["interface", "io/formats", "io/reports"],
-    "apps": ["io/run", "io/serve"],
+    "apps": ["io/run", "io/batch", "io/serve"],
 }
 suffixes = (".h", ".cpp", ".cu", ".cuh")
 root = pathlib.Path(sys.argv[1])

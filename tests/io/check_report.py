@@ -4,11 +4,12 @@ check_report.py KIND=FILE...
   detection  a detection's report with everything in it: click, arrow keys, tables, charts
   plain      one of which little is known
   study      a study's report
+  many       the page of many images
   training   a training's report
   ended      that of a training that has ended
   lost       that of a training that has not been heard of for long
 
-None may complain or ask for anything; those of kind detection, plain, training and study are also looked at in light and dark and at the width
+None may complain or ask for anything; those of kind detection, plain, training, study and many are also looked at in light and dark and at the width
 of a telephone. With EELSVAE_SCREENSHOTS=FOLDER pictures of these are left there. Exit status 77 if Selenium or
 Chromium is missing.
 """
@@ -190,6 +191,20 @@ def check_study(page):
     assert page.picture("shifts") != before
 
 
+def check_many(page):
+    data = page.data()
+    check_texts(page, data)
+    names = "return [...document.querySelectorAll('#images tbody tr')].map((row) => row.cells[0].textContent)"
+    assert page.script(names) == [row["name"] for row in data["rows"]]
+    links = page.script("return [...document.querySelectorAll('#images a')].map((link) => link.getAttribute('href'))")
+    assert links == [f"{row['name']}/report.html" for row in data["rows"] if row["state"] == "done"], links
+    assert len(page.points("shares")) == len(links)
+    page.script("const menu = document.getElementById('order'); menu.value = '1'; menu.dispatchEvent(new Event('change'))")
+    assert page.script(names)[0] == max(data["rows"], key=lambda row: row["found"] or 0)["name"], page.script(names)
+    failed = [row for row in data["rows"] if row["state"] == "failed"][0]
+    assert failed["message"] in page.text("#images"), failed
+
+
 def check_detection(page):
     data = page.data()
     rows, columns = data["rows"], data["columns"]
@@ -315,10 +330,11 @@ try:
         kind, file = argument.split("=", 1)
         began = time.monotonic()
         page = Page(driver, file)
-        if kind in ("detection", "plain", "training", "study"):
+        if kind in ("detection", "plain", "training", "study", "many"):
             page.check_everything_is_drawn()
             page.check_appearance()
-        {"detection": check_detection, "plain": check_plain, "study": check_study, "training": check_training,
+        {"detection": check_detection, "plain": check_plain, "study": check_study, "many": check_many,
+         "training": check_training,
          "ended": check_ended, "lost": check_lost}[kind](page)
         page.check_silence()
         print(f"{file}: well after {time.monotonic() - began:.1f} s")

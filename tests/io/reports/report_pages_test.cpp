@@ -4,6 +4,7 @@
 #include <ctime>
 #include <limits>
 
+#include "io/batch/batch_table.h"
 #include "io/files/atomic_file.h"
 #include "io/reports/detection_report.h"
 #include "io/reports/study_report.h"
@@ -170,6 +171,29 @@ std::string study_report() {
   return study_html(report);
 }
 
+// Four images, of which one has failed and one is not to be trusted.
+std::string page_of_many() {
+  std::vector<CubeResult> results(4);
+  for (size_t i = 0; i < results.size(); ++i) {
+    results[i].cube = {"film-" + std::to_string(i), "films/<b>" + std::to_string(i) + ".dm4", "", {}};
+    results[i].attempt = {1, SharedWork::State::done, "host", "", 12.5, false};
+    results[i].summary = {
+        {"pixels", 1000},
+        {"excluded_pixels", 3},
+        {"anomalous_pixels", 7 * i},
+        {"regions", i},
+        {"trusted", i != 2},
+        {"threshold", 4.5},
+        {"model", "mean"},
+        {"reasons", {"a reason"}},
+        {"predictive_deviance",
+         {{"mean", 1.01 + 0.01 * static_cast<double>(i)}, {"model", nullptr}, {"pca", 1.005}}}};
+  }
+  results[3].summary = nullptr;
+  results[3].attempt = {1, SharedWork::State::refused, "host", "cut off: <i>the file</i>", 0.5, false};
+  return batch_html(batch_rows(results), {"list.csv", "eelsvae 0.1.0"}, {"--baseline", "mean"});
+}
+
 class ReportPagesTest : public FileTest {};
 
 TEST_F(ReportPagesTest, AnswerInABrowser) {
@@ -180,10 +204,12 @@ TEST_F(ReportPagesTest, AnswerInABrowser) {
   write_file(path("stopped.html"), training_report(film, TrainingReport::Progress::stopped));
   write_file(path("lost.html"), lost_report(film));
   write_file(path("study.html"), study_report());
+  write_file(path("many.html"), page_of_many());
   const ProgramResult result =
-      run_python("check_report.py", {"study=" + path("study.html"), "detection=" + path("detection.html"),
-                                     "plain=" + path("bare.html"), "training=" + path("running.html"),
-                                     "ended=" + path("stopped.html"), "lost=" + path("lost.html")});
+      run_python("check_report.py", {"study=" + path("study.html"), "many=" + path("many.html"),
+                                     "detection=" + path("detection.html"), "plain=" + path("bare.html"),
+                                     "training=" + path("running.html"), "ended=" + path("stopped.html"),
+                                     "lost=" + path("lost.html")});
   if (result.status == 77) GTEST_SKIP() << "no browser: " << result.out;
   EXPECT_EQ(result.status, 0) << result.out << result.err;
   std::printf("%s", result.out.c_str());

@@ -1,0 +1,133 @@
+// Work that several programs share by a folder.
+
+#include "io/batch/shared_work.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "tests/io/file_test.h"
+
+namespace eelsvae {
+namespace {
+
+using State = SharedWork::State;
+
+class SharedWorkTest : public FileTest {
+ protected:
+  // As if the last sign of life had been so long ago.
+  void age(const std::string& file, double seconds) const {
+    timespec times[2] = {};
+    clock_gettime(CLOCK_REALTIME, &times[0]);
+    times[0].tv_sec -= static_cast<time_t>(seconds);
+    times[1] = times[0];
+    ASSERT_EQ(utimensat(AT_FDCWD, path(file).c_str(), times, 0), 0);
+  }
+  void move_to_another_machine(const std::string& file) const {
+    std::string text = read_bytes(path(file));
+    const size_t at = text.find("\"machine\":\"") + 11;
+    text.replace(at, 4, "none");
+    write_bytes(path(file), text);
+  }
+};
+
+TEST_F(SharedWorkTest, EachPieceIsBegunByOne) {
+  constexpr int pieces = 50;
+  std::vector<std::atomic<int>> begun(pieces);
+  {
+    std::vector<std::jthread> programs;
+    for (int i = 0; i < 4; ++i)
+      programs.emplace_back([&] {
+        SharedWork work(path(""));
+        for (size_t piece = 0; piece < pieces; ++piece) {
+          const std::string name = "film-" + std::to_string(piece);
+          const auto latest = work.latest(name);
+          if (SharedWork::is_open(latest) && work.begin(name, latest)) ++begun[piece];
+        }
+      });
+  }
+  for (const auto& times : begun) EXPECT_EQ(times, 1);
+}
+
+TEST_F(SharedWorkTest, WhatFailsIsTriedThreeTimes) {
+  SharedWork work(path(""));
+  EXPECT_FALSE(work.latest("film"));
+  for (int number = 1; number <= SharedWork::most_attempts; ++number) {
+    const auto latest = work.latest("film");
+    ASSERT_TRUE(SharedWork::is_open(latest));
+    auto attempt = work.begin("film", latest);
+    ASSERT_TRUE(attempt);
+    EXPECT_EQ(attempt->number, number);
+    EXPECT_FALSE(SharedWork::is_open(work.latest("film"))) << "it is at work";
+    attempt->state = State::failed;
+    attempt->message = "no memory";
+    attempt->seconds = 2.5;
+    work.end("film", *attempt);
+  }
+  const auto last = work.latest("film");
+  EXPECT_FALSE(SharedWork::is_open(last));
+  EXPECT_EQ(last->message, "no memory");
+  EXPECT_EQ(last->seconds, 2.5);
+  EXPECT_TRUE(work.forget_failure("film"));
+  EXPECT_FALSE(work.latest("film"));
+  EXPECT_FALSE(work.forget_failure("film"));
+}
+
+TEST_F(SharedWorkTest, WhatIsRefusedOrDoneIsNotTriedAgain) {
+  SharedWork work(path(""));
+  for (const State state : {State::refused, State::done}) {
+    const std::string name = state == State::done ? "done" : "refused";
+    auto attempt = work.begin(name, std::nullopt);
+    attempt->state = state;
+    work.end(name, *attempt);
+    EXPECT_FALSE(SharedWork::is_open(work.latest(name)));
+    EXPECT_EQ(work.forget_failure(name), state == State::refused);
+  }
+  const auto attempt = work.begin("returned", std::nullopt);
+  work.give_back("returned", *attempt);
+  EXPECT_FALSE(work.latest("returned"));
+}
+
+TEST_F(SharedWorkTest, WhoHasDiedIsReplaced) {
+  const pid_t child = fork();
+  if (child == 0) {
+    SharedWork(path("")).begin("film", std::nullopt);
+    _exit(0);
+  }
+  waitpid(child, nullptr, 0);
+  SharedWork work(path(""));
+  auto latest = work.latest("film");
+  ASSERT_TRUE(latest);
+  EXPECT_TRUE(latest->dead);
+  // Of a process on another machine nothing is known but its signs of life.
+  move_to_another_machine("film.1.json");
+  EXPECT_FALSE(work.latest("film")->dead);
+  age("film.1.json", SharedWork::dead_seconds - 20);
+  EXPECT_FALSE(work.latest("film")->dead);
+  age("film.1.json", SharedWork::dead_seconds + 20);
+  latest = work.latest("film");
+  EXPECT_TRUE(latest->dead);
+  const SharedWork::Attempt first = *latest;
+  const auto second = work.begin("film", latest);
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->number, 2);
+  EXPECT_FALSE(work.beat("film", first)) << "another one has taken its place";
+  EXPECT_TRUE(work.beat("film", *second));
+}
+
+TEST_F(SharedWorkTest, AFileThatIsJustMadeIsAtWork) {
+  SharedWork work(path(""));
+  write_bytes(path("film.1.json"), "");
+  const auto latest = work.latest("film");
+  EXPECT_EQ(latest->state, State::at_work);
+  EXPECT_FALSE(latest->dead);
+  EXPECT_FALSE(work.begin("film", std::nullopt));
+  EXPECT_NE(user_error([&] { SharedWork(path("nowhere")); }), "");
+}
+
+}  // namespace
+}  // namespace eelsvae
