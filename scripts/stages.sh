@@ -16,6 +16,23 @@ stage() {
   return $status
 }
 
+# Begins a command that gets the time that the stages after it leave; `stage NAME ended NAME` waits for its end.
+# beside NAME COMMAND...
+beside() {
+  local name=$1
+  shift
+  mkdir -p build
+  rm -f "build/$name.status"
+  echo "==== $name, beside what follows: $*"
+  (nice -n 19 "$@" > "build/$name.log" 2>&1 < /dev/null; echo $? > "build/$name.status") &
+}
+
+ended() {
+  while [ ! -s "build/$1.status" ]; do sleep 0.2; done
+  cat "build/$1.log"
+  return "$(cat "build/$1.status")"
+}
+
 # Prints the table and ends the script.
 finish() {
   printf '\n%-22s %8s %10s\n' stage seconds processor

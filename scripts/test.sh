@@ -14,11 +14,12 @@ python="-DEELSVAE_PYTHON=ON -DPython_EXECUTABLE=$PWD/build/writers/hyperspy/bin/
 stage configure cmake --preset release $python ${CI:+-DEELSVAE_CUDA_ARCHITECTURES=90a-real} || finish
 stage build cmake --build --preset release || finish
 rm -f build/*/junit.xml  # an old one would hide that there is no new one
+beside analysis scripts/analyse.sh
 stage tests ctest --preset release --output-junit junit.xml
 stage "sanitizers: configure" cmake --preset sanitize-ci &&
   stage "sanitizers: build" cmake --build --preset sanitize-ci &&
   stage "sanitizers: tests" ctest --preset sanitize-ci --output-junit junit.xml
-stage analysis scripts/analyse.sh
+stage analysis ended analysis
 [ -e build/writers/no-index ] || stage documentation scripts/docs.sh
 stage outcomes python3 tests/house/outcomes.py tests/allowed_skips.txt build/release/junit.xml build/sanitize-ci/junit.xml
 finish
