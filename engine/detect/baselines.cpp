@@ -10,6 +10,7 @@
 
 #include "engine/detect/leading_eigenvectors.h"
 #include "engine/detect/local_mean.h"
+#include "engine/image/excluded.h"
 #include "engine/image/finite.h"
 #include "kernels/error.h"
 
@@ -282,16 +283,19 @@ Baseline::Baseline(Fitted fitted) : fitted_(std::move(fitted)) {
     throw UserError("the parts of the baseline " + to_string(fitted_.spec) + " do not belong together");
 }
 
-CountArray Baseline::expected_rows(const SpectrumImageView& image, int64_t first, int64_t last) const {
-  if (fitted_.spec.kind == Kind::local)
-    return local_means(image, fitted_.spec.reach, first, last, fitted_.mean);
-  return expected(image.rows(first, last));
+CountArray Baseline::expected(const SpectrumImageView& image) const {
+  CountArray spectra;
+  expected_rows(image, 0, image.y.size, spectra);
+  return spectra;
 }
 
-CountArray Baseline::expected(const SpectrumImageView& image) const {
-  expect(image.energy.size == fitted_.channels, "image with other channels than the baseline's");
-  if (fitted_.spec.kind == Kind::local) return expected_rows(image, 0, image.y.size);
-  CountArray result(static_cast<size_t>(image.pixels() * fitted_.channels));
+void Baseline::expected_rows(const SpectrumImageView& whole, int64_t first_row, int64_t last_row,
+                             CountArray& spectra_of_rows) const {
+  expect(whole.energy.size == fitted_.channels, "image with other channels than the baseline's");
+  if (fitted_.spec.kind == Kind::local)
+    return local_means(whole, fitted_.spec.reach, first_row, last_row, fitted_.mean, spectra_of_rows);
+  const SpectrumImageView image = whole.rows(first_row, last_row);
+  spectra_of_rows.resize(static_cast<size_t>(image.pixels() * fitted_.channels));
   const ConstVector mean(fitted_.mean.data(), fitted_.channels);
   const Directions directions(fitted_.directions.data(), fitted_.channels, components());
   const std::vector<int64_t> pixels = pixels_to_fit(image, {});
@@ -315,12 +319,12 @@ CountArray Baseline::expected(const SpectrumImageView& image) const {
           const Eigen::Map<const Eigen::VectorXf> observed(image.spectrum(pixel), fitted_.channels);
           spectra.col(j) = mean * (observed.cast<double>().sum() / total_);
         }
-        Eigen::Map<Eigen::VectorXf>(result.data() + pixel * fitted_.channels, fitted_.channels) =
+        Eigen::Map<Eigen::VectorXf>(spectra_of_rows.data() + pixel * fitted_.channels, fitted_.channels) =
             spectra.col(j).cast<float>();
       }
     }
   }
-  return result;
+  fill_excluded(image.excluded, spectra_of_rows, 0);
 }
 
 std::optional<std::vector<float>> Baseline::own_scores(const SpectrumImageView& image) const {

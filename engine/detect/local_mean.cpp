@@ -63,15 +63,15 @@ class Columns {
 
 }  // namespace
 
-CountArray local_means(const SpectrumImageView& image, int64_t reach, int64_t first, int64_t last,
-                       std::span<const double> instead) {
+void local_means(const SpectrumImageView& image, int64_t reach, int64_t first, int64_t last,
+                 std::span<const double> instead, CountArray& means) {
   const int64_t width = image.x.size, channels = image.energy.size, rows = last - first,
                 parts = (channels + together - 1) / together;
   expect(0 <= first && first <= last && last <= image.y.size, "rows that are not there");
   expect(reach > local_guard, "surroundings within their guard");
   expect(std::ssize(instead) == channels, "a mean spectrum of another size");
   const double instead_total = std::accumulate(instead.begin(), instead.end(), 0.0);
-  CountArray means(static_cast<size_t>(rows * width * channels), 0.0f);
+  means.assign(static_cast<size_t>(rows * width * channels), 0.0f);
   std::vector<double> far_totals(static_cast<size_t>(parts * rows * width));
 #pragma omp parallel
   {
@@ -120,7 +120,6 @@ CountArray local_means(const SpectrumImageView& image, int64_t reach, int64_t fi
       }
     }
   }
-  return means;
 }
 
 }  // namespace eelsvae
