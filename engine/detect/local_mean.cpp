@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "engine/per_thread.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -73,9 +74,10 @@ void local_means(const SpectrumImageView& image, int64_t reach, int64_t first, i
   const double instead_total = std::accumulate(instead.begin(), instead.end(), 0.0);
   means.assign(static_cast<size_t>(rows * width * channels), 0.0f);
   std::vector<double> far_totals(static_cast<size_t>(parts * rows * width));
+  PerThread<Columns> all_far(width, reach), all_near(width, local_guard);
 #pragma omp parallel
   {
-    Columns far(width, reach), near(width, local_guard);
+    Columns &far = all_far.own(), &near = all_near.own();
     // Rows that follow one another have most of their lines in common, which are then still at hand.
 #pragma omp for collapse(2) schedule(dynamic, std::min(rows, most_rows))
     for (int64_t part = 0; part < parts; ++part)

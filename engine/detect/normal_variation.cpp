@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "engine/first_failure.h"
+#include "engine/per_thread.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -34,9 +36,10 @@ void AmountMaps::measure(int64_t first, const SpectrumImageView& observed, std::
     map.resize(static_cast<size_t>(before));
     map.resize(static_cast<size_t>(before + observed.pixels()), 0.0f);
   }
+  PerThread<std::vector<float>> room(static_cast<size_t>(channels));
 #pragma omp parallel
   {
-    std::vector<float> z(static_cast<size_t>(channels));
+    std::vector<float>& z = room.own();
 #pragma omp for schedule(static)
     for (size_t i = 0; i < pixels.size(); ++i) {
       const int64_t pixel = pixels[i];
@@ -55,12 +58,16 @@ void AmountMaps::measure(int64_t first, const SpectrumImageView& observed, std::
 void AmountMaps::foretell_rows(std::span<const uint8_t> excluded, int64_t first, int64_t last, int64_t there,
                                int64_t settled) {
   const auto mask = excluded.empty() ? excluded : excluded.subspan(static_cast<size_t>(first_ * width_));
+  FirstFailure failure;
   // Of a few rows there is not work for several threads.
   const bool together = std::ssize(surroundings_) >= omp_get_max_threads();
 #pragma omp parallel for schedule(dynamic) if (together)
   for (size_t k = 0; k < surroundings_.size(); ++k)
-    surroundings_[k].foretell_rows(amounts_[k], mask, first - first_, last - first_, there - first_,
-                                   settled - first_);
+    failure.guard([&] {
+      surroundings_[k].foretell_rows(amounts_[k], mask, first - first_, last - first_, there - first_,
+                                     settled - first_);
+    });
+  failure.rethrow();
 }
 
 void AmountMaps::forget_before(int64_t y) {

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "engine/detect/window_quantiles.h"
+#include "engine/first_failure.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -44,10 +45,14 @@ struct Part {
   // The pixels that count in rows [first, last).
   template <typename Use>
   void for_pixels(int64_t first, int64_t last, Use&& use) const {
+    FirstFailure failure;
 #pragma omp parallel for schedule(static)
     for (int64_t y = first; y < last; ++y)
-      for (int64_t x = 0; x < width; ++x)
-        if (counts(y * width + x)) use(y, x);
+      failure.guard([&] {
+        for (int64_t x = 0; x < width; ++x)
+          if (counts(y * width + x)) use(y, x);
+      });
+    failure.rethrow();
   }
   // For every pixel of some rows a quantile of `value` over the rectangle around it, without itself.
   template <typename Value>
