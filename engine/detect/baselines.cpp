@@ -10,7 +10,10 @@
 
 #include "engine/detect/leading_eigenvectors.h"
 #include "engine/detect/local_mean.h"
+#include "engine/first_failure.h"
+#include "engine/image/excluded.h"
 #include "engine/image/finite.h"
+#include "engine/per_thread.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -108,18 +111,23 @@ MatrixXd scores_on(const SpectrumImageView& image, const ConstVector& mean, cons
   MatrixXd scores = MatrixXd::Constant(directions.cols(), image.pixels(), std::nan(""));
   const std::vector<int64_t> pixels = pixels_to_fit(image, left_out);
   const auto count = static_cast<int64_t>(pixels.size());
+  PerThread<MatrixXd> all_centred(mean.size(), pixels_at_once), blocks(directions.cols(), pixels_at_once);
+  FirstFailure failure;
 #pragma omp parallel
   {
-    MatrixXd centred(mean.size(), pixels_at_once), block(directions.cols(), pixels_at_once);
+    MatrixXd &centred = all_centred.own(), &block = blocks.own();
 #pragma omp for schedule(static)
-    for (int64_t first = 0; first < count; first += pixels_at_once) {
-      const int64_t loaded = std::min(pixels_at_once, count - first);
-      load_centred(image, mean, pixels.data() + first, centred.leftCols(loaded));
-      centred.rightCols(pixels_at_once - loaded).setZero();
-      block.noalias() = directions.transpose() * centred;
-      for (int64_t j = 0; j < loaded; ++j) scores.col(pixels[static_cast<size_t>(first + j)]) = block.col(j);
-    }
+    for (int64_t first = 0; first < count; first += pixels_at_once)
+      failure.guard([&] {  // products take memory
+        const int64_t loaded = std::min(pixels_at_once, count - first);
+        load_centred(image, mean, pixels.data() + first, centred.leftCols(loaded));
+        centred.rightCols(pixels_at_once - loaded).setZero();
+        block.noalias() = directions.transpose() * centred;
+        for (int64_t j = 0; j < loaded; ++j)
+          scores.col(pixels[static_cast<size_t>(first + j)]) = block.col(j);
+      });
   }
+  failure.rethrow();
   return scores;
 }
 
@@ -282,45 +290,52 @@ Baseline::Baseline(Fitted fitted) : fitted_(std::move(fitted)) {
     throw UserError("the parts of the baseline " + to_string(fitted_.spec) + " do not belong together");
 }
 
-CountArray Baseline::expected_rows(const SpectrumImageView& image, int64_t first, int64_t last) const {
-  if (fitted_.spec.kind == Kind::local)
-    return local_means(image, fitted_.spec.reach, first, last, fitted_.mean);
-  return expected(image.rows(first, last));
+CountArray Baseline::expected(const SpectrumImageView& image) const {
+  CountArray spectra;
+  expected_rows(image, 0, image.y.size, spectra);
+  return spectra;
 }
 
-CountArray Baseline::expected(const SpectrumImageView& image) const {
-  expect(image.energy.size == fitted_.channels, "image with other channels than the baseline's");
-  if (fitted_.spec.kind == Kind::local) return expected_rows(image, 0, image.y.size);
-  CountArray result(static_cast<size_t>(image.pixels() * fitted_.channels));
+void Baseline::expected_rows(const SpectrumImageView& whole, int64_t first_row, int64_t last_row,
+                             CountArray& spectra_of_rows) const {
+  expect(whole.energy.size == fitted_.channels, "image with other channels than the baseline's");
+  if (fitted_.spec.kind == Kind::local)
+    return local_means(whole, fitted_.spec.reach, first_row, last_row, fitted_.mean, spectra_of_rows);
+  const SpectrumImageView image = whole.rows(first_row, last_row);
+  spectra_of_rows.resize(static_cast<size_t>(image.pixels() * fitted_.channels));
   const ConstVector mean(fitted_.mean.data(), fitted_.channels);
   const Directions directions(fitted_.directions.data(), fitted_.channels, components());
   const std::vector<int64_t> pixels = pixels_to_fit(image, {});
   const auto count = static_cast<int64_t>(pixels.size());
+  PerThread<MatrixXd> blocks(fitted_.channels, pixels_at_once), all_scores(components(), pixels_at_once);
+  FirstFailure failure;
 #pragma omp parallel
   {
-    MatrixXd spectra(fitted_.channels, pixels_at_once), scores(components(), pixels_at_once);
+    MatrixXd &spectra = blocks.own(), &scores = all_scores.own();
 #pragma omp for schedule(static)
-    for (int64_t first = 0; first < count; first += pixels_at_once) {
-      const int64_t loaded = std::min(pixels_at_once, count - first);
-      if (fitted_.spec.kind == Kind::pca) {
-        load_centred(image, mean, pixels.data() + first, spectra.leftCols(loaded));
-        spectra.rightCols(pixels_at_once - loaded).setZero();
-        scores.noalias() = directions.transpose() * spectra;
-        spectra.noalias() = directions * scores;
-        spectra.colwise() += mean;
-      }
-      for (int64_t j = 0; j < loaded; ++j) {
-        const int64_t pixel = pixels[static_cast<size_t>(first + j)];
-        if (fitted_.spec.kind != Kind::pca) {
-          const Eigen::Map<const Eigen::VectorXf> observed(image.spectrum(pixel), fitted_.channels);
-          spectra.col(j) = mean * (observed.cast<double>().sum() / total_);
+    for (int64_t first = 0; first < count; first += pixels_at_once)
+      failure.guard([&] {  // products take memory
+        const int64_t loaded = std::min(pixels_at_once, count - first);
+        if (fitted_.spec.kind == Kind::pca) {
+          load_centred(image, mean, pixels.data() + first, spectra.leftCols(loaded));
+          spectra.rightCols(pixels_at_once - loaded).setZero();
+          scores.noalias() = directions.transpose() * spectra;
+          spectra.noalias() = directions * scores;
+          spectra.colwise() += mean;
         }
-        Eigen::Map<Eigen::VectorXf>(result.data() + pixel * fitted_.channels, fitted_.channels) =
-            spectra.col(j).cast<float>();
-      }
-    }
+        for (int64_t j = 0; j < loaded; ++j) {
+          const int64_t pixel = pixels[static_cast<size_t>(first + j)];
+          if (fitted_.spec.kind != Kind::pca) {
+            const Eigen::Map<const Eigen::VectorXf> observed(image.spectrum(pixel), fitted_.channels);
+            spectra.col(j) = mean * (observed.cast<double>().sum() / total_);
+          }
+          Eigen::Map<Eigen::VectorXf>(spectra_of_rows.data() + pixel * fitted_.channels, fitted_.channels) =
+              spectra.col(j).cast<float>();
+        }
+      });
   }
-  return result;
+  failure.rethrow();
+  fill_excluded(image.excluded, spectra_of_rows, 0);
 }
 
 std::optional<std::vector<float>> Baseline::own_scores(const SpectrumImageView& image) const {

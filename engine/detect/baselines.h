@@ -88,8 +88,8 @@ class Baseline {
 
   // The expected spectra (y, x, E) of an image with the training image's channels; 0 in its excluded pixels.
   CountArray expected(const SpectrumImageView& image) const;
-  // Rows [first, last) of these, with the same bits.
-  CountArray expected_rows(const SpectrumImageView& image, int64_t first, int64_t last) const;
+  // Rows [first, last) of these, with the same bits, into the memory that `spectra` has.
+  void expected_rows(const SpectrumImageView& image, int64_t first, int64_t last, CountArray& spectra) const;
   // So many rows above and below a row take part in what is expected of it.
   int64_t reach() const { return spec().kind == BaselineSpec::Kind::local ? spec().reach : 0; }
 

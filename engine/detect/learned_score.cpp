@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "engine/first_failure.h"
-#include "engine/score_head/head_rows.h"
 
 namespace eelsvae {
 namespace {
@@ -24,13 +23,9 @@ float as_deviations(double log_odds) {
 class HeadResiduals {
  public:
   HeadResiduals(const SpectrumImageView& observed, std::span<const float> expected,
-                const NormalVariation& variation, ChannelWindow window)
-      : observed_(observed),
-        expected_(expected),
-        variation_(variation),
-        axis_(head_axis(observed.energy, window)) {}
+                const NormalVariation& variation, const HeadAxis& axis)
+      : observed_(observed), expected_(expected), variation_(variation), axis_(axis) {}
 
-  const HeadAxis& axis() const { return axis_; }
   // The share of an amount along component k that is taken away.
   float taken_away(int64_t k, int64_t pixel) const {
     return 1 - std::sqrt(std::max(1 - variation_.weight(k, pixel), 0.0f));
@@ -59,22 +54,25 @@ class HeadResiduals {
   const SpectrumImageView& observed_;
   std::span<const float> expected_;
   const NormalVariation& variation_;
-  HeadAxis axis_;
+  const HeadAxis& axis_;
 };
+
+constexpr int64_t batch = 64;
 
 }  // namespace
 
-std::vector<float> learned_scores(const SpectrumImageView& observed, std::span<const float> expected,
-                                  const NormalVariation& variation, ChannelWindow window,
-                                  const ScoreHead& head) {
-  constexpr int64_t batch = 64;
-  const HeadResiduals residuals(observed, expected, variation, window);
-  const int64_t positions = residuals.axis().positions;
-  const std::unique_ptr<Backend> backend = make_backend("cpu", "fp32");
-  ScoreHeadNetwork network(*backend, head, positions, batch);
+HeadScorer::HeadScorer(const Axis& energy, ChannelWindow window, const ScoreHead& head)
+    : axis_(head_axis(energy, window)),
+      backend_(make_backend("cpu", "fp32")),
+      network_(*backend_, head, axis_.positions, batch),
+      rows_(static_cast<size_t>(batch * axis_.positions * head_features)) {}
+
+std::vector<float> HeadScorer::scores(const SpectrumImageView& observed, std::span<const float> expected,
+                                      const NormalVariation& variation) {
+  const HeadResiduals residuals(observed, expected, variation, axis_);
+  const int64_t positions = axis_.positions;
   const std::vector<int64_t>& pixels = variation.pixels();
   std::vector<float> scores(static_cast<size_t>(observed.pixels()), std::numeric_limits<float>::quiet_NaN());
-  std::vector<float> rows(static_cast<size_t>(batch * positions * head_features));
   FirstFailure failure;
   for (int64_t first = 0; first < std::ssize(pixels); first += batch) {
     const int64_t count = std::min(batch, std::ssize(pixels) - first);
@@ -83,12 +81,12 @@ std::vector<float> learned_scores(const SpectrumImageView& observed, std::span<c
       failure.guard([&] {
         std::vector<float> z(static_cast<size_t>(positions)), level(z.size()), noise(z.size());
         residuals.read(pixels[static_cast<size_t>(first + b)], z.data(), level.data(), noise.data());
-        head_rows(z, expected_shape(level, residuals.axis().background), noise,
-                  rows.data() + b * positions * head_features);
+        head_rows(z, expected_shape(level, axis_.background), noise,
+                  rows_.data() + b * positions * head_features);
       });
     failure.rethrow();
     const std::vector<double> odds =
-        network.log_odds(std::span(rows).first(static_cast<size_t>(count * positions * head_features)));
+        network_.log_odds(std::span(rows_).first(static_cast<size_t>(count * positions * head_features)));
     for (int64_t b = 0; b < count; ++b)
       scores[static_cast<size_t>(pixels[static_cast<size_t>(first + b)])] =
           as_deviations(odds[static_cast<size_t>(b)]);
@@ -99,13 +97,14 @@ std::vector<float> learned_scores(const SpectrumImageView& observed, std::span<c
 HeadExamples head_examples(const SpectrumImageView& observed, std::span<const float> expected,
                            const NormalVariation& variation, ChannelWindow window, int64_t most,
                            std::span<const uint8_t> left_out) {
-  const HeadResiduals residuals(observed, expected, variation, window);
+  const HeadAxis axis = head_axis(observed.energy, window);
+  const HeadResiduals residuals(observed, expected, variation, axis);
   std::vector<int64_t> usable;
   for (const int64_t pixel : variation.pixels())
     if (left_out.empty() || !left_out[static_cast<size_t>(pixel)]) usable.push_back(pixel);
   HeadExamples examples;
-  const int64_t positions = examples.positions = residuals.axis().positions;
-  examples.background = residuals.axis().background;
+  const int64_t positions = examples.positions = axis.positions;
+  examples.background = axis.background;
   examples.spectra = std::min(most, std::ssize(usable));
   const auto values = static_cast<size_t>(examples.spectra * positions);
   examples.z.resize(values);
@@ -115,7 +114,7 @@ HeadExamples head_examples(const SpectrumImageView& observed, std::span<const fl
   examples.taken_away.resize(static_cast<size_t>(examples.spectra * model.count()));
   for (int64_t k = 0; k < model.count(); ++k) {
     std::vector<float> component(static_cast<size_t>(positions));
-    add_up(residuals.axis(), model.component(k), true, component.data());
+    add_up(axis, model.component(k), true, component.data());
     examples.components.insert(examples.components.end(), component.begin(), component.end());
   }
   FirstFailure failure;

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "engine/per_thread.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -63,19 +64,20 @@ class Columns {
 
 }  // namespace
 
-CountArray local_means(const SpectrumImageView& image, int64_t reach, int64_t first, int64_t last,
-                       std::span<const double> instead) {
+void local_means(const SpectrumImageView& image, int64_t reach, int64_t first, int64_t last,
+                 std::span<const double> instead, CountArray& means) {
   const int64_t width = image.x.size, channels = image.energy.size, rows = last - first,
                 parts = (channels + together - 1) / together;
   expect(0 <= first && first <= last && last <= image.y.size, "rows that are not there");
   expect(reach > local_guard, "surroundings within their guard");
   expect(std::ssize(instead) == channels, "a mean spectrum of another size");
   const double instead_total = std::accumulate(instead.begin(), instead.end(), 0.0);
-  CountArray means(static_cast<size_t>(rows * width * channels), 0.0f);
+  means.assign(static_cast<size_t>(rows * width * channels), 0.0f);
   std::vector<double> far_totals(static_cast<size_t>(parts * rows * width));
+  PerThread<Columns> all_far(width, reach), all_near(width, local_guard);
 #pragma omp parallel
   {
-    Columns far(width, reach), near(width, local_guard);
+    Columns &far = all_far.own(), &near = all_near.own();
     // Rows that follow one another have most of their lines in common, which are then still at hand.
 #pragma omp for collapse(2) schedule(dynamic, std::min(rows, most_rows))
     for (int64_t part = 0; part < parts; ++part)
@@ -120,7 +122,6 @@ CountArray local_means(const SpectrumImageView& image, int64_t reach, int64_t fi
       }
     }
   }
-  return means;
 }
 
 }  // namespace eelsvae

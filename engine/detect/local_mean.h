@@ -14,9 +14,9 @@ namespace eelsvae {
 // have it (Reed and Yu, IEEE Trans. ASSP 38, 1760 (1990); Kwon and Nasrabadi, IEEE Trans. GRS 43, 388
 // (2005)). Excluded pixels take no part and have 0; where none is left around a pixel, or their total is not
 // positive, `instead` (E) takes m's place. Bits do not depend on which rows are asked for, nor on the number
-// of threads.
-CountArray local_means(const SpectrumImageView& image, int64_t reach, int64_t first, int64_t last,
-                       std::span<const double> instead);
+// of threads. Into `means`, in the memory that this has.
+void local_means(const SpectrumImageView& image, int64_t reach, int64_t first, int64_t last,
+                 std::span<const double> instead, CountArray& means);
 
 inline constexpr int64_t local_guard = 2;
 

@@ -4,6 +4,10 @@
 
 #include <algorithm>
 
+#include "engine/first_failure.h"
+#include "engine/per_thread.h"
+#include "kernels/error.h"
+
 namespace eelsvae {
 namespace {
 
@@ -17,20 +21,25 @@ std::vector<int64_t> counted_pixels(const SpectrumImageView& image) {
 }  // namespace
 
 AmountMaps::AmountMaps(int64_t height, int64_t width, const ResidualModel& model, int64_t context)
-    : width_(width), model_(model) {
+    : height_(height), width_(width), model_(model) {
   const auto count = static_cast<size_t>(model.count());
-  amounts_.assign(count, std::vector<float>(static_cast<size_t>(height * width)));
+  amounts_.resize(count);
   if (context > 1) surroundings_.assign(count, Surroundings(height, width, context));
 }
 
 void AmountMaps::measure(int64_t first, const SpectrumImageView& observed, std::span<const float> expected,
                          const ResidualModel& model) {
-  const int64_t channels = observed.energy.size, before = first * width_;
+  expect(first_ <= first && first + observed.y.size <= height_, "rows that are not there");
+  const int64_t channels = observed.energy.size, before = (first - first_) * width_;
   const std::vector<int64_t> pixels = counted_pixels(observed);
-  for (std::vector<float>& map : amounts_) std::fill_n(map.begin() + before, observed.pixels(), 0.0f);
+  for (std::vector<float>& map : amounts_) {
+    map.resize(static_cast<size_t>(before));
+    map.resize(static_cast<size_t>(before + observed.pixels()), 0.0f);
+  }
+  PerThread<std::vector<float>> room(static_cast<size_t>(channels));
 #pragma omp parallel
   {
-    std::vector<float> z(static_cast<size_t>(channels));
+    std::vector<float>& z = room.own();
 #pragma omp for schedule(static)
     for (size_t i = 0; i < pixels.size(); ++i) {
       const int64_t pixel = pixels[i];
@@ -48,17 +57,30 @@ void AmountMaps::measure(int64_t first, const SpectrumImageView& observed, std::
 
 void AmountMaps::foretell_rows(std::span<const uint8_t> excluded, int64_t first, int64_t last, int64_t there,
                                int64_t settled) {
+  const auto mask = excluded.empty() ? excluded : excluded.subspan(static_cast<size_t>(first_ * width_));
+  FirstFailure failure;
   // Of a few rows there is not work for several threads.
   const bool together = std::ssize(surroundings_) >= omp_get_max_threads();
 #pragma omp parallel for schedule(dynamic) if (together)
   for (size_t k = 0; k < surroundings_.size(); ++k)
-    surroundings_[k].foretell_rows(amounts_[k], excluded, first, last, there, settled);
+    failure.guard([&] {
+      surroundings_[k].foretell_rows(amounts_[k], mask, first - first_, last - first_, there - first_,
+                                     settled - first_);
+    });
+  failure.rethrow();
+}
+
+void AmountMaps::forget_before(int64_t y) {
+  if (y <= first_) return;
+  for (std::vector<float>& map : amounts_) map.erase(map.begin(), map.begin() + (y - first_) * width_);
+  for (Surroundings& surroundings : surroundings_) surroundings.forget_rows(y - first_);
+  first_ = y;
 }
 
 float AmountMaps::weight(size_t k, size_t pixel) const {
   double strength = model_.strengths[k];
   if (foretells()) {
-    const auto spread = static_cast<double>(surroundings_[k].foretold().spread[pixel]);
+    const auto spread = static_cast<double>(surroundings_[k].foretold().spread[kept(pixel)]);
     strength = std::max(spread * spread / model_.level - 1, 0.0);
   }
   return static_cast<float>(strength / (1 + strength));

@@ -29,19 +29,25 @@ class AmountMaps {
   void foretell_rows(std::span<const uint8_t> excluded, int64_t first, int64_t last, int64_t there,
                      int64_t settled);
 
+  // Rows before row y are no longer kept. Those that are still asked for are `y` + reach() and after it.
+  void forget_before(int64_t y);
+
   // Of a pixel: what is foretold of its amount along component k (0 without a context), what is left of it,
   // and L / (1 + L), L being the variance of such amounts there beyond the noise's.
   float foretold(size_t k, size_t pixel) const {
-    return surroundings_.empty() ? 0 : surroundings_[k].foretold().value[pixel];
+    return surroundings_.empty() ? 0 : surroundings_[k].foretold().value[kept(pixel)];
   }
-  float left(size_t k, size_t pixel) const { return amounts_[k][pixel] - foretold(k, pixel); }
+  float left(size_t k, size_t pixel) const { return amounts_[k][kept(pixel)] - foretold(k, pixel); }
   float weight(size_t k, size_t pixel) const;
   bool foretells() const { return !surroundings_.empty(); }
 
  private:
-  int64_t width_;
+  size_t kept(size_t pixel) const { return pixel - static_cast<size_t>(first_ * width_); }
+
+  int64_t height_, width_;
   const ResidualModel& model_;
-  std::vector<std::vector<float>> amounts_;  // (k)(pixels)
+  int64_t first_ = 0;                        // the first row that is kept
+  std::vector<std::vector<float>> amounts_;  // (k)(pixels of the rows that are kept)
   std::vector<Surroundings> surroundings_;   // (k); empty without a context
 };
 

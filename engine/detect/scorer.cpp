@@ -10,7 +10,6 @@
 #include <boost/math/special_functions/erf.hpp>
 
 #include "engine/detect/empirical_null.h"
-#include "engine/detect/learned_score.h"
 #include "engine/detect/pooling.h"
 #include "engine/detect/scores.h"
 #include "engine/noise/filtered_noise.h"
@@ -90,6 +89,7 @@ Scorer::Scorer(const SpectrumImageView& prepared, const Expectation& expectation
                const PreprocessConfig& preprocess, const DetectionConfig& config, const ScoreState* state)
     : prepared_(prepared),
       expectation_(expectation),
+      expected_(expectation.spectra),
       preprocess_(preprocess),
       config_(config),
       state_(state),
@@ -98,45 +98,46 @@ Scorer::Scorer(const SpectrumImageView& prepared, const Expectation& expectation
       pixel_noise_(filtered_noise(prepared, preprocess.sigma, preprocess.xy_window)) {}
 
 Scorer::Scorer(const SpectrumImageView& rows, const Expectation& expectation,
-               const PreprocessConfig& preprocess, const DetectionConfig& config, const ScoreState& state,
-               Surrounded surrounded)
+               const PreprocessConfig& preprocess, const DetectionConfig& config,
+               const Surrounded& surrounded)
     : prepared_(rows),
       expectation_(expectation),
+      expected_(surrounded.expected),
       preprocess_(preprocess),
       config_(config),
-      state_(&state),
-      surrounded_(std::move(surrounded)),
-      window_(surrounded_->filters.window()),
-      pixel_noise_(surrounded_->pixel_noise),
-      filters_(&surrounded_->filters) {}
+      state_(nullptr),
+      surrounded_(surrounded),
+      window_(surrounded.filters.window()),
+      pixel_noise_(surrounded.residuals.noise.pixel_factor),
+      residuals_(&surrounded.residuals),
+      filters_(&surrounded.filters) {}
 
 const ResidualModel& Scorer::residuals() {
-  if (!residuals_ && state_) {
-    residuals_ = state_->residuals;
-    residuals_->noise.pixel_factor = pixel_noise_;
-  }
-  if (!residuals_) {
-    residuals_ = fit_residual_model(prepared_, expectation_.spectra,
-                                    noise_lag(preprocess_.sigma, preprocess_.xy_window), pixel_noise_);
+  if (residuals_) return *residuals_;
+  if (state_) {
+    own_residuals_ = state_->residuals;
+    own_residuals_->noise.pixel_factor = pixel_noise_;
+  } else {
+    own_residuals_ = fit_residual_model(prepared_, expected_,
+                                        noise_lag(preprocess_.sigma, preprocess_.xy_window), pixel_noise_);
     // Where nothing clips, the lowest of few counts is a 0 that was counted.
-    if (!clips(preprocess_.scaling_method)) residuals_->noise.clipped.clear();
+    if (!clips(preprocess_.scaling_method)) own_residuals_->noise.clipped.clear();
   }
+  residuals_ = &*own_residuals_;
   return *residuals_;
 }
 
 const AmountScores& Scorer::amounts() {
   if (!amounts_)
-    amounts_ = expectation_.is_projection
-                   ? AmountScores{}
-                   : amount_scores(prepared_, expectation_.spectra, residuals(), window_);
+    amounts_ = expectation_.is_projection ? AmountScores{}
+                                          : amount_scores(prepared_, expected_, residuals(), window_);
   return *amounts_;
 }
 
 const NormalVariation& Scorer::variation() {
   if (!variation_ && surrounded_)
-    variation_.emplace(prepared_, expectation_.spectra, residuals(), surrounded_->amounts,
-                       surrounded_->first);
-  if (!variation_) variation_.emplace(prepared_, expectation_.spectra, residuals(), config_.context);
+    variation_.emplace(prepared_, expected_, residuals(), surrounded_->amounts, surrounded_->first);
+  if (!variation_) variation_.emplace(prepared_, expected_, residuals(), config_.context);
   return *variation_;
 }
 
@@ -146,14 +147,14 @@ const MatchedFilters& Scorer::filters() {
       own_filters_.emplace(prepared_.energy, state_->mean_expected, state_->inverse_spreads, residuals(),
                            window_);
     else
-      own_filters_.emplace(prepared_, expectation_.spectra, variation(), window_);
+      own_filters_.emplace(prepared_, expected_, variation(), window_);
     filters_ = &*own_filters_;
   }
   return *filters_;
 }
 
 const WhitenedScores& Scorer::whitened() {
-  if (!whitened_) whitened_ = whitened_scores(prepared_, expectation_.spectra, variation(), filters());
+  if (!whitened_) whitened_ = whitened_scores(prepared_, expected_, variation(), filters());
   return *whitened_;
 }
 
@@ -171,7 +172,7 @@ std::vector<float> Scorer::scores(Score score) {
 }
 
 std::vector<float> Scorer::raw_scores(Score score) {
-  const std::span<const float> expected = expectation_.spectra;
+  const std::span<const float> expected = expected_;
   // What an almost perfect correlation lacks is as large as the noise's variance, which is not the same
   // everywhere.
   auto in_units_of_noise = [&](std::vector<float> map) {
@@ -191,7 +192,9 @@ std::vector<float> Scorer::raw_scores(Score score) {
                            prepared_.excluded)
                        .scores;
     case Score::learned:
-      return learned_scores(prepared_, expected, variation(), window_, shipped_score_head());
+      if (surrounded_) return surrounded_->head->scores(prepared_, expected, variation());
+      return HeadScorer(prepared_.energy, window_, shipped_score_head())
+          .scores(prepared_, expected, variation());
     case Score::whitened:
       return whitened().scores;
     case Score::amounts:

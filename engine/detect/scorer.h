@@ -6,6 +6,7 @@
 #include "engine/config.h"
 #include "engine/detect/amounts_score.h"
 #include "engine/detect/expectation.h"
+#include "engine/detect/learned_score.h"
 #include "engine/detect/normal_variation.h"
 #include "engine/detect/residual_model.h"
 #include "engine/detect/whitened_score.h"
@@ -39,16 +40,19 @@ class Scorer {
   Scorer(const SpectrumImageView& prepared, const Expectation& expectation,
          const PreprocessConfig& preprocess, const DetectionConfig& config,
          const ScoreState* state = nullptr);
-  // Rows of a larger image, of which is known what a Scorer would find in that: the noise that filters leave
-  // in these pixels, the amounts of all, and the filters. `first`: their first row there.
+  // Rows of a larger image, of which is known what a Scorer would find in that: the model with the noise that
+  // filters leave in these pixels, the amounts of all, the filters, and, for Score::learned, the head.
+  // `first`: their first row there; expected: their spectra, in place of the expectation's.
   struct Surrounded {
-    std::vector<float> pixel_noise;
+    std::span<const float> expected;
+    const ResidualModel& residuals;
     const AmountMaps& amounts;
     const MatchedFilters& filters;
+    HeadScorer* head;
     int64_t first;
   };
   Scorer(const SpectrumImageView& rows, const Expectation& expectation, const PreprocessConfig& preprocess,
-         const DetectionConfig& config, const ScoreState& state, Surrounded surrounded);
+         const DetectionConfig& config, const Surrounded& surrounded);
 
   ChannelWindow window() const { return window_; }
   // UserError where the noise cannot be measured.
@@ -68,13 +72,15 @@ class Scorer {
 
   SpectrumImageView prepared_;
   const Expectation& expectation_;
+  std::span<const float> expected_;
   const PreprocessConfig& preprocess_;
   const DetectionConfig& config_;
   const ScoreState* state_;
   std::optional<Surrounded> surrounded_;
   ChannelWindow window_;
   std::vector<float> pixel_noise_;  // (y, x), filtered_noise.h
-  std::optional<ResidualModel> residuals_;
+  std::optional<ResidualModel> own_residuals_;
+  const ResidualModel* residuals_ = nullptr;
   std::optional<NormalVariation> variation_;
   std::optional<MatchedFilters> own_filters_;
   const MatchedFilters* filters_ = nullptr;

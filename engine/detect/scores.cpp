@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/per_thread.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -41,9 +42,11 @@ std::vector<float> correlation_scores(const SpectrumImageView& observed, std::sp
   expect(0 <= window.first && window.first < window.last && window.last <= observed.energy.size,
          "score window outside the energy axis");
   std::vector<float> scores(static_cast<size_t>(observed.pixels()));
+  PerThread<std::vector<float>> one(static_cast<size_t>(window.size())),
+      other(static_cast<size_t>(window.size()));
 #pragma omp parallel
   {
-    std::vector<float> a(static_cast<size_t>(window.size())), b(a.size());
+    std::vector<float>&a = one.own(), &b = other.own();
 #pragma omp for schedule(static)
     for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel) {
       const float* first = prepare(observed.spectrum(pixel) + window.first, a.data());
@@ -117,9 +120,10 @@ std::vector<float> deviance_scores(const SpectrumImageView& observed, std::span<
   expect(expected.size() == observed.counts.size(), "expected spectra of another size");
   std::vector<float> scores(static_cast<size_t>(observed.pixels()));
   const int64_t channels = observed.energy.size;
+  PerThread<std::vector<float>> room(static_cast<size_t>(channels));
 #pragma omp parallel
   {
-    std::vector<float> z(static_cast<size_t>(channels));
+    std::vector<float>& z = room.own();
 #pragma omp for schedule(static)
     for (int64_t pixel = 0; pixel < observed.pixels(); ++pixel) {
       model.whiten(pixel, observed.spectrum(pixel), expected.data() + pixel * channels, z.data());

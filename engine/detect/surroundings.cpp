@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "engine/detect/window_quantiles.h"
+#include "engine/first_failure.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -44,10 +45,14 @@ struct Part {
   // The pixels that count in rows [first, last).
   template <typename Use>
   void for_pixels(int64_t first, int64_t last, Use&& use) const {
+    FirstFailure failure;
 #pragma omp parallel for schedule(static)
     for (int64_t y = first; y < last; ++y)
-      for (int64_t x = 0; x < width; ++x)
-        if (counts(y * width + x)) use(y, x);
+      failure.guard([&] {
+        for (int64_t x = 0; x < width; ++x)
+          if (counts(y * width + x)) use(y, x);
+      });
+    failure.rethrow();
   }
   // For every pixel of some rows a quantile of `value` over the rectangle around it, without itself.
   template <typename Value>
@@ -69,18 +74,18 @@ struct Part {
 }  // namespace
 
 Surroundings::Surroundings(int64_t height, int64_t width, int64_t side)
-    : height_(height), width_(width), half_(side / 2), at_border_(static_cast<size_t>(height)) {
+    : height_(height), width_(width), half_(side / 2) {
   expect(side >= 1 && side % 2 == 1, "the surroundings' side must be odd");
-  const auto pixels = static_cast<size_t>(height * width);
-  for (std::vector<float>* map : {&median_, &first_spread_, &foretold_.value, &foretold_.spread})
-    map->resize(pixels);
 }
 
 void Surroundings::foretell_rows(std::span<const float> map, std::span<const uint8_t> excluded, int64_t first,
                                  int64_t last, int64_t there, int64_t settled) {
-  expect(std::ssize(map) == height_ * width_, "a map of another size");
-  expect(0 <= first && first <= last && last <= there && there <= height_ && settled <= there,
+  expect(0 <= first && first <= last && last <= there && there <= height_ && settled <= there &&
+             there * width_ <= std::ssize(map),
          "rows that are not there");
+  for (std::vector<float>* rows : maps())
+    rows->resize(std::max(rows->size(), static_cast<size_t>(there * width_)));
+  at_border_.resize(std::max(at_border_.size(), static_cast<size_t>(there)));
   const Part part{there, width_, excluded};
   // Rows of a stage that are still to be made: those that the rows asked for are made of.
   struct Missing {
@@ -155,6 +160,13 @@ void Surroundings::foretell_rows(std::span<const float> map, std::span<const uin
     }
     keep(spread, rows);
   }
+}
+
+void Surroundings::forget_rows(int64_t count) {
+  for (std::vector<float>* rows : maps()) rows->erase(rows->begin(), rows->begin() + count * width_);
+  at_border_.erase(at_border_.begin(), at_border_.begin() + count);
+  for (int64_t& done : done_) done = std::max<int64_t>(0, done - count);
+  height_ -= count;
 }
 
 Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int64_t side,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -24,7 +25,7 @@ Foretold foretell(std::span<const float> map, int64_t height, int64_t width, int
                   std::span<const uint8_t> excluded);
 
 // The same for a map whose rows become known one after the other, from the first on; row by row, with the
-// same bits.
+// same bits. Rows count from the first that is kept.
 class Surroundings {
  public:
   Surroundings(int64_t height, int64_t width, int64_t side);
@@ -36,6 +37,9 @@ class Surroundings {
   // calculated again. Rows are asked for in ascending order, or again.
   void foretell_rows(std::span<const float> map, std::span<const uint8_t> excluded, int64_t first,
                      int64_t last, int64_t there, int64_t settled);
+  // So many rows more are no longer kept; of the map, neither. Those that are still asked for lie reach() or
+  // more rows below the first one that is kept, unless that is the map's first.
+  void forget_rows(int64_t count);
   const Foretold& foretold() const { return foretold_; }
   Foretold take() { return std::move(foretold_); }
 
@@ -44,9 +48,13 @@ class Surroundings {
   // own.
   enum Stage { median, first_spread, value, spread, stages };
 
-  int64_t height_, width_, half_;
+  std::array<std::vector<float>*, 4> maps() {
+    return {&median_, &first_spread_, &foretold_.value, &foretold_.spread};
+  }
+
+  int64_t height_, width_, half_;  // the first: from the first row that is kept on
   std::vector<float> median_, first_spread_;
-  std::vector<uint8_t> at_border_;  // (y): whether a pixel is foretold by its like
+  std::vector<uint8_t> at_border_;  // (rows): whether a pixel is foretold by its like
   Foretold foretold_;
   int64_t done_[stages] = {};  // rows that stay as they are
 };

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "engine/detect/spectral_features.h"
+#include "engine/per_thread.h"
 #include "kernels/error.h"
 #include "kernels/image_operations.h"
 
@@ -197,15 +198,21 @@ class Responses {
   template <typename Use>
   void for_pixels(const std::vector<int64_t>& pixels, Use&& use) const {
     const int64_t total = std::ssize(pixels);
+    struct Room {
+      std::vector<float> spectrum, z, y, amounts, weights;
+    };
+    const auto channels = static_cast<size_t>(channels_), components = static_cast<size_t>(components_);
+    PerThread<Room> rooms(Room{std::vector<float>(channels), std::vector<float>(channels * lanes),
+                               std::vector<float>(filters() * lanes), std::vector<float>(components * lanes),
+                               std::vector<float>(components * lanes)});
 #pragma omp parallel
     {
-      std::vector<float> z(static_cast<size_t>(channels_ * lanes)), y(filters() * lanes),
-          amounts(static_cast<size_t>(components_ * lanes)), weights(amounts.size());
+      auto& [spectrum, z, y, amounts, weights] = rooms.own();
 #pragma omp for schedule(dynamic)
       for (int64_t begin = 0; begin < total; begin += block)
         for (int64_t first = begin; first < std::min(begin + block, total); first += lanes) {
           const int64_t count = std::min(lanes, total - first);
-          load(pixels.data() + first, count, z.data(), amounts.data(), weights.data());
+          load(pixels.data() + first, count, spectrum, z.data(), amounts.data(), weights.data());
           respond(z.data(), amounts.data(), weights.data(), y.data());
           use(static_cast<size_t>(begin / block), first, count, y.data());
         }
@@ -215,11 +222,11 @@ class Responses {
  private:
   // z (E, lanes) without the foretold part; amounts (k, lanes), already times their weights (k, lanes). 0 in
   // the lanes beyond count.
-  void load(const int64_t* pixels, int64_t count, float* z, float* amounts, float* weights) const {
+  void load(const int64_t* pixels, int64_t count, std::vector<float>& spectrum, float* z, float* amounts,
+            float* weights) const {
     std::fill_n(z, channels_ * lanes, 0.0f);
     std::fill_n(amounts, components_ * lanes, 0.0f);
     std::fill_n(weights, components_ * lanes, 0.0f);
-    std::vector<float> spectrum(static_cast<size_t>(channels_));
     for (int64_t lane = 0; lane < count; ++lane) {
       const int64_t pixel = pixels[lane];
       for (int64_t k = 0; k < components_; ++k) {

@@ -5,6 +5,7 @@
 #include <bit>
 #include <limits>
 
+#include "engine/first_failure.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -113,15 +114,19 @@ std::vector<float> window_quantiles(const MapRows& map, int64_t first, int64_t l
   reach_x = std::min(reach_x, map.width);
   const int64_t most_ranks = (tile_height + 2 * reach_y) * (tile_width + 2 * reach_x);
   expect(most_ranks < std::numeric_limits<int32_t>::max(), "ranks that can be counted");
+  FirstFailure failure;
 #pragma omp parallel for collapse(2) schedule(dynamic)
   for (int64_t top = first; top < last; top += tile_height)
     for (int64_t left = 0; left < map.width; left += tile_width) {
       const Tile tile{top, std::min(last, top + tile_height), left, std::min(map.width, left + tile_width)};
-      if (most_ranks < std::numeric_limits<int16_t>::max())
-        tile_quantiles<int16_t>(map, tile, reach_y, reach_x, share, first, out);
-      else
-        tile_quantiles<int32_t>(map, tile, reach_y, reach_x, share, first, out);
+      failure.guard([&] {
+        if (most_ranks < std::numeric_limits<int16_t>::max())
+          tile_quantiles<int16_t>(map, tile, reach_y, reach_x, share, first, out);
+        else
+          tile_quantiles<int32_t>(map, tile, reach_y, reach_x, share, first, out);
+      });
     }
+  failure.rethrow();
   return out;
 }
 

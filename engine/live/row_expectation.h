@@ -1,13 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
-#include <vector>
 
 #include "engine/detect/baselines.h"
 #include "engine/detect/expectation.h"
 #include "engine/image/spectrum_image.h"
-#include "engine/live/row_band.h"
 #include "engine/network/model.h"
 #include "engine/network/reconstruction.h"
 
@@ -20,13 +17,16 @@ class RowExpectation {
 
   // So many rows after a row have to be there before it is known what is expected of it.
   virtual int64_t reach() const = 0;
-  // Takes the next prepared rows. Returns what is expected of the rows that are known with them: those that
-  // follow what was returned before, at most as far as what was taken.
-  virtual Expectation add(const SpectrumImageView& rows) = 0;
-  // Of all rows without an expectation, to the last of these, the next ones, whose spectra may still change.
-  // Where guesses() says no, that costs too much.
+  // So many rows before the first one without an expectation are still looked at.
+  virtual int64_t before() const = 0;
+  // More rows are prepared. rows: those of the scan from row `first` on, with before() ones before the first
+  // that has no expectation, to the last that is prepared. Into `known` what is expected of the rows for
+  // which that is known now: those that follow what was told before.
+  virtual void add(const SpectrumImageView& rows, int64_t first, Expectation& known) = 0;
+  // The same of all rows without an expectation, to the last of these, whose spectra may still change; they
+  // are not taken. Where guesses() says no, that costs too much.
   virtual bool guesses() const = 0;
-  virtual Expectation guess(const SpectrumImageView& rows) = 0;
+  virtual void guess(const SpectrumImageView& rows, int64_t first, Expectation& known) = 0;
 };
 
 // A baseline, which must outlive it.
@@ -36,21 +36,18 @@ class BaselineRows final : public RowExpectation {
   BaselineRows(const Baseline& baseline, int64_t height) : baseline_(baseline), height_(height) {}
 
   int64_t reach() const override { return baseline_.reach(); }
-  Expectation add(const SpectrumImageView& rows) override;
+  int64_t before() const override { return baseline_.reach(); }
+  void add(const SpectrumImageView& rows, int64_t first, Expectation& known) override;
   bool guesses() const override { return true; }
-  Expectation guess(const SpectrumImageView& rows) override;
+  void guess(const SpectrumImageView& rows, int64_t first, Expectation& known) override;
 
  private:
-  void hold(const SpectrumImageView& rows);
-  // Of the rows told_ to `last` of those that are held.
-  Expectation expected(const SpectrumImageView& rows, int64_t last);
+  // Of the rows from told_ to `last`.
+  void expect(const SpectrumImageView& rows, int64_t first, int64_t last, Expectation& known) const;
 
   const Baseline& baseline_;
   int64_t height_;
-  // Rows of the scan that are still needed, those of first_ and after it, and their mask.
-  std::optional<RowBand> held_;
-  std::vector<uint8_t> held_mask_;
-  int64_t first_ = 0, told_ = 0;  // told_: the first without expectation
+  int64_t told_ = 0;  // the first row without an expectation
 };
 
 // A model, which must outlive it, sees the rows of a tile together.
@@ -62,18 +59,19 @@ class ModelRows final : public RowExpectation {
         foretells_totals_(model.loss_kind() == ReconstructionLoss::poisson) {}
 
   int64_t reach() const override { return rows_.reach(); }
-  Expectation add(const SpectrumImageView& rows) override {
-    Expectation expectation;
-    expectation.spectra = rows_.add(rows);
-    expectation.foretells_totals = foretells_totals_;
-    return expectation;
+  int64_t before() const override { return 0; }
+  void add(const SpectrumImageView& rows, int64_t first, Expectation& known) override {
+    known.spectra = rows_.add(rows.rows(there_ - first, rows.y.size));
+    known.foretells_totals = foretells_totals_;
+    there_ = first + rows.y.size;
   }
   bool guesses() const override { return false; }
-  Expectation guess(const SpectrumImageView&) override { return {}; }
+  void guess(const SpectrumImageView&, int64_t, Expectation&) override {}
 
  private:
   RowReconstruction rows_;
   bool foretells_totals_;
+  int64_t there_ = 0;  // rows that were taken
 };
 
 }  // namespace eelsvae

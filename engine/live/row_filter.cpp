@@ -43,38 +43,41 @@ std::vector<uint8_t> RowFilter::mask_of(int64_t first, int64_t last,
   return mask;
 }
 
-// A filter needs the rows that it reaches. They end where the scan does, so that it is mirrored there.
-std::vector<float> RowFilter::smoothed(int64_t first, int64_t last, std::span<const uint8_t> excluded) {
+// A filter needs the rows that it reaches. They end where the scan does, so that it is mirrored there; those
+// that are not there yet are zeros.
+std::span<float> RowFilter::with_surroundings(const RowBand& band, int64_t from, int64_t to) {
+  const std::span<const float> known = band.rows(from, std::min(to, band.last()));
+  scratch_.assign(known.begin(), known.end());
+  scratch_.resize(static_cast<size_t>((to - from) * band.row_size()), 0.0f);
+  return scratch_;
+}
+
+std::span<float> RowFilter::smoothed(int64_t first, int64_t last, std::span<const uint8_t> excluded) {
   const int64_t row = recorded_.row_size(), from = std::max<int64_t>(0, first - reach_of_gaussian()),
                 to = std::min(height_, last + reach_of_gaussian());
-  const std::span<const float> known = recorded_.rows(from, std::min(to, there()));
-  scratch_.assign(known.begin(), known.end());
-  scratch_.resize(static_cast<size_t>((to - from) * row), 0.0f);
+  const std::span<float> part = with_surroundings(recorded_, from, to);
   const std::vector<uint8_t> mask = mask_of(from, to, excluded);
   if (sigma_ > 0 && !all_excluded(mask))
-    filter_lines({to - from, width_, channels_}, scratch_.data(), mask.data(), first - from, last - from,
+    filter_lines({to - from, width_, channels_}, part.data(), mask.data(), first - from, last - from,
                  gaussian_, gaussian_, std::nullopt);
-  std::vector<float> rows(scratch_.begin() + (first - from) * row, scratch_.begin() + (last - from) * row);
+  const std::span<float> rows =
+      part.subspan(static_cast<size_t>((first - from) * row), static_cast<size_t>((last - first) * row));
   if (!linear_)
     for (float& count : rows)
       count = share_below(quantiles_.data(), std::ssize(quantiles_), static_cast<double>(count));
   return rows;
 }
 
-// more: smoothed rows behind those that are kept.
-std::vector<float> RowFilter::averaged(int64_t first, int64_t last, std::span<const float> more,
-                                       std::span<const uint8_t> excluded) {
+std::span<const float> RowFilter::averaged(int64_t first, int64_t last, std::span<const uint8_t> excluded) {
   const int64_t row = smoothed_.row_size(), from = std::max<int64_t>(0, first - reach_of_mean()),
                 to = std::min(height_, last + reach_of_mean());
-  const std::span<const float> known = smoothed_.rows(from, std::min(to, smoothed_.last()));
-  scratch_.assign(known.begin(), known.end());
-  scratch_.insert(scratch_.end(), more.begin(), more.end());
-  scratch_.resize(static_cast<size_t>((to - from) * row), 0.0f);
+  const std::span<float> part = with_surroundings(smoothed_, from, to);
   const std::vector<uint8_t> mask = mask_of(from, to, excluded);
   if (!all_excluded(mask))
-    filter_lines({to - from, width_, channels_}, scratch_.data(), mask.data(), first - from, last - from,
-                 mean_, {}, linear_);
-  std::vector<float> rows(scratch_.begin() + (first - from) * row, scratch_.begin() + (last - from) * row);
+    filter_lines({to - from, width_, channels_}, part.data(), mask.data(), first - from, last - from, mean_,
+                 {}, linear_);
+  const std::span<float> rows =
+      part.subspan(static_cast<size_t>((first - from) * row), static_cast<size_t>((last - first) * row));
   fill_excluded(std::span(mask).subspan(static_cast<size_t>((first - from) * width_),
                                         static_cast<size_t>((last - first) * width_)),
                 rows, 0);
@@ -94,7 +97,7 @@ PreparedRows RowFilter::settle(std::span<const uint8_t> excluded) {
   }
   const int64_t first = settled_, last = unchanging(there(), reach());
   if (last <= first) return {};
-  PreparedRows rows{averaged(first, last, {}, excluded), noise_of(first, last, excluded)};
+  PreparedRows rows{averaged(first, last, excluded), noise_of(first, last, excluded)};
   smoothed_.drop_before(last - reach_of_mean());
   settled_ = last;
   return rows;
@@ -102,8 +105,11 @@ PreparedRows RowFilter::settle(std::span<const uint8_t> excluded) {
 
 PreparedRows RowFilter::tail(std::span<const uint8_t> excluded) {
   if (settled_ == there()) return {};
-  const std::vector<float> more = smoothed(smoothed_.last(), there(), excluded);
-  return {averaged(settled_, there(), more, excluded), noise_of(settled_, there(), excluded)};
+  const int64_t known = smoothed_.last();
+  smoothed_.append(smoothed(known, there(), excluded));
+  PreparedRows rows{averaged(settled_, there(), excluded), noise_of(settled_, there(), excluded)};
+  smoothed_.drop_from(known);
+  return rows;
 }
 
 }  // namespace eelsvae

@@ -13,8 +13,8 @@ namespace eelsvae {
 
 // Prepared rows, and the noise that filters leave in their pixels (filtered_noise.h).
 struct PreparedRows {
-  std::vector<float> spectra;  // (y, x, E), 0 in excluded pixels
-  std::vector<float> noise;    // (y, x)
+  std::span<const float> spectra;  // (y, x, E), 0 in excluded pixels; the filter's, until it is asked again
+  std::vector<float> noise;        // (y, x)
 };
 
 // Filters and scales the rows of a scan as they come, as smooth_and_scale() does the whole image: bit for
@@ -44,9 +44,9 @@ class RowFilter {
   // How many rows stay as they are when those there stay that they reach.
   int64_t unchanging(int64_t rows, int64_t reach) const;
   std::vector<uint8_t> mask_of(int64_t first, int64_t last, std::span<const uint8_t> excluded) const;
-  std::vector<float> smoothed(int64_t first, int64_t last, std::span<const uint8_t> excluded);
-  std::vector<float> averaged(int64_t first, int64_t last, std::span<const float> more,
-                              std::span<const uint8_t> excluded);
+  std::span<float> with_surroundings(const RowBand& band, int64_t from, int64_t to);
+  std::span<float> smoothed(int64_t first, int64_t last, std::span<const uint8_t> excluded);
+  std::span<const float> averaged(int64_t first, int64_t last, std::span<const uint8_t> excluded);
   std::vector<float> noise_of(int64_t first, int64_t last, std::span<const uint8_t> excluded) const;
 
   int64_t height_, width_, channels_;
@@ -57,7 +57,7 @@ class RowFilter {
   std::vector<double> quantiles_;
   RowBand recorded_, smoothed_;  // the second: by the Gaussian, and mapped to shares where the scaling does
   int64_t settled_ = 0;
-  std::vector<float> scratch_;
+  CountArray scratch_;
 };
 
 }  // namespace eelsvae

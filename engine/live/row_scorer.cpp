@@ -7,18 +7,20 @@
 #include <limits>
 #include <utility>
 
+#include "engine/detect/learned_score.h"
 #include "engine/detect/scorer.h"
 #include "engine/detect/thresholds.h"
 #include "engine/image/energy_axis.h"
 #include "engine/image/excluded.h"
 #include "engine/prepare/preprocess.h"
+#include "engine/score_head/shipped.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
 namespace {
 
-constexpr int64_t most_waiting = 16;  // complete rows that are prepared together
-constexpr int64_t most_kept = 64;     // spectra that fit worst
+constexpr int64_t most_waiting = 4;  // complete rows that are prepared together
+constexpr int64_t most_kept = 64;    // spectra that fit worst
 
 Axis pixel_axis(const char* name, int64_t count) {
   return {name, "", 0, 1, count};
@@ -39,17 +41,20 @@ RowScorer::RowScorer(std::shared_ptr<const DetectionState> state, int64_t height
       source_(std::move(source)),
       filter_(height, width, state_->fitted.energy.size, state_->preprocess, state_->fitted.scaling),
       window_(score_window(*state_)),
-      filters_(state_->fitted.energy, state_->scores.mean_expected, state_->scores.inverse_spreads,
-               state_->scores.residuals, window_),
+      model_(state_->scores.residuals),
+      filters_(state_->fitted.energy, state_->scores.mean_expected, state_->scores.inverse_spreads, model_,
+               window_),
       amounts_(height, width, state_->scores.residuals, state_->detection.context),
       excluded_(excluded.begin(), excluded.end()),
-      noise_(static_cast<size_t>(height * width), 1.0f),
-      scores_(noise_.size(), std::numeric_limits<float>::quiet_NaN()),
-      deviations_(noise_.size()),
+      scores_(static_cast<size_t>(height * width), std::numeric_limits<float>::quiet_NaN()),
+      deviations_(scores_.size()),
       prepared_(width * state_->fitted.energy.size),
       expected_(prepared_.row_size()),
-      own_scores_(width) {
-  excluded_.resize(noise_.size());
+      own_scores_(width),
+      noise_(width) {
+  excluded_.resize(scores_.size());
+  if (state_->detection.score == Score::learned)
+    head_.emplace(state_->fitted.energy, window_, shipped_score_head());
 }
 
 int64_t RowScorer::reach() const {
@@ -61,9 +66,9 @@ std::span<const uint8_t> RowScorer::mask_of(int64_t first, int64_t last) const {
                                                      static_cast<size_t>((last - first) * width_));
 }
 
-SpectrumImageView RowScorer::view(int64_t first, int64_t last, std::span<const float> spectra) const {
-  return {pixel_axis("y", last - first), pixel_axis("x", width_), state_->fitted.energy, spectra,
-          mask_of(first, last)};
+SpectrumImageView RowScorer::prepared(int64_t first, int64_t last) const {
+  return {pixel_axis("y", last - first), pixel_axis("x", width_), state_->fitted.energy,
+          prepared_.rows(first, last), mask_of(first, last)};
 }
 
 void RowScorer::add_row(SpectrumImage row) {
@@ -77,27 +82,31 @@ void RowScorer::add_row(SpectrumImage row) {
   if (complete_ - filter_.settled() > filter_.reach() + most_waiting) advance();
 }
 
-void RowScorer::measure(int64_t first, int64_t last, std::span<const float> observed,
-                        std::span<const float> expected, std::span<const float> pixel_noise) {
-  ResidualModel model = state_->scores.residuals;
-  model.noise.pixel_factor.assign(pixel_noise.begin(), pixel_noise.end());
-  amounts_.measure(first, view(first, last, observed), expected, model);
+const ResidualModel& RowScorer::model_of(int64_t first, int64_t last) {
+  const std::span<const float> noise = noise_.rows(first, last);
+  model_.noise.pixel_factor.assign(noise.begin(), noise.end());
+  return model_;
 }
 
-void RowScorer::score(int64_t first, int64_t last, std::span<const float> observed,
-                      const Expectation& expectation, std::vector<float> pixel_noise, bool final) {
-  const SpectrumImageView rows = view(first, last, observed);
-  Scorer scorer(rows, expectation, state_->preprocess, state_->detection, state_->scores,
-                Scorer::Surrounded{std::move(pixel_noise), amounts_, filters_, first});
+void RowScorer::score(int64_t first, int64_t last, bool final) {
+  Expectation expectation;  // but for the spectra, which stay where they are
+  expectation.is_projection = known_.is_projection;
+  if (!own_scores_.empty()) {
+    const std::span<const float> own = own_scores_.rows(first, last);
+    expectation.own_scores.assign(own.begin(), own.end());
+  }
+  const SpectrumImageView rows = prepared(first, last);
+  Scorer scorer(rows, expectation, state_->preprocess, state_->detection,
+                Scorer::Surrounded{expected_.rows(first, last), model_of(first, last), amounts_, filters_,
+                                   head_ ? &*head_ : nullptr, first});
   const std::vector<float> found = scorer.scores(state_->detection.score);
   const std::vector<Deviation>& departures = scorer.whitened().deviations;
   std::copy(found.begin(), found.end(), scores_.begin() + first * width_);
   std::copy(departures.begin(), departures.end(), deviations_.begin() + first * width_);
-  keep_worst(first, last, observed, expectation.spectra, final);
+  keep_worst(first, last, final);
 }
 
-void RowScorer::keep_worst(int64_t first, int64_t last, std::span<const float> observed,
-                           std::span<const float> expected, bool final) {
+void RowScorer::keep_worst(int64_t first, int64_t last, bool final) {
   const int64_t begin = first * width_, end = last * width_, channels = state_->fitted.energy.size;
   std::erase_if(worst_provisional_,
                 [&](const AnomalousSpectrum& one) { return begin <= one.pixel && one.pixel < end; });
@@ -105,12 +114,16 @@ void RowScorer::keep_worst(int64_t first, int64_t last, std::span<const float> o
   for (int64_t pixel = begin; pixel < end; ++pixel) {
     const float score = scores_[static_cast<size_t>(pixel)];
     if (std::isnan(score) || (std::ssize(worst) == most_kept && score <= worst.back().score)) continue;
-    const auto spectrum = [&](std::span<const float> of) {
-      const float* from = of.data() + (pixel - begin) * channels;
+    const auto spectrum = [&](const RowBand& of) {
+      const float* from = of.rows(first, last).data() + (pixel - begin) * channels;
       return std::vector<float>(from, from + channels);
     };
-    AnomalousSpectrum one{
-        pixel, score, final, deviations_[static_cast<size_t>(pixel)], spectrum(observed), spectrum(expected)};
+    AnomalousSpectrum one{pixel,
+                          score,
+                          final,
+                          deviations_[static_cast<size_t>(pixel)],
+                          spectrum(prepared_),
+                          spectrum(expected_)};
     worst.insert(std::ranges::upper_bound(worst, score, std::greater<>(), &AnomalousSpectrum::score),
                  std::move(one));
     if (std::ssize(worst) > most_kept) worst.pop_back();
@@ -129,50 +142,39 @@ std::vector<AnomalousSpectrum> RowScorer::worst(int64_t most, double above) cons
 void RowScorer::advance() {
   const PreparedRows more = filter_.settle(excluded_);
   if (!more.noise.empty()) {
-    const int64_t first = prepared_.last(), until = filter_.settled();
-    prepared_.append(more.spectra);
-    std::ranges::copy(more.noise, noise_.begin() + first * width_);
-    expect_rows(source_->add(view(first, until, prepared_.rows(first, until))));
+    take_prepared(more);
+    source_->add(prepared(first_prepared_, prepared_.last()), first_prepared_, known_);
+    take_expected();
   }
   const int64_t there = expected_.last(),
                 last = there == height_ ? there : std::max(final_rows_, there - amounts_.reach());
   if (last > final_rows_) {
     amounts_.foretell_rows(excluded_, final_rows_, last, there, there);
-    score(final_rows_, last, prepared_.rows(final_rows_, last), expectation_of(final_rows_, last),
-          noise_of(final_rows_, last), true);
+    score(final_rows_, last, true);
     final_rows_ = last;
     scored_rows_ = std::max(scored_rows_, last);
-    for (RowBand* band : {&prepared_, &expected_}) band->drop_before(last);
+    expected_.drop_before(last);
     if (!own_scores_.empty()) own_scores_.drop_before(last);
   }
+  first_prepared_ = std::max(first_prepared_, std::min(final_rows_, expected_.last() - source_->before()));
+  prepared_.drop_before(first_prepared_);
+  noise_.drop_before(first_prepared_);
+  amounts_.forget_before(final_rows_ - amounts_.reach());
+}
+
+void RowScorer::take_prepared(const PreparedRows& more) {
+  prepared_.append(more.spectra);
+  noise_.append(more.noise);
 }
 
 // Of the next rows, whose spectra are there.
-void RowScorer::expect_rows(Expectation known) {
-  const int64_t from = expected_.last(), to = from + std::ssize(known.spectra) / expected_.row_size();
-  fill_excluded(mask_of(from, to), known.spectra, 0);
-  expected_.append(known.spectra);
-  own_scores_.append(known.own_scores);
-  foretells_totals_ = known.foretells_totals;
-  is_projection_ = known.is_projection;
-  if (to > from) measure(from, to, prepared_.rows(from, to), expected_.rows(from, to), noise_of(from, to));
-}
-
-std::vector<float> RowScorer::noise_of(int64_t first, int64_t last) const {
-  return {noise_.begin() + first * width_, noise_.begin() + last * width_};
-}
-
-Expectation RowScorer::expectation_of(int64_t first, int64_t last) const {
-  Expectation part;
-  const std::span<const float> spectra = expected_.rows(first, last);
-  part.spectra.assign(spectra.begin(), spectra.end());
-  if (!own_scores_.empty()) {
-    const std::span<const float> own = own_scores_.rows(first, last);
-    part.own_scores.assign(own.begin(), own.end());
-  }
-  part.foretells_totals = foretells_totals_;
-  part.is_projection = is_projection_;
-  return part;
+void RowScorer::take_expected() {
+  const int64_t from = expected_.last(), to = from + std::ssize(known_.spectra) / expected_.row_size();
+  if (to == from) return;
+  fill_excluded(mask_of(from, to), known_.spectra, 0);
+  expected_.append(known_.spectra);
+  own_scores_.append(known_.own_scores);
+  amounts_.measure(from, prepared(from, to), expected_.rows(from, to), model_of(from, to));
 }
 
 Rows RowScorer::score_provisionally() {
@@ -181,15 +183,15 @@ Rows RowScorer::score_provisionally() {
   if (first >= last) return {first, first};
   // What follows the rows whose spectra and expectation are settled, as it is until now.
   if (last > known) {
-    const PreparedRows tail = filter_.tail(excluded_);
-    prepared_.append(tail.spectra);
-    std::ranges::copy(tail.noise, noise_.begin() + ready * width_);
-    expect_rows(source_->guess(view(ready, last, prepared_.rows(ready, last))));
+    take_prepared(filter_.tail(excluded_));
+    source_->guess(prepared(first_prepared_, last), first_prepared_, known_);
+    take_expected();
   }
   amounts_.foretell_rows(excluded_, first, last, last, known);
-  score(first, last, prepared_.rows(first, last), expectation_of(first, last), noise_of(first, last), false);
+  score(first, last, false);
   scored_rows_ = last;
   prepared_.drop_from(ready);
+  noise_.drop_from(ready);
   expected_.drop_from(known);
   if (!own_scores_.empty()) own_scores_.drop_from(known);
   return {first, last};

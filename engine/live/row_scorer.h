@@ -8,6 +8,8 @@
 
 #include "engine/detect/detection.h"
 #include "engine/detect/detection_state.h"
+#include "engine/detect/expectation.h"
+#include "engine/detect/learned_score.h"
 #include "engine/detect/normal_variation.h"
 #include "engine/detect/whitened_score.h"
 #include "engine/image/spectrum_image.h"
@@ -62,16 +64,12 @@ class RowScorer {
 
  private:
   std::span<const uint8_t> mask_of(int64_t first, int64_t last) const;
-  SpectrumImageView view(int64_t first, int64_t last, std::span<const float> spectra) const;
-  void expect_rows(Expectation known);
-  void measure(int64_t first, int64_t last, std::span<const float> observed, std::span<const float> expected,
-               std::span<const float> pixel_noise);
-  void score(int64_t first, int64_t last, std::span<const float> observed, const Expectation& expectation,
-             std::vector<float> pixel_noise, bool final);
-  void keep_worst(int64_t first, int64_t last, std::span<const float> observed,
-                  std::span<const float> expected, bool final);
-  std::vector<float> noise_of(int64_t first, int64_t last) const;
-  Expectation expectation_of(int64_t first, int64_t last) const;
+  SpectrumImageView prepared(int64_t first, int64_t last) const;
+  void take_prepared(const PreparedRows& more);
+  void take_expected();
+  const ResidualModel& model_of(int64_t first, int64_t last);
+  void score(int64_t first, int64_t last, bool final);
+  void keep_worst(int64_t first, int64_t last, bool final);
   std::vector<uint8_t> without_score() const;
 
   std::shared_ptr<const DetectionState> state_;
@@ -79,13 +77,16 @@ class RowScorer {
   std::unique_ptr<RowExpectation> source_;
   RowFilter filter_;
   ChannelWindow window_;
+  ResidualModel model_;  // with the noise of the rows that are worked on
   MatchedFilters filters_;
   AmountMaps amounts_;
+  std::optional<HeadScorer> head_;  // of Score::learned
   std::vector<uint8_t> excluded_;
-  std::vector<float> noise_, scores_;
+  std::vector<float> scores_;
   std::vector<Deviation> deviations_;
-  RowBand prepared_, expected_, own_scores_;
-  bool foretells_totals_ = false, is_projection_ = false;
+  int64_t first_prepared_ = 0;  // that is kept
+  RowBand prepared_, expected_, own_scores_, noise_;
+  Expectation known_;  // of the rows that are worked on
   int64_t complete_ = 0, final_rows_ = 0, scored_rows_ = 0;
   // Each the worst of all its rows, the worst first: a provisional score is gone with its row's final one,
   // and takes no final one's place.

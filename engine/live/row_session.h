@@ -44,8 +44,8 @@ struct LearnFromRows {
 // A score is final once no spectrum that is still to come can change it, reach() rows later. Before that it
 // is provisional: what it would have been, had the scan ended with the rows that were complete.
 //
-// Memory: maps of the scan, and spectra of the rows in flight, some three times reach() and those open, or
-// those that are learned from. Works in the caller's thread; one thread at a time.
+// Memory: 21 bytes of maps for each pixel, and spectra of the rows in flight, some five times reach() and
+// those open, or those that are learned from. Works in the caller's thread; one thread at a time.
 class RowSession {
  public:
   static constexpr int64_t default_patience = 2;

@@ -26,7 +26,7 @@ void check_plan(const ScanPlan& plan) {
   if (plan.height > most_pixels / plan.width)
     throw UserError("a scan of " + std::to_string(plan.height) + " x " + std::to_string(plan.width) +
                     " pixels; one that is scored while it is running has no more than " +
-                    std::to_string(most_pixels) + ", some hundred bytes of maps for each");
+                    std::to_string(most_pixels) + ", of which maps are kept");
   if (plan.energy.size > most_counts / plan.width)
     throw UserError(
         "rows of " + std::to_string(plan.width) + " pixels and " + std::to_string(plan.energy.size) +

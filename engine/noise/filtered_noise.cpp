@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "engine/per_thread.h"
 #include "engine/prepare/filters.h"
 #include "kernels/image_operations.h"
 
@@ -108,9 +109,10 @@ std::vector<float> filtered_noise(const PixelMask& image, double sigma, int64_t 
   const int64_t width = image.width, side = 2 * filters.reach() + 1;
   const double interior = filters.interior();
   std::vector<float> factors(static_cast<size_t>((last - first) * width), 1.0f);
+  PerThread<std::vector<double>> room(static_cast<size_t>(side * side));
 #pragma omp parallel
   {
-    std::vector<double> weights(static_cast<size_t>(side * side));
+    std::vector<double>& weights = room.own();
 #pragma omp for schedule(dynamic)
     for (int64_t y = first; y < last; ++y)
       for (int64_t x = 0; x < width; ++x) {

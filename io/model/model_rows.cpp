@@ -17,9 +17,14 @@ class OwnedModelRows final : public RowExpectation {
         rows_(*trained_->model, height, width, state.fitted.energy, state.detection) {}
 
   int64_t reach() const override { return rows_.reach(); }
-  Expectation add(const SpectrumImageView& rows) override { return rows_.add(rows); }
+  int64_t before() const override { return rows_.before(); }
+  void add(const SpectrumImageView& rows, int64_t first, Expectation& known) override {
+    rows_.add(rows, first, known);
+  }
   bool guesses() const override { return rows_.guesses(); }
-  Expectation guess(const SpectrumImageView& rows) override { return rows_.guess(rows); }
+  void guess(const SpectrumImageView& rows, int64_t first, Expectation& known) override {
+    rows_.guess(rows, first, known);
+  }
 
  private:
   std::shared_ptr<TrainedModel> trained_;

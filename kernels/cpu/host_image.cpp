@@ -115,15 +115,17 @@ class StripFilter {
         before_(std::max(plane.size(), along_energy.size())),
         after_(before_.size()),
         strip_(strip()),
-        columns_(static_cast<size_t>((strip_ + 2 * radius_) * channels())) {}
+        columns_(static_cast<size_t>((strip_ + 2 * radius_) * channels())),
+        past_(static_cast<size_t>(past_lines() * (std::min(strip_, width()) + radius_) * channels())),
+        left_(static_cast<size_t>((last_line_ - first_line_) * radius_ * channels())),
+        right_(left_.size()),
+        spectrum_(static_cast<size_t>(channels() + 2 * energy_radius())) {}
 
   // For columns [first, last) of the image. All threads must have come through here before one filters.
   void keep_halos(int64_t first, int64_t last) {
     first_ = first;
     last_ = last;
     if (first == last) return;
-    left_.resize(static_cast<size_t>((last_line_ - first_line_) * radius_ * channels()));
-    right_.resize(left_.size());
     for (int64_t y = first_line_; y < last_line_; ++y)
       for (int64_t k = 0; k < radius_; ++k) {
         filter_y(y, reflected(first - radius_ + k, width()), 1, halo(left_, y) + k * channels());
@@ -175,8 +177,6 @@ class StripFilter {
     const int64_t ahead = std::min(radius_, last_ - last);
     strip_first_ = first;
     past_width_ = (own + ahead) * n;
-    past_.resize(static_cast<size_t>(past_lines() * past_width_));
-    spectrum_.resize(static_cast<size_t>(n + 2 * energy_radius()));
     for (int64_t y = first_line_; y < last_line_; ++y) {
       float* columns = columns_.data();
       std::copy_n(halo(left_, y), radius_ * n, columns);
@@ -224,10 +224,15 @@ void filter_strips(const ImageShape& shape, float* counts, int64_t first_line, i
   // What threads keep of their neighbours' columns takes no more than a quarter of the image.
   const auto wanted = static_cast<int>(
       std::clamp<int64_t>(shape.width / std::max<int64_t>(1, 8 * radius), 1, omp_get_max_threads()));
+  // Made before the region, inside of which the process would end where memory does not suffice.
+  std::vector<StripFilter<Map>> of_threads;
+  of_threads.reserve(static_cast<size_t>(wanted));
+  for (int thread = 0; thread < wanted; ++thread)
+    of_threads.emplace_back(shape, counts, first_line, last_line, plane, along_energy, map);
 #pragma omp parallel num_threads(wanted)
   {
     const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    StripFilter<Map> strips(shape, counts, first_line, last_line, plane, along_energy, map);
+    StripFilter<Map>& strips = of_threads[static_cast<size_t>(thread)];
     strips.keep_halos(shape.width * thread / threads, shape.width * (thread + 1) / threads);
 #pragma omp barrier
     strips.filter();

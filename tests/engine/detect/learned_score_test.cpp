@@ -78,8 +78,8 @@ TEST(LearnedScore, LeavesExcludedPixelsOutAndKeepsItsBitsOnAnyNumberOfThreads) {
   const Film normal = film(Preset::bfo, {}, 603);
   const auto scores = [&] {
     Scorer scorer(normal.prepared, normal.mean, normal.preprocess, {});
-    return learned_scores(normal.prepared, normal.mean.spectra, scorer.variation(), {10, 300},
-                          shipped_score_head());
+    return HeadScorer(normal.prepared.energy, {10, 300}, shipped_score_head())
+        .scores(normal.prepared, normal.mean.spectra, scorer.variation());
   };
   const std::vector<float> two = scores();
   const ThreadCount one(1);

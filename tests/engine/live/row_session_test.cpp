@@ -192,6 +192,46 @@ TEST(RowSession, LeavesOutWhatIsMissingAsADetectionLeavesOutExcludedPixels) {
   EXPECT_EQ(session.excluded()[12 * width], by_request);
 }
 
+// Of maps and spectra only the rows around those that are worked on are kept: a scan of many times as many
+// rows, some of which come early, late or not at all, still ends as a detection in all of it.
+TEST(RowSession, HoldsTheRowsInFlightOfATallScan) {
+  for (const char* baseline : {"mean", "local:3"}) {
+    const auto state = state_of({baseline});
+    SpectrumImage scan = film(2), more = film(4);
+    for (int i = 0; i < 3; ++i) {
+      scan.counts.insert(scan.counts.end(), more.counts.begin(), more.counts.end());
+      scan.y.size += height;
+    }
+    const int64_t pixels = scan.y.size * width;
+    scan.excluded.assign(static_cast<size_t>(pixels), 0);
+    RowSession session(state, plan_of(scan), 3);
+    ASSERT_LT(4 * session.reach(), scan.y.size);
+    std::mt19937 random(7);
+    std::vector<int64_t> late;
+    for (int64_t first = 0; first < scan.y.size; first += 3) {
+      std::vector<int64_t> rows = {first, first + 1, first + 2};
+      std::erase_if(rows, [&](int64_t y) { return y >= scan.y.size; });
+      std::shuffle(rows.begin(), rows.end(), random);
+      for (const int64_t y : rows) {
+        if (y == 90) continue;  // lost
+        const bool cut = y % 31 == 17;
+        if (cut) late.push_back(y);
+        session.push(y * width, cut ? 11 : width, spectra(scan, y * width, cut ? 11 : width));
+      }
+      if (first % 4 == 0) session.score_provisionally();
+    }
+    for (const int64_t y : late)
+      session.push(y * width + 11, width - 11, spectra(scan, y * width + 11, width - 11));
+    session.finish();
+    for (int64_t pixel = 0; pixel < pixels; ++pixel)
+      if (pixel / width == 90 || (pixel / width % 31 == 17 && pixel % width >= 11))
+        scan.excluded[static_cast<size_t>(pixel)] = by_request;
+    const int64_t cut = std::ssize(late) * (width - 11);
+    EXPECT_EQ(session.counts(), (ScanCounts{pixels - width - cut, 0, cut, width + cut}));
+    expect_same(session.result(), whole(*state, scan), baseline);
+  }
+}
+
 TEST(RowSession, CountsWhatIsRepeatedOrLate) {
   const auto state = state_of({"mean"});
   const SpectrumImage scan = film(2), other = film(3);
@@ -369,16 +409,18 @@ class ShortOfMemory final : public RowExpectation {
  public:
   explicit ShortOfMemory(const Baseline& baseline) : rows_(baseline, height) {}
   int64_t reach() const override { return rows_.reach(); }
-  Expectation add(const SpectrumImageView& rows) override {
-    if (++calls_ == 2) throw std::bad_alloc();
-    return rows_.add(rows);
+  int64_t before() const override { return rows_.before(); }
+  void add(const SpectrumImageView& rows, int64_t first, Expectation& known) override {
+    if (first + rows.y.size > 20) throw std::bad_alloc();
+    rows_.add(rows, first, known);
   }
   bool guesses() const override { return true; }
-  Expectation guess(const SpectrumImageView& rows) override { return rows_.guess(rows); }
+  void guess(const SpectrumImageView& rows, int64_t first, Expectation& known) override {
+    rows_.guess(rows, first, known);
+  }
 
  private:
   BaselineRows rows_;
-  int calls_ = 0;
 };
 
 TEST(RowSession, EndsWhereRowsCouldNotBeScored) {
