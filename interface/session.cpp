@@ -13,6 +13,7 @@
 #include "io/files/message_text.h"
 #include "io/model/detection_source.h"
 #include "io/model/detection_state_file.h"
+#include "io/model/remarks.h"
 #include "io/model/trained_model.h"
 
 namespace eelsvae {

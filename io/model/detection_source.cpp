@@ -6,8 +6,6 @@
 
 #include "engine/detect/detection.h"
 #include "engine/detect/kept_detection.h"
-#include "engine/image/excluded.h"
-#include "engine/short_number.h"
 #include "io/config/config.h"
 #include "io/config/detection_settings.h"
 #include "io/model/model_rows.h"
@@ -120,27 +118,6 @@ std::shared_ptr<const DetectionState> state_to_keep(const DetectionSource& sourc
   DetectionState state = keep_detection(prepared, found, baseline, config.preprocess, config.detection);
   if (model) state.model_fingerprint = model_fingerprint(*model);
   return std::make_shared<const DetectionState>(std::move(state));
-}
-
-std::vector<Remark> remarks_on(const PreparedImage& prepared, const DetectionResult& result,
-                               const DetectionConfig& config) {
-  const Detection& found = result.found;
-  const int64_t excluded = excluded_pixels(prepared.image.excluded);
-  std::string counted = std::to_string(found.anomalous_pixels()) + " of " +
-                        std::to_string(prepared.image.pixels() - excluded) +
-                        " spectra do not fit (score above " + short_number(found.threshold, 4);
-  if (config.threshold_by_rate())  // what the threshold promises
-    counted += ", at a false-discovery rate of " + short_number(100 * config.fdr, 3) + " %";
-  counted += ")";
-  if (excluded > 0) counted += "; " + std::to_string(excluded) + " are excluded";
-  std::vector<Remark> remarks = {{false, std::move(counted)}};
-  if (result.comparison) {
-    remarks.push_back({false, describe(*result.comparison)});
-    if (const std::string remark = remark_on(*result.comparison); !remark.empty())
-      remarks.push_back({true, remark});
-  }
-  for (const std::string& doubt : found.doubts) remarks.push_back({true, "Not to be trusted: " + doubt});
-  return remarks;
 }
 
 }  // namespace eelsvae

@@ -65,12 +65,4 @@ std::shared_ptr<const DetectionState> state_to_keep(const DetectionSource& sourc
                                                     const PreparedImage& prepared, const Detection& found,
                                                     const Baseline* baseline, const SafetensorsFile* model);
 
-// What is said of a detection when it is done, a line each.
-struct Remark {
-  bool warning;
-  std::string text;
-};
-std::vector<Remark> remarks_on(const PreparedImage& prepared, const DetectionResult& result,
-                               const DetectionConfig& config);
-
 }  // namespace eelsvae

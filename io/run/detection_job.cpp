@@ -20,6 +20,7 @@
 #include "io/model/checkpoint.h"
 #include "io/model/detection_source.h"
 #include "io/model/detection_state_file.h"
+#include "io/model/remarks.h"
 #include "io/model/trained_model.h"
 #include "io/run/automatic_job.h"
 #include "io/run/detect_folder.h"

@@ -456,6 +456,7 @@ TEST_F(Interfaces, TrainingTellsAndStops) {
   trained(told.options());
   EXPECT_EQ(told.stages, (std::vector<std::string>{"preparing", "training", "comparing"}));
   EXPECT_EQ(std::ranges::count_if(told.lines, [](auto& line) { return line.starts_with("epoch "); }), 2);
+  EXPECT_TRUE(told.lines.back().ends_with("of 4 latent units active")) << told.lines.back();
 
   // In the first epoch nothing is there yet.
   Told first;
