@@ -14,6 +14,7 @@
 #include "io/files/mapped_file.h"
 #include "io/model/remarks.h"
 #include "io/model/trained_model.h"
+#include "kernels/device_scope.h"
 
 namespace eelsvae {
 namespace {
@@ -79,6 +80,7 @@ std::shared_ptr<const ModelInMemory> open_model(const std::string& path) {
 std::shared_ptr<const ModelInMemory> train_model(const eelsvae_image* image, const Config& config,
                                                  Caller& caller, bool& stopped,
                                                  std::optional<double> minutes) {
+  const DeviceScope device;
   std::optional<ThreadCount> threads;
   caller.take_threads(threads);
   check_no_files(config);

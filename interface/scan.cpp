@@ -26,6 +26,7 @@ RowSession session_for(const std::shared_ptr<const StateInMemory>& state, const 
 RowSession session_for(const ModelInMemory& model, const std::shared_ptr<const StateInMemory>& state,
                        const std::vector<std::string>& settings, const eelsvae_plan* plan,
                        const Caller& caller) {
+  const DeviceScope device;
   for (const std::string& setting : settings) {
     const std::string key = setting.substr(0, setting.find('='));
     if (key != "device" && key != "precision" && key != "detection.batch_size")

@@ -78,6 +78,7 @@ Session::Session(std::shared_ptr<const ModelInMemory> model, std::shared_ptr<con
 }
 
 void Session::begin() {
+  const DeviceScope device;
   check_no_files(source_.config);
   offer_ = find_backend(source_.config.device, source_.config.precision, "auto", &fallback_);
 }
@@ -123,6 +124,7 @@ std::shared_ptr<const FoundForCaller> Session::detect(const ImageFile& file, con
 std::shared_ptr<const FoundForCaller> Session::detect_in(
     const DetectionSource& with, const std::function<ImageToRead(const StopToken&)>& open,
     const std::string& path, const eelsvae_image* normal, const RecordInputs& records) {
+  const DeviceScope device;
   caller_.go();
   if (normal && (model_ || state_))
     throw UserError(std::string(model_ ? "a model was fitted when it was trained"

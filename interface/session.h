@@ -18,6 +18,7 @@
 #include "interface/model_in_memory.h"
 #include "io/files/provenance.h"
 #include "io/model/detection_source.h"
+#include "kernels/device_scope.h"
 
 namespace eelsvae {
 
@@ -61,6 +62,7 @@ class Session {
   // model: null where the state has a baseline of its own.
   Session(std::shared_ptr<const ModelInMemory> model, std::shared_ptr<const StateInMemory> state,
           const std::vector<std::string>& settings, const eelsvae_options* options);
+  ~Session() { leaving_.emplace(); }
 
   // normal: what a baseline is fitted to, as by eelsvae-detect's --fit; NULL: the image itself. records: of
   // the files that stand behind the detection, for the summary; asked for when it is done. UserError as
@@ -78,6 +80,8 @@ class Session {
   void stop() { caller_.stop(); }
 
  private:
+  std::optional<DeviceScope> leaving_;  // while all that follows is given back
+
   void begin();
   // with: source_, and how the image is taken.
   std::shared_ptr<const FoundForCaller> detect_in(const DetectionSource& with,

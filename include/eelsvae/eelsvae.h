@@ -14,7 +14,8 @@
  * NULL for an object or a place to write to is such a mistake, never a crash. Texts are UTF-8.
  *
  * The library neither writes to stdout or stderr, nor handles signals. Loading it needs a processor with AVX2
- * and FMA. It uses OpenMP's threads (libgomp). Its only files are those whose paths it is given, a file of
+ * and FMA. It uses OpenMP's threads (libgomp). Where it works on a GPU, the calling thread's current CUDA
+ * device is afterwards what it was before. Its only files are those whose paths it is given, a file of
  * measured choices in $XDG_CACHE_HOME/eelsvae, and, for arrays too large for the memory, scratch files in
  * $TMPDIR.
  */
