@@ -13,11 +13,11 @@
  * has left nothing behind, and eelsvae_last_message() says in a line what was wrong and what would be right.
  * NULL for an object or a place to write to is such a mistake, never a crash. Texts are UTF-8.
  *
- * The library neither writes to stdout or stderr, nor handles signals. Loading it needs a processor with AVX2
- * and FMA. It uses OpenMP's threads (libgomp). Where it works on a GPU, the calling thread's current CUDA
- * device is afterwards what it was before. Its only files are those whose paths it is given, a file of
- * measured choices in $XDG_CACHE_HOME/eelsvae, and, for arrays too large for the memory, scratch files in
- * $TMPDIR.
+ * The library neither writes to stdout or stderr, nor handles signals, nor ends the process: on a processor
+ * without AVX2 and FMA it can be loaded, and every call that returns a status is a mistake. It uses OpenMP's
+ * threads (libgomp). Where it works on a GPU, the calling thread's current CUDA device is afterwards what it
+ * was before. Its only files are those whose paths it is given, a file of measured choices in
+ * $XDG_CACHE_HOME/eelsvae, and, for arrays too large for the memory, scratch files in $TMPDIR.
  */
 #ifndef EELSVAE_EELSVAE_H
 #define EELSVAE_EELSVAE_H
