@@ -231,6 +231,6 @@ def _choose_and_detect(image: ImageLike, settings: str, minutes: float, keep_spe
         there = given = None
     found = session.detect(image if there is None else there, progress=progress)
     found.model = model
-    found.choices = [*([no_model] if no_model else []), *choices, *reasons]
+    found.choices = [*choices, *reasons]
     found.summary["choices"] = [*found.choices, *found.summary["choices"]]
     return found

@@ -174,6 +174,20 @@ def test_what_is_chosen(folder, program):
     assert chosen == told and (no_model, pixels) == ("", 1024) and reasons
 
 
+@pytest.mark.parametrize("how", [{}, {"data": {"dispersion": 0.25, "energy_offset": 690}}])
+def test_everything_is_chosen_as_by_the_program(folder, program, tmp_path, how):
+    """Of so few spectra no model is made, and nothing depends on the time that there is."""
+    image = folder / "small.hspy"
+    program("simulate", "--shape", 9, 14, 64, "--offset-ev", 700, "--seed", 4, "--output", image)
+    keys = [f"data.{key}={value}" for key, value in how.get("data", {}).items()] + ["detection.fdr=0.1"]
+    program("detect", image, "--output", tmp_path / "found", *(part for key in keys for part in ("--set", key)))
+    found = eelsvae.detect(image, detection={"fdr": 0.1}, **how)
+    assert found.summary["configuration"]["data"].pop("data_path") == ""
+    found.summary["configuration"]["data"]["data_path"] = str(image)  # which stands in "data" and "inputs", too
+    compare(found, tmp_path / "found")
+    assert found.choices == found.summary["choices"][: len(found.choices)] and len(set(found.choices)) >= 3
+
+
 def test_example(folder, tmp_path):
     script = pathlib.Path(__file__).parents[2] / "examples/own_file.py"
     done = subprocess.run([sys.executable, script, folder / "other.hspy", "0.05"], cwd=tmp_path, capture_output=True,
