@@ -283,6 +283,16 @@ eelsvae_status eelsvae_session_create_baseline(const char* baseline, const eelsv
   });
 }
 
+eelsvae_status eelsvae_session_create_with_state(const eelsvae_model* model, const eelsvae_state* state,
+                                                 const eelsvae_config* config, const eelsvae_options* options,
+                                                 eelsvae_session** session) {
+  return guarded([&] {
+    eelsvae_session*& created = place_for(session, "session");
+    created = new eelsvae_session(model ? model->model : nullptr, needed(state, "state").state,
+                                  config ? config->settings : std::vector<std::string>(), options);
+  });
+}
+
 eelsvae_status eelsvae_session_detect(eelsvae_session* session, const eelsvae_image* image,
                                       eelsvae_detection** detection) {
   return guarded([&] {
@@ -290,6 +300,16 @@ eelsvae_status eelsvae_session_detect(eelsvae_session* session, const eelsvae_im
     eelsvae_session& worker = needed(session, "session");
     const AtWork at_work(worker.at_work, "session");
     found = new eelsvae_detection{worker.session.detect(image)};
+  });
+}
+
+eelsvae_status eelsvae_session_detect_fitted(eelsvae_session* session, const eelsvae_image* image,
+                                             const eelsvae_image* normal, eelsvae_detection** detection) {
+  return guarded([&] {
+    eelsvae_detection*& found = place_for(detection, "detection");
+    eelsvae_session& worker = needed(session, "session");
+    const AtWork at_work(worker.at_work, "session");
+    found = new eelsvae_detection{worker.session.detect(image, &needed(normal, "normal"))};
   });
 }
 

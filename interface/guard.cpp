@@ -6,17 +6,24 @@ namespace eelsvae {
 namespace {
 
 thread_local std::string message;
-thread_local bool lost = false;  // there was no memory for it
+thread_local bool lost = false;              // there was no memory for it
+thread_local const char* refusal = nullptr;  // instead of it
 
 }  // namespace
 
 const char* last_message() noexcept {
+  if (refusal) return refusal;
   return lost ? "no memory, not even for a message" : message.c_str();
 }
 
 void forget_message() noexcept {
   message.clear();
   lost = false;
+}
+
+eelsvae_status refuse(const char* text) noexcept {
+  refusal = text;
+  return EELSVAE_MISTAKE;
 }
 
 eelsvae_status keep_message(eelsvae_status status, const char* text) noexcept {
@@ -39,3 +46,5 @@ void check_struct_size(size_t given, size_t first, size_t known, const char* nam
 }
 
 }  // namespace eelsvae
+
+extern "C" void eelsvae_asks_for_processor() {}

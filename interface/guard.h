@@ -8,6 +8,7 @@
 #include "engine/stop_token.h"
 #include "include/eelsvae/eelsvae.h"
 #include "kernels/error.h"
+#include "kernels/processor.h"
 
 // Between C and C++: no exception gets out, and what it said is kept for whoever asks.
 namespace eelsvae {
@@ -16,10 +17,13 @@ namespace eelsvae {
 const char* last_message() noexcept;
 void forget_message() noexcept;
 eelsvae_status keep_message(eelsvae_status status, const char* text) noexcept;
+// On a processor on which nothing else of the library can run, this and eelsvae.cpp do. text: lives on.
+eelsvae_status refuse(const char* text) noexcept;
 
 // Does the work of a call. `work` has no result; it leaves it in what it refers to.
 template <class Work>
 eelsvae_status guarded(const Work& work) noexcept {
+  if (const char* missing = missing_of_processor()) return refuse(missing);
   try {
     work();
     forget_message();

@@ -12,7 +12,9 @@
 #include "interface/guard.h"
 #include "io/config/config.h"
 #include "io/files/mapped_file.h"
+#include "io/model/remarks.h"
 #include "io/model/trained_model.h"
+#include "kernels/device_scope.h"
 
 namespace eelsvae {
 namespace {
@@ -78,6 +80,7 @@ std::shared_ptr<const ModelInMemory> open_model(const std::string& path) {
 std::shared_ptr<const ModelInMemory> train_model(const eelsvae_image* image, const Config& config,
                                                  Caller& caller, bool& stopped,
                                                  std::optional<double> minutes) {
+  const DeviceScope device;
   std::optional<ThreadCount> threads;
   caller.take_threads(threads);
   check_no_files(config);
@@ -112,6 +115,7 @@ std::shared_ptr<const ModelInMemory> train_model(const eelsvae_image* image, con
   if (info.history.empty()) return nullptr;
   if (info.comparison) info.comparison->model = info.history.back().deviance;
   const bool measured = trainer.held_out() && !stopped;
+  const std::vector<EpochRecord> all_epochs = job->state().history;
   std::vector<std::byte> content = checkpoint_content(*job->finish(*best).model, info);
   best.reset();
   job.reset();
@@ -132,6 +136,9 @@ std::shared_ptr<const ModelInMemory> train_model(const eelsvae_image* image, con
       caller.warn(std::string("What the model finds was not measured: ") + error.what());
     }
   }
+  if (!stopped)
+    for (const Remark& remark : remarks_on_training(config, all_epochs, info.comparison))
+      remark.warning ? caller.warn(remark.text) : caller.info(remark.text);
   return std::make_shared<ModelInMemory>(std::move(content), "the trained model");
 }
 

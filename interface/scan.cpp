@@ -26,6 +26,7 @@ RowSession session_for(const std::shared_ptr<const StateInMemory>& state, const 
 RowSession session_for(const ModelInMemory& model, const std::shared_ptr<const StateInMemory>& state,
                        const std::vector<std::string>& settings, const eelsvae_plan* plan,
                        const Caller& caller) {
+  const DeviceScope device;
   for (const std::string& setting : settings) {
     const std::string key = setting.substr(0, setting.find('='));
     if (key != "device" && key != "precision" && key != "detection.batch_size")
@@ -71,22 +72,23 @@ void check_options(const eelsvae_options& options) {
 }  // namespace
 
 std::shared_ptr<const StateInMemory> open_state(const std::string& path) {
-  return std::make_shared<const StateInMemory>(load_detection_state(path));
+  return std::make_shared<const StateInMemory>(
+      std::make_shared<const DetectionState>(load_detection_state(path)));
 }
 
 std::shared_ptr<const StateInMemory> state_from(const void* content, size_t size) {
   const auto* first = static_cast<const std::byte*>(content);
   const std::vector<std::byte> copy(first, first + size);  // aligned
-  return std::make_shared<const StateInMemory>(
-      read_detection_state(SafetensorsFile(copy, "the state in memory")));
+  return std::make_shared<const StateInMemory>(std::make_shared<const DetectionState>(
+      read_detection_state(SafetensorsFile(copy, "the state in memory"))));
 }
 
 std::shared_ptr<const StateInMemory> learn_state_of(const eelsvae_image* image, const std::string& baseline,
                                                     const Config& config) {
   check_no_files(config);
-  return std::make_shared<const StateInMemory>(learn_state(image_of_caller(image, config.data),
-                                                           parse_baseline(baseline), config.preprocess,
-                                                           config.detection, config.data.energy_range));
+  return std::make_shared<const StateInMemory>(std::make_shared<const DetectionState>(
+      learn_state(image_of_caller(image, config.data), parse_baseline(baseline), config.preprocess,
+                  config.detection, config.data.energy_range)));
 }
 
 eelsvae_plan no_plan() {
@@ -175,7 +177,7 @@ std::shared_ptr<const StateInMemory> ScanForCaller::state() const {
   if (!state_) {
     std::shared_ptr<const DetectionState> learned = session_.state();
     if (!learned) throw UserError("the scan is still learning its state from its first rows");
-    state_ = std::make_shared<const StateInMemory>(*learned);
+    state_ = std::make_shared<const StateInMemory>(std::move(learned));
   }
   return state_;
 }

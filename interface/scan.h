@@ -12,6 +12,7 @@
 #include "include/eelsvae/eelsvae.h"
 #include "interface/caller.h"
 #include "interface/session.h"
+#include "kernels/device_scope.h"
 
 namespace eelsvae {
 
@@ -53,6 +54,8 @@ class ScanForCaller {
   ScanForCaller(const std::string& baseline, int64_t rows, const Config& config, const eelsvae_plan* plan,
                 const eelsvae_options* options);
 
+  ~ScanForCaller() { leaving_.emplace(); }
+
   // spectra: (count, channels) of `type`, or with so many bytes between spectra and channels (both 0: C
   // order).
   Rows push(int64_t first, int64_t count, const void* spectra, int32_t type, int64_t stride = 0,
@@ -69,11 +72,14 @@ class ScanForCaller {
   std::shared_ptr<const StateInMemory> state() const;
 
  private:
+  std::optional<DeviceScope> leaving_;  // while all that follows is given back
+
   void tell(bool was_learning);
 
   // `work` changes the session. The caller is told of it when others can look again, and so can the caller.
   template <class Work>
   Rows change(const Work& work) {
+    const DeviceScope device;
     std::optional<ThreadCount> threads;
     caller_.take_threads(threads);
     bool was_learning = false;

@@ -5,16 +5,15 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/detect/change_words.h"
-#include "engine/detect/kept_detection.h"
 #include "engine/image/excluded.h"
-#include "engine/short_number.h"
 #include "interface/caller_image.h"
 #include "interface/guard.h"
 #include "io/config/config.h"
 #include "io/config/detection_json.h"
-#include "io/config/detection_settings.h"
 #include "io/files/message_text.h"
+#include "io/model/detection_source.h"
 #include "io/model/detection_state_file.h"
+#include "io/model/remarks.h"
 #include "io/model/trained_model.h"
 
 namespace eelsvae {
@@ -32,45 +31,62 @@ void check_data_keys(const std::vector<std::string>& settings) {
   }
 }
 
+void check_model(const ModelInMemory& model) {
+  if (model.info.config.preprocess.align_path)
+    throw UserError(
+        model.file.path() +
+        ": was trained with preprocess.align_path, on energies that a low-loss image corrects, which "
+        "the library does not take; use eelsvae-detect");
+}
+
 }  // namespace
 
-StateInMemory::StateInMemory(DetectionState given)
-    : state(std::make_shared<const DetectionState>(std::move(given))),
-      content(detection_state_content(*state)) {}
+StateInMemory::StateInMemory(std::shared_ptr<const DetectionState> given)
+    : state(std::move(given)), content(detection_state_content(*state)) {}
 
 Session::Session(std::shared_ptr<const ModelInMemory> model, const std::vector<std::string>& settings,
                  const eelsvae_options* options)
-    : caller_(options), model_(std::move(model)), config_(model_->info.config) {
-  if (config_.preprocess.align_path)
-    throw UserError(
-        model_->file.path() +
-        ": was trained with preprocess.align_path, on energies that a low-loss image corrects, which "
-        "the library does not take; use eelsvae-detect");
+    : caller_(options), model_(std::move(model)) {
+  check_model(*model_);
   check_data_keys(settings);
-  if (!caller_.options().on_training_image) forget_training_image(config_.preprocess);
-  forgotten_ = apply_to_detection(settings, config_, "configuration");
-  check_no_files(config_);
-  fitted_ = FittedPreprocess{model_->info.energy, model_->info.scaling, model_->info.alignment};
-  choose_device();
+  source_ =
+      source_of_model(model_->info, settings, caller_.options().on_training_image != 0, "configuration");
+  begin();
 }
 
 Session::Session(const std::string& baseline, const Config& config, const eelsvae_options* options)
-    : caller_(options), baseline_(parse_baseline(baseline)), config_(config) {
-  check_no_files(config_);
+    : caller_(options), baseline_(parse_baseline(baseline)), source_(source_of_baseline(baseline_, config)) {
   if (caller_.options().on_training_image)
     throw UserError(
         "options: on_training_image is for sessions with a model; a baseline is fitted to each image");
-  choose_device();
+  begin();
 }
 
-void Session::choose_device() {
-  offer_ = find_backend(config_.device, config_.precision, "auto", &fallback_);
+Session::Session(std::shared_ptr<const ModelInMemory> model, std::shared_ptr<const StateInMemory> state,
+                 const std::vector<std::string>& settings, const eelsvae_options* options)
+    : caller_(options), model_(std::move(model)), state_(std::move(state)) {
+  check_data_keys(settings);
+  if (!model_ && caller_.options().on_training_image)
+    throw UserError("options: on_training_image is for sessions with a model; this state has a baseline");
+  if (model_) {
+    check_model(*model_);
+    source_ =
+        source_of_model(model_->info, settings, caller_.options().on_training_image != 0, "configuration");
+  }
+  take_state(state_->state, model_ ? &model_->file : nullptr, settings, "configuration", source_);
+  begin();
+}
+
+void Session::begin() {
+  const DeviceScope device;
+  check_no_files(source_.config);
+  offer_ = find_backend(source_.config.device, source_.config.precision, "auto", &fallback_);
 }
 
 Model& Session::network(int64_t channels, int64_t batch) {
   if (!trained_.model || batch_ != batch) {
     trained_.model.reset();  // before its backend; its memory is free for the next
-    trained_ = load_trained_model(model_->file, config_, channels, batch, offer_);
+    trained_ = load_trained_model(model_->file, source_.config, channels, batch, offer_);
     batch_ = batch;
     caller_.info(describe(trained_.choice));
     for (const std::string& note : trained_.backend->notes()) caller_.warn(note);
@@ -79,10 +95,10 @@ Model& Session::network(int64_t channels, int64_t batch) {
 }
 
 std::vector<float> Session::held_out_scores() const {
-  if (!model_ || !config_.detection.threshold_by_held_out()) return {};
+  const Config& config = source_.config;
+  if (!model_ || state_ || !config.detection.threshold_by_held_out()) return {};
   const CheckpointInfo& info = model_->info;
-  if (!config_.detection.scores_like(info.config.detection, config_.model.latent) ||
-      info.normal_scores.empty())
+  if (!config.detection.scores_like(info.config.detection, config.model.latent) || info.normal_scores.empty())
     throw UserError(
         "detection.threshold_method=conformal: the model has no scores of held-out spectra that were made "
         "like "
@@ -90,44 +106,33 @@ std::vector<float> Session::held_out_scores() const {
   return info.normal_scores;
 }
 
-SourceDescription Session::description() const {
-  if (!model_) return {kind_of(baseline_), 0, {}, false};
-  return {SourceDescription::Kind::model, config_.tiles.image_size, model_->info.comparison,
-          caller_.options().on_training_image && config_.preprocess == model_->info.config.preprocess};
+std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given, const eelsvae_image* normal,
+                                                      const RecordInputs& records) {
+  return detect_in(
+      source_, [&](const StopToken&) { return image_of_caller(given, source_.config.data); }, "", normal,
+      records);
 }
 
-Baseline Session::fit_baseline(const eelsvae_image* normal, const PreparedImage& prepared) const {
-  if (!normal) return Baseline(prepared.image, {}, baseline_);
-  const Axis own = image_of_caller(normal, {}).image.energy;
-  const Axis& needed = prepared.image.energy;
-  const double half = 0.5 * own.scale;
-  if (needed.value(0) < own.value(0) - half || needed.value(static_cast<double>(needed.size - 1)) >
-                                                   own.value(static_cast<double>(own.size - 1)) + half)
-    throw UserError("the image that the baseline is fitted to has the energies " + describe(own) +
-                    ", the image under test " + describe(needed) + "; fit to one that has all of these");
-  Config config = config_;
-  forget_training_image(config.preprocess);
-  config.data.exclude.clear();
-  const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
-  return Baseline(prepare(image_of_caller(normal, config.data), config.preprocess, std::nullopt, &fitted,
-                          std::nullopt, preparing_.get())
-                      .image,
-                  {}, baseline_);
+std::shared_ptr<const FoundForCaller> Session::detect(const ImageFile& file, const eelsvae_image* normal,
+                                                      const RecordInputs& records) {
+  DetectionSource source = source_;
+  source.config.data = file.data;
+  if (model_) source.description.own_image &= taken_alike(file.data, model_->info.config.data);
+  return detect_in(source, file.open, file.path, normal, records);
 }
 
-std::shared_ptr<const FoundForCaller> Session::detect(const eelsvae_image* given,
-                                                      const eelsvae_image* normal) {
-  return detect([&](const StopToken&) { return image_of_caller(given, config_.data); }, normal);
-}
-
-std::shared_ptr<const FoundForCaller> Session::detect(
-    const std::function<ImageToRead(const StopToken&)>& open, const eelsvae_image* normal) {
+std::shared_ptr<const FoundForCaller> Session::detect_in(
+    const DetectionSource& with, const std::function<ImageToRead(const StopToken&)>& open,
+    const std::string& path, const eelsvae_image* normal, const RecordInputs& records) {
+  const DeviceScope device;
   caller_.go();
-  if (model_ && normal)
-    throw UserError("a model was fitted when it was trained; an image to fit to belongs to a baseline");
+  if (normal && (model_ || state_))
+    throw UserError(std::string(model_ ? "a model was fitted when it was trained"
+                                       : "a state has a baseline that was fitted before") +
+                    "; an image to fit to belongs to a baseline alone");
   std::optional<ThreadCount> threads;
   caller_.take_threads(threads);
-  const DetectionConfig& detection = config_.detection;
+  const Config& config = with.config;
   ImageToRead image = open(caller_.token());
   caller_.begin("preparing");
   if (!preparing_) {
@@ -137,13 +142,9 @@ std::shared_ptr<const FoundForCaller> Session::detect(
     for (const std::string& note : preparing_->notes()) caller_.warn(note);
   }
   auto result = std::make_shared<FoundForCaller>();
-  result->prepared =
-      prepare(std::move(image), config_.preprocess, model_ ? std::nullopt : config_.data.energy_range,
-              fitted_ ? &*fitted_ : nullptr, std::nullopt, preparing_.get());
+  result->prepared = prepare_for_detection(with, std::move(image), std::nullopt, *preparing_);
   const PreparedImage& prepared = result->prepared;
-  if (model_) check_non_negative(prepared.image, config_.loss.reconstruction);
-  check_detection(prepared.image, model_ ? config_.tiles.image_size : 0, detection);
-  if (forgotten_ && excluded_pixels(prepared.image.excluded, by_request) == 0)
+  if (with.forgotten && excluded_pixels(prepared.image.excluded, by_request) == 0)
     caller_.info("The training excluded pixels, this detection excludes none; a mask or data.exclude does");
   for (const std::string& note : prepared.notes) caller_.info(note);
 
@@ -151,12 +152,15 @@ std::shared_ptr<const FoundForCaller> Session::detect(
   Model* model = nullptr;
   std::string name;
   if (model_) {
-    model = &network(prepared.image.energy.size,
-                     tiles_at_a_time(config_.tiles, detection, prepared.image.y.size, prepared.image.x.size));
+    model = &network(
+        prepared.image.energy.size,
+        tiles_at_a_time(config.tiles, config.detection, prepared.image.y.size, prepared.image.x.size));
     name = utf8_text(model_->file.path());  // which goes into JSON
   } else {
     caller_.begin("fitting");
-    baseline.emplace(fit_baseline(normal, prepared));
+    const OpenNormal open_normal = [&](const Config& as) { return image_of_caller(normal, as.data); };
+    baseline.emplace(
+        baseline_for(with, baseline_, prepared, normal ? open_normal : OpenNormal(), *preparing_));
     name = baseline->describe();
     caller_.info(name);
   }
@@ -166,7 +170,7 @@ std::shared_ptr<const FoundForCaller> Session::detect(
     if (baseline) return expect_from(*baseline, of);
     const bool whole = of.counts.data() == prepared.image.counts.data();
     return expect_from(
-        *model, of, detection,
+        *model, of, config.detection,
         [&](int64_t done, int64_t total) {
           caller_.progress(whole ? "reconstructing" : "comparing", done, total);
         },
@@ -178,26 +182,29 @@ std::shared_ptr<const FoundForCaller> Session::detect(
     if (std::exchange(first, false)) caller_.begin("scoring");
     return expectation;
   };
-  DetectionResult done = run_detection(prepared.image, and_then_scoring, description(), config_.preprocess,
-                                       detection, held_out, caller_.token());
+  DetectionResult done = run_detection(prepared.image, and_then_scoring, with.description, config.preprocess,
+                                       config.detection, held_out, caller_.token(), with.state.get());
   const Backend& backend = model_ ? *trained_.backend : *preparing_;
-  DetectionReport report{prepared.image, done.expectation, done.found, config_, "", name};
+  DetectionReport report{prepared.image, done.expectation, done.found, config, path, name};
   report.comparison = done.comparison;
-  report.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}}, {}, prepared.notes};
+  report.provenance = {{{"eelsvae", EELSVAE_VERSION}, {"device", backend.description()}},
+                       records ? records(caller_.token()) : std::vector<InputFile>(),
+                       {}};
+  std::vector<std::string>& choices = report.provenance.choices;
+  for (const std::string& choice : {fallback_, model_ ? describe(trained_.choice) : name})
+    if (!choice.empty()) choices.push_back(choice);
+  choices.insert(choices.end(), prepared.notes.begin(), prepared.notes.end());
   result->summary = summary_json(report).dump(2) + "\n";
   result->scored_pixels = prepared.image.pixels() - excluded_pixels(prepared.image.excluded);
   for (const Region& region : done.found.regions)
-    result->explanations.push_back(sentence(region.explanation, detection.elements));
-  caller_.info(std::to_string(done.found.anomalous_pixels()) + " of " +
-               std::to_string(result->scored_pixels) + " spectra do not fit (score above " +
-               short_number(done.found.threshold, 4) + ")");
-  for (const std::string& doubt : done.found.doubts) caller_.warn("Not to be trusted: " + doubt);
-  if (done.found.null && why_not_kept(config_.preprocess, detection).empty()) {
-    DetectionState state =
-        keep_detection(prepared, done.found, baseline ? &*baseline : nullptr, config_.preprocess, detection);
-    if (model_) state.model_fingerprint = model_fingerprint(model_->file);
+    result->explanations.push_back(sentence(region.explanation, config.detection.elements));
+  for (const Remark& remark : remarks_on(prepared, done, config.detection))
+    remark.warning ? caller_.warn(remark.text) : caller_.info(remark.text);
+  if (state_)
+    result->state = state_;
+  else if (auto state = state_to_keep(with, prepared, done.found, baseline ? &*baseline : nullptr,
+                                      model_ ? &model_->file : nullptr))
     result->state = std::make_shared<const StateInMemory>(std::move(state));
-  }
   result->found = std::move(done.found);
   if (caller_.options().keep_spectra)
     result->expected = std::move(done.expectation.spectra);

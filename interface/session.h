@@ -16,12 +16,15 @@
 #include "include/eelsvae/eelsvae.h"
 #include "interface/caller.h"
 #include "interface/model_in_memory.h"
+#include "io/files/provenance.h"
+#include "io/model/detection_source.h"
+#include "kernels/device_scope.h"
 
 namespace eelsvae {
 
 // The state of a detection, and what its file holds.
 struct StateInMemory {
-  explicit StateInMemory(DetectionState given);
+  explicit StateInMemory(std::shared_ptr<const DetectionState> given);
 
   const std::shared_ptr<const DetectionState> state;
   const std::vector<std::byte> content;
@@ -39,8 +42,16 @@ struct FoundForCaller {
   std::shared_ptr<const StateInMemory> state = {};
 };
 
-// Detections by one model, or by one kind of baseline, one after the other, as io/run/detection_job.cpp has
-// them.
+// An image in a file that somebody else opens.
+struct ImageFile {
+  std::string path;
+  DataConfig data;  // how it is taken
+  std::function<ImageToRead(const StopToken&)> open;
+};
+using RecordInputs = std::function<std::vector<InputFile>(const StopToken&)>;
+
+// Detections by one model, by one kind of baseline, or by the state of another one, one after the other, as
+// io/run/detection_job.cpp has them.
 class Session {
  public:
   // settings: "key=value". UserError for keys that a detection has no say in, and for a device that is not
@@ -48,36 +59,47 @@ class Session {
   Session(std::shared_ptr<const ModelInMemory> model, const std::vector<std::string>& settings,
           const eelsvae_options* options);
   Session(const std::string& baseline, const Config& config, const eelsvae_options* options);
+  // model: null where the state has a baseline of its own.
+  Session(std::shared_ptr<const ModelInMemory> model, std::shared_ptr<const StateInMemory> state,
+          const std::vector<std::string>& settings, const eelsvae_options* options);
+  ~Session() { leaving_.emplace(); }
 
-  // normal: what a baseline is fitted to, as by eelsvae-detect's --fit; NULL: the image itself. UserError as
-  // prepare() and run_detection() have it, and for a normal image beside a model; Interrupted where the
-  // caller asks for it.
+  // normal: what a baseline is fitted to, as by eelsvae-detect's --fit; NULL: the image itself. records: of
+  // the files that stand behind the detection, for the summary; asked for when it is done. UserError as
+  // prepare() and run_detection() have it, and for a normal image beside a model or a state; Interrupted
+  // where the caller asks for it.
   std::shared_ptr<const FoundForCaller> detect(const eelsvae_image* image,
-                                               const eelsvae_image* normal = nullptr);
-  // The same of an image that is opened by then, of which only what is needed is read.
-  std::shared_ptr<const FoundForCaller> detect(const std::function<ImageToRead(const StopToken&)>& open,
-                                               const eelsvae_image* normal = nullptr);
+                                               const eelsvae_image* normal = nullptr,
+                                               const RecordInputs& records = {});
+  // The same of an image in a file, of which only what is needed is read.
+  std::shared_ptr<const FoundForCaller> detect(const ImageFile& file, const eelsvae_image* normal,
+                                               const RecordInputs& records);
+  // Of the detections.
+  const Config& config() const { return source_.config; }
   // From any thread.
   void stop() { caller_.stop(); }
 
  private:
-  void choose_device();
+  std::optional<DeviceScope> leaving_;  // while all that follows is given back
+
+  void begin();
+  // with: source_, and how the image is taken.
+  std::shared_ptr<const FoundForCaller> detect_in(const DetectionSource& with,
+                                                  const std::function<ImageToRead(const StopToken&)>& open,
+                                                  const std::string& path, const eelsvae_image* normal,
+                                                  const RecordInputs& records);
   // The network, for so many tiles at a time; it stays for the next image.
   Model& network(int64_t channels, int64_t batch);
-  // normal: as above; it is prepared as the image under test was.
-  Baseline fit_baseline(const eelsvae_image* normal, const PreparedImage& prepared) const;
   // Scores of held-out spectra, where the threshold asks for them.
   std::vector<float> held_out_scores() const;
-  SourceDescription description() const;
 
   Caller caller_;
   std::shared_ptr<const ModelInMemory> model_;  // or
   BaselineSpec baseline_;
-  Config config_;  // of the detections
-  std::optional<FittedPreprocess> fitted_;
+  DetectionSource source_;
+  std::shared_ptr<const StateInMemory> state_;  // of the source
   BackendOffer offer_{};
   std::string fallback_;
-  bool forgotten_ = false;  // what the training excluded
   std::unique_ptr<Backend> preparing_;
   TrainedModel trained_;
   int64_t batch_ = 0;  // of the network

@@ -30,6 +30,9 @@
 #include "io/files/atomic_file.h"
 #include "io/files/message_text.h"
 #include "io/formats/image_data.h"
+#include "io/formats/input_digest.h"
+#include "io/formats/spectrum_image_file.h"
+#include "io/model/detection_state_file.h"
 #include "io/reports/map_style.h"
 #include "python/work.h"
 
@@ -164,7 +167,14 @@ AxisOut convert_axis(const AxisOut& given, bool energies) {
 
 struct ModelForPython {
   std::shared_ptr<const ModelInMemory> model;
+  std::vector<InputFile> file = {};  // that it was opened from
 };
+
+ModelForPython open_for_python(const std::string& path) {
+  std::shared_ptr<const ModelInMemory> model = open_model(path);
+  std::vector<InputFile> file = record_inputs({model->file.path()});
+  return {std::move(model), std::move(file)};
+}
 
 ModelForPython model_from(nb::bytes content) {
   const auto* first = static_cast<const std::byte*>(content.data());
@@ -219,41 +229,55 @@ struct Found {
 
 struct StateForPython {
   std::shared_ptr<const StateInMemory> state;
+  std::vector<InputFile> file = {};  // that it was opened from
 };
 
 // A Session of the C interface, for one thread at a time.
 class PythonSession {
  public:
-  PythonSession(const ModelForPython* model, const std::string& baseline, const std::string& json,
-                int32_t threads, bool on_training_image, bool keep_spectra, std::optional<GivenImage> normal)
+  // normal: what a baseline is fitted to, if not the image under test; normal_file: "": of no file.
+  PythonSession(const ModelForPython* model, const StateForPython* state, const std::string& baseline,
+                const std::string& json, int32_t threads, bool on_training_image, bool keep_spectra,
+                std::optional<GivenImage> normal, const std::string& normal_file)
       : normal_(std::move(normal)) {
     eelsvae_options options = told_.options(threads);
     options.on_training_image = on_training_image;
     options.keep_spectra = keep_spectra;
-    if (model)
+    if (state)
+      session_.emplace(model ? model->model : nullptr, state->state, assignments_of(json, from_python),
+                       &options);
+    else if (model)
       session_.emplace(model->model, assignments_of(json, from_python), &options);
     else
       session_.emplace(baseline, parse_config(json, from_python), &options);
+    if (!normal_file.empty()) normal_records_.emplace(image_files(normal_file));
+    if (model) inputs_.insert(inputs_.end(), model->file.begin(), model->file.end());
+    if (state) inputs_.insert(inputs_.end(), state->file.begin(), state->file.end());
   }
 
   Found detect(const GivenImage& given, const Listener& listener) {
     const eelsvae_image image = given.description();
-    return found_by(listener, [&](const eelsvae_image* normal) { return session_->detect(&image, normal); });
+    return found_by(listener, {}, [&](const eelsvae_image* normal, const RecordInputs& records) {
+      return session_->detect(&image, normal, records);
+    });
   }
 
-  // Of a file nothing is kept but what is worked on. json: how it is to be taken, of the groups data and
-  // preprocess.
+  // Of a file nothing is kept but what is worked on. json: how it is to be taken, of the group data, where a
+  // model's own image was not taken so already.
   Found detect_file(const std::string& path, const std::string& json, const Listener& listener) {
-    const Config config = parse_config_alone(json, from_python);
-    return found_by(listener, [&](const eelsvae_image* normal) {
-      return session_->detect([&](const StopToken& stop) { return open_image_data(path, config, stop); },
-                              normal);
-    });
+    Config config = session_->config();
+    for (const std::string& setting : assignments_of(json, from_python)) set_value(config, setting);
+    const ImageFile file{path, config.data,
+                         [&](const StopToken& stop) { return open_image_data(path, config, stop); }};
+    return found_by(listener, input_files(path, config),
+                    [&](const eelsvae_image* normal, const RecordInputs& records) {
+                      return session_->detect(file, normal, records);
+                    });
   }
 
  private:
   template <class Work>
-  Found found_by(const Listener& listener, const Work& work) {
+  Found found_by(const Listener& listener, std::vector<std::string> files, const Work& work) {
     // Asked and set under Python's lock.
     if (at_work_) throw UserError("session: another thread works with it; make a session for each");
     const eelsvae_image normal = normal_ ? normal_->description() : no_image();
@@ -263,11 +287,26 @@ class PythonSession {
       ~Release() { flag = false; }
     } release{at_work_};
     return {work_for(
-        listener, told_, [&] { session_->stop(); }, [&] { return work(normal_ ? &normal : nullptr); })};
+        listener, told_, [&] { session_->stop(); },
+        [&] {
+          InputRecords records(std::move(files));
+          return work(normal_ ? &normal : nullptr, [&](const StopToken& stop) {
+            std::vector<InputFile> inputs = records.get(stop);
+            if (normal_records_) {
+              const std::vector<InputFile> of_normal = normal_records_->get(stop);
+              inputs_.insert(inputs_.begin(), of_normal.begin(), of_normal.end());
+              normal_records_.reset();
+            }
+            inputs.insert(inputs.end(), inputs_.begin(), inputs_.end());
+            return inputs;
+          });
+        })};
   }
 
   Told told_;
-  std::optional<GivenImage> normal_;  // what a baseline is fitted to, if not the image under test
+  std::optional<GivenImage> normal_;
+  std::vector<InputFile> inputs_;  // behind every detection, and
+  std::optional<InputRecords> normal_records_;
   std::optional<Session> session_;
   bool at_work_ = false;
 };
@@ -385,11 +424,15 @@ std::tuple<std::string, std::string, std::vector<std::string>, int64_t> choose(c
 }
 
 // The baseline that predicts held-out spectra better than the model ("": none does), and why.
-std::pair<std::string, std::string> best(const ModelForPython* model, const std::string& json,
-                                         int64_t pixels) {
+std::pair<std::string, std::vector<std::string>> best(const ModelForPython* model, const std::string& json,
+                                                      int64_t pixels) {
   const DetectionConfig wanted = parse_config(json, from_python).detection;
-  const Winner winner = best_of(model ? model->model->info.comparison : std::nullopt, pixels, wanted);
-  return {winner.baseline, winner.reason};
+  const std::optional<Comparison> comparison = model ? model->model->info.comparison : std::nullopt;
+  const Winner winner = best_of(comparison, pixels, wanted);
+  std::vector<std::string> reasons;
+  if (comparison) reasons.push_back(describe(*comparison));
+  reasons.push_back(winner.reason);
+  return {winner.baseline, std::move(reasons)};
 }
 
 }  // namespace
@@ -470,8 +513,7 @@ NB_MODULE(_engine, m) {
       "dispersion"_a, "exposure"_a, "anomalies"_a);
 
   nb::class_<ModelForPython>(m, "Model", "A checkpoint in memory.")
-      .def_static(
-          "open", [](const std::string& path) { return ModelForPython{open_model(path)}; }, "path"_a)
+      .def_static("open", &open_for_python, "path"_a)
       .def_static("from_bytes", &model_from, "content"_a)
       .def("save", &save, "path"_a)
       .def_prop_ro("content",
@@ -491,10 +533,10 @@ NB_MODULE(_engine, m) {
   m.def("best", &best, "model"_a.none(), "json"_a, "pixels"_a);
 
   nb::class_<PythonSession>(m, "Session", "Looks for anomalies, one thread at a time.")
-      .def(nb::init<const ModelForPython*, const std::string&, const std::string&, int32_t, bool, bool,
-                    std::optional<GivenImage>>(),
-           "model"_a.none(), "baseline"_a, "json"_a, "threads"_a, "on_training_image"_a, "keep_spectra"_a,
-           "normal"_a.none())
+      .def(nb::init<const ModelForPython*, const StateForPython*, const std::string&, const std::string&,
+                    int32_t, bool, bool, std::optional<GivenImage>, const std::string&>(),
+           "model"_a.none(), "state"_a.none(), "baseline"_a, "json"_a, "threads"_a, "on_training_image"_a,
+           "keep_spectra"_a, "normal"_a.none(), "normal_file"_a)
       .def("detect", &PythonSession::detect, "image"_a, "listener"_a)
       .def("detect_file", &PythonSession::detect_file, "path"_a, "json"_a, "listener"_a);
 
@@ -542,7 +584,11 @@ NB_MODULE(_engine, m) {
 
   nb::class_<StateForPython>(m, "State", "What a detection measured in an image.")
       .def_static(
-          "open", [](const std::string& path) { return StateForPython{open_state(path)}; }, "path"_a)
+          "open",
+          [](const std::string& path) {
+            return StateForPython{open_state(path), record_inputs({state_file(path)})};
+          },
+          "path"_a)
       .def_static(
           "from_bytes",
           [](nb::bytes content) { return StateForPython{state_from(content.data(), content.size())}; },

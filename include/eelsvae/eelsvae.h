@@ -1,7 +1,7 @@
 /* eelsvae for other programs, in C99: finds the spectra of an EELS spectrum image that do not fit the rest.
  *
  *     eelsvae_model*      what was learnt from an image; immutable, any number of threads may use one at once
- *     eelsvae_session*    looks for anomalies, with a model or a baseline; one thread at a time
+ *     eelsvae_session*    looks for anomalies, with a model, a baseline or a state; one thread at a time
  *     eelsvae_detection*  what was found in one image; immutable
  *     eelsvae_config*     the keys of docs/config.md; one thread at a time
  *
@@ -13,10 +13,11 @@
  * has left nothing behind, and eelsvae_last_message() says in a line what was wrong and what would be right.
  * NULL for an object or a place to write to is such a mistake, never a crash. Texts are UTF-8.
  *
- * The library neither writes to stdout or stderr, nor handles signals. Loading it needs a processor with AVX2
- * and FMA. It uses OpenMP's threads (libgomp). Its only files are those whose paths it is given, a file of
- * measured choices in $XDG_CACHE_HOME/eelsvae, and, for arrays too large for the memory, scratch files in
- * $TMPDIR.
+ * The library neither writes to stdout or stderr, nor handles signals, nor ends the process: on a processor
+ * without AVX2 and FMA it can be loaded, and every call that returns a status is a mistake. It uses OpenMP's
+ * threads (libgomp). Where it works on a GPU, the calling thread's current CUDA device is afterwards what it
+ * was before. Its only files are those whose paths it is given, a file of measured choices in
+ * $XDG_CACHE_HOME/eelsvae, and, for arrays too large for the memory, scratch files in $TMPDIR.
  */
 #ifndef EELSVAE_EELSVAE_H
 #define EELSVAE_EELSVAE_H
@@ -185,8 +186,9 @@ typedef struct eelsvae_session eelsvae_session;
  * first detection. */
 EELSVAE_API eelsvae_status eelsvae_session_create(const eelsvae_model* model, const eelsvae_config* config,
                                                   const eelsvae_options* options, eelsvae_session** session);
-/* Without a model: each image is compared with what is fitted to itself. baseline: "mean"; "pca:auto",
- * "pca:5"; "rx:auto", "rx:10". config: NULL: the defaults. */
+/* Without a model: each image is compared with what is fitted to itself, or to another one
+ * (eelsvae_session_detect_fitted()). baseline: "mean"; "pca:auto", "pca:5"; "rx:auto", "rx:10". config: NULL:
+ * the defaults. */
 EELSVAE_API eelsvae_status eelsvae_session_create_baseline(const char* baseline, const eelsvae_config* config,
                                                            const eelsvae_options* options,
                                                            eelsvae_session** session);
@@ -194,6 +196,13 @@ EELSVAE_API eelsvae_status eelsvae_session_create_baseline(const char* baseline,
 typedef struct eelsvae_detection eelsvae_detection;
 EELSVAE_API eelsvae_status eelsvae_session_detect(eelsvae_session* session, const eelsvae_image* image,
                                                   eelsvae_detection** detection);
+/* The same, with the baseline fitted to `normal`, which is known to have nothing to be found, as by
+ * eelsvae-detect --fit. It has all energies of `image` and is prepared as that is, in the same units; what
+ * the configuration crops and excludes is of `image` alone. Noise and threshold are those of `image`. For a
+ * session without a model and without a state. */
+EELSVAE_API eelsvae_status eelsvae_session_detect_fitted(eelsvae_session* session, const eelsvae_image* image,
+                                                         const eelsvae_image* normal,
+                                                         eelsvae_detection** detection);
 /* Stops the detection that is at work, soon; where none is, nothing. From any thread, not from a signal
  * handler. One that has only just been asked for may not hear it: call again until eelsvae_session_detect()
  * returns. */
@@ -282,6 +291,18 @@ EELSVAE_API eelsvae_status eelsvae_state_content(const eelsvae_state* state, con
 EELSVAE_API eelsvae_status eelsvae_state_energy(const eelsvae_state* state, double* offset,
                                                 double* dispersion, int64_t* channels);
 EELSVAE_API void eelsvae_state_destroy(eelsvae_state* state);
+
+/* A session that scores each image as the one was in which the state was measured, by the same baseline or
+ * model, noise and threshold, as by eelsvae-detect --state. model: NULL: the state has a baseline; otherwise
+ * the model of the detection whose state it is. config: of the keys data.exclude, preprocess.crop_y, crop_x,
+ * detection.fdr, threshold, elements, batch_size, device and precision, those that were given; any other is a
+ * mistake. NULL: nothing. Kept as by eelsvae_session_create(); eelsvae_detection_state() of what it finds is
+ * this state. */
+EELSVAE_API eelsvae_status eelsvae_session_create_with_state(const eelsvae_model* model,
+                                                             const eelsvae_state* state,
+                                                             const eelsvae_config* config,
+                                                             const eelsvae_options* options,
+                                                             eelsvae_session** session);
 
 /* A scan that is still to come. */
 typedef struct eelsvae_plan {

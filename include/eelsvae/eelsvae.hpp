@@ -320,40 +320,6 @@ class Detection {
   EnergyAxis energy_;
 };
 
-// One thread at a time.
-class Session {
- public:
-  // config: what is to differ from the model's.
-  explicit Session(const Model& model, const Config& config = Config(), Options options = {})
-      : caller_(std::make_unique<Caller>(std::move(options))) {
-    eelsvae_session* made = nullptr;
-    caller_->check_call(eelsvae_session_create(model.get(), config.get(), caller_->given(), &made));
-    handle_.reset(made);
-  }
-  // baseline: "mean", "pca:auto", "rx:10" and so on.
-  explicit Session(const std::string& baseline, const Config& config = Config(), Options options = {})
-      : caller_(std::make_unique<Caller>(std::move(options))) {
-    eelsvae_session* made = nullptr;
-    caller_->check_call(
-        eelsvae_session_create_baseline(baseline.c_str(), config.get(), caller_->given(), &made));
-    handle_.reset(made);
-  }
-
-  Detection detect(const eelsvae_image& image) {
-    eelsvae_detection* made = nullptr;
-    const eelsvae_status status = eelsvae_session_detect(handle_.get(), &image, &made);
-    Handle<eelsvae_detection> owned(made);
-    caller_->check_call(status);
-    return Detection(owned.release());
-  }
-  // From any thread.
-  void stop() { check(eelsvae_session_stop(handle_.get())); }
-
- private:
-  std::unique_ptr<Caller> caller_;
-  Handle<eelsvae_session> handle_;
-};
-
 // What a detection measured, by which other scans are scored. May be used by several threads at once.
 class State {
  public:
@@ -394,6 +360,65 @@ class State {
   }
 
   Handle<eelsvae_state> handle_;
+};
+
+// One thread at a time.
+class Session {
+ public:
+  // config: what is to differ from the model's.
+  explicit Session(const Model& model, const Config& config = Config(), Options options = {})
+      : caller_(std::make_unique<Caller>(std::move(options))) {
+    eelsvae_session* made = nullptr;
+    caller_->check_call(eelsvae_session_create(model.get(), config.get(), caller_->given(), &made));
+    handle_.reset(made);
+  }
+  // baseline: "mean", "pca:auto", "rx:10" and so on.
+  explicit Session(const std::string& baseline, const Config& config = Config(), Options options = {})
+      : caller_(std::make_unique<Caller>(std::move(options))) {
+    eelsvae_session* made = nullptr;
+    caller_->check_call(
+        eelsvae_session_create_baseline(baseline.c_str(), config.get(), caller_->given(), &made));
+    handle_.reset(made);
+  }
+
+  // As the one image was in which the state was measured; by its baseline, or by its model.
+  explicit Session(const State& state, const Config& config = Config(), Options options = {})
+      : Session(nullptr, state, config, std::move(options)) {}
+  Session(const Model& model, const State& state, const Config& config = Config(), Options options = {})
+      : Session(model.get(), state, config, std::move(options)) {}
+
+  Detection detect(const eelsvae_image& image) {
+    return make(
+        [&](eelsvae_detection** made) { return eelsvae_session_detect(handle_.get(), &image, made); });
+  }
+  // The baseline fitted to another image.
+  Detection detect(const eelsvae_image& image, const eelsvae_image& normal) {
+    return make([&](eelsvae_detection** made) {
+      return eelsvae_session_detect_fitted(handle_.get(), &image, &normal, made);
+    });
+  }
+  // From any thread.
+  void stop() { check(eelsvae_session_stop(handle_.get())); }
+
+ private:
+  Session(const eelsvae_model* model, const State& state, const Config& config, Options options)
+      : caller_(std::make_unique<Caller>(std::move(options))) {
+    eelsvae_session* made = nullptr;
+    caller_->check_call(
+        eelsvae_session_create_with_state(model, state.get(), config.get(), caller_->given(), &made));
+    handle_.reset(made);
+  }
+  template <class Call>
+  Detection make(const Call& call) {
+    eelsvae_detection* made = nullptr;
+    const eelsvae_status status = call(&made);
+    Handle<eelsvae_detection> owned(made);
+    caller_->check_call(status);
+    return Detection(owned.release());
+  }
+
+  std::unique_ptr<Caller> caller_;
+  Handle<eelsvae_session> handle_;
 };
 
 // What a detection measured; Error where that cannot be kept.

@@ -10,9 +10,14 @@
 namespace eelsvae {
 namespace {
 
-// Keys that speak of one image and not of what the model learned from it.
-const std::vector<std::string> image_keys = {"preprocess.crop_y", "preprocess.crop_x", "preprocess.set_aside",
-                                             "preprocess.align_path", "preprocess.align_dataset"};
+// Keys that speak of one image and not of what the model learned from it. Made when they are asked for: what
+// a library makes when it is loaded would have to run on every processor.
+const std::vector<std::string>& image_keys() {
+  static const std::vector<std::string> keys = {"preprocess.crop_y", "preprocess.crop_x",
+                                                "preprocess.set_aside", "preprocess.align_path",
+                                                "preprocess.align_dataset"};
+  return keys;
+}
 
 }  // namespace
 
@@ -27,10 +32,10 @@ bool apply_to_detection(const std::vector<std::string>& settings, Config& config
                       ": belongs to the trained model, which has the channels that it was trained on; "
                       "detection.window says where a deviation counts");
     if (!key.starts_with("detection.") && !key.starts_with("data.") && key != "device" &&
-        key != "precision" && std::ranges::find(image_keys, key) == image_keys.end())
+        key != "precision" && std::ranges::find(image_keys(), key) == image_keys().end())
       throw UserError(origin + " " + key +
                       ": belongs to the trained model; a detection can set detection.*, data.*, " +
-                      joined(image_keys, ", ", ", ") + ", device and precision");
+                      joined(image_keys(), ", ", ", ") + ", device and precision");
     set_value(config, setting);
   }
   check_config(config, origin);

@@ -1,25 +1,26 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "engine/detect/baselines.h"
 #include "engine/detect/comparison.h"
 #include "engine/detect/job.h"
-#include "engine/detect/kept_detection.h"
 #include "engine/image/excluded.h"
 #include "engine/network/reconstruction.h"
 #include "engine/prepare/preprocess.h"
 #include "engine/train/trainer.h"
 #include "io/config/config.h"
-#include "io/config/detection_settings.h"
 #include "io/files/npy.h"
 #include "io/formats/image_data.h"
 #include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
 #include "io/model/checkpoint.h"
+#include "io/model/detection_source.h"
 #include "io/model/detection_state_file.h"
+#include "io/model/remarks.h"
 #include "io/model/trained_model.h"
 #include "io/run/automatic_job.h"
 #include "io/run/detect_folder.h"
@@ -35,12 +36,6 @@
 namespace eelsvae {
 namespace {
 
-// What the threshold promises, for the closing line.
-std::string rate_text(const DetectionConfig& config) {
-  return config.threshold_by_rate() ? fmt::format(", at a false-discovery rate of {:.3g} %", 100 * config.fdr)
-                                    : "";
-}
-
 std::string against_truth(const DetectionMetrics& metrics) {
   if (metrics.true_positives + metrics.false_negatives == 0)
     return fmt::format("nothing is anomalous there; {} found are false", metrics.false_positives);
@@ -51,51 +46,34 @@ std::string against_truth(const DetectionMetrics& metrics) {
 }
 
 // What a detection works with, wherever its expectations come from.
-struct Source {
-  Config config;
+struct Source : DetectionSource {
   std::string name = {};
-  SourceDescription description = {};
+  BaselineSpec baseline = {};
   // Of a trained model:
   Config training = {};  // with this detection's settings: how its own image is scored
-  std::optional<FittedPreprocess> fitted = {};
   std::vector<EpochRecord> history = {};
-  DetectionConfig calibrated = {};           // by which these scores of
-  std::vector<float> normal_scores = {};     // held-out spectra were made
-  bool forgotten = false;                    // the training excluded pixels
-  std::optional<DetectionState> state = {};  // of another scan
+  DetectionConfig calibrated = {};        // by which these scores of
+  std::vector<float> normal_scores = {};  // held-out spectra were made
 };
-
-// Whether a detection's image is the one that the model was trained on, but for pixels that are excluded.
-bool reads_training_image(const std::string& data, const Config& now, const Config& training) {
-  const ReadOptions &here = now.data, &there = training.data;
-  return data == training.data.data_path && here == there && now.preprocess == training.preprocess;
-}
 
 Source model_source(const DetectionRequest& request, const SafetensorsFile& file) {
   CheckpointInfo info = read_checkpoint_info(file);
-  const bool drift_elsewhere = info.config.preprocess.align_path.has_value();
-  Source source;
-  source.training = info.config;
-  source.calibrated = info.config.detection;
-  if (!request.data.empty() && request.data != info.config.data.data_path)
-    forget_training_image(info.config.preprocess);
-  source.forgotten = apply_to_detection(request.settings, info.config, "--set");
-  const std::string& data = request.data.empty() ? info.config.data.data_path : request.data;
-  if (drift_elsewhere != info.config.preprocess.align_path.has_value())
-    throw UserError(drift_elsewhere ? file.path() +
-                                          ": was trained with preprocess.align_path; give the low-loss image "
-                                          "of " +
-                                          data + " with --set preprocess.align_path=FILE"
-                                    : "--set preprocess.align_path: " + file.path() +
-                                          " was trained without it; leave it out");
-  source.training.detection = info.config.detection;
-  source.fitted = FittedPreprocess{info.energy, info.scaling, info.alignment};
+  const std::string& trained_on = info.config.data.data_path;
+  const std::string& data = request.data.empty() ? trained_on : request.data;
+  Source source{source_of_model(info, request.settings, data == trained_on, "--set")};
+  const bool drift = source.config.preprocess.align_path.has_value();
+  if (drift != info.config.preprocess.align_path.has_value())
+    throw UserError(
+        drift ? "--set preprocess.align_path: " + file.path() + " was trained without it; leave it out"
+              : file.path() + ": was trained with preprocess.align_path; give the low-loss image of " + data +
+                    " with --set preprocess.align_path=FILE");
+  source.description.own_image &= taken_alike(source.config.data, info.config.data);
   source.name = file.path();
-  source.description = {SourceDescription::Kind::model, info.config.tiles.image_size, info.comparison,
-                        reads_training_image(data, info.config, source.training)};
+  source.calibrated = info.config.detection;
   source.history = std::move(info.history);
   source.normal_scores = std::move(info.normal_scores);
-  source.config = std::move(info.config);
+  source.training = std::move(info.config);
+  source.training.detection = source.config.detection;
   return source;
 }
 
@@ -106,67 +84,30 @@ Source untrained_source(const DetectionRequest& request, const Chosen* chosen) {
   for (const std::string& setting : request.settings) set_value(config, setting);
   check_config(config, "--set");
   if (request.data.empty() && config.data.data_path.empty()) throw UserError("no data: give --data FILE");
-  Source source{std::move(config)};
   if (!request.expectation.empty()) {
-    if (source.config.preprocess.align != Align::none)
+    if (config.preprocess.align != Align::none)
       throw UserError("preprocess.align: shifts that are measured in DATA are not those of " +
                       request.expectation + "; align DATA first, with eelsvae-convert");
+    Source source{{std::move(config)}};
     source.name = request.expectation;
     return source;
   }
   const BaselineSpec spec = parse_baseline(request.baseline);
-  source.description.kind = kind_of(spec);
+  Source source{source_of_baseline(spec, std::move(config))};
+  source.baseline = spec;
   return source;
 }
 
 // Puts the state of another scan's detection into a source: a model's, or none yet.
-void take_state(const DetectionRequest& request, const SafetensorsFile* file, Source& source) {
-  source.state = load_detection_state(request.state);
-  const DetectionState& state = *source.state;
-  if (file && state.model_fingerprint != model_fingerprint(*file))
-    throw UserError("--state " + request.state + ": " +
-                    (state.baseline ? "has a baseline of its own; leave --model out"
-                                    : "was made with another model than " + file->path()));
-  if (!file && !state.baseline)
-    throw UserError("--state " + request.state + ": was made with a model; give that, too, with --model RUN");
-  for (const std::string& setting : request.settings) {
-    const std::string key = setting.substr(0, setting.find('='));
-    const bool of_image = key.starts_with("data.") || key == "device" || key == "precision" ||
-                          key.starts_with("preprocess.crop_");
-    const bool of_threshold = key == "detection.fdr" || key == "detection.threshold" ||
-                              key == "detection.elements" || key == "detection.batch_size";
-    if (key == "data.energy_range" || (!of_image && !of_threshold))
-      throw UserError("--set " + key +
-                      ": belongs to the state; beside it may be set data.*, but energy_range, "
-                      "preprocess.crop_y, crop_x, detection.fdr, threshold, elements, batch_size, device and "
-                      "precision");
+void take_given_state(const DetectionRequest& request, const SafetensorsFile* file, Source& source) {
+  try {
+    take_state(std::make_shared<const DetectionState>(load_detection_state(request.state)), file,
+               request.settings, "--set", source);
+  } catch (const UserError& error) {
+    const std::string what = error.what();
+    throw UserError(what.starts_with("the state ") ? "--state " + request.state + ": " + what : what);
   }
-  Config& config = source.config;
-  config.preprocess = state.preprocess;
-  config.detection = state.detection;
-  for (const std::string& setting : request.settings) set_value(config, setting);
-  check_config(config, "--set");
   if (request.data.empty()) throw UserError("no data: give --data FILE");
-  source.fitted = state.fitted;
-  if (!state.baseline) return;
-  source.name = state.baseline->describe();
-  source.description.kind = kind_of(state.baseline->spec());
-}
-
-// The image that a baseline is fitted to, if not the one under test; the same preprocessing as that.
-Baseline fit_baseline(const DetectionRequest& request, const Source& source, const PreparedImage& prepared,
-                      Backend& backend) {
-  if (source.state) return *source.state->baseline;
-  const BaselineSpec spec = parse_baseline(request.baseline);
-  if (request.fit.empty()) return Baseline(prepared.image, {}, spec);
-  Config config = source.config;
-  forget_training_image(config.preprocess);
-  config.data.exclude_path.reset();
-  config.data.exclude.clear();
-  const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
-  const PreparedImage normal = prepare(open_image_data(request.fit, config, interruption()),
-                                       config.preprocess, std::nullopt, &fitted, std::nullopt, &backend);
-  return Baseline(normal.image, {}, spec);
 }
 
 // Which image of a file is an expectation for an image with these axes: the only one of so many numbers; -1
@@ -340,7 +281,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   Source source = file                    ? model_source(request, *file)
                   : request.state.empty() ? untrained_source(request, chosen)
                                           : Source{Config{}};
-  if (!request.state.empty()) take_state(request, file ? &*file : nullptr, source);
+  if (!request.state.empty()) take_given_state(request, file ? &*file : nullptr, source);
   const Config& config = source.config;
   const std::string data = request.data.empty() ? config.data.data_path : request.data;
 
@@ -367,10 +308,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   TrainedModel trained;
   trained.backend = offer.create(offer.variants.front());
   const PreparedImage prepared =
-      prepare(std::move(image), config.preprocess, source.fitted ? std::nullopt : config.data.energy_range,
-              source.fitted ? &*source.fitted : nullptr, std::move(drift_image), trained.backend.get());
-  if (file) check_non_negative(prepared.image, config.loss.reconstruction);
-  check_detection(prepared.image, file ? config.tiles.image_size : 0, config.detection);
+      prepare_for_detection(source, std::move(image), std::move(drift_image), *trained.backend);
   Truth truth;
   if (!request.truth.empty()) {
     truth = read_npy_truth(request.truth, height, width);
@@ -389,7 +327,11 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
     given = read_expectation(request.expectation, config.data, axes, config.preprocess, prepared,
                              *trained.backend);
   } else {
-    baseline.emplace(fit_baseline(request, source, prepared, *trained.backend));
+    const OpenNormal open = [&](const Config& as) {
+      return open_image_data(request.fit, as, interruption());
+    };
+    baseline.emplace(baseline_for(source, source.baseline, prepared,
+                                  request.fit.empty() ? OpenNormal() : open, *trained.backend));
     source.name = baseline->describe();
   }
   times.end(file ? "model" : "fitting");
@@ -411,7 +353,6 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   if (file) choose(describe(trained.choice));
   for (const std::string& note : trained.backend->notes()) log->warn("{}", note);
   if (!file) choose(source.name);
-  const int64_t excluded = excluded_pixels(prepared.image.excluded);
   if (source.forgotten && excluded_pixels(prepared.image.excluded, by_request) == 0)
     log->info(
         "The training excluded pixels, this detection excludes none; --set data.exclude_path or "
@@ -444,7 +385,7 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
   const auto score = [&] {
     try {
       return run_detection(prepared.image, expected, source.description, config.preprocess, config.detection,
-                           normal, interruption(), source.state ? &*source.state : nullptr);
+                           normal, interruption(), source.state.get());
     } catch (const UserError&) {  // only the scores tell whether noise and threshold can be found
       output.take_back();
       throw;
@@ -491,23 +432,15 @@ int detect_into(JobFolder& output, const DetectionRequest& request, const Chosen
                        std::move(recorded),
                        std::move(choices)};
   // What the next scan of the specimen may be scored by. That of another scan stays where it is.
-  std::optional<DetectionState> state;
-  if (!source.state && (file || baseline) && found.null &&
-      why_not_kept(config.preprocess, config.detection).empty()) {
-    state =
-        keep_detection(prepared, found, baseline ? &*baseline : nullptr, config.preprocess, config.detection);
-    if (file) state->model_fingerprint = model_fingerprint(*file);
-  }
-  write_detect_folder(request.output, report, request.save_reconstruction, state ? &*state : nullptr);
+  const std::shared_ptr<const DetectionState> state =
+      source.state
+          ? nullptr
+          : state_to_keep(source, prepared, found, baseline ? &*baseline : nullptr, file ? &*file : nullptr);
+  write_detect_folder(request.output, report, request.save_reconstruction, state.get());
   times.end("report");
 
-  log->info("{} of {} spectra do not fit (score above {:.4g}{}){}", found.anomalous_pixels(),
-            prepared.image.pixels() - excluded, found.threshold, rate_text(config.detection),
-            excluded > 0 ? "; " + std::to_string(excluded) + " are excluded" : "");
-  if (comparison) log->info("{}", describe(*comparison));
-  if (const std::string remark = comparison ? remark_on(*comparison) : ""; !remark.empty())
-    log->warn("{}", remark);
-  for (const std::string& doubt : found.doubts) log->warn("Not to be trusted: {}", doubt);
+  for (const Remark& remark : remarks_on(prepared, result, config.detection))
+    log->log(remark.warning ? spdlog::level::warn : spdlog::level::info, "{}", remark.text);
   if (report.metrics) log->info("Against the truth: {}", against_truth(*report.metrics));
   for (const DetectionReport::Beside& beside : report.beside)
     log->info("Beside it, {}: {} do not fit{}{}", beside.name, beside.found.anomalous_pixels(),

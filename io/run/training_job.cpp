@@ -20,6 +20,7 @@
 #include "io/formats/image_data.h"
 #include "io/formats/input_digest.h"
 #include "io/formats/spectrum_image_file.h"
+#include "io/model/remarks.h"
 #include "io/model/trained_model.h"
 #include "io/run/automatic_job.h"
 #include "io/run/job_folder.h"
@@ -30,51 +31,6 @@
 
 namespace eelsvae {
 namespace {
-
-// Why a model may know no more of the specimen than the mean spectrum, and what to do about it.
-std::string likely_cause(const Config& config, const EpochRecord& last, const Comparison& comparison,
-                         bool settled) {
-  if (last.active_latent_units == 0)
-    return "the posterior has collapsed and every tile gives the same latent vector; raise loss.dose or "
-           "loss.kl_warmup_epochs, or lower loss.kl_weight";
-  if (!settled)
-    return "the training ended before the prediction had settled; train longer, or raise "
-           "training.learning_rate";
-  if (comparison.mean < 1.002)
-    return "there is nothing more to know, for the spectra differ by little but noise; --baseline mean does "
-           "as well";
-  if (config.preprocess.xy_window > 1 || config.preprocess.sigma >= 1)
-    return "the filters leave few differences between pixels; lower preprocess.xy_window or "
-           "preprocess.sigma, or raise loss.dose";
-  return "the KL term weighs too much against so few counts; raise loss.dose, or use --baseline pca:auto";
-}
-
-// What the log says of a model that was trained to the end.
-void judge(const Config& config, const TrainingState& state, std::optional<Comparison> comparison,
-           spdlog::logger& log) {
-  const EpochRecord& best = *std::ranges::min_element(state.history, {}, counted);
-  const EpochRecord& last = state.history.back();
-  const bool settled = has_settled(state.history, config);
-  if (settled && last.epoch < config.training.epochs)
-    log.info("Ended after {} of {} epochs: the held-out spectra were not predicted better for {}", last.epoch,
-             config.training.epochs, config.training.patience);
-  if (comparison && best.deviance) {
-    comparison->model = best.deviance;
-    log.info("{}", describe(*comparison));
-    if (*best.deviance < comparison->mean && !remark_on(*comparison).empty())
-      log.warn("{}", remark_on(*comparison));
-    if (*best.deviance < comparison->mean && last.active_latent_units == 0)
-      log.warn("{}", likely_cause(config, last, *comparison, settled));
-    if (*best.deviance >= comparison->mean)
-      log.warn("The model describes this specimen no better than the mean spectrum does: {}",
-               likely_cause(config, last, *comparison, settled));
-  } else {
-    log.info("Best loss of a spectrum {:.6g}",
-             counted(best) / static_cast<double>(config.tiles.image_size * config.tiles.image_size));
-    if (last.active_latent_units == 0) log.warn("{}", likely_cause(config, last, {}, settled));
-  }
-  log.info("{} of {} latent units active", last.active_latent_units, config.model.latent_dim);
-}
 
 // Puts into the best checkpoint what only a trained model can tell.
 std::optional<Comparison> complete_checkpoint(const std::string& file, const PreparedImage& prepared,
@@ -302,7 +258,8 @@ int train_into(const TrainingRequest& request, const Chosen* chosen) {
       log->warn("What the model finds was not measured: {}", error.what());
     }
   }
-  judge(config, ended, comparison, *log);
+  for (const Remark& remark : remarks_on_training(config, ended.history, comparison))
+    log->log(remark.warning ? spdlog::level::warn : spdlog::level::info, "{}", remark.text);
   log->info("Model: {}, report: {}", folder.best(), folder.report());
   return 0;
 }

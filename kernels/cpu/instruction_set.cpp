@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/error.h"
+#include "kernels/processor.h"
 
 #ifdef __x86_64__
 #include <sys/syscall.h>
@@ -30,7 +31,8 @@ bool may_use_tiles() {
 }
 
 std::vector<InstructionSet> sets_of_processor() {
-  std::vector<InstructionSet> sets = {InstructionSet::avx2};  // without it the program does not start
+  if (const char* missing = missing_of_processor()) throw UserError(missing);
+  std::vector<InstructionSet> sets = {InstructionSet::avx2};
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") ||
       !__builtin_cpu_supports("avx512vl"))
@@ -40,17 +42,6 @@ std::vector<InstructionSet> sets_of_processor() {
   sets.push_back(InstructionSet::avx512_bf16);
   if (may_use_tiles()) sets.push_back(InstructionSet::amx);
   return sets;
-}
-
-// Before anything else of the program runs, which is compiled for x86-64-v3. This file is not.
-[[gnu::constructor(101)]] void check_processor() {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-    return;
-  constexpr char message[] =
-      "eelsvae: this processor lacks AVX2 and FMA (x86-64-v3), which every program needs\n";
-  if (write(STDERR_FILENO, message, sizeof message - 1) < 0) _exit(2);
-  _exit(2);
 }
 
 #else

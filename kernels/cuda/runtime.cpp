@@ -1,9 +1,11 @@
 #include "kernels/cuda/runtime.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <stdexcept>
 
+#include "kernels/device_scope.h"
 #include "kernels/error.h"
 
 namespace eelsvae::EELSVAE_GPU {
@@ -29,6 +31,17 @@ Stream::~Stream() {
   cudaStreamDestroy(stream_);
 }
 void Stream::use_device() const {
+  thread_local uint64_t remembered_in = 0;
+  if (const uint64_t scope = DeviceScope::current(); scope != 0 && scope != remembered_in) {
+    int before = 0;
+    check(cudaGetDevice(&before), "cudaGetDevice");
+    DeviceScope::at_end([before] {
+      int now = before;
+      // One that was not changed is left alone: to set it would make the runtime take memory on it.
+      if (cudaGetDevice(&now) == cudaSuccess && now != before) cudaSetDevice(before);
+    });
+    remembered_in = scope;
+  }
   check(cudaSetDevice(device_), "cudaSetDevice");
 }
 void Stream::synchronize() const {

@@ -9,6 +9,7 @@ Images are arrays (y, x, E), energies are in eV. Long work runs without Python's
 What it has to say goes to the logger "eelsvae" of the module logging.
 """
 
+from . import _processor  # before the engine, which cannot even be loaded where this says so
 from ._detection import Detection, Region, Session, detect
 from ._detector import AnomalyDetector
 from ._engine import version as __version__

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _engine, _hyperspy
 from ._error import Error
-from ._image import Axis, Image, ImageLike, as_image, without_file_keys
+from ._image import Axis, Image, ImageLike, as_image, file_keys, without_file_keys
 from ._model import Model
 from ._picture import outlined_map
 from ._work import Progress, configuration_json, listener
@@ -135,29 +135,40 @@ class Session:
 
     model: a Model, or where one lies. baseline: "mean", "pca:auto", "pca:5", "rx:auto" or "rx:10", fitted to each
     image, or to another one, `fit`, as by eelsvae-detect's --fit: what config crops and excludes is not of that one.
+    state: a State, or where one lies: images are scored as the one was in which it was measured, by the same baseline,
+    noise and threshold, as by eelsvae-detect's --state; if that detection had a model, beside this one.
     config and keywords: keys of docs/config.md; with a model those that speak of detections, detection.*,
-    data.exclude, device, precision, preprocess.crop_y, crop_x and set_aside. on_training_image: the images are the very
+    data.exclude, device, precision, preprocess.crop_y, crop_x and set_aside; with a state data.exclude,
+    preprocess.crop_y, crop_x, detection.fdr, threshold, elements, batch_size, device and precision. Of a file, too,
+    how it is taken (data.dataset, axes, ...), otherwise as the model's own image was. on_training_image: the images are the very
     one that the model was trained on. keep_spectra: whether detections keep their spectra. threads: of the CPU; 0:
     OpenMP's own setting.
     """
 
     def __init__(self, model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
-                 fit: ImageLike | None = None, config: Mapping[str, Any] | None = None,
-                 on_training_image: bool = False, keep_spectra: bool = True, threads: int = 0,
+                 state: State | str | os.PathLike[str] | None = None, fit: ImageLike | None = None,
+                 config: Mapping[str, Any] | None = None, on_training_image: bool = False, keep_spectra: bool = True, threads: int = 0,
                  **configuration: Any) -> None:
-        if (model is None) == (baseline is None):
-            raise Error("give one of model and baseline")
+        if state is not None and baseline is not None:
+            raise Error("state: has a baseline of its own; leave the other out")
+        if state is None and (model is None) == (baseline is None):
+            raise Error("give one of model, baseline and state")
         self.model = model if isinstance(model, Model) or model is None else Model.open(model)
         if fit is not None and baseline is None:
             raise Error("fit: is for a baseline; a model was fitted when it was trained")
         self._settings = configuration_json(config, configuration)
         normal = None if fit is None else as_image(fit, self._settings)._given()
+        normal_file = os.fspath(fit) if isinstance(fit, (str, os.PathLike)) else ""
+        if isinstance(state, (str, os.PathLike)):
+            from ._scan import State
+            state = State.open(state)
         # How a file is taken is not the affair of detections.
         groups = json.loads(self._settings)
-        self._how_to_read = json.dumps({name: groups[name] for name in ("data", "preprocess") if name in groups})
-        self._session = _engine.Session(None if self.model is None else self.model._engine, baseline or "",
+        self._how_to_read = json.dumps(file_keys(groups))
+        self._session = _engine.Session(None if self.model is None else self.model._engine,
+                                        None if state is None else state._engine, baseline or "",
                                         json.dumps(without_file_keys(groups)), threads, on_training_image,
-                                        keep_spectra, normal)
+                                        keep_spectra, normal, normal_file)
 
     def detect(self, image: ImageLike, *, progress: Progress = False) -> Detection:
         """What does not fit in this image; see eelsvae.detect()."""
@@ -169,18 +180,18 @@ class Session:
 
 
 def detect(image: ImageLike, model: Model | str | os.PathLike[str] | None = None, baseline: str | None = None, *,
-           fit: ImageLike | None = None, config: Mapping[str, Any] | None = None, minutes: float | None = None,
-           on_training_image: bool = False, keep_spectra: bool = True, progress: Progress = False, threads: int = 0,
-           **configuration: Any) -> Detection:
+           state: State | str | os.PathLike[str] | None = None, fit: ImageLike | None = None,
+           config: Mapping[str, Any] | None = None, minutes: float | None = None, on_training_image: bool = False,
+           keep_spectra: bool = True, progress: Progress = False, threads: int = 0, **configuration: Any) -> Detection:
     """Finds the spectra of an image that do not fit, as eelsvae-detect does.
 
     image: an Image, the path of a file, an array (y, x, E) of counts, or a signal of HyperSpy.
-    model, baseline, fit and the others: see Session. Without model and baseline everything is chosen: a configuration that
-    fits the image, a model, trained within 0.7 of `minutes` (5), and whether that or a baseline predicts held-out
-    spectra best. progress: True shows a bar, if tqdm is installed; a function progress(stage, done, total) stops the
+    model, baseline, state, fit and the others: see Session. Without model, baseline and state everything is chosen: a
+    configuration that fits the image, a model, trained within 0.7 of `minutes` (5), and whether that or a baseline
+    predicts held-out spectra best. progress: True shows a bar, if tqdm is installed; a function progress(stage, done, total) stops the
     detection, with an Error, where it returns something true; a training within it ends then, with what was learnt.
     """
-    if model is None and baseline is None:
+    if model is None and baseline is None and state is None:
         if fit is not None:
             raise Error("fit: is for a baseline; give one, such as baseline=\"mean\"")
         if on_training_image:
@@ -188,34 +199,38 @@ def detect(image: ImageLike, model: Model | str | os.PathLike[str] | None = None
         settings, limit = configuration_json(config, configuration), 5.0 if minutes is None else minutes
         if not 0 <= limit <= 1e5:
             raise Error("minutes: must be from 0 to 100000")
-        return _choose_and_detect(as_image(image, settings), settings, limit, keep_spectra, progress, threads)
+        return _choose_and_detect(image, settings, limit, keep_spectra, progress, threads)
     if minutes is not None:
-        raise Error("minutes: is for a model that is still to be trained; leave it out with model or baseline")
-    session = Session(model, baseline, fit=fit, config=config, on_training_image=on_training_image,
+        raise Error("minutes: is for a model that is still to be trained; leave it out with model, baseline or state")
+    session = Session(model, baseline, state=state, fit=fit, config=config, on_training_image=on_training_image,
                       keep_spectra=keep_spectra, threads=threads, **configuration)
     return session.detect(image, progress=progress)
 
 
-def _choose_and_detect(image: Image, settings: str, minutes: float, keep_spectra: bool, progress: Progress,
+def _choose_and_detect(image: ImageLike, settings: str, minutes: float, keep_spectra: bool, progress: Progress,
                        threads: int) -> Detection:
     began = time.monotonic()
-    given = image._given()
+    there = as_image(image, settings)
+    given = there._given()
     config, no_model, choices, pixels = _engine.choose(given, settings)
     trained = None
     if not no_model:
         left = max(_engine.share_of_training * minutes - (time.monotonic() - began) / 60, 0.0)
         trained = _engine.train(given, config, threads, left, listener(progress))
-    baseline, reason = _engine.best(trained, config, pixels)
+    baseline, reasons = _engine.best(trained, config, pixels)
     model = None if trained is None else Model(trained)
     if baseline:
-        session = Session(baseline=baseline, config=without_file_keys(json.loads(config)), keep_spectra=keep_spectra,
+        session = Session(baseline=baseline, config=json.loads(config), keep_spectra=keep_spectra,
                           threads=threads)
     else:
         # The checkpoint holds what the settings said, but not for good which pixels were excluded.
         exclude = json.loads(config)["data"]["exclude"]
         session = Session(model, config={"data": {"exclude": exclude}} if exclude else None, on_training_image=True,
                           keep_spectra=keep_spectra, threads=threads)
-    found = session.detect(image, progress=progress)
+    if isinstance(image, (str, os.PathLike)):  # of which only what is needed is read
+        there = given = None
+    found = session.detect(image if there is None else there, progress=progress)
     found.model = model
-    found.choices = [*([no_model] if no_model else []), *choices, reason]
+    found.choices = [*choices, *reasons]
+    found.summary["choices"] = [*found.choices, *found.summary["choices"]]
     return found

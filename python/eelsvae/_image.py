@@ -87,6 +87,12 @@ def without_file_keys(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "data": {key: value for key, value in data.items() if key not in _of_files}}
 
 
+def file_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """The rest of it."""
+    data = config.get("data")
+    return {"data": {key: data[key] for key in _of_files if key in data}} if isinstance(data, dict) else {}
+
+
 def as_image(given: ImageLike, settings: str = "{}") -> Image:
     """settings: configuration_json(), of which a file is read by what it says of files. Errors as those of read() and
     Image, and where there is no file that it could speak of."""

@@ -117,7 +117,7 @@ def mistakes(film, model, tiny):
         "sparse": lambda: eelsvae.Image(scipy.sparse.csr_array(counts[0])),
         "preprocess.sigma: belongs to the trained model": lambda: eelsvae.detect(film, model, preprocess={"sigma": 1}),
         "training.epochs: belongs to the trained model": lambda: eelsvae.detect(film, model, training={"epochs": 1}),
-        "one of model and baseline": lambda: eelsvae.detect(film, model, "mean"),
+        "one of model, baseline and state": lambda: eelsvae.detect(film, model, "mean"),
         "minutes: is for": lambda: eelsvae.detect(film, model, minutes=1),
         "from 0 to 100000": lambda: eelsvae.train(film, minutes=-1),
         "no epoch": lambda: eelsvae.train(film, tiny, minutes=0),

@@ -149,6 +149,8 @@ def test_importing_is_quick_and_imports_little():
 
 def test_everything_is_chosen(other):
     found = eelsvae.detect(other, minutes=0.05, detection={"fdr": 0.1})
+    assert found.summary["choices"][: len(found.choices)] == found.choices
+    assert len(found.summary["choices"]) > len(found.choices)
     assert found.summary["configuration"]["detection"]["fdr"] == 0.1
     assert found.choices[-1].endswith("is used") and len(found.choices) >= 2
     small = eelsvae.detect(eelsvae.Image(other.counts[:9, :14], 700, 0.3), minutes=0.05)

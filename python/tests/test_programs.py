@@ -23,12 +23,15 @@ def folder(tmp_path_factory, program, tiny):
     return folder
 
 
-def compare(found, folder):
+def compare(found, folder, of_file=True):
+    """of_file: nothing is known of an array's file and of how it was taken."""
     assert np.array_equal(found.scores, np.load(folder / "scores.npy"), equal_nan=True)
     assert np.array_equal(found.mask, np.load(folder / "mask.npy"))
     summary = json.loads((folder / "summary.json").read_text())
     for key in ("threshold", "anomalous_pixels", "regions", "explanations", "trusted", "reasons", "null"):
         assert found.summary[key] == summary[key], key
+    for key in ("data", "model", "versions", "inputs", "choices", "configuration", "remarks", "predictive_deviance"):
+        assert found.summary[key] == summary[key] or not of_file, key
     assert found.threshold == summary["threshold"]
     assert found.reasons == summary["reasons"]
 
@@ -99,6 +102,54 @@ def test_model(folder, program):
     program("detect", "--model", folder / "run", "--output", folder / "own")
     model = eelsvae.Model.open(folder / "run")
     compare(eelsvae.detect(folder / "film.hspy", model, on_training_image=True), folder / "own")
+    compare(eelsvae.detect(eelsvae.read(folder / "film.hspy"), model, on_training_image=True), folder / "own", False)
+
+
+def test_how_the_models_image_was_taken_is_how_others_are(folder, program, tmp_path):
+    """And the summary says so."""
+    np.save(tmp_path / "film.npy", eelsvae.read(folder / "film.hspy").counts)
+    axis = ["--set", "data.energy_offset=700", "--set", "data.dispersion=0.3"]
+    program("train", folder / "tiny.json", "--data", tmp_path / "film.npy", "--output", tmp_path / "run", *axis)
+    program("detect", tmp_path / "film.npy", "--model", tmp_path / "run", "--output", tmp_path / "found", "--set",
+            "data.swap_axes=true")
+    found = eelsvae.detect(tmp_path / "film.npy", tmp_path / "run", data={"swap_axes": True}, on_training_image=True)
+    compare(found, tmp_path / "found")
+    assert found.summary["configuration"]["data"]["energy_offset"] == 700
+    assert found.summary["configuration"]["data"]["swap_axes"]
+
+
+def test_a_state_scores_another_image(folder, program):
+    """As the first one was: its baseline, its noise, its null."""
+    cropped = ["--set", "preprocess.crop_y=2,30"]
+    program("detect", folder / "film.hspy", "--baseline", "pca:2", "--output", folder / "first")
+    program("detect", folder / "other.hspy", "--state", folder / "first", "--output", folder / "by_state", *cropped)
+    keys = {"preprocess.crop_y": [2, 30]}
+    found = eelsvae.detect(folder / "other.hspy", state=folder / "first", **keys)
+    compare(found, folder / "by_state")
+    first = eelsvae.detect(folder / "film.hspy", baseline="pca:2")
+    again = eelsvae.detect(eelsvae.read(folder / "other.hspy"), state=first.state, config=keys)
+    compare(again, folder / "by_state", False)
+    assert bytes(again.state) == bytes(first.state)
+    program("detect", folder / "film.hspy", "--model", folder / "run", "--output", folder / "first_of_model")
+    program("detect", folder / "other.hspy", "--model", folder / "run", "--state", folder / "first_of_model", "--output",
+            folder / "by_model")
+    found = eelsvae.detect(folder / "other.hspy", folder / "run", state=folder / "first_of_model")
+    compare(found, folder / "by_model")
+    for mistake, words in (({"baseline": "mean"}, "leave the other out"), ({"fit": folder / "film.hspy"}, "baseline"),
+                           ({"minutes": 1}, "leave it out"), ({"preprocess.sigma": 1}, "belongs to the state"),
+                           ({"model": folder / "run"}, "leave the model out")):
+        with pytest.raises(eelsvae.Error, match=words):
+            eelsvae.detect(folder / "other.hspy", state=folder / "first", **mistake)
+    with pytest.raises(eelsvae.Error, match="made with a model"):
+        eelsvae.detect(folder / "other.hspy", state=folder / "first_of_model")
+
+
+def test_a_models_file_is_needed_no_more(folder, tmp_path):
+    eelsvae.Model.open(folder / "run").save(tmp_path / "model.safetensors")
+    model = eelsvae.Model.open(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    inputs = eelsvae.detect(folder / "other.hspy", model).summary["inputs"]
+    assert [pathlib.Path(there["path"]).name for there in inputs] == ["other.hspy", "model.safetensors"]
 
 
 def test_training(folder, program, model, tmp_path):
@@ -110,7 +161,8 @@ def test_training(folder, program, model, tmp_path):
     found = eelsvae.detect(folder / "other.hspy", model)
     program("detect", "--model", tmp_path / "mine.safetensors", "--data", folder / "other.hspy", "--output",
             tmp_path / "found")
-    compare(found, tmp_path / "found")
+    compare(found, tmp_path / "found", False)
+    compare(eelsvae.detect(folder / "other.hspy", tmp_path / "mine.safetensors"), tmp_path / "found")
 
 
 def test_what_is_chosen(folder, program):
@@ -120,6 +172,20 @@ def test_what_is_chosen(folder, program):
     chosen = json.loads(config)
     del chosen["data"], told["data"]  # the file, and its energies for who wants to change them
     assert chosen == told and (no_model, pixels) == ("", 1024) and reasons
+
+
+@pytest.mark.parametrize("how", [{}, {"data": {"dispersion": 0.25, "energy_offset": 690}}])
+def test_everything_is_chosen_as_by_the_program(folder, program, tmp_path, how):
+    """Of so few spectra no model is made, and nothing depends on the time that there is."""
+    image = folder / "small.hspy"
+    program("simulate", "--shape", 9, 14, 64, "--offset-ev", 700, "--seed", 4, "--output", image)
+    keys = [f"data.{key}={value}" for key, value in how.get("data", {}).items()] + ["detection.fdr=0.1"]
+    program("detect", image, "--output", tmp_path / "found", *(part for key in keys for part in ("--set", key)))
+    found = eelsvae.detect(image, detection={"fdr": 0.1}, **how)
+    assert found.summary["configuration"]["data"].pop("data_path") == ""
+    found.summary["configuration"]["data"]["data_path"] = str(image)  # which stands in "data" and "inputs", too
+    compare(found, tmp_path / "found")
+    assert found.choices == found.summary["choices"][: len(found.choices)] and len(set(found.choices)) >= 3
 
 
 def test_example(folder, tmp_path):

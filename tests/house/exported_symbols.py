@@ -26,9 +26,8 @@ wrong = [f"{name}: declared in eelsvae.h, not in exported_symbols.map" for name 
 wrong += [f"{name}: in exported_symbols.map, not declared in eelsvae.h" for name in sorted(listed - declared)]
 wrong += [f"{name}: listed, not shown by {library}" for name in sorted(listed - shown)]
 wrong += [f"{name}: shown by {library}, not listed" for name in sorted(shown - listed)]
-# _exit is called by kernels/cpu/instruction_set.cpp, on a processor on which nothing would run. The emulated device,
-# which only builds with tests have, says on stderr what a kernel did wrong. NVIDIA's runtime, linked in where there is
-# CUDA, has calls of its own.
+# _exit, in kernels/cpu/processor.cpp, is for programs. The emulated device, which only builds with tests have, says on
+# stderr what a kernel did wrong. NVIDIA's runtime, linked in where there is CUDA, has calls of its own.
 content = pathlib.Path(library).read_bytes()
 allowed = {"stderr"} if b"EELSVAE_EMULATED_SEED" in content else set()
 allowed |= {"exit", "kill"} if b"libcudnn.so" in content else set()

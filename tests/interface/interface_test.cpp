@@ -456,6 +456,7 @@ TEST_F(Interfaces, TrainingTellsAndStops) {
   trained(told.options());
   EXPECT_EQ(told.stages, (std::vector<std::string>{"preparing", "training", "comparing"}));
   EXPECT_EQ(std::ranges::count_if(told.lines, [](auto& line) { return line.starts_with("epoch "); }), 2);
+  EXPECT_TRUE(told.lines.back().ends_with("of 4 latent units active")) << told.lines.back();
 
   // In the first epoch nothing is there yet.
   Told first;
@@ -596,6 +597,115 @@ TEST_F(Interfaces, BaselinesAreThoseOfTheEngine) {
     EXPECT_EQ(found.mask, expected.mask);
     EXPECT_EQ(found.threshold, expected.threshold);
   }
+}
+
+TEST_F(Interfaces, ABaselineIsFittedToAnotherImage) {
+  const SpectrumImage other = film(4);
+  const eelsvae_image normal = image_of(other);
+  const Config config;
+  const PreparedImage prepared = prepare(counts_, config.preprocess, std::nullopt);
+  const FittedPreprocess fitted{prepared.image.energy, prepared.scaling, prepared.alignment};
+  const PreparedImage of_other = prepare(SpectrumImage(other), config.preprocess, std::nullopt, &fitted);
+  api::Session session("pca:2");
+  const Detection expected = detect(
+      prepared.image, expect_from(Baseline(of_other.image, {}, parse_baseline("pca:2")), prepared.image),
+      config.preprocess, config.detection);
+  const api::Detection found = session.detect(image_, normal);
+  expect_same_bits(found.scores(), expected.scores);
+  EXPECT_EQ(found.threshold(), expected.threshold);
+  EXPECT_NE(session.detect(image_).scores(), found.scores());
+  expect_same_bits(session.detect(image_, normal).scores(), expected.scores);
+  // What is excluded and cropped is of the image under test: the normal one is smaller.
+  api::Session cropped(
+      "mean", api::Config(R"({"preprocess": {"crop_y": [16, 24]}, "data": {"exclude": [[20, 0, 24, 3]]}})"));
+  eelsvae_image part = normal;
+  part.shape[0] = 12;
+  EXPECT_EQ(cropped.detect(image_, part).scored_pixels(), 8 * 24 - 4 * 3);
+
+  eelsvae_detection* none = nullptr;
+  eelsvae_session* const by_baseline = baseline_session("mean").release();
+  const api::Handle<eelsvae_session> owner(by_baseline);
+  expect_mistake(eelsvae_session_detect_fitted(by_baseline, &image_, nullptr, &none), "normal is NULL");
+  part.energy_offset += 5;
+  expect_mistake(eelsvae_session_detect_fitted(by_baseline, &image_, &part, &none),
+                 "fit to one that has all");
+  part.struct_size = 3;
+  expect_mistake(eelsvae_session_detect_fitted(by_baseline, &image_, &part, &none), "struct_size");
+  api::Session with_model(model());
+  EXPECT_THROW(with_model.detect(image_, normal), api::Error);
+}
+
+TEST_F(Interfaces, AStateScoresAnotherImageAsItsOwn) {
+  const SpectrumImage other = film(4);
+  const api::State state = api::State::learn(image_of(other), "pca:2");
+  const std::string content = state.content();
+  const DetectionState read =
+      read_detection_state(SafetensorsFile(std::as_bytes(std::span(content)), "state"));
+  const PreparedImage prepared = prepare(SpectrumImage(counts_), read.preprocess, std::nullopt, &read.fitted);
+  const Detection expected = detect(prepared.image, expect_from(*read.baseline, prepared.image),
+                                    read.preprocess, read.detection, {}, {}, &read);
+  api::Session session(state);
+  const api::Detection found = session.detect(image_);
+  expect_same_bits(found.scores(), expected.scores);
+  EXPECT_EQ(found.threshold(), expected.threshold);
+  EXPECT_EQ(found.mask(), expected.mask);
+  EXPECT_NE(api::Session("pca:2").detect(image_).scores(), found.scores());
+  EXPECT_EQ(api::state_of(found).content(), content);
+  // Other settings of the threshold, and of the image.
+  const api::Config settings(R"({"detection": {"fdr": 0.5}, "preprocess": {"crop_y": [4, 24]}})");
+  const api::Detection more = api::Session(state, settings).detect(image_);
+  EXPECT_LT(more.threshold(), found.threshold());
+  EXPECT_EQ(more.height(), 20);
+
+  eelsvae_session* none = nullptr;
+  const auto mistake_of = [&](const eelsvae_model* with, const api::State& by, const char* text,
+                              const std::string& part, const eelsvae_options* options = nullptr) {
+    const api::Config config(text);
+    expect_mistake(eelsvae_session_create_with_state(with, by.get(), config.get(), options, &none), part);
+    EXPECT_EQ(none, nullptr);
+  };
+  mistake_of(nullptr, state, R"({"preprocess": {"sigma": 1}})", "belongs to the state");
+  mistake_of(nullptr, state, R"({"data": {"dispersion": 1}})", "how a file is read");
+  mistake_of(model().get(), state, "{}", "leave the model out");
+  expect_mistake(eelsvae_session_create_with_state(nullptr, nullptr, nullptr, nullptr, &none),
+                 "state is NULL");
+  eelsvae_options options;
+  ASSERT_EQ(eelsvae_options_init(&options, sizeof options), EELSVAE_OK);
+  options.on_training_image = 1;
+  mistake_of(nullptr, state, "{}", "on_training_image", &options);
+  eelsvae_detection* nothing = nullptr;
+  const api::Handle<eelsvae_session> by_state([&] {
+    EXPECT_EQ(eelsvae_session_create_with_state(nullptr, state.get(), nullptr, nullptr, &none), EELSVAE_OK);
+    return none;
+  }());
+  expect_mistake(eelsvae_session_detect_fitted(by_state.get(), &image_, &image_, &nothing), "fitted before");
+  eelsvae_image elsewhere = image_;
+  elsewhere.energy_offset += 50;
+  expect_mistake(eelsvae_session_detect(by_state.get(), &elsewhere, &nothing), "eV");
+}
+
+TEST_F(Interfaces, AStateOfAModelNeedsIt) {
+  api::Session session(model());
+  const api::Detection first = session.detect(image_);
+  const api::State state = api::state_of(first);
+  expect_same_bits(api::Session(model(), state).detect(image_).scores(), first.scores());
+  const SpectrumImage other = film(4);
+  const api::Detection by_state = api::Session(model(), state).detect(image_of(other));
+  EXPECT_NE(by_state.scores(), session.detect(image_of(other)).scores())
+      << "noise and threshold are the first's";
+  for (const char* measured : {"location", "scale"})
+    EXPECT_EQ(json::parse(by_state.summary())["null"][measured],
+              json::parse(first.summary())["null"][measured]);
+  EXPECT_THROW(
+      {
+        try {
+          api::Session alone(state);
+        } catch (const api::Error& error) {
+          EXPECT_NE(std::string(error.what()).find("made with a model"), std::string::npos) << error.what();
+          throw;
+        }
+      },
+      api::Error);
 }
 
 // ---- threads ----

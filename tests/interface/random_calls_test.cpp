@@ -239,7 +239,7 @@ eelsvae_status RandomCaller::any_call() {
   double real = 0;
   // What takes long is tried seldom.
   if (below(2000) == 0) {
-    switch (below(8)) {
+    switch (below(10)) {
       case 0: {
         const size_t length = below(2) == 0 ? content_.size() : below(content_.size());
         return make(models_, eelsvae_model_destroy, [&](eelsvae_model** made) {
@@ -273,6 +273,17 @@ eelsvae_status RandomCaller::any_call() {
         return eelsvae_scan_push(one(scans_), static_cast<int64_t>(below(8)) * 8,
                                  any_of({int64_t{0}, int64_t{1}, int64_t{8}}), or_null(counts_.counts.data()),
                                  EELSVAE_FLOAT32, nullptr);
+      case 7:
+        return make(sessions_, eelsvae_session_destroy, [&](eelsvae_session** made) {
+          return eelsvae_session_create_with_state(below(2) == 0 ? nullptr : one(models_), one(states_),
+                                                   one(configs_), any_options(), made);
+        });
+      case 8: {
+        const eelsvae_image normal = small_;
+        return make(detections_, eelsvae_detection_destroy, [&](eelsvae_detection** made) {
+          return eelsvae_session_detect_fitted(one(sessions_), any_image(), or_null(&normal), made);
+        });
+      }
       default:
         return make(detections_, eelsvae_detection_destroy, [&](eelsvae_detection** made) {
           return eelsvae_session_detect(one(sessions_), any_image(), made);

@@ -1,4 +1,7 @@
+#include <thread>
+
 #include "kernels/cuda/runtime.h"
+#include "kernels/device_scope.h"
 #include "tests/kernels/backend_test.h"
 #include "tests/kernels/emulated_stream.h"
 
@@ -41,6 +44,40 @@ TEST(EmulatedDevices, WhatBelongsToAnotherIsRefused) {
   EXPECT_THROW(event.record(stream), std::runtime_error);
   event.record(stream_of(*second));
   EXPECT_NO_THROW(event.hold_back(stream));  // waiting for another device is allowed
+}
+
+TEST(EmulatedDevices, ArePutBackAtTheEndOfAScope) {
+  const auto device = [] {
+    int current = -1;
+    EXPECT_EQ(cudaGetDevice(&current), cudaSuccess);
+    return current;
+  };
+  const auto work = [](const char* name) {
+    const auto backend = make_backend(name, "fp32");
+    const DeviceArray in(*backend, DType::f32, Values(10, 1)), out(*backend, DType::f32, 10);
+    backend->convert(in, out);
+    EXPECT_TRUE(equal(out.download(), Values(10, 1)));
+  };
+  for (int round = 0; round < 2; ++round)
+    for (const int own : {0, 1}) {
+      ASSERT_EQ(cudaSetDevice(own), cudaSuccess);
+      {
+        const DeviceScope scope;
+        work("emulated:1");
+        EXPECT_EQ(device(), 1);
+        {
+          const DeviceScope inner;
+          work("emulated:0");
+        }
+        EXPECT_EQ(device(), 0) << "the outer scope goes on";
+      }
+      EXPECT_EQ(device(), own);
+    }
+  // Each thread has its own.
+  ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
+  const DeviceScope scope;
+  std::thread([&] { work("emulated:1"); }).join();
+  EXPECT_EQ(device(), 0);
 }
 
 }  // namespace
