@@ -1,6 +1,7 @@
 #include "io/batch/cube_list.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -33,10 +34,21 @@ std::string name_after(const std::string& path) {
   return name;
 }
 
+// Of which nothing but a folder of an image may take the place, on file systems that know no large letters,
+// too.
+std::string as_folder(std::string name) {
+  std::ranges::transform(name, name.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
+}
+
+// What else lies among the results.
+const std::set<std::string> not_for_images = {"cubes.csv", "cubes.json", "index.html"};
+
 // Whether results of all images may have such a folder among them.
 bool is_name(const std::string& name) {
-  return !name.empty() && name.size() <= longest_name && name[0] != '.' &&
-         std::ranges::all_of(name, is_for_names);
+  return !not_for_images.contains(as_folder(name)) && !name.empty() && name.size() <= longest_name &&
+         name[0] != '.' && std::ranges::all_of(name, is_for_names);
 }
 
 }  // namespace
@@ -105,17 +117,22 @@ std::vector<ListedCube> parse_cube_list(std::string_view text, const std::string
     if (std::ranges::find(columns.begin(), columns.begin() + static_cast<ptrdiff_t>(i), columns[i]) !=
         columns.begin() + static_cast<ptrdiff_t>(i))
       throw UserError(origin + ": two columns are called '" + one_line(columns[i]) + "'");
+  if (std::ranges::find(columns, "data.data_path") != columns.end())
+    throw UserError(origin + ": the image is in the column 'path'; leave 'data.data_path' out");
   const auto below = [&](const std::string& path) {
     return (fs::path(folder) / path).lexically_normal().string();
   };
   std::vector<ListedCube> cubes;
-  std::set<std::string> given;
+  std::set<std::string> given = not_for_images;
   for (size_t r = 1; r < rows.size(); ++r) {
     const std::string where = origin + ": line " + std::to_string(rows[r].line) + ": ";
     const std::vector<std::string>& fields = rows[r].fields;
     if (fields.size() != columns.size())
       throw UserError(where + std::to_string(fields.size()) + " fields, and the first line names " +
                       std::to_string(columns.size()));
+    for (const std::string& field : fields)
+      if (utf8_text(field) != field)
+        throw UserError(where + "is not UTF-8; rename the file, or save the list as UTF-8");
     ListedCube cube;
     Config alone;
     for (size_t i = 0; i < fields.size(); ++i) {
@@ -128,7 +145,7 @@ std::vector<ListedCube> parse_cube_list(std::string_view text, const std::string
         if (!is_name(fields[i]))
           throw UserError(where + "'" + one_line(fields[i]) +
                           "' cannot be the name of a folder here; take letters, digits, '-', '_' and '.'");
-        if (!given.insert(fields[i]).second)
+        if (!given.insert(as_folder(fields[i])).second)
           throw UserError(where + "the name '" + fields[i] + "' is another image's, too");
         cube.name = fields[i];
       } else {
@@ -152,13 +169,13 @@ std::vector<ListedCube> parse_cube_list(std::string_view text, const std::string
     do {
       const int number = ++taken[after];
       cube.name = number == 1 ? after : after + "-" + std::to_string(number);
-    } while (!given.insert(cube.name).second);
+    } while (!given.insert(as_folder(cube.name)).second);
   }
   return cubes;
 }
 
 std::vector<ListedCube> read_cube_list(const std::string& path) {
-  return parse_cube_list(read_text_file(path), path, fs::path(path).parent_path().string());
+  return parse_cube_list(read_text_file(path), path, fs::absolute(path).parent_path().string());
 }
 
 }  // namespace eelsvae

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -54,7 +56,8 @@ bool ended(pid_t process) {
 
 SharedWork::SharedWork(fs::path folder)
     : folder_(std::move(folder)), host_(this_host()), machine_(this_machine()) {
-  clock_ = folder_ / (".clock." + host_ + "." + std::to_string(getpid()));
+  std::random_device random;
+  clock_ = folder_ / (".clock." + host_ + "." + std::to_string(getpid()) + "." + std::to_string(random()));
   write_file(clock_, "");
 }
 
@@ -70,16 +73,16 @@ fs::path SharedWork::file_of(const std::string& name, int number) const {
 // By the clock of who keeps the files: those of machines that share them differ.
 double SharedWork::seconds_since(const fs::path& file) const {
   struct stat now = {}, then = {};
-  if (utimensat(AT_FDCWD, clock_.c_str(), nullptr, 0) != 0 || stat(clock_.c_str(), &now) != 0 ||
-      stat(file.c_str(), &then) != 0)
-    return 0;
+  if (utimensat(AT_FDCWD, clock_.c_str(), nullptr, 0) != 0)
+    write_file(clock_, "");  // somebody has cleaned up
+  if (stat(clock_.c_str(), &now) != 0 || stat(file.c_str(), &then) != 0) return 0;
   return static_cast<double>(now.st_mtim.tv_sec - then.st_mtim.tv_sec) +
          1e-9 * static_cast<double>(now.st_mtim.tv_nsec - then.st_mtim.tv_nsec);
 }
 
 std::optional<SharedWork::Attempt> SharedWork::latest(const std::string& name) const {
-  int number = 0;
-  while (number < most_attempts && fs::exists(file_of(name, number + 1))) ++number;
+  int number = most_attempts;
+  while (number > 0 && !fs::exists(file_of(name, number))) --number;
   if (number == 0) return std::nullopt;
   Attempt attempt;
   attempt.number = number;
@@ -90,6 +93,7 @@ std::optional<SharedWork::Attempt> SharedWork::latest(const std::string& name) c
     const json content = json::parse(read_text_file(file));
     for (const auto& [state, text] : state_names)
       if (content.at("state") == text) attempt.state = state;
+    attempt.of = content.value("of", "");
     attempt.host = content.at("host").get<std::string>();
     attempt.message = content.value("message", "");
     attempt.seconds = content.value("seconds", 0.0);
@@ -109,27 +113,34 @@ bool SharedWork::is_open(const std::optional<Attempt>& latest) {
          (latest->state == State::failed || (latest->state == State::at_work && latest->dead));
 }
 
-std::optional<SharedWork::Attempt> SharedWork::begin(const std::string& name,
-                                                     const std::optional<Attempt>& latest) {
-  Attempt attempt;
-  attempt.number = latest ? latest->number + 1 : 1;
-  attempt.host = host_;
-  // It is there with its content at once, so that whoever dies is known; where files cannot have two names,
-  // for a moment without.
-  const fs::path file = file_of(name, attempt.number), draft = clock_.string() + ".draft";
-  write_file(draft, content_of(attempt));
-  const bool made = link(draft.c_str(), file.c_str()) == 0;
-  int error = made ? 0 : errno;
+// The file is there with its content at once, so that whoever dies is known; where files cannot have two
+// names, for a moment without.
+bool SharedWork::make_once(const fs::path& file, const std::string& content) const {
+  const fs::path draft = clock_.string() + ".draft";
+  write_file(draft, content);
+  int error = link(draft.c_str(), file.c_str()) == 0 ? 0 : errno;
+  // The answer may have been lost and asked for again.
+  struct stat made = {};
+  if (error != 0 && stat(draft.c_str(), &made) == 0 && made.st_nlink == 2) error = 0;
   std::error_code ignored;
   fs::remove(draft, ignored);
-  if (error == EEXIST) return std::nullopt;
-  if (!made) {
-    const int descriptor = open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor < 0 && errno == EEXIST) return std::nullopt;
-    if (descriptor < 0) throw UserError("cannot write " + file.string() + ": " + std::strerror(errno));
-    close(descriptor);
-    end(name, attempt);
-  }
+  if (error == 0 || error == EEXIST) return error == 0;
+  const int descriptor = open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0 && errno == EEXIST) return false;
+  if (descriptor < 0) throw UserError("cannot write " + file.string() + ": " + std::strerror(errno));
+  close(descriptor);
+  write_file(file, content);
+  return true;
+}
+
+std::optional<SharedWork::Attempt> SharedWork::begin(const std::string& name,
+                                                     const std::optional<Attempt>& latest,
+                                                     const std::string& of) {
+  Attempt attempt;
+  attempt.number = latest ? latest->number + 1 : 1;
+  attempt.of = of;
+  attempt.host = host_;
+  if (!make_once(file_of(name, attempt.number), content_of(attempt))) return std::nullopt;
   return attempt;
 }
 
@@ -139,7 +150,7 @@ bool SharedWork::beat(const std::string& name, const Attempt& attempt) const {
 }
 
 std::string SharedWork::content_of(const Attempt& attempt) const {
-  json content = {{"host", attempt.host}, {"process", getpid()}, {"machine", machine_}};
+  json content = {{"of", attempt.of}, {"host", attempt.host}, {"process", getpid()}, {"machine", machine_}};
   for (const auto& [state, text] : state_names)
     if (attempt.state == state) content["state"] = text;
   if (!attempt.message.empty()) content["message"] = one_line(attempt.message);
@@ -153,17 +164,36 @@ void SharedWork::end(const std::string& name, const Attempt& attempt) const {
 
 void SharedWork::give_back(const std::string& name, const Attempt& attempt) const {
   std::error_code ignored;
-  fs::remove(file_of(name, attempt.number), ignored);
+  if (!fs::exists(file_of(name, attempt.number + 1))) fs::remove(file_of(name, attempt.number), ignored);
 }
 
-bool SharedWork::forget_failure(const std::string& name) const {
-  const std::optional<Attempt> last = latest(name);
-  if (!last ||
-      (last->state != State::failed && last->state != State::refused && !(last->dead && !is_open(last))))
-    return false;
+void SharedWork::forget(const std::string& name) const {
   std::error_code ignored;
-  for (int number = last->number; number > 0; --number) fs::remove(file_of(name, number), ignored);
-  return true;
+  for (int number = most_attempts; number > 0; --number) fs::remove(file_of(name, number), ignored);
+}
+
+int SharedWork::lock(const std::string& name) const {
+  const fs::path file = folder_ / (name + ".lock");
+  const int descriptor = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor < 0) throw UserError("cannot write " + file.string() + ": " + std::strerror(errno));
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return descriptor;
+  close(descriptor);
+  return -1;
+}
+
+std::string SharedWork::agree(const std::string& name, const std::string& content) const {
+  const fs::path file = folder_ / name;
+  make_once(file, content);
+  return read_text_file(file);
+}
+
+void SharedWork::clean() const {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder_, ignored)) {
+    const fs::path& file = entry.path();
+    if (file != clock_ && (file.filename().string().starts_with(".clock.") || file.extension() == ".log"))
+      fs::remove(file, ignored);
+  }
 }
 
 }  // namespace eelsvae

@@ -19,6 +19,7 @@ class SharedWork {
   struct Attempt {
     int number = 0;
     State state = State::at_work;
+    std::string of;       // what the piece was, as the caller has it
     std::string host;     // who works or has worked on it
     std::string message;  // why it failed
     double seconds = 0;   // that it took
@@ -41,20 +42,31 @@ class SharedWork {
 
   // Begins the next attempt, of a piece whose latest one is this; absent: another program was faster.
   // UserError where its file cannot be made.
-  std::optional<Attempt> begin(const std::string& name, const std::optional<Attempt>& latest);
+  std::optional<Attempt> begin(const std::string& name, const std::optional<Attempt>& latest,
+                               const std::string& of);
   // A sign of life. Whether the attempt is still the latest one: a program that stood still for too long
   // finds that another has taken its place.
   bool beat(const std::string& name, const Attempt& attempt) const;
   // UserError.
   void end(const std::string& name, const Attempt& attempt) const;
-  // As if it had never begun.
+  // As if it had never begun, unless another one has followed.
   void give_back(const std::string& name, const Attempt& attempt) const;
-  // Forgets all attempts of a piece that has failed, so that it is tried anew. Returns whether it had.
-  bool forget_failure(const std::string& name) const;
+  // As if the piece had never been tried.
+  void forget(const std::string& name) const;
+
+  // What says that somebody works on the piece for as long as it or a copy of it is open, in other programs,
+  // too, where the file system has locks: a descriptor; -1: somebody has it. UserError where it cannot be
+  // made.
+  int lock(const std::string& name) const;
+  // Writes a file of the folder that only the first one writes; its content, whoever did.
+  std::string agree(const std::string& name, const std::string& content) const;
+  // Removes what programs that were killed have left, but not attempts.
+  void clean() const;
 
  private:
   std::filesystem::path file_of(const std::string& name, int number) const;
   std::string content_of(const Attempt& attempt) const;
+  bool make_once(const std::filesystem::path& file, const std::string& content) const;
   double seconds_since(const std::filesystem::path& file) const;
 
   std::filesystem::path folder_, clock_;

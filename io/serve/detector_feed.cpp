@@ -36,6 +36,7 @@ class DetectorFeed::Sink final : public ScanSink {
     begin.start.title = "DECTRIS detector";
     begin.start.plan = {scan.height, scan.width, scan.energy};
     if (scan.frame_time && *scan.frame_time > 0) begin.rate = 1 / *scan.frame_time;
+    begin.start.may_come = begin.rate;
     try {
       if (scan.energy.units != "eV")
         throw UserError(

@@ -18,6 +18,7 @@ namespace {
 
 constexpr int most_failures = 3;     // of trainings, after which no further one is begun
 constexpr int64_t rows_at_once = 2;  // that may be scored between two blocks to catch up with the scan
+constexpr double least_share = 0.5;  // of the spectra of rows that a network is to learn from
 
 }  // namespace
 
@@ -74,6 +75,7 @@ class ImprovingScans::Rescoring {
   int64_t scored() const { return scored_; }
   bool finished() const { return finished_; }
   const std::string& failure() const { return failure_; }
+  const LiveScan& live() const { return *live_; }
   std::unique_ptr<LiveScan> take() { return std::move(live_); }
 
  private:
@@ -87,7 +89,11 @@ class ImprovingScans::Rescoring {
       });
       scored_ = next;
     }
-    if (!ended || stop_) return;
+    if (stop_) return;
+    if (!ended) {
+      live_->score_provisionally();
+      return;
+    }
     live_->finish();
     finished_ = true;
   }
@@ -107,6 +113,10 @@ struct ImprovingScans::Shared {
       : training(std::move(options)), device(std::move(on)) {}
 
   void say(std::string line) { lines.push_back(std::move(line)); }
+  void say_failure(const std::string& what, const std::exception& error) {
+    ++failures;
+    say(what + ": " + one_line(error.what()) + (failures < most_failures ? "" : "; no further one is tried"));
+  }
 
   NetworkTraining training;
   std::vector<std::string> device;
@@ -126,11 +136,16 @@ class ImprovingScans::Scan : public LiveScan {
     to_train_ = !shared_->learned && !training.running() && shared_->failures < most_failures;
     const bool trained_meanwhile = training.running() && plan.energy == shared_->energy;
     if (!to_train_ && !trained_meanwhile && !at_the_end_) return;
-    folder_ = to_train_ ? training.new_folder() : training.options().folder;
-    rows_to_train_ = to_train_ ? std::min(training.options().rows.value_or(plan.height), plan.height) : 0;
-    record_ = std::make_shared<RecordedScan>(folder_, plan_, rows_to_train_);
+    try {
+      folder_ = to_train_ ? training.new_folder() : training.options().folder;
+      rows_to_train_ = to_train_ ? std::min(training.options().rows.value_or(plan.height), plan.height) : 0;
+      record_ = std::make_shared<RecordedScan>(folder_, plan_, rows_to_train_);
+    } catch (const UserError& error) {
+      cannot_keep(error);
+    }
   }
   ~Scan() override {
+    if (to_train_) record_->discard();
     if (!rescoring_) return;
     rescoring_->give_up();  // its step may take seconds: nobody waits for it here
     shared_->given_up.push_back(std::move(rescoring_));
@@ -180,6 +195,7 @@ class ImprovingScans::Scan : public LiveScan {
         rescoring_->go_on(known, ended_);
         return false;
       }
+      if (!ended_ && 2 * rescoring_->live().scored_rows() < live_->scored_rows()) return false;
       std::unique_ptr<LiveScan> renewed = rescoring_->take();
       if (!ended_)
         record_->replay(rescoring_->scored(), pixels,
@@ -214,13 +230,23 @@ class ImprovingScans::Scan : public LiveScan {
     try {
       record_->write(first, count, spectra);
     } catch (const UserError& error) {
-      shared_->say("the scan is not kept for a network any further: " + one_line(error.what()));
-      to_train_ = false;
-      drop_record();
+      cannot_keep(error);
     }
+  }
+  void cannot_keep(const UserError& error) {
+    shared_->say("the scan is not kept for a network: " + one_line(error.what()));
+    if (to_train_ && record_) record_->discard();
+    to_train_ = false;
+    drop_record();
   }
 
   void train() {
+    if (record_->share_there() < least_share) {
+      shared_->say("too little of the scan has come for a network to learn from; the next one is tried");
+      record_->discard();
+      to_train_ = false;
+      return drop_record();
+    }
     to_train_ = false;
     try {
       shared_->training.begin(*record_, folder_);
@@ -228,8 +254,9 @@ class ImprovingScans::Scan : public LiveScan {
       shared_->say("a network learns from " + record_->path() + ", for " +
                    number_text(shared_->training.options().minutes) + " minutes at most");
     } catch (const UserError& error) {
-      ++shared_->failures;
-      shared_->say("no network is trained: " + one_line(error.what()));
+      shared_->say_failure("no network is trained", error);
+      record_->discard();
+      drop_record();
     }
   }
 
@@ -276,16 +303,18 @@ std::vector<std::string> ImprovingScans::news() {
   Shared& shared = *shared_;
   std::erase_if(shared.given_up, [](const auto& rescoring) { return !rescoring->working(); });
   try {
-    if (const std::optional<std::string> folder = shared.training.ended()) {
-      shared.learned = std::make_shared<const Learned>(*folder, shared.energy, shared.device);
-      shared.say("scans are scored by " + shared.learned->source->description() +
-                 " from now on; its own scan is described in " + NetworkTraining::found_in(*folder) +
-                 "/report.html");
+    if (const std::optional<NetworkTraining::Ended> ended = shared.training.ended()) {
+      if (ended->folder.empty()) {
+        shared.say(ended->line);
+      } else {
+        shared.learned = std::make_shared<const Learned>(ended->folder, shared.energy, shared.device);
+        shared.say("scans are scored by " + shared.learned->source->description() +
+                   " from now on; its own scan is described in " + NetworkTraining::found_in(ended->folder) +
+                   "/report.html");
+      }
     }
-  } catch (const UserError& error) {
-    ++shared.failures;
-    shared.say("no network was learned: " + one_line(error.what()) +
-               (shared.failures < most_failures ? "" : "; no further one is tried"));
+  } catch (const std::exception& error) {
+    shared.say_failure("no network was learned", error);
   }
   return std::exchange(shared.lines, {});
 }

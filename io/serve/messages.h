@@ -36,8 +36,9 @@ struct StartMessage {
   std::string title;   // for people
   ScanPlan plan;
   ElementType type = ElementType::float32;
-  std::optional<double> rate;  // that will come, spectra/s
-  bool resume = false;         // go on where this series is known
+  std::optional<double> rate;      // that will come, spectra/s
+  std::optional<double> may_come;  // of a detector, at most; it is not in the message
+  bool resume = false;             // go on where this series is known
 };
 // Spectra of the pixels first, first + 1, ...; data lie in the message.
 struct BlockMessage {

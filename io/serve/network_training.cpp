@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -17,7 +18,6 @@
 #include "io/files/other_program.h"
 #include "io/files/output_folder.h"
 #include "io/model/detection_state_file.h"
-#include "io/run/training_run.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -27,6 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* log_name = "/log.txt";
 constexpr int64_t most_folders = 100000;
+constexpr double most_minutes = 1e5;
 
 // What is chosen otherwise for a scan that comes alone, and a running one cannot have.
 constexpr const char* for_running_scans[] = {"detection.score=whitened", "preprocess.despike=0"};
@@ -54,8 +55,10 @@ std::string last_line(const std::string& file) {
 
 NetworkTraining::NetworkTraining(NetworkTrainingOptions options)
     : options_(std::move(options)), program_(find_program("eelsvae-detect", "EELSVAE_DETECT")) {
-  check_minutes(options_.minutes);
-  if (options_.minutes == 0) throw UserError("a network cannot be trained in 0 minutes");
+  if (access(program_.c_str(), X_OK) != 0)
+    throw UserError(program_ + ", which is to train, is no program that can be started");
+  if (!(options_.minutes > 0 && options_.minutes <= most_minutes))
+    throw UserError("a network is trained for more than 0 and at most 100000 minutes");
   if (options_.rows && *options_.rows < 1) throw UserError("a network cannot be trained on no rows");
   options_.settings.insert(options_.settings.begin(), std::begin(for_running_scans),
                            std::end(for_running_scans));
@@ -86,7 +89,8 @@ void NetworkTraining::begin(const RecordedScan& scan, const std::string& folder)
   std::vector<std::string> settings = {"data.energy_offset=" + exactly(scan.plan().energy.offset),
                                        "data.dispersion=" + exactly(scan.plan().energy.scale),
                                        "data.exclude_path=" + mask};
-  settings.insert(settings.end(), options_.settings.begin(), options_.settings.end());
+  for (const std::string& setting : options_.settings)  // rectangles are in the mask
+    if (!setting.starts_with("data.exclude=")) settings.push_back(setting);
   for (const std::string& setting : settings) {
     arguments.push_back("--set");
     arguments.push_back(setting);
@@ -99,17 +103,25 @@ void NetworkTraining::begin(const RecordedScan& scan, const std::string& folder)
   setpriority(PRIO_PROCESS, static_cast<id_t>(process_), 19);
 }
 
-std::optional<std::string> NetworkTraining::ended() {
+std::optional<NetworkTraining::Ended> NetworkTraining::ended() {
   if (!running()) return std::nullopt;
   int status = 0;
   const pid_t which = waitpid(process_, &status, WNOHANG);
   if (which == 0 || (which < 0 && errno == EINTR)) return std::nullopt;
   process_ = -1;
+  std::error_code ignored;
   if (which > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-    if (fs::exists(fs::path(found_in(folder_)) / detection_state_name)) return folder_;
+    if (!fs::exists(model_in(folder_), ignored)) {
+      fs::remove_all(folder_, ignored);
+      return Ended{"", "the scan is too small for a network; the next one is tried"};
+    }
+    if (fs::exists(fs::path(found_in(folder_)) / detection_state_name, ignored)) return Ended{folder_, ""};
     throw UserError("nothing that running scans can be scored by was found in " + folder_ +
                     "; its report says what there is");
   }
+  if (which > 0 && WIFSIGNALED(status))
+    throw UserError("it was ended by signal " + std::to_string(WTERMSIG(status)) +
+                    (WTERMSIG(status) == SIGKILL ? "; the memory may not suffice" : ""));
   const std::string line = last_line(folder_ + log_name);
   throw UserError((line.empty() ? "the program ended" : line) + " (" + folder_ + log_name + ")");
 }

@@ -38,8 +38,12 @@ class NetworkTraining {
   // Trains on the file of a scan that was recorded in such a folder. UserError.
   void begin(const RecordedScan& scan, const std::string& folder);
   bool running() const { return process_ > 0; }
-  // Its folder, where it has ended since this was last asked. UserError where nothing came of it, with why.
-  std::optional<std::string> ended();
+  // Of one that has ended since this was last asked: its folder; "" where there was nothing to learn, with a
+  // line. UserError where nothing came of it, with why.
+  struct Ended {
+    std::string folder, line;
+  };
+  std::optional<Ended> ended();
 
   // What a training leaves in its folder: a detection's folder with a state, and in it, if a network predicts
   // best, a run.

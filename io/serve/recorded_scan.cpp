@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "io/files/npy.h"
@@ -44,8 +45,9 @@ void read_all(int descriptor, void* bytes, size_t size, uint64_t offset, const s
 
 RecordedScan::RecordedScan(const std::string& folder, const ScanPlan& plan, int64_t rows)
     : plan_(plan),
+      folder_(folder),
       path_(folder + "/scan.npy"),
-      rest_name_(folder + "/scan.npy.rest"),
+      rest_name_(folder + "/rest.XXXXXX"),
       rows_(std::clamp<int64_t>(rows, 0, plan.height)),
       there_(static_cast<size_t>(plan.height * plan.width)) {
   try {
@@ -60,11 +62,14 @@ RecordedScan::RecordedScan(const std::string& folder, const ScanPlan& plan, int6
       write_all(first_rows_, header.data(), header.size(), 0, path_);
     }
     if (rows_ < plan.height) {
-      rest_ = open(rest_name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+      rest_ = mkostemp(rest_name_.data(), O_CLOEXEC);
       if (rest_ < 0 || unlink(rest_name_.c_str()) != 0) fail("write", rest_name_);
     }
   } catch (...) {
-    if (first_rows_ >= 0) close(first_rows_);
+    if (first_rows_ >= 0) {
+      close(first_rows_);
+      discard();
+    }
     if (rest_ >= 0) close(rest_);
     throw;
   }
@@ -113,6 +118,18 @@ void RecordedScan::replay(
     take(pixel, count, spectra);
     pixel += count - 1;
   }
+}
+
+double RecordedScan::share_there() const {
+  const auto pixels = static_cast<ptrdiff_t>(rows_ * plan_.width);
+  return static_cast<double>(std::count(there_.begin(), there_.begin() + pixels, 1)) /
+         static_cast<double>(std::max<ptrdiff_t>(pixels, 1));
+}
+
+void RecordedScan::discard() const {
+  if (rows_ == 0) return;
+  unlink(path_.c_str());
+  rmdir(folder_.c_str());
 }
 
 void RecordedScan::write_mask(const std::string& file) const {

@@ -33,6 +33,10 @@ class RecordedScan {
   void replay(
       int64_t first, int64_t last,
       const std::function<void(int64_t first, int64_t count, std::span<const float> spectra)>& take) const;
+  // The share of the pixels of path() that has come.
+  double share_there() const;
+  // Nobody will want path(): removes it, and its folder, if that is empty then.
+  void discard() const;
   // What path() has no spectra of, as the mask (rows, width) of data.exclude_path, with what the plan
   // excludes. UserError.
   void write_mask(const std::string& file) const;
@@ -47,7 +51,7 @@ class RecordedScan {
   Place place_of(int64_t pixel) const;
 
   ScanPlan plan_;
-  std::string path_, rest_name_;
+  std::string folder_, path_, rest_name_;
   int64_t rows_;
   uint64_t header_bytes_ = 0;
   int first_rows_ = -1, rest_ = -1;  // descriptors

@@ -233,6 +233,8 @@ void ScanWork::answer_failure(Command& command, const std::string& why) {
 // What the library could not do leaves the scan in no state to go on from.
 void ScanWork::fail(const std::string& why) {
   if (!scan_ || !scan_->live) return;
+  if (scan_->state.stage == ScanStage::ended)  // what was found stays
+    return post({{}, nullptr, 0, "after scan '" + scan_->start.series + "' had ended: " + one_line(why)});
   scan_->state.stage = ScanStage::failed;
   scan_->state.failure = one_line(why);
   scan_->live.reset();
@@ -348,7 +350,8 @@ void ScanWork::run(Start& command) {
     std::optional<double> capacity;
     if (source) {
       capacity = capacity_of(*source, start.plan);
-      if (start.rate && capacity && *start.rate > *capacity) source = nullptr;  // it cannot keep up
+      const std::optional<double> rate = start.rate ? start.rate : start.may_come;
+      if (!capacity || (rate && *rate > *capacity)) source = nullptr;  // it cannot keep up
     }
     if (!source) {
       source = &source_;
@@ -498,8 +501,10 @@ void ScanWork::tell_news() {
     if (scan_) notice["series"] = scan_->start.series;
     post({{}, std::move(notice), 0, line});
   }
-  // The next scan is not to wait for it.
-  if (lines.empty() || !scan_ || scan_->state.stage == ScanStage::running) return;
+  // How fast it is is measured while there is time: the next scan is not to wait for that.
+  to_measure_ = to_measure_ || !lines.empty();
+  if (!to_measure_ || !scan_ || scan_->state.stage == ScanStage::running) return;
+  to_measure_ = false;
   if (LiveScanSource* better = source_.better(scan_->start.plan)) capacity_of(*better, scan_->start.plan);
 }
 
@@ -513,7 +518,7 @@ void ScanWork::tell_anew() {
   refresh_state(service_clock(), true);
   scan.told_scored = std::max(scan.told_scored, scan.state.scored_rows);
   view_.set_rows({0, scan.state.scored_rows}, scan.live->scores());
-  regions_ = nullptr;
+  regions_ = ended_ = nullptr;
   show_all({});
   tell_details();
   const bool ended = scan.state.stage == ScanStage::ended;

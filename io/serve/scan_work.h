@@ -137,6 +137,7 @@ class ScanWork {
   const double most_measured_;
   std::optional<Scan> scan_;
   nlohmann::json regions_, ended_;  // the last ones
+  bool to_measure_ = false;         // how fast what is better now is
   // That were measured, by what scores and geometry; none: it could not be.
   std::map<std::pair<std::string, std::vector<double>>, std::optional<double>> capacities_;
 

@@ -47,6 +47,7 @@ int run_program(const char* name, const std::function<int()>& body) {
   // A full disk or a closed pipe is an error of the write that meets it, with a file name, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGCHLD, SIG_DFL);  // who started us may not want to know of its programs, we do of ours
   program_name = name;
   std::signal(SIGBUS, on_lost_page);
   try {

@@ -11,11 +11,11 @@ namespace fs = std::filesystem;
 class BatchTest : public ProgramsTest {
  protected:
   // So many films, and their list.
-  void simulate(int films) {
+  void simulate(int films, const std::string& side = "12") {
     std::string list = "path\n";
     for (int i = 0; i < films; ++i) {
       const std::string name = "film-" + std::to_string(i) + ".npy";
-      ASSERT_EQ(program("simulate", {"--shape", "10", "12", "48", "--offset-ev", "700", "--seed",
+      ASSERT_EQ(program("simulate", {"--shape", side, side, "48", "--offset-ev", "700", "--seed",
                                      std::to_string(i), "--output", name})
                     .status,
                 0);
@@ -68,7 +68,7 @@ TEST_F(BatchTest, WorkersShareTheImagesAndOneDies) {
   ASSERT_EQ(rows.size(), static_cast<size_t>(films));
   for (const auto& [name, row] : rows) {
     EXPECT_EQ(row.at("state"), "done") << name;
-    EXPECT_EQ(row.at("spectra"), "120") << name;
+    EXPECT_EQ(row.at("spectra"), "144") << name;
     EXPECT_TRUE(fs::exists(path("results/" + name + "/report.html"))) << name;
   }
   EXPECT_NE(said.find("24 of 24 images are done"), std::string::npos) << said;
@@ -86,7 +86,7 @@ TEST_F(BatchTest, GoesOnWithWhatIsMissing) {
   write_bytes(path("film-1.npy"), "broken");
   ProgramResult result = program("detect", arguments());
   EXPECT_EQ(result.status, 1) << result.err;
-  EXPECT_NE(result.err.find("film-1: film-1.npy"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("film-1: " + path("film-1.npy")), std::string::npos) << result.err;
   auto rows = table();
   EXPECT_EQ(rows["film-1"]["state"], "failed");
   EXPECT_EQ(rows["film-1"]["attempts"], "1") << "what is broken is not tried again";
@@ -114,6 +114,66 @@ TEST_F(BatchTest, AnInterruptedOneIsGivenBack) {
   const ProgramResult result = program("detect", arguments());
   EXPECT_EQ(result.status, 0) << result.err;
   for (const auto& [name, row] : table()) EXPECT_EQ(row.at("attempts"), "1") << name;
+}
+
+TEST_F(BatchTest, WhoFindsNothingToDoWaitsForTheOthers) {
+  simulate(1);
+  for (int round = 0; round < 3; ++round) {
+    fs::remove_all(path("results"));
+    std::vector<std::unique_ptr<RunningProgram>> workers;
+    for (int i = 0; i < 4; ++i) workers.push_back(start());
+    for (const auto& worker : workers) EXPECT_EQ(worker->result().status, 0);
+    EXPECT_EQ(table()["film-0"]["attempts"], "1");
+  }
+}
+
+// A detection whose worker is killed goes on, and is waited for: it is not begun twice.
+TEST_F(BatchTest, WhatADeadOneHasStartedIsWaitedFor) {
+  simulate(1, "32");
+  std::vector<std::string> all = {program_file("eelsvae-detect"),
+                                  "--manifest",
+                                  "list.csv",
+                                  "--output",
+                                  "results",
+                                  "--minutes",
+                                  "0.05",
+                                  "--set",
+                                  "data.energy_offset=700",
+                                  "--set",
+                                  "data.dispersion=0.3",
+                                  "--set",
+                                  "tiles.image_size=8"};
+  RunningProgram worker(all, options_);
+  ASSERT_TRUE(worker.wait_until([&] { return fs::exists(path("results/.work/film-0.1.json")); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  worker.send(SIGKILL);
+  worker.result();
+  const ProgramResult result = program("detect", {all.begin() + 1, all.end()});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const auto row = table()["film-0"];
+  EXPECT_EQ(row.at("state"), "done");
+  EXPECT_EQ(row.at("attempts"), "1");
+  EXPECT_TRUE(fs::exists(path("results/film-0/model"))) << "it takes too little time to be waited for";
+}
+
+// What a line says is part of what was done, and a folder that was removed is wanted anew.
+TEST_F(BatchTest, ChangedLinesAreSeen) {
+  simulate(2);
+  ASSERT_EQ(program("detect", arguments()).status, 0);
+  write_bytes(path("list.csv"), "path,data.energy_range\nfilm-0.npy,\nfilm-1.npy,\"702,710\"\n");
+  expect_mistake(program("detect", arguments()), {"film-1", "with these settings"});
+  fs::remove_all(path("results/film-1"));
+  ASSERT_EQ(program("detect", arguments()).status, 0);
+  const auto summary = nlohmann::json::parse(read_bytes(path("results/film-1/summary.json")));
+  EXPECT_EQ(summary["configuration"]["data"]["energy_range"], (nlohmann::json{702.0, 710.0}));
+  // From another folder it is the same list.
+  fs::create_directory(path("below"));
+  ProgramOptions there = options_;
+  there.folder = path("below");
+  std::vector<std::string> all = arguments();
+  all[1] = "../list.csv";
+  all[3] = "../results";
+  EXPECT_EQ(run_app("detect", all, there).status, 0);
 }
 
 TEST_F(BatchTest, MistakesThatConcernAllAreSaidOnce) {

@@ -60,7 +60,11 @@ TEST(CubeList, SaysWhatIsWrongAndWhere) {
             std::string::npos);
   EXPECT_NE(said("path,name\n,x\n").find("line 2: no path"), std::string::npos);
   EXPECT_NE(said("path,name\na,x\nb,x\n").find("line 3: the name 'x'"), std::string::npos);
-  for (const char* name : {"a/b", "..", ".x", "a b", "\xC3\xA4"})
+  EXPECT_NE(said("path,name\na,x\nb,X\n").find("line 3: the name 'X'"), std::string::npos)
+      << "on some systems they are one";
+  EXPECT_NE(said("path,data.data_path\na,b\n").find("leave 'data.data_path' out"), std::string::npos);
+  EXPECT_NE(said("path\ngr\xFCn.hspy\n").find("line 2: is not UTF-8"), std::string::npos);
+  for (const char* name : {"a/b", "..", ".x", "a b", "\xC3\xA4", "index.html", "Cubes.csv"})
     EXPECT_NE(said(std::string("path,name\na,") + name + "\n").find("cannot be the name"), std::string::npos)
         << name;
   EXPECT_NE(said("path,detection.fdr\na,2\n").find("line 2: "), std::string::npos);

@@ -15,6 +15,7 @@
 namespace eelsvae {
 namespace {
 
+namespace fs = std::filesystem;
 using State = SharedWork::State;
 
 class SharedWorkTest : public FileTest {
@@ -46,7 +47,7 @@ TEST_F(SharedWorkTest, EachPieceIsBegunByOne) {
         for (size_t piece = 0; piece < pieces; ++piece) {
           const std::string name = "film-" + std::to_string(piece);
           const auto latest = work.latest(name);
-          if (SharedWork::is_open(latest) && work.begin(name, latest)) ++begun[piece];
+          if (SharedWork::is_open(latest) && work.begin(name, latest, "")) ++begun[piece];
         }
       });
   }
@@ -59,7 +60,7 @@ TEST_F(SharedWorkTest, WhatFailsIsTriedThreeTimes) {
   for (int number = 1; number <= SharedWork::most_attempts; ++number) {
     const auto latest = work.latest("film");
     ASSERT_TRUE(SharedWork::is_open(latest));
-    auto attempt = work.begin("film", latest);
+    auto attempt = work.begin("film", latest, "a.npy");
     ASSERT_TRUE(attempt);
     EXPECT_EQ(attempt->number, number);
     EXPECT_FALSE(SharedWork::is_open(work.latest("film"))) << "it is at work";
@@ -72,22 +73,21 @@ TEST_F(SharedWorkTest, WhatFailsIsTriedThreeTimes) {
   EXPECT_FALSE(SharedWork::is_open(last));
   EXPECT_EQ(last->message, "no memory");
   EXPECT_EQ(last->seconds, 2.5);
-  EXPECT_TRUE(work.forget_failure("film"));
+  EXPECT_EQ(last->of, "a.npy");
+  work.forget("film");
   EXPECT_FALSE(work.latest("film"));
-  EXPECT_FALSE(work.forget_failure("film"));
 }
 
 TEST_F(SharedWorkTest, WhatIsRefusedOrDoneIsNotTriedAgain) {
   SharedWork work(path(""));
   for (const State state : {State::refused, State::done}) {
     const std::string name = state == State::done ? "done" : "refused";
-    auto attempt = work.begin(name, std::nullopt);
+    auto attempt = work.begin(name, std::nullopt, "");
     attempt->state = state;
     work.end(name, *attempt);
     EXPECT_FALSE(SharedWork::is_open(work.latest(name)));
-    EXPECT_EQ(work.forget_failure(name), state == State::refused);
   }
-  const auto attempt = work.begin("returned", std::nullopt);
+  const auto attempt = work.begin("returned", std::nullopt, "");
   work.give_back("returned", *attempt);
   EXPECT_FALSE(work.latest("returned"));
 }
@@ -95,7 +95,7 @@ TEST_F(SharedWorkTest, WhatIsRefusedOrDoneIsNotTriedAgain) {
 TEST_F(SharedWorkTest, WhoHasDiedIsReplaced) {
   const pid_t child = fork();
   if (child == 0) {
-    SharedWork(path("")).begin("film", std::nullopt);
+    SharedWork(path("")).begin("film", std::nullopt, "");
     _exit(0);
   }
   waitpid(child, nullptr, 0);
@@ -112,11 +112,52 @@ TEST_F(SharedWorkTest, WhoHasDiedIsReplaced) {
   latest = work.latest("film");
   EXPECT_TRUE(latest->dead);
   const SharedWork::Attempt first = *latest;
-  const auto second = work.begin("film", latest);
+  const auto second = work.begin("film", latest, "a.npy");
   ASSERT_TRUE(second);
   EXPECT_EQ(second->number, 2);
   EXPECT_FALSE(work.beat("film", first)) << "another one has taken its place";
   EXPECT_TRUE(work.beat("film", *second));
+}
+
+TEST_F(SharedWorkTest, WhoStoodStillGivesNothingBack) {
+  SharedWork work(path(""));
+  const auto first = work.begin("film", std::nullopt, "");
+  age("film.1.json", SharedWork::dead_seconds + 20);
+  const auto second = work.begin("film", work.latest("film"), "");
+  work.give_back("film", *first);
+  EXPECT_EQ(work.latest("film")->number, 2);
+  work.give_back("film", *second);
+  EXPECT_EQ(work.latest("film")->number, 1);
+}
+
+TEST_F(SharedWorkTest, ALockIsHeldByWhomItWasGivenTo) {
+  SharedWork work(path("")), other(path(""));
+  const int lock = work.lock("film");
+  ASSERT_GE(lock, 0);
+  EXPECT_EQ(other.lock("film"), -1);
+  const int copy = dup(lock);  // as a program has it that was started with it
+  close(lock);
+  EXPECT_EQ(other.lock("film"), -1);
+  close(copy);
+  const int next = other.lock("film");
+  EXPECT_GE(next, 0);
+  close(next);
+}
+
+TEST_F(SharedWorkTest, AllAgreeOnWhatTheFirstOneSays) {
+  SharedWork work(path("")), other(path(""));
+  EXPECT_EQ(work.agree("options.json", "a"), "a");
+  EXPECT_EQ(other.agree("options.json", "b"), "a");
+}
+
+// A clock of another program's that is gone is made anew: signs of life are still told from none.
+TEST_F(SharedWorkTest, CleaningTakesNobodysTime) {
+  SharedWork work(path("")), other(path(""));
+  work.begin("film", std::nullopt, "");
+  move_to_another_machine("film.1.json");
+  age("film.1.json", SharedWork::dead_seconds + 20);
+  work.clean();
+  EXPECT_TRUE(other.latest("film")->dead);
 }
 
 TEST_F(SharedWorkTest, AFileThatIsJustMadeIsAtWork) {
@@ -125,7 +166,7 @@ TEST_F(SharedWorkTest, AFileThatIsJustMadeIsAtWork) {
   const auto latest = work.latest("film");
   EXPECT_EQ(latest->state, State::at_work);
   EXPECT_FALSE(latest->dead);
-  EXPECT_FALSE(work.begin("film", std::nullopt));
+  EXPECT_FALSE(work.begin("film", std::nullopt, ""));
   EXPECT_NE(user_error([&] { SharedWork(path("nowhere")); }), "");
 }
 

@@ -176,7 +176,7 @@ std::string page_of_many() {
   std::vector<CubeResult> results(4);
   for (size_t i = 0; i < results.size(); ++i) {
     results[i].cube = {"film-" + std::to_string(i), "films/<b>" + std::to_string(i) + ".dm4", "", {}};
-    results[i].attempt = {1, SharedWork::State::done, "host", "", 12.5, false};
+    results[i].attempt = {1, SharedWork::State::done, "", "host", "", 12.5, false};
     results[i].summary = {
         {"pixels", 1000},
         {"excluded_pixels", 3},
@@ -190,7 +190,7 @@ std::string page_of_many() {
          {{"mean", 1.01 + 0.01 * static_cast<double>(i)}, {"model", nullptr}, {"pca", 1.005}}}};
   }
   results[3].summary = nullptr;
-  results[3].attempt = {1, SharedWork::State::refused, "host", "cut off: <i>the file</i>", 0.5, false};
+  results[3].attempt = {1, SharedWork::State::refused, "", "host", "cut off: <i>the file</i>", 0.5, false};
   return batch_html(batch_rows(results), {"list.csv", "eelsvae 0.1.0"}, {"--baseline", "mean"});
 }
 

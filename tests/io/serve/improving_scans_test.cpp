@@ -68,7 +68,8 @@ class ImprovingScansTest : public testing::Test {
                     learning.detection, std::nullopt));
     write_detection_state(folder + "/learned.safetensors", *state);
     // The program's options are DATA --output FOLDER ...
-    write_program("mkdir -p \"$3\" && cp \"" + folder + "/learned.safetensors\" \"$3/state.safetensors\"");
+    write_program("mkdir -p \"$3/model\" && cp \"" + folder +
+                  "/learned.safetensors\" \"$3/state.safetensors\"");
     setenv("EELSVAE_DETECT", (folder + "/program").c_str(), 1);
   }
   ~ImprovingScansTest() override {
@@ -218,6 +219,45 @@ TEST_F(ImprovingScansTest, AFailureIsSaidAndTriedAgainTwice) {
   }
 }
 
+// The baseline scores all the same.
+TEST_F(ImprovingScansTest, AScanThatCannotBeKeptIsScored) {
+  const std::unique_ptr<ImprovingScans> source = scans();
+  fs::remove_all(options().folder);
+  const std::unique_ptr<LiveScan> scan = source->open(plan);
+  push(*scan, 0, height * width);
+  scan->finish();
+  EXPECT_TRUE(std::isfinite(scan->scores()[0]));
+  news_of(*source, "the scan is not kept for a network: cannot make the folder");
+}
+
+TEST_F(ImprovingScansTest, WhatIsTooLittleToLearnFromLeavesNothing) {
+  const std::unique_ptr<ImprovingScans> source = scans();
+  {
+    const std::unique_ptr<LiveScan> scan = source->open(plan);  // broken off
+    push(*scan, 0, 2 * width);
+    EXPECT_FALSE(fs::is_empty(options().folder));
+  }
+  EXPECT_TRUE(fs::is_empty(options().folder));
+  for (const bool small : {false, true}) {
+    if (small) write_program("mkdir -p \"$3\"");  // a detection without a model
+    const std::unique_ptr<LiveScan> scan = source->open(plan);
+    push(*scan, small ? 0 : 20 * width, small ? height * width : 10 * width);
+    scan->finish();
+    const std::string lines = news_of(*source, "the next one is tried");
+    EXPECT_NE(lines.find(small ? "too small" : "too little"), std::string::npos) << lines;
+    EXPECT_TRUE(fs::is_empty(options().folder));
+  }
+}
+
+TEST_F(ImprovingScansTest, ATrainingThatIsKilledIsSaidToBe) {
+  write_program("kill -9 $$");
+  const std::unique_ptr<ImprovingScans> source = scans();
+  const std::unique_ptr<LiveScan> scan = source->open(plan);
+  push(*scan, 0, height * width);
+  scan->finish();
+  news_of(*source, "no network was learned: it was ended by signal 9");
+}
+
 TEST_F(ImprovingScansTest, ATrainingIsEndedWithTheService) {
   write_program("trap 'touch \"" + folder + "/told\"; exit 0' TERM; touch \"" + folder +
                 "/there\"; while true; do sleep 0.02; done");
@@ -240,6 +280,8 @@ TEST_F(ImprovingScansTest, WhatRunningScansCannotHaveIsRefusedAtOnce) {
   EXPECT_THROW(NetworkTraining{wrong}, UserError);
   wrong = options();
   wrong.minutes = 0;
+  EXPECT_THROW(NetworkTraining{wrong}, UserError);
+  wrong.minutes = NAN;
   EXPECT_THROW(NetworkTraining{wrong}, UserError);
   wrong = options();
   wrong.folder = folder + "/program/live";

@@ -507,6 +507,11 @@ TEST(ScanWork, TheBetterScoresWhereItCanKeepUp) {
   start.rate = 1000;
   work.start(start);
   EXPECT_EQ(work.next("scan").message["scored_by"], "a double");
+  start.series = "detector";
+  start.rate.reset();
+  start.may_come = 1000;
+  work.start(start);
+  EXPECT_EQ(work.next("scan").message["scored_by"], "a double");
 }
 
 }  // namespace
