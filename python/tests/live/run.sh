@@ -12,7 +12,7 @@ export XDG_CACHE_HOME="$work/cache" OMP_WAIT_POLICY=passive
 export PYTHONPYCACHEPREFIX="$root/build/writers/live/compiled"
 export EELSVAE_MAX_ISA=avx2  # one way to compute: of two that are as fast each run may take another, which rounds differently
 cp -r "$root/python/eelsvae" "$root/python/nionswift_plugin" "$work"
-cp "$build"/python/eelsvae/_engine*.so "$work/eelsvae"
+cp "$build"/python/eelsvae/_*.so "$work/eelsvae"
 mkdir "$work/here"  # for what the programs leave
 cd "$work/here"
 PYTHONPATH="$work" "$root/build/writers/live/bin/python" -m pytest -q -p no:cacheprovider --import-mode=importlib \

@@ -18,6 +18,7 @@
 #include "io/serve/row_scans.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"
+#include "tests/io/file_test.h"
 
 namespace eelsvae {
 namespace {
@@ -57,11 +58,9 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-class ImprovingScansTest : public testing::Test {
+class ImprovingScansTest : public FileTest {
  protected:
   ImprovingScansTest() {
-    fs::remove_all(folder);
-    fs::create_directories(folder);
     const LearnFromRows learning = learning_by("mean");
     state = std::make_shared<const DetectionState>(
         learn_state(SpectrumImageView(image).rows(0, height).copy(), learning.baseline, learning.preprocess,
@@ -72,16 +71,13 @@ class ImprovingScansTest : public testing::Test {
                   "/learned.safetensors\" \"$3/state.safetensors\"");
     setenv("EELSVAE_DETECT", (folder + "/program").c_str(), 1);
   }
-  ~ImprovingScansTest() override {
-    unsetenv("EELSVAE_DETECT");
-    fs::remove_all(folder);
-  }
+  ~ImprovingScansTest() override { unsetenv("EELSVAE_DETECT"); }
 
   void write_program(const std::string& line) {
-    const std::string path = folder + "/program";
-    fs::remove(path);
-    std::ofstream(path) << "#!/bin/sh\n" << line << "\n";
-    fs::permissions(path, fs::perms::owner_all);
+    const std::string program = folder + "/program";
+    fs::remove(program);
+    std::ofstream(program) << "#!/bin/sh\n" << line << "\n";
+    fs::permissions(program, fs::perms::owner_all);
   }
   NetworkTrainingOptions options(std::optional<int64_t> rows = std::nullopt) const {
     NetworkTrainingOptions options;
@@ -116,7 +112,7 @@ class ImprovingScansTest : public testing::Test {
 
   const SpectrumImage image = film();
   const ScanPlan plan = {height, width, image.energy, {}};
-  const std::string folder = testing::TempDir() + "improving_scans";
+  const std::string folder = path("");
   std::shared_ptr<const DetectionState> state;
 };
 

@@ -11,21 +11,16 @@
 
 #include "io/files/npy.h"
 #include "kernels/error.h"
+#include "tests/io/file_test.h"
 
 namespace eelsvae {
 namespace {
 
 constexpr int64_t height = 5, width = 4, channels = 3;
 
-class RecordedScanTest : public testing::Test {
+class RecordedScanTest : public FileTest {
  protected:
-  RecordedScanTest() {
-    folder = testing::TempDir() + "recorded_scan";
-    std::filesystem::remove_all(folder);
-    std::filesystem::create_directory(folder);
-    plan = {height, width, {"Energy loss", "eV", 400, 1, channels}, {}};
-  }
-  ~RecordedScanTest() override { std::filesystem::remove_all(folder); }
+  RecordedScanTest() { plan = {height, width, {"Energy loss", "eV", 400, 1, channels}, {}}; }
 
   // What tells a pixel's spectrum from others.
   static std::vector<float> spectra_of(int64_t first, int64_t count, float more = 0) {
@@ -34,7 +29,7 @@ class RecordedScanTest : public testing::Test {
     return spectra;
   }
 
-  std::string folder;
+  const std::string folder = path("");
   ScanPlan plan;
 };
 
