@@ -225,10 +225,9 @@ void filter_strips(const ImageShape& shape, float* counts, int64_t first_line, i
   const auto wanted = static_cast<int>(
       std::clamp<int64_t>(shape.width / std::max<int64_t>(1, 8 * radius), 1, omp_get_max_threads()));
   // Made before the region, inside of which the process would end where memory does not suffice.
-  std::vector<StripFilter<Map>> of_threads;
-  of_threads.reserve(static_cast<size_t>(wanted));
-  for (int thread = 0; thread < wanted; ++thread)
-    of_threads.emplace_back(shape, counts, first_line, last_line, plane, along_energy, map);
+  std::vector<StripFilter<Map>> of_threads(
+      static_cast<size_t>(wanted),
+      StripFilter<Map>(shape, counts, first_line, last_line, plane, along_energy, map));
 #pragma omp parallel num_threads(wanted)
   {
     const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();

@@ -63,7 +63,7 @@ trouble() {
   tail -n 20 "$work"/*.log "$work"/*.out 2> /dev/null
   exit 1
 }
-for _ in $(seq 100); do
+for _ in $(seq 300); do
   [ "$(sinfo -h -o %T 2> /dev/null)" = idle ] && break
   sleep 0.2
 done
