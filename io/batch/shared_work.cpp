@@ -191,7 +191,8 @@ void SharedWork::clean() const {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder_, ignored)) {
     const fs::path& file = entry.path();
-    if (file != clock_ && (file.filename().string().starts_with(".clock.") || file.extension() == ".log"))
+    if (seconds_since(file) > dead_seconds &&
+        (file.filename().string().starts_with(".clock.") || file.extension() == ".log"))
       fs::remove(file, ignored);
   }
 }

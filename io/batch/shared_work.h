@@ -60,7 +60,7 @@ class SharedWork {
   int lock(const std::string& name) const;
   // Writes a file of the folder that only the first one writes; its content, whoever did.
   std::string agree(const std::string& name, const std::string& content) const;
-  // Removes what programs that were killed have left, but not attempts.
+  // Removes what programs that were killed have left, but not attempts, nor what somebody may be writing.
   void clean() const;
 
  private:

@@ -150,13 +150,22 @@ TEST_F(SharedWorkTest, AllAgreeOnWhatTheFirstOneSays) {
   EXPECT_EQ(other.agree("options.json", "b"), "a");
 }
 
-// A clock of another program's that is gone is made anew: signs of life are still told from none.
+// A clock of another program's that is gone is made anew: signs of life are still told from none. What may
+// still be written stays.
 TEST_F(SharedWorkTest, CleaningTakesNobodysTime) {
   SharedWork work(path("")), other(path(""));
   work.begin("film", std::nullopt, "");
   move_to_another_machine("film.1.json");
   age("film.1.json", SharedWork::dead_seconds + 20);
+  write_bytes(path(".clock.host.1.2.draft.tmp"), "");
+  write_bytes(path("film.1.log"), "");
+  for (const auto& entry : fs::directory_iterator(path("")))
+    if (entry.path().filename().string().starts_with(".clock.") && entry.path().extension() != ".tmp")
+      age(entry.path().filename(), SharedWork::dead_seconds + 20);
+  age("film.1.log", SharedWork::dead_seconds + 20);
   work.clean();
+  EXPECT_FALSE(fs::exists(path("film.1.log")));
+  EXPECT_TRUE(fs::exists(path(".clock.host.1.2.draft.tmp")));
   EXPECT_TRUE(other.latest("film")->dead);
 }
 
