@@ -104,19 +104,9 @@ void check_for_all(const BatchRequest& request) {
   for (const std::string& setting : each.settings) set_value(alone, setting);
 }
 
-// The end of what a program has said.
-std::string last_line(const fs::path& file) {
-  std::string text;
-  try {
-    text = read_text_file(file);
-  } catch (const UserError&) {
-    return "";
-  }
-  const size_t end = text.find_last_not_of(" \n\r\t");
-  if (end == std::string::npos) return "";
-  const size_t begin = text.find_last_of('\n', end);
-  std::string line =
-      one_line(std::string_view(text).substr(begin == std::string::npos ? 0 : begin + 1, end - begin));
+// Why an image's program has failed, by its last words.
+std::string reason_in(const fs::path& output) {
+  std::string line = last_line_of(output);
   for (const std::string_view prefix : {"eelsvae-detect: ", "error: "})
     if (line.starts_with(prefix)) line.erase(0, prefix.size());
   return line;
@@ -209,7 +199,7 @@ class Batch {
       latest.reset();
     }
     if (at_work) {
-      if (latest->of != what(cube)) check_is_of(cube, latest);
+      if (!latest->of.empty() && latest->of != what(cube)) check_is_of(cube, latest);  // empty: just begun
       return Tried::others_work;
     }
     if (!SharedWork::is_open(latest)) return Tried::nothing;
@@ -294,7 +284,7 @@ class Batch {
     } else {
       // What the user has to mend is not tried again, unless another one's attempt may be in the way.
       attempt.state = WEXITSTATUS(*status) == 2 && attempt.number == 1 ? State::refused : State::failed;
-      attempt.message = last_line(said);
+      attempt.message = reason_in(said);
     }
     work_->end(cube.name, attempt);
     std::error_code ignored;

@@ -13,14 +13,9 @@ using nlohmann::ordered_json;
 
 const char* state_of(const CubeResult& result) {
   if (!result.summary.is_null()) return "done";
-  if (!result.attempt) return "waiting";
-  using State = SharedWork::State;
-  if (result.attempt->state == State::refused ||
-      !(SharedWork::is_open(result.attempt) || result.attempt->state == State::at_work))
-    return "failed";
-  if (result.attempt->state == State::at_work && result.attempt->dead && !SharedWork::is_open(result.attempt))
-    return "failed";
-  return result.attempt->state == State::at_work && !result.attempt->dead ? "at work" : "waiting";
+  if (SharedWork::is_open(result.attempt)) return "waiting";
+  const bool at_work = result.attempt->state == SharedWork::State::at_work && !result.attempt->dead;
+  return at_work ? "at work" : "failed";
 }
 
 json at(const json& tree, const char* key) {

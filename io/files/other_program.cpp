@@ -12,6 +12,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "io/files/atomic_file.h"
+#include "io/files/message_text.h"
 #include "kernels/error.h"
 
 namespace eelsvae {
@@ -92,6 +94,19 @@ int start_program(const std::string& program, const std::vector<std::string>& ar
   for (const std::string& argument : arguments) texts.push_back(const_cast<char*>(argument.c_str()));
   texts.push_back(nullptr);
   return posix_spawn(&process, program.c_str(), &actions.value, &attributes.value, texts.data(), environ);
+}
+
+std::string last_line_of(const std::string& output) {
+  std::string text;
+  try {
+    text = read_text_file(output);
+  } catch (const UserError&) {
+    return "";
+  }
+  const size_t end = text.find_last_not_of(" \n\r\t");
+  if (end == std::string::npos) return "";
+  const size_t begin = text.find_last_of('\n', end) + 1;  // 0 where it is the first
+  return one_line(std::string_view(text).substr(begin, end + 1 - begin));
 }
 
 }  // namespace eelsvae

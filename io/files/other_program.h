@@ -23,4 +23,8 @@ std::string find_program(const std::string& name, const std::string& variable);
 int start_program(const std::string& program, const std::vector<std::string>& arguments, int input,
                   const std::string& output, pid_t& process);
 
+// What such a program has said last: the last line of its output file that is not empty; "" where there is
+// none.
+std::string last_line_of(const std::string& output);
+
 }  // namespace eelsvae

@@ -35,8 +35,7 @@ class DetectorFeed::Sink final : public ScanSink {
     begin.start.series = series_;
     begin.start.title = "DECTRIS detector";
     begin.start.plan = {scan.height, scan.width, scan.energy};
-    if (scan.frame_time && *scan.frame_time > 0) begin.rate = 1 / *scan.frame_time;
-    begin.start.may_come = begin.rate;
+    if (scan.frame_time && *scan.frame_time > 0) begin.start.may_come = 1 / *scan.frame_time;
     try {
       if (scan.energy.units != "eV")
         throw UserError(

@@ -23,8 +23,7 @@ namespace eelsvae {
 class DetectorFeed {
  public:
   struct Begin {
-    StartMessage start;
-    std::optional<double> rate;  // at which spectra may come, by the detector's frame time; spectra/s
+    StartMessage start;  // may_come: by the detector's frame time
   };
   struct Spectra {
     std::shared_ptr<const void> owner;  // of the block's series and data

@@ -13,8 +13,6 @@
 
 #include "engine/detect/kept_detection.h"
 #include "io/config/config.h"
-#include "io/files/atomic_file.h"
-#include "io/files/message_text.h"
 #include "io/files/other_program.h"
 #include "io/files/output_folder.h"
 #include "io/model/detection_state_file.h"
@@ -35,20 +33,6 @@ constexpr const char* for_running_scans[] = {"detection.score=whitened", "prepro
 // As read back, the same number.
 std::string exactly(double value) {
   return nlohmann::json(value).dump();
-}
-
-// The last line of a program's output.
-std::string last_line(const std::string& file) {
-  std::string text;
-  try {
-    text = read_text_file(file);
-  } catch (const UserError&) {
-    return "";
-  }
-  const size_t end = text.find_last_not_of(" \n\r\t");
-  if (end == std::string::npos) return "";
-  const size_t begin = text.find_last_of('\n', end);
-  return one_line(text.substr(begin == std::string::npos ? 0 : begin + 1, end - begin));
 }
 
 }  // namespace
@@ -122,7 +106,7 @@ std::optional<NetworkTraining::Ended> NetworkTraining::ended() {
   if (which > 0 && WIFSIGNALED(status))
     throw UserError("it was ended by signal " + std::to_string(WTERMSIG(status)) +
                     (WTERMSIG(status) == SIGKILL ? "; the memory may not suffice" : ""));
-  const std::string line = last_line(folder_ + log_name);
+  const std::string line = last_line_of(folder_ + log_name);
   throw UserError((line.empty() ? "the program ended" : line) + " (" + folder_ + log_name + ")");
 }
 

@@ -316,7 +316,7 @@ class Service {
       return tell_not_scored(series, why);
     }
     detector_series_ = series;
-    detector_starts_.push_back({series, begin.rate});
+    detector_starts_.push_back({series, begin.start.may_come});
     detector_refused_ = false;
     work_.start({For::detector_start, ""}, std::move(begin.start));
   }

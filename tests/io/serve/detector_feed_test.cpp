@@ -96,7 +96,7 @@ TEST_F(DetectorFeedTest, GivesScansAsClientsDo) {
   EXPECT_EQ(begun[0].start.plan.height, 2);
   EXPECT_EQ(begun[0].start.plan.width, 5);
   EXPECT_EQ(begun[0].start.plan.energy, (Axis{"Energy loss", "eV", 100, 0.5, 3}));
-  EXPECT_EQ(begun[0].rate, 4);
+  EXPECT_EQ(begun[0].start.may_come, 4);
   EXPECT_EQ(begun[0].start.series, "series 7");
   EXPECT_EQ(begun[1].start.series, "series 7 (2)");  // of a detector that was switched off, say
   EXPECT_EQ(all<Feed::End>()[1].end.series, "series 7 (2)");
